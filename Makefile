@@ -1,0 +1,95 @@
+# ganeti-instance-kit. `make` alone says what there is to make.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+DESTDIR ?=
+LIB := $(DESTDIR)/usr/lib/ganeti-instance-kit
+OS := $(DESTDIR)/usr/share/ganeti/os
+ETC := $(DESTDIR)/etc
+MAN := $(DESTDIR)/usr/share/man
+PACKAGES := node guest installer
+
+# What a node needs to run the kit.
+NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm python3-guestfs \
+  debootstrap mmdebstrap debian-archive-keyring gnupg zstd tar e2fsprogs xfsprogs btrfs-progs \
+  dosfstools mtools fdisk util-linux mount debianutils arch-test
+# What the tests need besides: a real Ganeti, guests under emulation, a kernel for libguestfs.
+TEST_PACKAGES := python3-venv python3-pytest python3-hypothesis python3-pexpect ganeti socat \
+  iproute2 qemu-system-x86 qemu-utils ovmf openssh-client libguestfs-tools \
+  linux-image-cloud-amd64 libcap2-bin acl attr man-db shellcheck procps make
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: node-packages ## Create a bookworm instance on file-backed disks, as Ganeti would (BOOT=1 boots it)
+	$(if $(BOOT),tools/apt-need qemu-system-x86)
+	demo/run $(if $(BOOT),--boot)
+
+.PHONY: check
+check: test-packages .venv/installed ## Install what is needed and run all tests
+	$(PYTEST) tests/unit tests/lint tests/system tests/e2e
+
+.PHONY: lint
+lint: .venv/installed ## Format and lint checks, types, import arrows
+	$(PYTEST) tests/lint
+
+.PHONY: test-unit
+test-unit: .venv/installed ## Unit tests: no root, no subprocess
+	$(PYTEST) tests/unit
+
+.PHONY: test-system
+test-system: test-packages .venv/installed ## System tests: root, loop devices, real tools
+	$(PYTEST) tests/system
+
+.PHONY: test-e2e
+test-e2e: test-packages .venv/installed ## A real Ganeti, guests that boot
+	$(PYTEST) tests/e2e
+
+.PHONY: bench
+bench: test-packages ## Ours against ganeti-instance-debootstrap, in one run
+	bench/run
+
+.PHONY: generate
+generate: ## Write again what is made from the settings' definitions
+	/usr/bin/python3 -m installer.generate
+
+.PHONY: install
+install: ## Install below DESTDIR; configuration that is there already stays
+	install -d $(LIB) $(OS) $(ETC)/default $(ETC)/ganeti/instance-debootstrap/variants \
+	  $(ETC)/ganeti/instance-debootstrap/hooks $(MAN)/man7
+	for package in $(PACKAGES); do \
+	  find $$package -name '*.py' -o -name '*.j2' | while read -r file; do \
+	    install -D -m 644 "$$file" "$(LIB)/$$file"; done; done
+	/usr/bin/python3 -m compileall -q $(LIB)
+	install -d $(LIB)/os-definition
+	install -m 755 -t $(LIB)/os-definition $(addprefix os-definition/,create rename verify import export)
+	install -m 644 -t $(LIB)/os-definition \
+	  $(addprefix os-definition/,common.sh ganeti_api_version parameters.list)
+	ln -sfn /etc/ganeti/instance-debootstrap/variants.list $(LIB)/os-definition/variants.list
+	ln -sfn ../../../lib/ganeti-instance-kit/os-definition $(OS)/debootstrap
+	for file in variants.list $$(cd os-definition && echo variants/*.conf); do \
+	  [ -e $(ETC)/ganeti/instance-debootstrap/$$file ] || \
+	  install -m 644 os-definition/$$file $(ETC)/ganeti/instance-debootstrap/$$file; done
+	[ -e $(ETC)/default/ganeti-instance-debootstrap ] || \
+	  install -m 644 os-definition/defaults $(ETC)/default/ganeti-instance-debootstrap
+	install -m 644 -t $(MAN)/man7 man/*.7
+
+.PHONY: node-packages
+node-packages:
+	tools/apt-need $(NODE_PACKAGES)
+
+.PHONY: test-packages
+test-packages:
+	tools/apt-need $(NODE_PACKAGES) $(TEST_PACKAGES)
+
+# ruff, mypy and import-linter are not in Debian 12; all else comes from its packages.
+.venv/installed: requirements-dev.txt
+	/usr/bin/python3 -m venv --system-site-packages .venv
+	.venv/bin/pip install --quiet --requirement requirements-dev.txt
+	touch $@

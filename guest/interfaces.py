@@ -1,0 +1,135 @@
+"""The files of ifupdown: /etc/network/interfaces and interfaces.d (interfaces(5), ifupdown 0.8)."""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+
+from guest.addresses import NicConfig
+
+MAIN = "etc/network/interfaces"
+# What begins a stanza in interfaces(5), so ends the one before it; allow-* does, too.
+_STANZAS = frozenset(
+    {
+        "iface",
+        "auto",
+        "no-auto-down",
+        "no-scripts",
+        "mapping",
+        "template",
+        "source",
+        "source-directory",
+        "rename",
+    }
+)
+
+_HEADER = "# Written when this guest was created.\n"
+
+
+def main() -> str:
+    """/etc/network/interfaces: the loopback interface, and whatever stands in interfaces.d."""
+    return f"""{_HEADER}# One file for each interface stands in interfaces.d.
+source /etc/network/interfaces.d/*
+
+auto lo
+iface lo inet loopback
+"""
+
+
+def path(config: NicConfig) -> str:
+    """Where `render` belongs, relative to the guest's root."""
+    return f"etc/network/interfaces.d/{config.name}"
+
+
+def render(config: NicConfig) -> str:
+    """/etc/network/interfaces.d/<nic>."""
+    stanzas = [f"auto {config.name}", *_stanzas(config)]
+    return _HEADER + "\n".join(stanzas) + "\n"
+
+
+def static_addresses(text: str) -> tuple[tuple[str, IPv4Interface | IPv6Interface], ...]:
+    """The interfaces and addresses of an interfaces(5) file's static stanzas, whoever wrote it.
+
+    Addresses that cannot be read are left out; without a netmask an address is a host's.
+    """
+    # The list is whole before the options are looked at: they are filled while it is made.
+    return tuple(
+        (name, address)
+        for name, options in list(_static_stanzas(text))
+        if (address := _address(options)) is not None
+    )
+
+
+def sources_directory(text: str) -> bool:
+    """Whether an interfaces file takes in those of interfaces.d."""
+    words = (line.split() for line in text.splitlines())
+    return any(
+        len(line) > 1 and line[0] in ("source", "source-directory") and "interfaces.d" in line[1]
+        for line in words
+    )
+
+
+def _static_stanzas(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    options: dict[str, str] = {}
+    for line in text.splitlines():
+        match line.split():
+            case ["iface", name, "inet" | "inet6", "static", *_]:
+                options = {}
+                yield name, options
+            case [word, *_] if word in _STANZAS or word.startswith("allow-"):
+                options = {}
+            case [option, value, *_]:
+                options[option] = value
+
+
+def _address(options: dict[str, str]) -> IPv4Interface | IPv6Interface | None:
+    address, netmask = options.get("address", ""), options.get("netmask")
+    try:
+        return ip_interface(f"{address}/{netmask}" if netmask and "/" not in address else address)
+    except ValueError:
+        return None
+
+
+def _stanzas(config: NicConfig) -> list[str]:
+    stanzas = []
+    if config.address4 is not None:
+        options = [f"address {config.address4}", *_route4(config)]
+        stanzas.append(_stanza(config.name, "inet static", options))
+    if config.address6 is not None:
+        # accept_ra 0: a router's advertisements would add addresses and routes to the static ones.
+        options = [f"address {config.address6}", "accept_ra 0", *_route6(config)]
+        stanzas.append(_stanza(config.name, "inet6 static", options))
+    if config.dhcp:
+        stanzas += [
+            _stanza(config.name, "inet dhcp", []),
+            _stanza(config.name, "inet6 auto", []),
+        ]
+    return stanzas or [_stanza(config.name, "inet manual", [])]
+
+
+def _stanza(name: str, method: str, options: list[str]) -> str:
+    return "\n".join([f"iface {name} {method}", *(f"    {option}" for option in options)])
+
+
+def _route4(config: NicConfig) -> list[str]:
+    if config.gateway_onlink:
+        return _route("ip", f"default via {config.gateway} dev {config.name} onlink")
+    if config.gateway is not None:
+        return [f"gateway {config.gateway}"]
+    if config.device_route:
+        return _route("ip", f"default dev {config.name} scope link")
+    return []
+
+
+def _route6(config: NicConfig) -> list[str]:
+    if config.gateway6_onlink:
+        return _route("ip -6", f"default via {config.gateway6} dev {config.name} onlink")
+    if config.gateway6 is not None:
+        return [f"gateway {config.gateway6}"]
+    if config.device_route6:
+        return _route("ip -6", f"default dev {config.name}")
+    return []
+
+
+def _route(ip: str, route: str) -> list[str]:
+    # Replaced, not added, as a router's advertisement may have been faster; and ifdown has to
+    # succeed where the route is gone already.
+    return [f"up {ip} route replace {route}", f"down {ip} route del {route} || true"]

@@ -1,0 +1,71 @@
+"""The files of systemd-networkd (systemd.network(5)) and of udev's names (systemd.link(5))."""
+
+from guest.addresses import NicConfig
+
+_HEADER = "# Written when this guest was created.\n"
+
+
+def network_path(config: NicConfig) -> str:
+    """Where `render` belongs, relative to the guest's root."""
+    return f"etc/systemd/network/20-{config.name}.network"
+
+
+def link_path(config: NicConfig) -> str:
+    """Where `link` belongs, relative to the guest's root."""
+    return f"etc/systemd/network/10-{config.name}.link"
+
+
+def link(config: NicConfig) -> str:
+    """The .link file by which udev gives the NIC its name, whatever slot it sits in.
+
+    VLANs and bridges take over the MAC address of the NIC beneath them, but udev knows them as
+    types of their own: `Type=ether` is the NIC alone. (PermanentMACAddress= would say so more
+    plainly, but virtio's NICs have none.)
+    """
+    return f"""{_HEADER}[Match]
+MACAddress={config.mac}
+Type=ether
+
+[Link]
+Name={config.name}
+"""
+
+
+def render(config: NicConfig) -> str:
+    """The .network file of one NIC."""
+    sections = [["[Match]", f"Name={config.name}"], *_link(config)]
+    sections += [["[Network]", *_network(config)], *_routes(config)]
+    return _HEADER + "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _link(config: NicConfig) -> list[list[str]]:
+    if config.dhcp or config.addresses:
+        return []
+    # The boot must not wait for a NIC that nobody configures.
+    return [["[Link]", "RequiredForOnline=no"]]
+
+
+def _network(config: NicConfig) -> list[str]:
+    if config.dhcp:
+        return ["DHCP=yes"]
+    if not config.addresses:
+        return ["LinkLocalAddressing=no", "IPv6AcceptRA=no"]
+    # A router's advertisements would add addresses and routes to the static ones.
+    return [*(f"Address={address}" for address in config.addresses), "IPv6AcceptRA=no"]
+
+
+def _routes(config: NicConfig) -> list[list[str]]:
+    sections = []
+    if config.gateway is not None:
+        sections.append(_gateway(str(config.gateway), config.gateway_onlink))
+    elif config.device_route:
+        sections.append(["[Route]", "Destination=0.0.0.0/0", "Scope=link"])
+    if config.gateway6 is not None:
+        sections.append(_gateway(str(config.gateway6), config.gateway6_onlink))
+    elif config.device_route6:
+        sections.append(["[Route]", "Destination=::/0"])
+    return sections
+
+
+def _gateway(gateway: str, onlink: bool) -> list[str]:
+    return ["[Route]", f"Gateway={gateway}", *(["GatewayOnLink=yes"] if onlink else [])]

@@ -1,0 +1,1 @@
+"""Builds a guest on the disks that Ganeti made for it."""

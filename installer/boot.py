@@ -1,0 +1,64 @@
+"""How a hypervisor boots a guest, and on which console: pure knowledge of Ganeti's hypervisors."""
+
+from dataclasses import dataclass
+
+from guest.instance import Instance
+
+# They share the node's kernel (lxc, chroot).
+CONTAINERS = ("lxc", "chroot")
+DEFAULT_SPEED = 38400  # Ganeti's own default of serial_speed (gnt-instance(8))
+
+KERNELS = {
+    "debian": {
+        "amd64": "linux-image-amd64",
+        "i386": "linux-image-686-pae",
+        "arm64": "linux-image-arm64",
+    },
+    "ubuntu": {"amd64": "linux-image-generic", "arm64": "linux-image-generic"},
+}
+
+# Disk types of the kvm hypervisor whose devices are not called sd*.
+DISK_NAMES = {"paravirtual": "vda", "sd": "mmcblk0", "mtd": "mtdblock0", "pflash": "mtdblock0"}
+
+
+@dataclass(frozen=True)
+class Console:
+    """A serial console: the guest's device without /dev/, and its speed in baud (hvc0: None)."""
+
+    device: str
+    speed: int | None
+
+    @property
+    def kernel_argument(self) -> str:
+        """As in Linux' Documentation/admin-guide/serial-console.rst."""
+        return f"{self.device},{self.speed}n8" if self.speed else self.device
+
+
+def console(instance: Instance) -> Console | None:
+    """The serial console that the hypervisor gives, or None."""
+    if instance.hypervisor == "xen-pvm":
+        return Console("hvc0", None)
+    if instance.hypervisor in CONTAINERS:
+        return None
+    if instance.hv.get("serial_console", "True") != "True":  # xen-hvm always has one
+        return None
+    speed = instance.hv.get("serial_speed", "")
+    return Console("ttyS0", int(speed) if speed.isdigit() else DEFAULT_SPEED)
+
+
+def own_kernel(instance: Instance) -> bool:
+    """Whether the guest boots the kernel on its own disk, and not one of the node's."""
+    return instance.hypervisor not in CONTAINERS and not instance.hv.get("kernel_path")
+
+
+def kernel_package(distribution: str, architecture: str) -> str | None:
+    """The package that always depends on a distribution's current kernel, or None."""
+    return KERNELS.get(distribution, {}).get(architecture)
+
+
+def root_disk(instance: Instance) -> str:
+    """What the guest calls its first disk: /dev/vda and the like."""
+    if instance.hypervisor.startswith("xen"):
+        return "/dev/xvda"
+    disk_type = instance.hv.get("disk_type", "paravirtual")
+    return f"/dev/{DISK_NAMES.get(disk_type, 'sda')}"

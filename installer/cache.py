@@ -1,0 +1,321 @@
+"""The cache: each bootstrap once, as a compressed tar, shared by all creates of this node.
+
+It may be used by any number of creates at once, and killed at any moment: a cache gets its name
+only when it is whole, and what a killed maker leaves is recognised by its lock being free.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from installer import debootstrap
+from installer.debootstrap import BootstrapPlan
+from installer.settings import Settings
+from node.errors import CommandError, KitError
+from node.log import log, step
+from node.run import run
+
+FORMAT = 1  # to be raised when the same plan comes to another tree
+TOOLS = ("tar", "zstd")
+
+# ganeti-instance-debootstrap's own, cache-<suite>-<arch>.tar, have no key and are left alone.
+_NAME = r"cache-[a-z0-9.+-]+-[a-z0-9]+-[0-9a-f]{16}\.tar\.zst"
+_CACHE = re.compile(_NAME)
+_LOCK = re.compile(_NAME + r"\.lock")
+_PART = re.compile(r"\." + _NAME + r"\.[a-z0-9_]+\.part")
+
+# What getfacl(1), getcap(8) and getfattr(1) show must come out as it went in. Records of 256 KiB
+# (512 blocks) cut the time of an extraction by a quarter: the pipe is switched less often.
+_TAR = (
+    *("tar", "--acls", "--selinux", "--xattrs", "--xattrs-include=*", "--numeric-owner"),
+    "--blocking-factor=512",
+)
+_EXCLUDED = ("./proc/*", "./sys/*", "./run/*", "./tmp/*", "lost+found")
+
+Bootstrap = Callable[[Path, BootstrapPlan], None]
+
+
+def key(plan: BootstrapPlan) -> str:
+    """16 hexadecimal digits that stand for all that determines the tree; reads the keyrings."""
+    facts = {
+        "format": FORMAT,
+        "engine": plan.engine,
+        "suite": plan.suite,
+        "arch": plan.arch,
+        "mirrors": [plan.mirrors.main, plan.mirrors.security],
+        "components": plan.components,
+        "packages": plan.packages,
+        "merged_usr": plan.merged_usr,
+        "keyrings": [hashlib.sha256(path.read_bytes()).hexdigest() for path in plan.keyrings],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def file_name(plan: BootstrapPlan) -> str:
+    """The name of the plan's cache in the cache directory."""
+    return f"cache-{plan.suite}-{plan.arch}-{key(plan)}.tar.zst"
+
+
+def extract_argv(archive: str, root: Path) -> list[str]:
+    """tar(1)'s arguments that unpack a cache into an empty guest."""
+    return [*_TAR, "--use-compress-program=zstd", "-x", "-f", archive, "-C", str(root)]
+
+
+def store_argv(archive: Path, root: Path) -> list[str]:
+    """tar(1)'s arguments that pack a guest, over all of its mounts. zstd -3 keeps up with tar."""
+    excludes = [f"--exclude={pattern}" for pattern in _EXCLUDED]
+    return [
+        *(*_TAR, "--sparse", "--use-compress-program=zstd -T0 -3", *excludes),
+        *("-c", "-f", str(archive), "-C", str(root), "."),
+    ]
+
+
+def check(plan: BootstrapPlan, settings: Settings) -> None:
+    """What can be checked before a disk is touched: the cache, or the mirror where none serves.
+
+    Raises:
+        KitError: the cache directory or the cache is not ours alone; the mirror lacks the suite.
+    """
+    directory = _directory(settings)
+    tidy(directory, settings.clean_cache)
+    opened = _open(directory / file_name(plan))
+    if opened is None:
+        debootstrap.check(plan)
+    else:
+        os.close(opened)
+
+
+def fill(
+    root: Path,
+    plan: BootstrapPlan,
+    settings: Settings,
+    bootstrap: Bootstrap = debootstrap.bootstrap,
+) -> None:
+    """Fills a mounted, empty guest: from the cache, or by a bootstrap that fills the cache, too.
+
+    Of creates that want the same cache at once, one makes it, the others wait.
+
+    Raises:
+        KitError: no space in the guest or in the cache directory, or what `bootstrap` raises.
+    """
+    directory = _directory(settings)
+    tidy(directory, settings.clean_cache)
+    cache = directory / file_name(plan)
+    while not _restore(cache, root):
+        if not settings.generate_cache:
+            bootstrap(root, plan)
+            return
+        with _locked(cache.with_name(cache.name + ".lock")):
+            if cache.exists():  # made while we waited
+                continue
+            bootstrap(root, plan)
+            with step("cache"):
+                _store(root, cache)
+            return
+
+
+def tidy(directory: Path, days: int | None) -> None:
+    """Removes caches that are older than so many days, and what killed creates have left."""
+    for path in sorted(directory.iterdir()):
+        if _PART.fullmatch(path.name) or _LOCK.fullmatch(path.name):
+            _unlink_if_free(path)
+        elif days is not None and _CACHE.fullmatch(path.name):
+            with suppress(FileNotFoundError):
+                if time.time() - path.lstat().st_mtime > days * 86400:
+                    log.info("cache %s is older than %d days: removed", path.name, days)
+                    path.unlink()
+
+
+def empty(directory: Path) -> bool:
+    """Removes what a failed extraction left; mount points and each lost+found stay.
+
+    Returns whether anything stayed.
+    """
+    stayed = False
+    for entry in list(os.scandir(directory)):
+        path = Path(entry.path)
+        if not entry.is_dir(follow_symlinks=False):
+            path.unlink()
+        elif entry.name == "lost+found" or empty(path) or path.is_mount():
+            stayed = True
+        else:
+            path.rmdir()
+    return stayed
+
+
+def _directory(settings: Settings) -> Path:
+    directory = Path(settings.cache_dir)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_foreign(directory, directory.stat())
+    except OSError as error:
+        raise KitError(
+            f"cache directory {directory}: {error.strerror}", hint="correct CACHE_DIR"
+        ) from error
+    return directory
+
+
+def _refuse_foreign(path: Path, status: os.stat_result) -> None:
+    """A guest's root file system comes from here: nobody else may have had a hand in it."""
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise KitError(
+            f"cache {path}: others may write to it (owner {status.st_uid},"
+            f" mode {status.st_mode & 0o7777:04o})",
+            hint=f"see who did so, then remove it, or chown root {path}; chmod go-w {path}",
+        )
+
+
+def _open(cache: Path) -> int | None:
+    """A descriptor of the cache, which keeps it whole whatever happens to its name."""
+    try:
+        descriptor = os.open(cache, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise KitError(f"cache {cache}: {error.strerror}", hint=f"remove {cache}") from error
+    try:
+        _refuse_foreign(cache, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _restore(cache: Path, root: Path) -> bool:
+    """Unpacks the cache; False where there is none, or where it was damaged and is gone now."""
+    descriptor = _open(cache)
+    if descriptor is None:
+        return False
+    try:
+        status = os.fstat(descriptor)
+        days = (time.time() - status.st_mtime) / 86400
+        log.info("cache: %s, %.1f days old", cache.name, days)
+        with step("unpacking of the cache"):
+            try:
+                if status.st_size > 0:
+                    archive = f"/proc/{os.getpid()}/fd/{descriptor}"
+                    run(extract_argv(archive, root), what=f"unpacking of {cache.name}")
+                    return True
+            except CommandError as error:
+                _blame_the_guest(cache, root, status, error)
+            log.warning("cache %s is damaged: it is made anew", cache)
+            if _same(cache, status):
+                cache.unlink()
+            empty(root)
+            return False
+    finally:
+        os.close(descriptor)
+
+
+def _blame_the_guest(cache: Path, root: Path, status: os.stat_result, error: CommandError) -> None:
+    """Raises unless it was the cache that made tar fail."""
+    if not _same(cache, status):
+        return  # replaced by another create that found it damaged
+    test = run(["zstd", "--test", "--verbose", cache], check=False)
+    if test.exit_code != 0:
+        return
+    if "No space left on device" not in error.stderr:
+        raise error
+    match = re.search(r"(\d+) bytes", test.stdout + test.stderr)
+    size = f"{int(match[1]) // 2**20} MiB" if match else "more"
+    raise KitError(
+        f"unpacking of {cache.name}: a disk of the guest is too small: its files take {size}, and"
+        f" {_megabytes_of(root)} MiB is what the root file system holds",
+        hint="make disk 0 larger",
+    ) from error
+
+
+def _megabytes_of(root: Path) -> int:
+    figures = os.statvfs(root)
+    return figures.f_blocks * figures.f_frsize // 2**20
+
+
+def _same(path: Path, status: os.stat_result) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.lstat(), status)
+    return False
+
+
+def _store(root: Path, cache: Path) -> None:
+    with _part_of(cache) as (part, descriptor):
+        try:
+            run(store_argv(part, root), what=f"cache {cache}")
+            os.fsync(descriptor)
+        except (CommandError, OSError) as error:
+            full = "No space left on device" in str(getattr(error, "stderr", error))
+            if not full:
+                raise
+            figures = os.statvfs(cache.parent)
+            free = figures.f_bavail * figures.f_frsize // 2**20
+            raise KitError(
+                f"cache directory {cache.parent}: no space left for the cache of this system,"
+                f" {free} MiB free",
+                hint='make room there, set CACHE_DIR, or set GENERATE_CACHE="no"',
+            ) from error
+        part.rename(cache)
+        directory = os.open(cache.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        log.info("kept as %s, %d MiB", cache, cache.stat().st_size // 2**20)
+
+
+@contextmanager
+def _part_of(cache: Path) -> Iterator[tuple[Path, int]]:
+    """A temporary file beside the cache, locked while its maker lives; mode 0600."""
+    while True:
+        descriptor, name = tempfile.mkstemp(
+            prefix=f".{cache.name}.", suffix=".part", dir=cache.parent
+        )
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:
+                break
+        os.close(descriptor)  # another create tidied up before it was locked
+    try:
+        yield Path(name), descriptor
+    finally:
+        Path(name).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds a lock file, which goes with its holder; waits for other creates that hold it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another create that makes the same cache")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _same(path, os.fstat(descriptor)):
+            break
+        os.close(descriptor)  # its holder removed it; whoever comes now makes another
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _unlink_if_free(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,198 @@
+"""`create`: from Ganeti's environment to a guest that boots; also what a reinstall runs."""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+from guest.instance import Instance
+from installer import cache, debootstrap, devices, facts, sources, variants
+from installer.boot import kernel_package, own_kernel
+from installer.disks import Layout, mountpoint_of, plan_layout
+from installer.hooks import all_hooks
+from installer.hooks.base import Context, Hook, Report
+from installer.settings import Settings
+from installer.target import Target, chroot
+from node.errors import KitError
+from node.log import durations, log, step
+from node.run import run, which
+
+
+def create(environ: Mapping[str, str], os_dir: Path) -> None:
+    """Makes the guest that Ganeti's environment describes.
+
+    All that can be checked is checked before the first byte is written.
+
+    Raises:
+        KitError: what stands in the way, and what to do about it.
+    """
+    started = time.monotonic()
+    context, hooks, plan = _planned(environ, os_dir)
+    settings, layout = context.settings, context.layout
+    reports: list[Report] = []
+    with ExitStack() as stack:
+        with step("disks"):
+            backings = devices.claim_all(stack, layout)
+            made = stack.enter_context(devices.prepared(layout, settings.suite, backings))
+        with step(f"bootstrap of {settings.suite} ({settings.arch})"):
+            cache.fill(made.root, plan, settings)
+        target = Target(made.root, made)
+        with chroot(target, [made.blockdev, made.fsysdev]):
+            for hook in hooks:
+                with step(f"hook {hook.name}"):
+                    report = hook.apply(context, target)
+                if report is not None:
+                    reports.append(report)
+            facts_found = [line for report in reports for line in report()]
+        with step("flush to disk"):
+            stack.close()
+    log.info("done in %.1f s:", time.monotonic() - started)
+    for line in (*durations(), *facts_found):
+        log.info("%s", line)
+
+
+def _planned(
+    environ: Mapping[str, str], os_dir: Path
+) -> tuple[Context, list[Hook], debootstrap.BootstrapPlan]:
+    """Everything that is decided and checked before a disk is opened for writing."""
+    try:
+        instance = Instance.from_environ(environ)
+    except ValueError as error:
+        raise KitError(
+            f"environment of the OS script: {error}", hint="it is Ganeti that runs this program"
+        ) from error
+    loaded = variants.load(instance.variant, environ, os_dir=os_dir)
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    node = facts.gather(loaded.settings)
+    settings = _resolved(loaded.settings, instance, node)
+    layout = _layout(instance, settings)
+    context = Context(instance, settings, layout, node)
+    hooks = [hook for hook in all_hooks(environ, os_dir) if hook.enabled(context)]
+    packages = [name for hook in hooks for name in hook.packages(context)]
+    if settings.kernel != "none":
+        packages.append(settings.kernel)
+    plan = debootstrap.plan(settings, node, (*packages, *settings.base_pkgs, *settings.extra_pkgs))
+    _check_tools([*devices.tools(layout), *debootstrap.tools(plan), *cache.TOOLS], hooks)
+    cache.check(plan, settings)
+    _log_plan(context, environ.get("INSTANCE_OS", "debootstrap"))
+    return context, hooks, plan
+
+
+def _resolved(settings: Settings, instance: Instance, node: facts.NodeFacts) -> Settings:
+    """Fills in what depends on the node and the hypervisor: suite, architecture, kernel."""
+    suite = settings.suite or node.codename
+    arch = settings.arch or node.architecture
+    kernel = settings.kernel
+    if kernel == "auto":
+        kernel = "none"
+        if own_kernel(instance):
+            distribution = sources.distribution(suite)
+            found = kernel_package(distribution, arch)
+            if found is None:
+                raise KitError(
+                    f"kernel for {suite} on {arch}: no package is known for it",
+                    hint="name one as KERNEL in the variant's conf, or set the kernel_path of the"
+                    " hypervisor",
+                )
+            kernel = found
+    return dataclasses.replace(settings, suite=suite, arch=arch, kernel=kernel)
+
+
+def _layout(instance: Instance, settings: Settings) -> Layout:
+    sizes: dict[int, int] = {}
+    for disk in instance.disks:
+        if disk.path is None:
+            raise KitError(
+                f"disk {disk.index}: Ganeti gives {disk.uri or 'no path'}: only QEMU can open that",
+                hint="use a disk template whose disks are block devices or files on the node",
+            )
+        try:
+            with Path(disk.path).open("rb") as file:
+                sizes[disk.index] = file.seek(0, 2)
+        except OSError as error:
+            raise KitError(f"disk {disk.index} ({disk.path}): {error.strerror}") from error
+    existing = _existing(instance) if instance.reinstall else {}
+    try:
+        return plan_layout(instance, settings, sizes, existing=existing, new_uuid=uuid4)
+    except ValueError as error:
+        raise KitError(
+            f"instance {instance.name}: {error}", hint="see DISKS in ganeti-os-debootstrap(7)"
+        ) from error
+
+
+def _existing(instance: Instance) -> dict[int, tuple[str, str]]:
+    """The file systems that the data disks of a reinstalled instance hold, by disk index."""
+    found = {}
+    for disk in instance.disks[1:]:
+        if mountpoint_of(disk.name) is None or disk.path is None:
+            continue
+        probe = run(
+            [
+                "blkid",
+                "-p",
+                "-u",
+                "filesystem",
+                "-o",
+                "value",
+                "-s",
+                "TYPE",
+                "-s",
+                "UUID",
+                disk.path,
+            ],
+            check=False,
+        )
+        match sorted(probe.stdout.split(), key=len):
+            case [fstype, uuid] if fstype in devices.MKFS_TOOLS:
+                found[disk.index] = (fstype, uuid)
+    return found
+
+
+def _check_tools(names: Sequence[str], hooks: Sequence[Hook]) -> None:
+    names = sorted({*names, *(name for hook in hooks for name in hook.tools)})
+    missing = [name for name in names if which(name) is None]
+    if missing:
+        packages = sorted({PACKAGES.get(name, name) for name in missing})
+        raise KitError(
+            f"programs that this create needs: not on this node: {', '.join(missing)}",
+            hint=f"apt-get install {' '.join(packages)}",
+        )
+
+
+# The Debian package of each program that is not named like it.
+PACKAGES = {
+    "blkid": "util-linux",
+    "chattr": "e2fsprogs",
+    "mcopy": "mtools",
+    "mke2fs": "e2fsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+    "mkfs.vfat": "dosfstools",
+    "mkfs.xfs": "xfsprogs",
+    "mkswap": "util-linux",
+    "mmd": "mtools",
+    "run-parts": "debianutils",
+    "sfdisk": "fdisk",
+    "wipefs": "util-linux",
+}
+
+
+def _log_plan(context: Context, os_name: str) -> None:
+    instance, layout = context.instance, context.layout
+    verb = "reinstall" if instance.reinstall else "create"
+    log.info("%s of %s: %s, hypervisor %s", verb, instance.name, os_name, instance.hypervisor)
+    for disk in layout.kept:
+        log.info(
+            "disk %d (%s) is kept: it holds the %s of an earlier installation; wipefs it to start"
+            " afresh",
+            *(disk.disk.index, disk.mountpoint, disk.fstype),
+        )
+    for disk in layout.untouched:
+        name = (
+            f"is named {disk.disk.name}, which is no mount point"
+            if disk.disk.name
+            else "has no name"
+        )
+        log.info("disk %d %s: left untouched", disk.disk.index, name)

@@ -1,0 +1,247 @@
+"""The engines: debootstrap(8) and mmdebstrap(1), run straight into the guest's mounted disks."""
+
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from installer import archive, scrub, sources
+from installer.engines import (
+    BootstrapPlan,
+    check_merged_usr,
+    debootstrap_argv,
+    merges_usr,
+    mmdebstrap_argv,
+)
+from installer.facts import NodeFacts
+from installer.progress import Progress
+from installer.settings import Settings
+from installer.sources import Mirrors
+from installer.target import Target, chroot
+from node import nosync
+from node.errors import CommandError, KitError
+from node.log import log, step
+from node.run import run, which
+
+__all__ = ["BootstrapPlan", "bootstrap", "check", "plan", "tools"]
+
+KEYRINGS = Path("/usr/share/keyrings")
+REMOVED_KEYS = KEYRINGS / "debian-archive-removed-keys.gpg"
+SOURCES_LIST = "etc/apt/sources.list"
+# The kernel's and the initramfs's packages make an initramfs each, for 20 s each. We make it
+# once, when all is set up. /etc/kernel/postinst.d/initramfs-tools and dracut's honour this.
+NO_INITRD = {"INITRD": "No"}
+INITRD_HOOKS = ("etc/kernel/postinst.d/initramfs-tools", "etc/kernel/postinst.d/dracut")
+
+
+def plan(settings: Settings, node: NodeFacts, packages: Sequence[str]) -> BootstrapPlan:
+    """Decides how the guest is made, and refuses what cannot be.
+
+    Raises:
+        KitError: an old suite without a mirror, a missing keyring, an architecture whose programs
+            this node cannot run, an engine that is not installed, merged /usr where the suite
+            has no choice.
+    """
+    suite, arch = settings.suite, settings.arch
+    sources.require_mirror(suite, settings.mirror)
+    family = sources.distribution(suite, settings.mirror)
+    check_merged_usr(suite, settings.merged_usr)
+    check_architecture(arch, node.architecture)
+    return BootstrapPlan(
+        engine=choose_engine(settings.bootstrap, which),
+        suite=suite,
+        family=family,
+        arch=arch,
+        mirrors=sources.node_mirrors(suite, settings.mirror, settings.security_mirror),
+        components=settings.components or ("main",),
+        packages=tuple(sorted(set(packages))),
+        merged_usr=settings.merged_usr,
+        keyrings=keyrings(suite, family, settings.keyring),
+        proxy=settings.proxy or None,
+    )
+
+
+def tools(plan: BootstrapPlan) -> tuple[str, ...]:
+    """The programs of the node that the engine needs."""
+    return (plan.engine, "gpgv")
+
+
+def choose_engine(wanted: str, find: Callable[[str], str | None]) -> str:
+    """The engine for the setting BOOTSTRAP; `find` looks up a program, as shutil.which.
+
+    Raises:
+        KitError: it is not on this node.
+    """
+    candidates = ("mmdebstrap", "debootstrap") if wanted == "auto" else (wanted,)
+    for engine in candidates:
+        if find(engine):
+            return engine
+    raise KitError(
+        f"bootstrap engine {candidates[0]}: not on this node",
+        hint=f"apt-get install {candidates[0]}",
+    )
+
+
+def check_architecture(arch: str, native: str) -> None:
+    """Refuses architectures whose programs this node cannot run."""
+    if arch == native or (native, arch) == ("amd64", "i386"):
+        return
+    if which("arch-test") is None or run(["arch-test", arch], check=False).exit_code != 0:
+        raise KitError(
+            f"architecture {arch}: this node ({native}) cannot run its programs",
+            hint="install qemu-user-static and arch-test, or choose another ARCH",
+        )
+
+
+def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
+    """The keyrings that the archive's signature is verified with.
+
+    Raises:
+        KitError: one is missing; a signature is never left unverified.
+    """
+    if not configured and not family:
+        raise KitError(
+            f"suite {suite}: it is not known which keys sign it",
+            hint="set KEYRING in the variant's file to the keyring of its archive",
+        )
+    keyring = Path(configured) if configured else KEYRINGS / f"{family}-archive-keyring.gpg"
+    if not keyring.is_file():
+        package = f"apt-get install {family}-archive-keyring"
+        raise KitError(
+            f"keyring {keyring}: it does not exist, so signatures of {suite} cannot be verified",
+            hint="correct KEYRING" if configured else package,
+        )
+    removed = not configured and suite in sources.END_OF_LIFE and REMOVED_KEYS.is_file()
+    return (keyring, REMOVED_KEYS) if removed else (keyring,)
+
+
+def check(plan: BootstrapPlan) -> None:
+    """Asks the main mirror for the suite.
+
+    Raises:
+        KitError: it cannot be asked, or does not have the suite.
+    """
+    main, origin = plan.mirrors.main, plan.mirrors.origin
+    if main and not archive.serves(main, plan.suite, plan.proxy):
+        raise KitError(
+            f"suite {plan.suite}: the mirror {main} (from {origin}) does not have it",
+            hint="correct SUITE, or set MIRROR to one that has it",
+        )
+
+
+def served(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
+    """URI and suite of each archive that exists; a warning for each that does not."""
+    found = []
+    for uri, suite in sources.archives(plan.suite, plan.family, mirrors):
+        if archive.serves(uri, suite, plan.proxy):
+            found.append((uri, suite))
+        else:
+            log.warning("mirror %s has no suite %s: the guest goes without it", uri, suite)
+    return found
+
+
+def bootstrap(root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = log.info) -> None:
+    """Installs the plan's packages into a mounted, empty guest; nothing host-specific stays.
+
+    Raises:
+        KitError: the engine failed; the reason is its most telling line.
+    """
+    log.info("engine: %s; mirror: %s (from %s)", plan.engine,
+             plan.mirrors.main or "its default", plan.mirrors.origin)  # fmt: skip
+    links = scrub.usr_directories(plan.arch)
+    scrub.seed(root, links=links if plan.engine == "mmdebstrap" and merges_usr(plan) else ())
+    archives = served(plan, plan.mirrors) if plan.mirrors.main else []
+    with step("packages"), _keyring_files(root, plan) as (keyring, no_keys):
+        if plan.engine == "debootstrap":
+            _run_engine(debootstrap_argv(plan, root, keyring), plan, on_line)
+        else:
+            lines = sources.render(plan.suite, archives, plan.components, keyring).splitlines()
+            _run_engine(mmdebstrap_argv(plan, root, keyring, no_keys, lines), plan, on_line)
+    target = Target(root)
+    with step("initramfs"), chroot(target, ()):
+        make_initramfs(target)
+    if not plan.mirrors.main and plan.engine == "debootstrap":
+        archives = served(plan, _engines_mirrors(target, plan))
+    if archives:
+        target.write(SOURCES_LIST, sources.render(plan.suite, archives, plan.components))
+    scrub.scrub(root)
+
+
+def _engines_mirrors(target: Target, plan: BootstrapPlan) -> Mirrors:
+    """The mirrors that go with debootstrap's default, of which it writes the main one alone."""
+    written = sources.parse_one_line(target.read(SOURCES_LIST))
+    return sources.resolve(
+        plan.family,
+        mirror=written[0].uri,
+        security_mirror=plan.mirrors.security,
+        entries=(),
+        families={},
+    )
+
+
+@contextmanager
+def _keyring_files(root: Path, plan: BootstrapPlan) -> Iterator[tuple[Path, Path]]:
+    """One file with all keys, since engines take only one, and an empty directory.
+
+    They stand in the guest while it is made: there, nobody needs to tidy up after a SIGKILL.
+    """
+    directory = root / ".bootstrap-keys"
+    no_keys = directory / "none"
+    no_keys.mkdir(parents=True)
+    keyring = directory / "all.gpg"
+    keyring.write_bytes(b"".join(path.read_bytes() for path in plan.keyrings))
+    for path, mode in ((directory, 0o755), (no_keys, 0o755), (keyring, 0o644)):
+        path.chmod(mode)  # apt reads them as the user _apt
+    try:
+        yield keyring, no_keys
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run_engine(argv: Sequence[str], plan: BootstrapPlan, on_line: Callable[[str], None]) -> None:
+    progress = Progress(on_line)
+    proxy = {"http_proxy": plan.proxy, "https_proxy": plan.proxy} if plan.proxy else {}
+    try:
+        # Nothing is synced before the guest is unmounted: see node.nosync.
+        run(
+            [sys.executable, "-I", nosync.__file__, *argv],
+            what=plan.engine,
+            env={**NO_INITRD, **proxy},
+            on_line=progress,
+        )
+    except CommandError as error:
+        for line in progress.tail():
+            log.error("  %s", line)
+        fault = progress.fault() or error.message
+        what = f"bootstrap of {plan.suite} by {plan.engine}: {fault}"
+        if "No space left" in fault or "enough free space" in fault:
+            need = progress.disk_usage()
+            needed = f"the packages need about {need // 2**20} MiB unpacked, and room to download"
+            raise KitError(
+                f"{what} (a disk of the guest is too small{'; ' + needed if need else ''})",
+                hint="make disk 0 larger",
+            ) from error
+        raise KitError(what, hint="the lines above have more") from error
+
+
+def make_initramfs(target: Target) -> None:
+    """Lets the guest make the initramfs of each kernel that has none, as its package would.
+
+    Links to kernels (linux-update-symlinks(1)) get the links to their initramfs beside them.
+    """
+    for image in sorted(target.root.glob("boot/vmlinu[xz]-*")):
+        version = image.name.partition("-")[2]
+        if (target.root / f"boot/initrd.img-{version}").exists():
+            continue
+        for hook in INITRD_HOOKS:
+            if target.exists(hook):
+                target.run([f"/{hook}", version, f"/boot/{image.name}"], on_line=log.debug)
+    for link in [*target.root.glob("vmlinu[xz]*"), *target.root.glob("boot/vmlinu[xz]*")]:
+        if not link.is_symlink():
+            continue
+        name = re.sub("vmlinu[xz]", "initrd.img", link.name)
+        goal = re.sub("vmlinu[xz]", "initrd.img", str(link.readlink()))
+        if (link.parent / goal).exists():
+            target.symlink(str((link.parent / name).relative_to(target.root)), goal)

@@ -1,0 +1,157 @@
+"""Carries a layout out: partitions, file systems and swap are made, and mounted for the build."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from installer.disks import Layout, PlannedDisk, Use, sfdisk_script
+from node.block import Backing, claimed
+from node.errors import KitError
+from node.log import log
+from node.loop import attached
+from node.mount import mounted
+from node.run import run
+
+# What mkfs of a newer node turns on, kernel, fsck or GRUB of these cannot read: metadata_csum_seed
+# and orphan_file (e2fsprogs 1.47) stop GRUB 2.06 and fsck 1.46; nrext64 (xfsprogs 6) needs
+# Linux 5.19; bigtime and inobtcount need GRUB 2.06.
+OLD_SUITES = ("wheezy", "jessie", "stretch", "buster", "bullseye", "bookworm", "focal", "jammy")
+
+MKFS_TOOLS = {
+    "ext2": "mke2fs",
+    "ext3": "mke2fs",
+    "ext4": "mke2fs",
+    "xfs": "mkfs.xfs",
+    "btrfs": "mkfs.btrfs",
+}
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where the guest stands on the node while it is built.
+
+    `blockdev` is the root disk, `fsysdev` the root file system's device (the names of the site
+    hooks' variables), `esp` the EFI system partition's, `root` the mounted tree.
+    """
+
+    blockdev: Path
+    fsysdev: Path
+    esp: Path | None
+    root: Path
+
+
+def tools(layout: Layout) -> tuple[str, ...]:
+    """The node's programs that `prepared` needs for this layout."""
+    found = {"mount", "umount", "wipefs"}
+    found |= {MKFS_TOOLS[str(disk.fstype)] for disk in (layout.root, *layout.data)}
+    if layout.root.partitions:
+        found.add("sfdisk")
+    if layout.esp_id is not None:
+        found |= {"mkfs.vfat", "mmd", "mcopy"}
+    if layout.swaps:
+        found.add("mkswap")
+    return tuple(sorted(found))
+
+
+def mkfs_argv(fstype: str, uuid: str, suite: str, device: Path) -> list[str]:
+    """The command that makes a file system with this UUID, readable for the suite's own tools."""
+    old = suite in OLD_SUITES
+    if fstype == "xfs":
+        metadata = f"uuid={uuid}" + (",bigtime=0,inobtcount=0" if old else "")
+        inodes = ["-i", "nrext64=0"] if old else []
+        return ["mkfs.xfs", "-q", "-f", *inodes, "-m", metadata, str(device)]
+    if fstype == "btrfs":
+        return ["mkfs.btrfs", "-q", "-f", "-U", uuid, str(device)]
+    features = ["-O", "^metadata_csum_seed,^orphan_file"] if old and fstype == "ext4" else []
+    return ["mke2fs", "-q", "-F", "-t", fstype, "-U", uuid, *features, str(device)]
+
+
+def claim_all(stack: ExitStack, layout: Layout) -> dict[int, Backing]:
+    """Opens every disk that will be written, for us alone, before the first byte is.
+
+    Returns:
+        the open disks by their index.
+    """
+    written = (layout.root, *layout.swaps, *layout.data)
+    return {disk.disk.index: stack.enter_context(claimed(_path(disk))) for disk in written}
+
+
+def _path(disk: PlannedDisk) -> Path:
+    if disk.disk.path is None:
+        raise KitError(f"disk {disk.disk.index}: it has no path on this node")
+    return Path(disk.disk.path)
+
+
+@contextmanager
+def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterator[Devices]:
+    """Makes the guest's partitions, file systems and swap areas, and mounts them.
+
+    Raises:
+        KitError: a tool fails, or at the end something still holds a mount or a device.
+    """
+    with ExitStack() as stack:
+        root = disks[0]
+        blockdev = root.path if root.is_block else stack.enter_context(attached(root))
+        fsysdev, esp = _partitioned(stack, layout, root, blockdev)
+        _make(layout.root, suite, fsysdev)
+        if esp is not None and layout.esp_id is not None:
+            number = layout.esp_id.replace("-", "")
+            run(["mkfs.vfat", "-F", "32", "-i", number, "-n", "EFI", esp], what="mkfs of the ESP")
+        for disk in layout.swaps:
+            _make_swap(disk, disks[disk.disk.index])
+        top = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ganeti-instance-")))
+        stack.enter_context(mounted(fsysdev, top, fstype=str(layout.root.fstype)))
+        for disk in layout.data:
+            with ExitStack() as single:
+                device = single.enter_context(attached(disks[disk.disk.index]))
+                _make(disk, suite, device)
+                place = top / str(disk.mountpoint).lstrip("/")
+                place.mkdir(parents=True, exist_ok=True)
+                single.enter_context(mounted(device, place, fstype=str(disk.fstype)))
+                stack.enter_context(single.pop_all())
+        yield Devices(blockdev, fsysdev, esp, top)
+
+
+def _partitioned(
+    stack: ExitStack, layout: Layout, root: Backing, blockdev: Path
+) -> tuple[Path, Path | None]:
+    # Signatures of an earlier tenant's RAID, LVM or other table must not come back to life.
+    run(["wipefs", "--all", "--force", "--quiet", blockdev], what="wipe of disk 0")
+    if not layout.root.partitions:
+        return stack.enter_context(attached(root)), None
+    style = "gpt" if layout.esp_id is not None else "msdos"
+    run(
+        [
+            "sfdisk",
+            "--quiet",
+            "--no-reread",
+            "--no-tell-kernel",
+            "--wipe-partitions",
+            "always",
+            blockdev,
+        ],
+        input=sfdisk_script(style, layout.label_uuid, layout.root.partitions),
+        what="partition table of disk 0",
+    )
+    devices = {
+        part.use: stack.enter_context(attached(root, part.offset, part.size))
+        for part in layout.root.partitions
+        if part.use is not Use.BIOS_BOOT
+    }
+    return devices[Use.ROOT], devices.get(Use.ESP)
+
+
+def _make(disk: PlannedDisk, suite: str, device: Path) -> None:
+    index, fstype = disk.disk.index, str(disk.fstype)
+    argv = mkfs_argv(fstype, str(disk.uuid), suite, device)
+    run(argv, what=f"mkfs of disk {index}")
+    log.info("disk %d: %s, %s, UUID %s", index, disk.mountpoint, fstype, disk.uuid)
+
+
+def _make_swap(disk: PlannedDisk, backing: Backing) -> None:
+    index = disk.disk.index
+    run(["wipefs", "--all", "--force", "--quiet", backing.path], what=f"wipe of disk {index}")
+    run(["mkswap", "--uuid", str(disk.uuid), backing.path], what=f"mkswap on disk {index}")
+    log.info("disk %d: swap, UUID %s", index, disk.uuid)

@@ -1,0 +1,321 @@
+"""Which disk becomes what: a pure plan of partitions, file systems, swap and mount points."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePosixPath
+from uuid import UUID
+
+from guest.fstab import Entry
+from guest.instance import Disk, Instance
+from installer.settings import Settings
+
+MIB = 1024 * 1024
+SECTOR = 512
+GPT_BACKUP = 33 * SECTOR  # backup entries and header, at the end of the disk (UEFI 2.10, 5.3)
+MSDOS_LIMIT = 2**32 * SECTOR  # 32-bit sector numbers
+BIOS_SIZE = 1 * MIB
+ESP_SIZE = 128 * MIB
+
+# What a guest of ours needs at least: measured with all hooks on, and a quarter for its updates.
+BASE_SIZE = 700 * MIB
+KERNEL_SIZE = 700 * MIB
+# mkfs refuses less (btrfs 109 MiB, xfs 300 MiB in current versions).
+DATA_SIZE = {
+    "ext2": 8 * MIB,
+    "ext3": 8 * MIB,
+    "ext4": 8 * MIB,
+    "xfs": 300 * MIB,
+    "btrfs": 128 * MIB,
+}
+SWAP_SIZE = 1 * MIB
+
+# The places that a disk's name may stand for. /usr, /boot and /etc are not among them: the boot
+# loader and the initramfs would have to find them first.
+MOUNT_TOPS = ("home", "media", "mnt", "opt", "srv", "tmp", "var")
+# The bootstrap itself fills these, so an earlier installation's content cannot be kept there.
+SYSTEM_MOUNTS = (PurePosixPath("/var"), PurePosixPath("/tmp"))
+
+ROOT_OPTIONS = {
+    "ext4": "errors=remount-ro",
+    "ext3": "errors=remount-ro",
+    "ext2": "errors=remount-ro",
+}
+# systemd grows the file system to its device at boot (systemd.mount(5)); it cannot for ext2/ext3.
+GROW_OPTION = "x-systemd.growfs"
+GROWABLE = ("ext4", "xfs", "btrfs")
+
+
+class Role(Enum):
+    """What a disk is to the guest."""
+
+    ROOT = "root"
+    SWAP = "swap"
+    DATA = "data"
+    KEPT = "kept"
+    UNTOUCHED = "untouched"
+
+
+class Use(Enum):
+    """What a partition holds."""
+
+    BIOS_BOOT = "BIOS boot"
+    ESP = "EFI system"
+    ROOT = "root"
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition of the root disk; offset and size in bytes, both whole MiB but for the last."""
+
+    number: int
+    use: Use
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class PlannedDisk:
+    """A disk and what becomes of it.
+
+    `uuid` is the one that its file system or swap area will get (or has, when it is kept);
+    `partitions` is empty where the whole disk is used.
+    """
+
+    disk: Disk
+    role: Role
+    size: int
+    mountpoint: str | None = None
+    fstype: str | None = None
+    uuid: str | None = None
+    partitions: tuple[Partition, ...] = ()
+
+    @property
+    def root_partition(self) -> Partition | None:
+        """The partition that holds the root file system, or None where the whole disk does."""
+        return next((part for part in self.partitions if part.use is Use.ROOT), None)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All disks of an instance, planned. The data disks stand in the order they are mounted in."""
+
+    root: PlannedDisk
+    swaps: tuple[PlannedDisk, ...]
+    data: tuple[PlannedDisk, ...]
+    kept: tuple[PlannedDisk, ...]
+    untouched: tuple[PlannedDisk, ...]
+    label_uuid: str
+    esp_id: str | None
+
+    def fstab(self, swapfile: bool) -> tuple[Entry, ...]:
+        """The guest's fstab: root, ESP, the data disks by depth, swap."""
+        entries = [_entry(self.root, passno=1)]
+        mounts = sorted((*self.data, *self.kept), key=lambda disk: str(disk.mountpoint))
+        entries += [_entry(disk, passno=2) for disk in mounts]
+        if self.esp_id is not None:
+            # Not needed to run, so a damaged one must not stop the boot.
+            options = "umask=0077,nofail"
+            entries.append(Entry(f"UUID={self.esp_id}", "/boot/efi", "vfat", options))
+        entries += [Entry(f"UUID={disk.uuid}", "none", "swap", "sw") for disk in self.swaps]
+        if swapfile:
+            entries.append(Entry("/swapfile", "none", "swap", "sw"))
+        return tuple(entries)
+
+
+def _entry(disk: PlannedDisk, passno: int) -> Entry:
+    fstype, mountpoint = disk.fstype, disk.mountpoint
+    assert fstype is not None and mountpoint is not None
+    options = [ROOT_OPTIONS[fstype]] if mountpoint == "/" and fstype in ROOT_OPTIONS else []
+    if fstype in GROWABLE:
+        options.append(GROW_OPTION)
+    checked = passno if fstype.startswith("ext") else 0  # xfs and btrfs have no boot-time fsck
+    return Entry(f"UUID={disk.uuid}", mountpoint, fstype, ",".join(options) or "defaults", checked)
+
+
+def mountpoint_of(name: str | None) -> str | None:
+    r"""The mount point that a disk's name stands for, or None.
+
+    Names are written as systemd names mount units: `srv`, `var-lib-postgresql`; a dash that
+    belongs to a name is `\x2d` (systemd.unit(5), systemd-escape(1)). `/srv` is understood as well.
+    """
+    if not name:
+        return None
+    if name.startswith("/"):
+        parts = [part for part in name.split("/") if part]
+    else:
+        parts = [
+            re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), part)
+            for part in name.split("-")
+        ]
+    sane = all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", part) for part in parts)
+    if not parts or parts[0] not in MOUNT_TOPS or not sane:
+        return None
+    return "/" + "/".join(parts)
+
+
+def plan_layout(
+    instance: Instance,
+    settings: Settings,
+    sizes: Mapping[int, int],
+    *,
+    existing: Mapping[int, tuple[str, str]],
+    new_uuid: Callable[[], UUID],
+) -> Layout:
+    """Plans what becomes of each disk of an instance.
+
+    Args:
+        sizes: each disk's size in bytes, by its index.
+        existing: the file system type and UUID that a data disk holds from an earlier
+            installation; it is kept, unless the bootstrap itself must fill that place.
+        new_uuid: gives the UUIDs of what will be made.
+
+    Raises:
+        ValueError: the disks cannot become such a guest; the text names the disk and the reason,
+            and how large it must be where it is too small.
+    """
+    if not instance.disks:
+        raise ValueError(f"instance {instance.name}: it has no disk to install on")
+    planned = []
+    for disk in instance.disks:
+        size = sizes[disk.index]
+        mountpoint = mountpoint_of(disk.name)
+        if disk.index == 0:
+            planned.append(_plan_root(disk, size, settings, new_uuid))
+        elif disk.name == "swap" and settings.hook_swap:
+            planned.append(PlannedDisk(disk, Role.SWAP, size, uuid=str(new_uuid())))
+        elif mountpoint is None:
+            planned.append(PlannedDisk(disk, Role.UNTOUCHED, size))
+        elif disk.index in existing and not _system(mountpoint):
+            fstype, uuid = existing[disk.index]
+            planned.append(PlannedDisk(disk, Role.KEPT, size, mountpoint, fstype, uuid))
+        else:
+            fstype, uuid = settings.filesystem, str(new_uuid())
+            planned.append(PlannedDisk(disk, Role.DATA, size, mountpoint, fstype, uuid))
+    _check(planned, settings, has_kernel=settings.kernel != "none")
+
+    def having(role: Role) -> Iterable[PlannedDisk]:
+        return (disk for disk in planned if disk.role is role)
+
+    label = new_uuid()
+    return Layout(
+        root=planned[0],
+        swaps=tuple(having(Role.SWAP)),
+        # A mount point comes before those below it.
+        data=tuple(sorted(having(Role.DATA), key=lambda disk: str(disk.mountpoint))),
+        kept=tuple(having(Role.KEPT)),
+        untouched=tuple(having(Role.UNTOUCHED)),
+        label_uuid=str(label),
+        esp_id=_fat_id(new_uuid()) if settings.partition_style == "gpt" else None,
+    )
+
+
+def _fat_id(uuid: UUID) -> str:
+    digits = uuid.hex[:8].upper()
+    return f"{digits[:4]}-{digits[4:]}"
+
+
+def _system(mountpoint: str) -> bool:
+    return PurePosixPath(mountpoint) in SYSTEM_MOUNTS
+
+
+def _plan_root(
+    disk: Disk, size: int, settings: Settings, new_uuid: Callable[[], UUID]
+) -> PlannedDisk:
+    partitions = plan_partitions(settings.partition_style, size, settings.partition_alignment)
+    return PlannedDisk(disk, Role.ROOT, size, "/", settings.filesystem, str(new_uuid()), partitions)
+
+
+def plan_partitions(style: str, size: int, alignment: int) -> tuple[Partition, ...]:
+    """The partitions of a root disk, root last so that it can grow.
+
+    Args:
+        style: msdos, gpt or none.
+        size: of the disk, in bytes.
+        alignment: of each partition's start, in sectors of 512 bytes.
+    """
+    step = alignment * SECTOR
+    if style == "none":
+        return ()
+    if style == "msdos":
+        end = min(size, MSDOS_LIMIT)
+        return (Partition(1, Use.ROOT, step, (end - step) // MIB * MIB),)
+    bios, esp = step, step + _rounded_up(BIOS_SIZE, step)
+    root = esp + _rounded_up(ESP_SIZE, step)
+    return (
+        Partition(1, Use.BIOS_BOOT, bios, BIOS_SIZE),
+        Partition(2, Use.ESP, esp, ESP_SIZE),
+        Partition(3, Use.ROOT, root, (size - GPT_BACKUP - root) // MIB * MIB),
+    )
+
+
+def _rounded_up(size: int, step: int) -> int:
+    return -(-size // step) * step
+
+
+def minimum_root(settings: Settings, *, has_kernel: bool, has_swap_disk: bool) -> int:
+    """How large the root disk must be at least, in bytes."""
+    size = BASE_SIZE + (KERNEL_SIZE if has_kernel else 0) + 2 * MIB
+    if settings.partition_style == "gpt":
+        size += BIOS_SIZE + ESP_SIZE
+    if settings.hook_swap and not has_swap_disk:
+        size += settings.swapfile_size * MIB
+    return size
+
+
+def _check(planned: list[PlannedDisk], settings: Settings, *, has_kernel: bool) -> None:
+    seen: dict[str, int] = {}
+    for disk in planned:
+        index, name = disk.disk.index, disk.disk.name
+        if disk.role in (Role.UNTOUCHED, Role.KEPT):
+            least = 0
+        elif disk.role is Role.ROOT:
+            has_swap_disk = any(other.role is Role.SWAP for other in planned)
+            least = minimum_root(settings, has_kernel=has_kernel, has_swap_disk=has_swap_disk)
+        elif disk.role is Role.SWAP:
+            least = SWAP_SIZE
+        else:
+            least = DATA_SIZE[settings.filesystem]
+        if disk.size < least:
+            raise ValueError(
+                f"disk {index} ({disk.mountpoint or name}): too small: it has"
+                f" {disk.size // MIB} MiB, and needs at least {-(-least // MIB)} MiB"
+            )
+        if disk.role is not Role.UNTOUCHED and disk.disk.access != "rw":
+            raise ValueError(
+                f"disk {index} ({name}): read-only, so it cannot become {disk.role.value}"
+            )
+        if disk.mountpoint is not None:
+            if disk.mountpoint in seen:
+                raise ValueError(
+                    f"disk {index} ({name}): disk {seen[disk.mountpoint]} is at that place already"
+                )
+            seen[disk.mountpoint] = index
+    root = planned[0]
+    if root.disk.name == "swap":
+        raise ValueError("disk 0 (swap): the first disk is the root disk; name another one swap")
+    if settings.partition_style == "msdos" and root.size > MSDOS_LIMIT:
+        raise ValueError(
+            "disk 0 (/): larger than 2 TiB, which partition_style msdos cannot hold; use gpt"
+        )
+
+
+def sfdisk_script(style: str, label_uuid: str, partitions: Iterable[Partition]) -> str:
+    """The partition table as sfdisk(8) reads it from stdin."""
+    types = {
+        Use.BIOS_BOOT: "21686148-6449-6E6F-744E-656564454649",
+        Use.ESP: "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
+        # Discoverable Partitions Specification would name the root type by architecture; plain
+        # Linux data is what d-i uses, and keeps systemd from guessing.
+        Use.ROOT: "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
+    }
+    if style == "msdos":
+        lines = ["label: dos", f"label-id: 0x{label_uuid[:8]}"]
+    else:
+        lines = ["label: gpt", f"label-id: {label_uuid.upper()}"]
+    lines += ["unit: sectors", ""]
+    for part in partitions:
+        kind = "83, bootable" if style == "msdos" else types[part.use]
+        lines.append(f"start={part.offset // SECTOR}, size={part.size // SECTOR}, type={kind}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,79 @@
+"""What a guest takes from the node: its release, resolvers, time zone and root's keys."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from guest.resolv import Resolver, parse, without_loopback
+from installer import shellvars
+from installer.settings import Settings
+from node.errors import KitError
+from node.run import run
+
+# systemd-resolved keeps the upstream resolvers here while /etc/resolv.conf names its stub
+# (systemd-resolved.service(8)).
+RESOLV_CONFS = ("etc/resolv.conf", "run/systemd/resolve/resolv.conf")
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What the node is and has; `authorized_keys` is the file's text, None when there is none.
+
+    Users leave the lines with the node's `hostname` out when they search the OS log.
+    """
+
+    hostname: str
+    codename: str
+    architecture: str
+    resolver: Resolver
+    timezone: str
+    authorized_keys: str | None
+
+
+def gather(settings: Settings, root: Path = Path("/")) -> NodeFacts:
+    """Reads the facts.
+
+    Raises:
+        KitError: the node's release is not known, or root's keys cannot be read.
+    """
+    keys = root / settings.authorized_keys.lstrip("/")
+    try:
+        authorized_keys = keys.read_text() if keys.exists() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise KitError(f"authorized keys {keys}: {error}") from error
+    return NodeFacts(
+        hostname=socket.gethostname(),
+        codename=_codename(root),
+        architecture=run(["dpkg", "--print-architecture"]).stdout.strip(),
+        resolver=_resolver(root),
+        timezone=_timezone(root),
+        authorized_keys=authorized_keys,
+    )
+
+
+def _codename(root: Path) -> str:
+    path = root / "etc/os-release"
+    codename = shellvars.parse(path.read_text(), origin=str(path)).get("VERSION_CODENAME", "")
+    return codename or "sid"  # unstable has none; os-release(5) makes it optional
+
+
+def _resolver(root: Path) -> Resolver:
+    for name in RESOLV_CONFS:
+        path = root / name
+        if path.exists():
+            resolver = without_loopback(parse(path.read_text()))
+            if resolver.nameservers:
+                return resolver
+    return Resolver((), ())
+
+
+def _timezone(root: Path) -> str:
+    path = root / "etc/timezone"
+    if path.exists() and (name := path.read_text().strip()):
+        return name
+    localtime = root / "etc/localtime"
+    if localtime.is_symlink():
+        _, found, name = str(localtime.readlink()).partition("zoneinfo/")
+        if found:
+            return name
+    return "Etc/UTC"

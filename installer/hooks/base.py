@@ -1,0 +1,66 @@
+"""What a hook is, and what it may know of the guest that it shapes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from guest.instance import Instance
+from installer.disks import MIB, Layout
+from installer.facts import NodeFacts
+from installer.settings import Settings
+from installer.target import File as File
+from installer.target import Target
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that determines a guest: what Ganeti said, what the site set, what was planned.
+
+    Pure data. `settings` has its suite, architecture and kernel filled in.
+    """
+
+    instance: Instance
+    settings: Settings
+    layout: Layout
+    node: NodeFacts
+
+    @property
+    def swapfile_size(self) -> int:
+        """The size of /swapfile in bytes; 0 where there is none."""
+        if self.layout.swaps or not self.settings.hook_swap:
+            return 0
+        return self.settings.swapfile_size * MIB
+
+
+# Gives the lines of the OS log that users look for. Called last, when the site's hooks have had
+# their say, so that what it states is what the guest holds.
+Report = Callable[[], Sequence[str]]
+
+
+class Hook:
+    """One concern of a guest, from its packages to its files.
+
+    A hook says what differs from this: by itself it is switched by `hook_<name>`, needs no package
+    and no tool, and writes the files that it renders.
+    """
+
+    name: ClassVar[str]
+    tools: ClassVar[tuple[str, ...]] = ()
+    """The node's programs that `apply` needs; looked up before a disk is touched."""
+
+    def enabled(self, context: Context) -> bool:
+        """Whether this guest gets it."""
+        return bool(getattr(context.settings, f"hook_{self.name}"))
+
+    def packages(self, context: Context) -> tuple[str, ...]:
+        """What joins the one bootstrap; what it depends on ends up in the cache's key."""
+        return ()
+
+    def render(self, context: Context) -> Mapping[str, File]:
+        """Paths in the guest (relative), and the files that belong there. Pure."""
+        return {}
+
+    def apply(self, context: Context, target: Target) -> Report | None:
+        """Acts on the mounted guest, whose programs can be run."""
+        target.write_all(self.render(context))
+        return None

@@ -1,0 +1,31 @@
+"""A login prompt on the serial console."""
+
+from installer.boot import console
+from installer.hooks.base import Context, Hook, Report
+from installer.target import Target
+
+INITTAB = "etc/inittab"
+
+
+class HookConsole(Hook):
+    """systemd starts a getty on the kernel's console by itself; this one stays whatever that is."""
+
+    name = "console"
+
+    def enabled(self, context: Context) -> bool:
+        return context.settings.hook_console and console(context.instance) is not None
+
+    def apply(self, context: Context, target: Target) -> Report | None:
+        port = console(context.instance)
+        assert port is not None
+        if target.exists(INITTAB):  # sysvinit
+            speed = f" {port.speed}" if port.speed else ""
+            line = f"T0:23:respawn:/sbin/getty -L {port.device}{speed} vt100\n"
+            target.write(INITTAB, target.read(INITTAB) + line)
+        else:
+            unit = f"serial-getty@{port.device}.service"
+            target.symlink(
+                f"etc/systemd/system/getty.target.wants/{unit}",
+                "/lib/systemd/system/serial-getty@.service",
+            )
+        return None

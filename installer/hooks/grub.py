@@ -1,0 +1,109 @@
+"""GRUB: on the MBR, and for gpt on the EFI system partition too; on the serial console as well."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from installer.boot import console, own_kernel, root_disk
+from installer.hooks.base import Context, File, Hook, Report
+from installer.target import Target
+from installer.templates import render_template
+from node.errors import KitError
+from node.run import run
+
+MENU = "boot/grub/grub.cfg"
+DEFAULTS = "etc/default/grub.d/ganeti-instance-kit.cfg"
+# GRUB sees no partition on the node: it is built on a loop device of its own. What reads
+# partition tables and the root file system must be named, or the core image lacks it.
+MODULES = ("part_msdos", "part_gpt", "ext2", "xfs", "btrfs")
+
+
+@dataclass(frozen=True)
+class _Efi:
+    """GRUB for EFI as Debian's grub-efi-*-bin has it: an image that reads its ESP's grub.cfg."""
+
+    package: str
+    image: str
+    name: str
+
+
+_EFI = {
+    "amd64": _Efi(
+        "grub-efi-amd64-bin", "usr/lib/grub/x86_64-efi/monolithic/grubx64.efi", "BOOTX64.EFI"
+    ),
+    "i386": _Efi(
+        "grub-efi-ia32-bin", "usr/lib/grub/i386-efi/monolithic/grubia32.efi", "BOOTIA32.EFI"
+    ),
+}
+
+
+class HookGrub(Hook):
+    """Installs the boot loader with the guest's own GRUB, so that its upgrades fit.
+
+    Where the hypervisor boots a kernel of the node (`kernel_path`), nothing is installed.
+    """
+
+    name = "grub"
+
+    def enabled(self, context: Context) -> bool:
+        return context.settings.hook_grub and own_kernel(context.instance)
+
+    def packages(self, context: Context) -> tuple[str, ...]:
+        if context.settings.arch not in _EFI:
+            raise KitError(
+                f"boot loader for {context.settings.arch}: the kit knows those of amd64 and i386",
+                hint="set the hypervisor's kernel_path, or HOOK_GRUB=no",
+            )
+        packages: tuple[str, ...] = ("grub-pc",)
+        if context.layout.esp_id is not None:
+            packages += (_EFI[context.settings.arch].package,)
+        return packages
+
+    def render(self, context: Context) -> Mapping[str, File]:
+        text = render_template(
+            "grub.cfg", timeout=context.settings.grub_timeout, console=console(context.instance)
+        )
+        return {DEFAULTS: File(text)}
+
+    def apply(self, context: Context, target: Target) -> Report | None:
+        target.write_all(self.render(context))
+        devices = target.devices
+        assert devices is not None
+        uuid = str(context.layout.root.uuid)
+        # update-grub names the root by its UUID only where this link says that udev would.
+        target.symlink(f"dev/disk/by-uuid/{uuid}", str(devices.fsysdev))
+        # Upgrades of grub-pc in the guest write to the disk as the guest will call it.
+        selection = f"grub-pc grub-pc/install_devices multiselect {root_disk(context.instance)}\n"
+        target.run(["debconf-set-selections"], input=selection)
+        target.run(
+            [
+                *("grub-install", "--target=i386-pc", "--boot-directory=/boot", "--no-floppy"),
+                f"--modules={' '.join(MODULES)}",
+                # Without a partition table there is no gap to embed into.
+                *(() if context.layout.root.partitions else ("--force",)),
+                str(devices.blockdev),
+            ]
+        )
+        target.run(["update-grub"])
+        # update-grub ends with 0 also when it found no kernel, or no name for the root.
+        if f"root=UUID={uuid}" not in target.read(MENU):
+            raise KitError(
+                f"boot menu of {context.instance.name}: update-grub made no entry for its root",
+                hint="is a kernel installed? see KERNEL, EXTRA_PKGS and HOOK_GRUB",
+            )
+        if devices.esp is not None:
+            self._fill_esp(context, target, devices.esp, uuid)
+        return None
+
+    def _fill_esp(self, context: Context, target: Target, esp: Path, uuid: str) -> None:
+        # With mtools, as the node's kernel may have no vfat.
+        efi = _EFI[context.settings.arch]
+        target.write("boot/grub/esp-grub.cfg", render_template("esp-grub.cfg", uuid=uuid))
+        steps: tuple[Sequence[str | Path], ...] = (
+            ["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT", "::/EFI/debian"],
+            ["mcopy", "-i", esp, target.path(efi.image), f"::/EFI/BOOT/{efi.name}"],
+            ["mcopy", "-i", esp, target.path("boot/grub/esp-grub.cfg"), "::/EFI/debian/grub.cfg"],
+        )
+        for argv in steps:
+            run(argv, what="EFI system partition of disk 0")
+        target.path("boot/efi").mkdir(exist_ok=True)

@@ -1,0 +1,31 @@
+"""The hook that tells the guest its names."""
+
+from collections.abc import Mapping
+
+from guest import hosts
+from guest.addresses import plan_nics
+from installer.hooks.base import Context, File, Hook, Report
+from installer.target import Target
+
+
+class HookHostname(Hook):
+    """hostname(5), mailname(5) and hosts(5)."""
+
+    name = "hostname"
+
+    def render(self, context: Context) -> Mapping[str, File]:
+        """The three files. /etc/hosts states the addresses of the first NIC that has any."""
+        instance, settings = context.instance, context.settings
+        name = instance.short_name if settings.hostname == "short" else instance.name
+        configs = plan_nics(instance.nics, settings.dhcp)
+        addresses = next((config.addresses for config in configs if config.addresses), ())
+        return {
+            "etc/hostname": File(f"{name}\n"),
+            "etc/mailname": File(f"{instance.name}\n"),
+            "etc/hosts": File(hosts.render(instance.name, [address.ip for address in addresses])),
+        }
+
+    def apply(self, context: Context, target: Target) -> Report | None:
+        """Write the files."""
+        target.write_all(self.render(context))
+        return None

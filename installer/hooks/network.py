@@ -1,0 +1,101 @@
+"""The hook that configures the guest's NICs, pins their names, and tells it its name servers."""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Interface, IPv6Interface
+
+from guest import interfaces, networkd, resolv
+from guest.addresses import NicConfig, plan_nics
+from guest.resolv import Resolver
+from installer.hooks.base import Context, File, Hook, Report
+from installer.target import Target
+from node.log import log
+
+# The suites whose ifupdown goes with ISC's DHCP client; those after them go with dhcpcd.
+_ISC_DHCP_SUITES = frozenset({"buster", "bullseye", "bookworm", "focal", "jammy"})
+_NETWORKING_SERVICE = "lib/systemd/system/networking.service"
+
+
+class HookNetwork(Hook):
+    """Static IPv4 and IPv6 as Ganeti's networks say, DHCP where they say nothing."""
+
+    name = "network"
+
+    def packages(self, context: Context) -> tuple[str, ...]:
+        """The network stack, and a DHCP client where one may be needed (networkd has its own)."""
+        settings = context.settings
+        if settings.network_stack == "networkd":
+            return ("systemd",)
+        if not settings.dhcp:
+            return ("ifupdown",)
+        isc = settings.suite in _ISC_DHCP_SUITES
+        return ("ifupdown", "isc-dhcp-client" if isc else "dhcpcd-base")
+
+    def render(self, context: Context) -> Mapping[str, File]:
+        """The stack's files, the .link files of udev, and resolv.conf."""
+        files = {"etc/resolv.conf": File(resolv.render(_resolver(context)))}
+        networked = context.settings.network_stack == "networkd"
+        if not networked:
+            files[interfaces.MAIN] = File(interfaces.main())
+        for config in _plan(context):
+            files[networkd.link_path(config)] = File(networkd.link(config))
+            if networked:
+                files[networkd.network_path(config)] = File(networkd.render(config))
+            else:
+                files[interfaces.path(config)] = File(interfaces.render(config))
+        return files
+
+    def apply(self, context: Context, target: Target) -> Report | None:
+        """Write the files; the report has a line for each configured address."""
+        # write_all replaces a resolv.conf that is a symlink into /run, as systemd-resolved has it.
+        target.write_all(self.render(context))
+        if context.settings.network_stack == "networkd":
+            if target.exists(_NETWORKING_SERVICE):
+                target.run(["systemctl", "disable", "networking.service"])
+            target.run(["systemctl", "enable", "systemd-networkd.service"])
+        _warn(context)
+        return lambda: _configured(context, target)
+
+
+def _plan(context: Context) -> tuple[NicConfig, ...]:
+    return plan_nics(context.instance.nics, context.settings.dhcp)
+
+
+def _configured(context: Context, target: Target) -> Sequence[str]:
+    """The line for each address, NIC by NIC, IPv4 first."""
+    found = [(config.name, address) for config in _plan(context) for address in config.addresses]
+    if context.settings.network_stack == "ifupdown":
+        found = _in_interfaces(context, target)
+    return [f"configured {name} with {address}" for name, address in found]
+
+
+def _in_interfaces(
+    context: Context, target: Target
+) -> list[tuple[str, IPv4Interface | IPv6Interface]]:
+    """What the files say in the end: sites are used to write etc/network/interfaces themselves."""
+    main = _read(target, interfaces.MAIN)
+    texts = [main]
+    if interfaces.sources_directory(main):
+        texts += [_read(target, interfaces.path(config)) for config in _plan(context)]
+    found = dict.fromkeys(pair for text in texts for pair in interfaces.static_addresses(text))
+    names = list(dict.fromkeys(name for name, _ in found))
+    return sorted(found, key=lambda pair: (names.index(pair[0]), pair[1].version))
+
+
+def _read(target: Target, relative: str) -> str:
+    return target.read(relative) if target.exists(relative) else ""
+
+
+def _resolver(context: Context) -> Resolver:
+    settings, node = context.settings, context.node.resolver
+    return Resolver(settings.dns or node.nameservers, settings.dns_search or node.search)
+
+
+def _warn(context: Context) -> None:
+    for config in _plan(context):
+        for note in config.notes:
+            log.warning("%s", note)
+        if not config.addresses:
+            way = "left to DHCP" if config.dhcp else "left unconfigured"
+            log.info("%s has no address: %s", config.name, way)
+    if context.instance.nics and not _resolver(context).nameservers:
+        log.warning("the guest has no name server: set dns, the node knows none that it can reach")

@@ -1,0 +1,43 @@
+"""Swap: a disk of that name is made before; without one, a file that every file system takes."""
+
+import os
+
+from installer.disks import MIB
+from installer.hooks.base import Context, Hook, Report
+from installer.target import Target
+from node.errors import KitError
+from node.log import log
+from node.run import run
+
+SWAPFILE = "swapfile"
+
+
+class HookSwap(Hook):
+    """Makes /swapfile where no disk is named swap."""
+
+    name = "swap"
+    tools = ("mkswap", "chattr")
+
+    def enabled(self, context: Context) -> bool:
+        return context.swapfile_size > 0
+
+    def apply(self, context: Context, target: Target) -> Report | None:
+        path = target.path(SWAPFILE)
+        size = context.swapfile_size
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            if context.settings.filesystem == "btrfs":
+                # swapon(8): on btrfs it must be nocow, which only an empty file can become.
+                run(["chattr", "+C", path], what="nocow of /swapfile")
+            # Allocated, not sparse: the kernel refuses a swap file with holes.
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            raise KitError(
+                f"/swapfile of {size // MIB} MiB in the guest: {error.strerror}",
+                hint="a larger disk 0, a disk named swap, or a smaller SWAPFILE_SIZE",
+            ) from error
+        finally:
+            os.close(descriptor)
+        run(["mkswap", path], what="mkswap on /swapfile")
+        log.info("swap: /swapfile, %d MiB", size // MIB)
+        return None

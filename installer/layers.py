@@ -1,0 +1,100 @@
+"""Layers of settings: from texts of several origins, lowest first, to checked `Settings`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from installer.settings import DEFINITIONS, Definition, Settings
+from installer.sources import END_OF_LIFE
+from installer.values import shown
+
+# Ganeti passes OS parameters with this prefix; files may have it too, as they could of old.
+PREFIX = "OSP_"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one origin says.
+
+    Attributes:
+        origin: the path of the file, or what else to call it.
+        values: key (`FILESYSTEM`, `OSP_FILESYSTEM`) to text. May hold secrets.
+        parameters: whether these are OS parameters, which not all settings can be given as.
+    """
+
+    origin: str
+    values: Mapping[str, str] = field(repr=False)
+    parameters: bool = False
+
+
+class SettingsError(ValueError):
+    """All that is wrong with some layers, a line each in `problems`."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
+    """Lays settings over the defaults, the lowest layer first.
+
+    Returns:
+        The settings, and warnings about keys of files that are no settings.
+
+    Raises:
+        SettingsError: with every value that is not allowed, of whatever layer.
+    """
+    chosen: dict[str, Any] = {}
+    problems: list[str] = []
+    warnings: list[str] = []
+    for layer in layers:
+        for key, text in layer.values.items():
+            name = key.removeprefix(PREFIX).lower()
+            definition = DEFINITIONS.get(name)
+            if not key.isupper():
+                # Variables of a shell differ by case: `suite` may be a helper of SUITE="$suite-x".
+                definition = None
+            if definition is None and not layer.parameters:
+                warnings.append(
+                    f"unknown setting {key} in {layer.origin}, line ignored{_near(key)}"
+                )
+            elif definition is None:
+                problems.append(f"-O {name}: unknown parameter{_near(key, lower=True)}")
+            elif layer.parameters and not definition.parameter:
+                problems.append(f"-O {name}: may be set in files of the node only")
+            else:
+                try:
+                    chosen[name] = definition.read(text)
+                except ValueError as error:
+                    problems.append(f"{_stated(definition, text, layer)}: {error}")
+    # The fields are typed where they are defined: each value comes from its own definition.
+    settings = Settings(**chosen)
+    problems += _contradictions(settings)
+    if problems:
+        raise SettingsError(problems)
+    return settings, warnings
+
+
+def _stated(definition: Definition, text: str, layer: Layer) -> str:
+    """Who said what, on one line and without passwords."""
+    value = shown(definition.kind, text)
+    if layer.parameters:
+        return f"-O {definition.name}={value}"
+    return f'{layer.origin}: {definition.key}="{value}"'
+
+
+def _near(key: str, *, lower: bool = False) -> str:
+    """A guess at what was meant."""
+    known = [found.key for found in DEFINITIONS.values() if found.parameter or not lower]
+    guesses = get_close_matches(key.removeprefix(PREFIX).upper(), known, n=1, cutoff=0.75)
+    return "".join(f" (is it {guess.lower() if lower else guess}?)" for guess in guesses)
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """What no value shows alone."""
+    if settings.suite in END_OF_LIFE and not settings.mirror:
+        yield (
+            f"suite {settings.suite} has reached its end of life and left the mirrors: "
+            "set MIRROR to an archive of old releases"
+        )

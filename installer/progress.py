@@ -1,0 +1,81 @@
+"""What a log shows of an engine's thousands of lines: phases, counts, and why it failed."""
+
+import re
+from collections import deque
+from collections.abc import Callable
+
+EVERY = 50  # packages between two lines of progress
+TAIL_LINES = 15
+
+_COUNTED = (
+    (re.compile(r"I: Retrieving \S+ \S+$|Get:\d+ \S+ \S+ \S+ \S+ \S+ .*\[[^]]*B\]$"), "downloaded"),
+    (re.compile(r"I: Extracting |I: Unpacking \S+\.\.\.|Unpacking \S+ \("), "unpacked"),
+    (re.compile(r"I: Configuring \S+\.\.\.|Setting up \S+ \("), "set up"),
+)
+_DROPPED = re.compile(r"I: (Validating|skipping|running --) ")
+_SHOWN = re.compile(r"(I|W|E|N): |Err:|Need to get |Fetched |After this operation|dpkg: error")
+_FAULTS = (
+    # Most telling first: what engines print last is often only that some child failed.
+    re.compile(r".*No space left on device.*"),
+    re.compile(r"E: You don't have enough free space.*"),
+    re.compile(r".*(NO_PUBKEY|EXPKEYSIG|BADSIG|Release signed by unknown key|is not signed).*"),
+    re.compile(
+        r"E: (Unable to locate package|Package '|Couldn't find these debs|Failed getting).*"
+    ),
+    re.compile(r"(dpkg: error|Err:|E: Failed to fetch).*"),
+    re.compile(r"(E|W): .*"),
+)
+
+
+def harmless(line: str) -> str:
+    """The line without the words that users look for in the OS log."""
+    line = line.replace("SHA256", "SHA-256").replace("root password", "password of root")
+    return re.sub(r"configured (eth\d+) with", r"\1 configured with", line)
+
+
+class Progress:
+    """Passes on the lines of debootstrap or of mmdebstrap --verbose that say how far it is.
+
+    Call it with each line. Packages are counted, and every fiftieth is reported.
+    """
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._counts = dict.fromkeys((word for _, word in _COUNTED), 0)
+        self._last: deque[str] = deque(maxlen=4000)
+
+    def __call__(self, line: str) -> None:
+        """Takes one line of the engine."""
+        line = line.rstrip()
+        if not line:
+            return
+        self._last.append(line)
+        for pattern, word in _COUNTED:
+            if pattern.match(line):
+                self._counts[word] += 1
+                if self._counts[word] % EVERY == 0:
+                    self._on_line(f"{word} {self._counts[word]} packages")
+                return
+        if _SHOWN.match(line) and not _DROPPED.match(line):
+            self._on_line(harmless(line))
+
+    def tail(self) -> list[str]:
+        """The last lines, whether they were passed on or not."""
+        return [harmless(line) for line in list(self._last)[-TAIL_LINES:]]
+
+    def fault(self) -> str | None:
+        """The line that most likely tells why the engine failed."""
+        for pattern in _FAULTS:
+            for line in self._last:
+                if pattern.match(line):
+                    return harmless(line)
+        return None
+
+    def disk_usage(self) -> int:
+        """Bytes that apt said the packages need on the disk; 0 where it said nothing."""
+        units = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+        found = (
+            re.match(r"After this operation, ([\d.,]+) ([kMG]?B) of additional", line)
+            for line in self._last
+        )
+        return sum(int(float(m[1].replace(",", "")) * units[m[2]]) for m in found if m)

@@ -1,0 +1,69 @@
+"""`rename`: the new name goes into the installed guest, without the node's kernel mounting it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from guest.hosts import renamed
+from guest.instance import Instance
+from node.appliance import GuestFiles, opened
+from node.block import claimed
+from node.errors import KitError
+from node.log import log, step
+
+HOSTNAME = "/etc/hostname"
+MAILNAME = "/etc/mailname"
+HOSTS = "/etc/hosts"
+
+
+def rename(environ: Mapping[str, str]) -> None:
+    """Renames the guest inside: host name, mail name, hosts.
+
+    Raises:
+        KitError: its disks are in use, or it does not bear the old name.
+    """
+    try:
+        instance = Instance.from_environ(environ)
+    except ValueError as error:
+        raise KitError(f"environment of the OS script: {error}") from error
+    old = instance.old_name
+    if old is None:
+        raise KitError("environment of the OS script: OLD_INSTANCE_NAME is missing")
+    disks = [Path(disk.path) for disk in instance.disks if disk.path is not None]
+    if not disks:
+        raise KitError(f"instance {instance.name}: none of its disks has a path on this node")
+    for disk in disks:
+        with claimed(disk):
+            pass  # in use by nobody; QEMU's own locks guard it from here on
+    with (
+        step(f"rename of {old} to {instance.name}"),
+        opened(disks, use_kvm=instance.hv.get("kvm_flag") != "disabled") as files,
+    ):
+        _rename_in(files, old, instance.name)
+
+
+def new_hostname(text: str, old: str, new: str) -> str | None:
+    """What /etc/hostname becomes: long stays long, short stays short; None: not the old name."""
+    name = text.strip()
+    if name == old:
+        return f"{new}\n"
+    if name == old.partition(".")[0]:
+        return f"{new.partition('.')[0]}\n"
+    return None
+
+
+def _rename_in(files: GuestFiles, old: str, new: str) -> None:
+    hostname = files.read(HOSTNAME) or ""
+    changed = new_hostname(hostname, old, new)
+    if changed is None:
+        raise KitError(
+            f"{HOSTNAME} in the guest: it says {hostname.strip()!r}, not {old}",
+            hint="the guest was renamed from inside; rename it there again",
+        )
+    files.write(HOSTNAME, changed)
+    mailname = files.read(MAILNAME)
+    if mailname is not None and mailname.strip() == old:
+        files.write(MAILNAME, f"{new}\n")
+    hosts = files.read(HOSTS)
+    if hosts is not None:
+        files.write(HOSTS, renamed(hosts, old, new))
+    log.info("%s, %s and %s say %s", HOSTNAME, MAILNAME, HOSTS, new)

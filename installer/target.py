@@ -1,0 +1,183 @@
+"""The guest's file tree while it is built: paths that cannot escape it, and its chroot."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from installer.devices import Devices
+from node.errors import KitError
+from node.mount import end_processes_in, mounted
+from node.run import Result, run
+
+# invoke-rc.d(8): 101 is "action forbidden by policy".
+POLICY_RC_D = "usr/sbin/policy-rc.d"
+POLICY = "#!/bin/sh\nexit 101\n"
+
+DEVICES = {
+    "null": (1, 3, 0o666),
+    "zero": (1, 5, 0o666),
+    "full": (1, 7, 0o666),
+    "random": (1, 8, 0o666),
+    "urandom": (1, 9, 0o666),
+    "tty": (5, 0, 0o666),
+    "console": (5, 1, 0o600),
+}
+LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file for the guest: its whole text and its permission bits."""
+
+    text: str
+    mode: int = 0o644
+
+
+class Target:
+    """A mounted guest.
+
+    Paths are relative to its root, and refused when they are absolute, hold `..`, or lead through
+    a symlink: a link in the guest must not make us write on the node. `devices` are those that
+    the tree is mounted from.
+    """
+
+    def __init__(self, root: Path, devices: Devices | None = None) -> None:
+        self.root = root
+        self.devices = devices
+
+    def path(self, relative: str) -> Path:
+        """The node's path of a file in the guest.
+
+        Raises:
+            KitError: the path would leave the guest, or goes through a symlink that could.
+        """
+        pure = PurePosixPath(relative)
+        if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+            raise KitError(f"path {relative!r} in the guest: not a path below its root")
+        place = self.root
+        for part in pure.parts[:-1]:
+            place = place / part
+            if place.is_symlink() and not self._inside(place):
+                raise KitError(f"path {relative!r} in the guest: {place} is a symlink out of it")
+        return place / pure.parts[-1]
+
+    def _inside(self, link: Path) -> bool:
+        # usr-merged guests have /bin -> usr/bin; a link that is absolute, or climbs, is refused.
+        goal = PurePosixPath(link.readlink())
+        return not goal.is_absolute() and ".." not in goal.parts
+
+    def exists(self, relative: str) -> bool:
+        """Whether the guest has such a file, directory or link (which may dangle)."""
+        return os.path.lexists(self.path(relative))
+
+    def read(self, relative: str) -> str:
+        """The text of a regular file.
+
+        Raises:
+            KitError: it is missing, or not a regular file.
+        """
+        path = self.path(relative)
+        if path.is_symlink() or not path.is_file():
+            raise KitError(f"{relative} in the guest: not a regular file")
+        return path.read_text()
+
+    def write(self, relative: str, content: str | bytes, mode: int = 0o644) -> None:
+        """Puts a file there with these permission bits, whole or not at all; makes directories.
+
+        What stood there is replaced: a symlink itself, not what it points to.
+        """
+        path = self.path(relative)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(path.name + ".new")
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            os.fchmod(file.fileno(), mode)
+        fresh.replace(path)
+
+    def write_all(self, files: Mapping[str, File]) -> None:
+        """Writes the files that a hook has rendered."""
+        for relative, file in files.items():
+            self.write(relative, file.text, file.mode)
+
+    def remove(self, relative: str) -> None:
+        """Removes a file or symlink, if it is there."""
+        self.path(relative).unlink(missing_ok=True)
+
+    def symlink(self, relative: str, goal: str) -> None:
+        """Puts a symlink there; what stood there is replaced."""
+        path = self.path(relative)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(goal)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        input: str | None = None,  # noqa: A002 - as run() calls it
+        check: bool = True,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Result:
+        """Runs a program of the guest in the guest; see node.run.run."""
+        return run(
+            ["chroot", self.root, *argv],
+            input=input,
+            check=check,
+            on_line=on_line,
+            what=f"{argv[0]} in the guest",
+        )
+
+
+@contextmanager
+def chroot(target: Target, devices: Sequence[Path]) -> Iterator[None]:
+    """Makes programs of the guest runnable: /proc, /sys, a /dev of its own; no service may start.
+
+    Its /dev holds the usual character devices and the given block devices, nothing else of the
+    node. At the end whatever still runs there is ended, and what was mounted is unmounted.
+    """
+    with ExitStack() as stack:
+        for name, fstype, options in (
+            ("proc", "proc", ("nosuid", "nodev", "noexec")),
+            ("sys", "sysfs", ("nosuid", "nodev", "noexec", "ro")),
+            ("dev", "tmpfs", ("nosuid", "mode=755", "size=1m")),
+            ("run", "tmpfs", ("nosuid", "nodev", "mode=755")),
+        ):
+            place = target.path(name)
+            place.mkdir(exist_ok=True)
+            stack.enter_context(mounted(name, place, fstype=fstype, options=options))
+        dev = target.path("dev")
+        _fill_dev(dev, devices)
+        stack.enter_context(
+            mounted("devpts", dev / "pts", fstype="devpts", options=("newinstance", "ptmxmode=666"))
+        )
+        (target.path("run") / "lock").mkdir(mode=0o1777)
+        target.write(POLICY_RC_D, POLICY, 0o755)
+        stack.callback(target.remove, POLICY_RC_D)
+        stack.callback(end_processes_in, target.root)
+        yield
+
+
+def _fill_dev(dev: Path, devices: Sequence[Path]) -> None:
+    for name, (major, minor, mode) in DEVICES.items():
+        os.mknod(dev / name, stat.S_IFCHR | mode, os.makedev(major, minor))
+        (dev / name).chmod(mode)  # mknod(2) obeys the umask
+    for name, goal in LINKS.items():
+        (dev / name).symlink_to(goal)
+    for name in ("pts", "shm"):
+        (dev / name).mkdir()
+    (dev / "shm").chmod(0o1777)
+    for device in devices:
+        place = dev / device.relative_to("/dev")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.mknod(place, stat.S_IFBLK | 0o660, device.stat().st_rdev)

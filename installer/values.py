@@ -1,0 +1,171 @@
+"""What the values of settings may be: each kind reads a text, or says what is allowed."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import PurePosixPath
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+# Debian policy 5.6.1 (names of packages), with an architecture after a colon as apt has it.
+_PACKAGE = r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?"
+_YES = frozenset({"yes", "true", "on", "1"})
+_NO = frozenset({"no", "false", "off", "0"})
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T_co]):
+    """A kind of values.
+
+    Attributes:
+        allowed: a noun phrase for what is allowed, as in "not <allowed>".
+        parse: text to value; raises ValueError whose message says why it is not allowed.
+        secret: whether values may carry a user and a password (`user:password@host`).
+    """
+
+    allowed: str
+    parse: Callable[[str], T_co]
+    secret: bool = False
+
+
+def masked(text: str) -> str:
+    """The text, with what may be a user and a password before an `@` of a URL hidden.
+
+    Errs on the side of hiding too much: a badly written URL must not leak either.
+    """
+    return re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
+
+
+def shown(kind: Kind[object], text: str) -> str:
+    """A value as messages may show it: on one line, and without its password."""
+    safe = masked(text)
+    if kind.secret and "://***@" not in safe:
+        safe = re.sub(r"^.*@", "***@", safe, flags=re.DOTALL)
+    return "".join(char if char.isprintable() else "?" for char in safe)
+
+
+def _kind(allowed: str, read: Callable[[str], T | None], *, secret: bool = False) -> Kind[T]:
+    """A kind whose reader gives None, or raises ValueError, for what is not allowed."""
+
+    def parse(text: str) -> T:
+        try:
+            value = read(text)
+        except ValueError:
+            value = None
+        if value is None:
+            raise ValueError(f"not {allowed}")
+        return value
+
+    return Kind(allowed, parse, secret)
+
+
+def choice(*words: str) -> Kind[str]:
+    """One of a few words."""
+    return _kind(f"one of {', '.join(words)}", lambda text: text if text in words else None)
+
+
+def matching(pattern: str, allowed: str) -> Kind[str]:
+    """A text that a regular expression matches wholly."""
+    compiled = re.compile(pattern, re.ASCII)
+    return _kind(allowed, lambda text: text if compiled.fullmatch(text) else None)
+
+
+def whole(allowed: str, *, minimum: int = 0, maximum: int = 2**31, step: int = 1) -> Kind[int]:
+    """A whole number between two others (inclusive), a multiple of `step`."""
+
+    def read(text: str) -> int | None:
+        if not re.fullmatch(r"[0-9]{1,12}", text, re.ASCII):
+            return None
+        number = int(text)
+        return number if minimum <= number <= maximum and number % step == 0 else None
+
+    return _kind(allowed, read)
+
+
+def listed(item: Kind[T], allowed: str) -> Kind[tuple[T, ...]]:
+    """Any number of items, split at commas and blanks."""
+
+    def parse(text: str) -> tuple[T, ...]:
+        items: list[T] = []
+        for word in re.split(r"[,\s]+", text):
+            if word:
+                try:
+                    items.append(item.parse(word))
+                except ValueError as error:
+                    raise ValueError(f"'{shown(item, word)}' is {error}") from None
+        return tuple(items)
+
+    return Kind(allowed, parse)
+
+
+def url(*schemes: str, example: str) -> Kind[str]:
+    """A URL with a host (none for file:) of one of these schemes."""
+
+    def read(text: str) -> str | None:
+        parts = urlsplit(text)
+        # No quotes, brackets and the like: the URL ends up in files of apt.
+        plain = re.fullmatch(r"[A-Za-z0-9.:/?#@!$&()*+,;=%~_\[\]-]+", text) is not None
+        if parts.scheme == "file":
+            located = not parts.netloc and len(parts.path) > 1
+        else:
+            # .port raises ValueError for what is no port.
+            located = bool(parts.hostname) and parts.port != 0
+        fits = plain and located and parts.scheme in schemes
+        return text if fits else None
+
+    named = ", ".join(f"{scheme}:" for scheme in schemes)
+    return _kind(f"a URL ({named}) like {example}", read, secret=True)
+
+
+def _read_yes_no(text: str) -> bool | None:
+    word = text.lower()
+    return True if word in _YES else False if word in _NO else None
+
+
+def _read_path(text: str) -> str | None:
+    path = PurePosixPath(text)
+    fits = path.is_absolute() and ".." not in path.parts and text.isprintable()
+    return str(path) if fits else None
+
+
+def _read_domain(text: str) -> str | None:
+    label = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+    fits = len(text) <= 253 and re.fullmatch(rf"{label}(\.{label})*\.?", text, re.ASCII)
+    return text if fits else None
+
+
+YES_NO = _kind("yes or no", _read_yes_no)
+PATH = _kind("an absolute path without '..'", _read_path)
+SUITE = matching(r"[a-z][a-z0-9.-]*", "a suite's name like bookworm")
+ARCHITECTURE = matching(r"[a-z0-9][a-z0-9-]*", "an architecture's name like amd64")
+PACKAGE = matching(_PACKAGE, "a package's name (Debian policy 5.6.1)")
+PACKAGES = listed(PACKAGE, "names of packages, with commas or blanks between them")
+COMPONENTS = listed(
+    matching(r"[a-z][a-z0-9-]*", "a component's name like main"),
+    "names of components, with commas or blanks between them",
+)
+ADDRESSES = listed(
+    _kind("an IP address", lambda text: str(ip_address(text))),
+    "IPv4 and IPv6 addresses, with commas or blanks between them",
+)
+DOMAINS = listed(
+    _kind("a domain's name", _read_domain),
+    "names of domains, with commas or blanks between them",
+)
+KERNEL = _kind(
+    "auto, none or a package's name like linux-image-amd64",
+    lambda text: text if re.fullmatch(_PACKAGE, text, re.ASCII) else None,
+)
+TIMEZONE = _kind(
+    "a time zone like Europe/Berlin",
+    lambda text: (
+        text
+        if re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9_+/-]*", text, re.ASCII) and ".." not in text
+        else None
+    ),
+)
+LOCALE = matching(r"[A-Za-z0-9_.@-]+", "a locale like C.UTF-8 or de_DE.UTF-8")

@@ -1,0 +1,64 @@
+"""Ganeti's `verify` script: are the OS parameters right? (ganeti-os-interface(7))."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from installer import variants
+from node.errors import KitError
+from node.log import log
+
+
+def main(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    defaults_file: Path = variants.DEFAULTS_FILE,
+    os_dir: Path | None = None,
+) -> None:
+    """Runs the checks that are named; `parameters` is the only one that Ganeti knows.
+
+    Raises:
+        KitError: a check failed, or is unknown.
+    """
+    unknown = sorted(set(argv) - {"parameters"})
+    if unknown or not argv:
+        raise KitError(
+            f"verify {' '.join(argv)}: cannot verify {', '.join(unknown) or 'nothing'}",
+            "the only check is: verify parameters",
+        )
+    parameters(environ, defaults_file=defaults_file, os_dir=os_dir)
+
+
+def parameters(
+    environ: Mapping[str, str],
+    *,
+    defaults_file: Path = variants.DEFAULTS_FILE,
+    os_dir: Path | None = None,
+) -> None:
+    """Checks the OS parameters together with the files that they are laid over.
+
+    Args:
+        environ: Ganeti's environment.
+        defaults_file: the site's settings.
+        os_dir: the directory of the OS definition; the working directory if none, as Ganeti has it.
+
+    Raises:
+        KitError: after each bad value was logged on a line of its own.
+    """
+    try:
+        loaded = variants.load(
+            environ.get("OS_VARIANT"),
+            environ,
+            defaults_file=defaults_file,
+            os_dir=os_dir or Path.cwd(),
+        )
+    except variants.BadSettingsError as error:
+        for problem in error.problems:
+            log.error("%s", problem)
+        count = len(error.problems)
+        raise KitError(
+            f"OS parameters and settings: {count} {'is' if count == 1 else 'are'} not allowed",
+            error.hint,
+        ) from None
+    for warning in loaded.warnings:
+        log.warning("%s", warning)

@@ -1,0 +1,37 @@
+"""Signals become one exception, so that what was set up is always taken down again."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Terminated(BaseException):
+    """We were told to stop. Not an Exception: nothing but the end of the program may catch it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """Inside, the first SIGTERM, SIGINT or SIGHUP raises Terminated; later ones are ignored.
+
+    They are ignored because the first one's unwinding must reach its end: unmounting is bounded
+    in time, and SIGKILL is left for whoever cannot wait.
+    """
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        for other in SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        raise Terminated(number)
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,27 @@
+"""Errors for people: what, on which object, why; and the remedy."""
+
+
+class KitError(Exception):
+    """A failure that a sysadmin can act on.
+
+    Args:
+        message: what failed, on which object, and why, without a leading "error:".
+        hint: what to do about it.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class CommandError(KitError):
+    """A program that ended with another exit code than 0."""
+
+    def __init__(
+        self, message: str, *, exit_code: int, stdout: str, stderr: str, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code
+        self.stdout = stdout
+        self.stderr = stderr

@@ -1,0 +1,121 @@
+"""Mounts, and unmounting that never is lazy: settle, retry, then name the holder."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.errors import CommandError, KitError
+from node.log import log
+from node.run import run
+
+BUSY_SECONDS = 10.0
+TERM_SECONDS = 3.0
+
+
+@contextmanager
+def mounted(
+    source: str | Path, target: Path, *, fstype: str, options: Sequence[str] = ()
+) -> Iterator[Path]:
+    """Mounts a file system on a directory, and unmounts it and all below it at the end.
+
+    Raises:
+        KitError: the kernel refuses, or something holds the mount at the end.
+    """
+    argv = ["mount", "-t", fstype]
+    if options:
+        argv += ["-o", ",".join(options)]
+    run([*argv, source, target], what=f"mount of {source} on {target}")
+    try:
+        yield target
+    finally:
+        unmount(target)
+
+
+def mounts_below(top: Path, mountinfo: str) -> list[Path]:
+    """The mount points at and below a directory, innermost and latest first.
+
+    Args:
+        mountinfo: the text of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+    """
+    points = [_unescaped(line.split()[4]) for line in mountinfo.splitlines()]
+    return [point for point in reversed(points) if point == top or top in point.parents]
+
+
+def _unescaped(field: str) -> Path:
+    # The kernel writes space, tab, newline and backslash as octal.
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(code, character)
+    return Path(field)
+
+
+def unmount(top: Path) -> None:
+    """Unmounts all at and below a directory.
+
+    Raises:
+        KitError: something still holds it after some seconds; the processes are named.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while points := mounts_below(top, Path("/proc/self/mountinfo").read_text()):
+        try:
+            run(["umount", points[0]], check=False)
+            if points == mounts_below(top, Path("/proc/self/mountinfo").read_text()):
+                raise CommandError("busy", exit_code=32, stdout="", stderr="")
+        except CommandError:
+            if time.monotonic() > deadline:
+                holders = ", ".join(str(process) for process in processes_in(points[0]))
+                raise KitError(
+                    f"unmount of {points[0]}: held by {holders or 'an unknown user'}"
+                ) from None
+            time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of this node, as people know it."""
+
+    pid: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})"
+
+
+def processes_in(top: Path) -> list[Process]:
+    """The processes that have their root, directory or an open file at or below a directory."""
+    found = []
+    for proc in Path("/proc").glob("[0-9]*"):
+        if int(proc.name) == os.getpid():
+            continue
+        with suppress(OSError):  # it may end while we look
+            links = [proc / "root", proc / "cwd", proc / "exe", *(proc / "fd").iterdir()]
+            if any(_is_below(link, top) for link in links):
+                found.append(Process(int(proc.name), (proc / "comm").read_text().strip()))
+    return found
+
+
+def _is_below(link: Path, top: Path) -> bool:
+    try:
+        place = Path(str(link.readlink()).removesuffix(" (deleted)"))
+    except OSError:
+        return False
+    return place == top or top in place.parents
+
+
+def end_processes_in(top: Path) -> None:
+    """Ends what a hook left running in a guest that is being built, and names it in the log."""
+    for number, patience in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, TERM_SECONDS)):
+        processes = processes_in(top)
+        for process in processes:
+            log.warning("%s was left running in the guest: ended it", process)
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+        deadline = time.monotonic() + patience
+        while processes and time.monotonic() < deadline:
+            processes = processes_in(top)
+            time.sleep(0.05)
+        if not processes:
+            return

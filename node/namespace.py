@@ -1,0 +1,80 @@
+"""Private mount and PID namespaces: when we die, the kernel takes down what we set up."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from node.cleanup import SIGNALS
+from node.errors import KitError
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWPID = 0x20000000
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def contained(main: Callable[[], int]) -> int:
+    """Runs `main` as the first process of its own PID and mount namespaces; gives its exit code.
+
+    The kernel ends every process of a PID namespace with its first one, and drops the mounts and
+    autoclear loop devices that only they held: after SIGKILL nothing stays (pid_namespaces(7),
+    mount_namespaces(7)). We wait outside, and pass on the signals that ask us to stop.
+
+    Raises:
+        KitError: the kernel refuses the namespaces (not root, or a locked down container).
+    """
+    if _libc.unshare(CLONE_NEWNS | CLONE_NEWPID) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise KitError(
+            f"namespaces of this process: the kernel refuses them: {reason}",
+            hint="run as root, outside of containers that forbid unshare(2)",
+        )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent_alive, parent_end = os.pipe()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    child = os.fork()
+    if child == 0:
+        os.close(parent_end)
+        _first_process(main, parent_alive)
+    os.close(parent_alive)
+    for number in SIGNALS:
+        signal.signal(number, lambda received, _frame: os.kill(child, received))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _first_process(main: Callable[[], int], parent_alive: int) -> None:
+    code = 1
+    try:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The parent may have died before the line above; its end of the pipe tells.
+        os.set_blocking(parent_alive, False)
+        try:
+            orphaned = os.read(parent_alive, 1) == b""
+        except BlockingIOError:
+            orphaned = False
+        if not orphaned:
+            _mount(None, "/", None, MS_REC | MS_PRIVATE)
+            _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+            code = main()
+    except KitError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _mount(source: str | None, target: str, fstype: str | None, flags: int) -> None:
+    def encoded(text: str | None) -> bytes | None:
+        return None if text is None else text.encode()
+
+    if _libc.mount(encoded(source), encoded(target), encoded(fstype), flags, None) != 0:
+        raise KitError(f"mount of {target}: {os.strerror(ctypes.get_errno())}")

@@ -1,0 +1,139 @@
+"""Runs other programs: the one place that does, and the only user of `sh`."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from os import PathLike, fspath
+
+import sh
+
+from node.errors import CommandError, KitError
+from node.log import log
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# Ganeti has cleaned our environment; programs get no more than this, so that a create from a
+# shell and one from Ganeti do the same. C.UTF-8 keeps messages parsable and names intact.
+ENVIRONMENT = {
+    "PATH": PATH,
+    "HOME": "/root",
+    "LC_ALL": "C.UTF-8",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "DEBCONF_NONINTERACTIVE_SEEN": "true",
+}
+
+TAIL_LINES = 15
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a program ended, and what it printed."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+def which(program: str) -> str | None:
+    """The path of a program of this node, or None."""
+    return shutil.which(program, path=PATH)
+
+
+def run(
+    argv: Sequence[str | PathLike[str]],
+    *,
+    input: str | None = None,  # noqa: A002 - the word that subprocess uses, too
+    env: Mapping[str, str] | None = None,
+    cwd: str | PathLike[str] | None = None,
+    check: bool = True,
+    on_line: Callable[[str], None] | None = None,
+    what: str | None = None,
+) -> Result:
+    """Runs a program to its end.
+
+    A program that fails is reported here and nowhere else: its last lines go to the log, the last
+    of all into the error. When we are interrupted, the program and its group are ended first.
+
+    Args:
+        argv: the program and its arguments; never a shell's command line.
+        input: what it reads on stdin (secrets travel here); nothing by default.
+        env: added to the fixed environment.
+        cwd: the directory that it starts in.
+        check: whether an exit code other than 0 is an error.
+        on_line: called with each line of stdout and stderr as it comes.
+        what: the phrase for the error, "mkfs of disk 0"; the program's name by default.
+
+    Raises:
+        KitError: the program does not exist.
+        CommandError: it failed, and `check` is set.
+    """
+    words = [fspath(word) for word in argv]
+    what = what or words[0].rpartition("/")[2]
+    program = which(words[0])
+    if program is None:
+        raise KitError(
+            f"{what}: the program {words[0]} is not on this node",
+            hint=f"install the Debian package that holds {words[0]}",
+        )
+    log.debug("+ %s", " ".join(words))
+    stdout: list[str] = []
+    stderr: list[str] = []
+
+    def collector(lines: list[str]) -> Callable[[str], None]:
+        def collect(line: str) -> None:
+            lines.append(line)
+            if on_line is not None:
+                on_line(line.rstrip("\n"))
+
+        return collect
+
+    # _bg gives a process handle under sh 1 and 2 alike; without _tty_out programs see pipes.
+    process = sh.Command(program)(
+        *words[1:],
+        _bg=True,
+        _bg_exc=False,
+        _in=input or "",
+        _out=collector(stdout),
+        _err=collector(stderr),
+        _env={**ENVIRONMENT, **(env or {})},
+        _cwd=fspath(cwd) if cwd is not None else None,
+        _tty_out=False,
+        _no_out=True,
+        _no_err=True,
+        _encoding="utf-8",
+        _decode_errors="replace",
+        _ok_code=range(256),
+    )
+    try:
+        with suppress(sh.ErrorReturnCode):  # raised for signals, whatever _ok_code says
+            process.wait()
+    except BaseException:
+        with suppress(ProcessLookupError):
+            process.kill_group()
+        with suppress(sh.ErrorReturnCode):
+            process.wait()
+        raise
+    result = Result(process.exit_code, "".join(stdout), "".join(stderr))
+    if check and result.exit_code != 0:
+        raise _failure(what, result, shown=on_line is not None)
+    return result
+
+
+def _failure(what: str, result: Result, *, shown: bool) -> CommandError:
+    lines = [line for line in (result.stdout + result.stderr).splitlines() if line.strip()]
+    if not shown:
+        for line in lines[-TAIL_LINES:]:
+            log.error("  %s: %s", what, line)
+    said = [line for line in result.stderr.splitlines() if line.strip()] or lines or ["no message"]
+    ended = (
+        f"exit code {result.exit_code}"
+        if result.exit_code > 0
+        else f"ended by signal {-result.exit_code}"
+    )
+    return CommandError(
+        f"{what}: {said[-1].strip()} ({ended})",
+        exit_code=result.exit_code,
+        stdout=result.stdout,
+        stderr=result.stderr,
+    )

@@ -1,0 +1,43 @@
+"""The house's style, types and import arrows, as tests."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["ruff", "format", "--check", "."],
+        ["ruff", "check", "."],
+        ["mypy"],
+        ["lint-imports"],
+    ],
+    ids=lambda argv: " ".join(argv[:2]),
+)
+def test_is_clean(argv: list[str]) -> None:
+    ran = subprocess.run(
+        [str(BIN / argv[0]), *argv[1:]], cwd=TOP, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_shell_scripts_are_clean() -> None:
+    listed = subprocess.run(
+        ["git", "grep", "-lE", "^#!/bin/(ba)?sh"],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    scripts = listed.stdout.split()
+    assert scripts
+    ran = subprocess.run(
+        ["shellcheck", *scripts], cwd=TOP, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout

@@ -1,0 +1,60 @@
+from ipaddress import IPv4Address, IPv6Address
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guest import hosts
+
+ADDRESSES = (IPv4Address("198.51.100.20"), IPv6Address("2001:db8::20"))
+
+
+def canonical(text: str, address: str) -> list[str]:
+    return next(line.split()[1:] for line in text.splitlines() if line.split()[0] == address)
+
+
+def test_static_addresses_carry_the_name_fqdn_first() -> None:
+    text = hosts.render("web1.example.org", ADDRESSES)
+    assert canonical(text, "198.51.100.20") == ["web1.example.org", "web1"]
+    assert canonical(text, "2001:db8::20") == ["web1.example.org", "web1"]
+    assert "127.0.1.1" not in text
+
+
+def test_whole_file() -> None:
+    assert hosts.render("web1.example.org", ()) == (
+        "127.0.0.1 localhost\n"
+        "127.0.1.1 web1.example.org web1\n"
+        "::1       localhost ip6-localhost ip6-loopback\n"
+        "ff02::1   ip6-allnodes\n"
+        "ff02::2   ip6-allrouters\n"
+    )
+
+
+def test_a_name_without_domain_stands_once() -> None:
+    assert canonical(hosts.render("web1", ()), "127.0.1.1") == ["web1"]
+
+
+def test_renamed_changes_whole_words_outside_of_comments() -> None:
+    text = (
+        "127.0.0.1\tlocalhost\n"
+        "198.51.100.20  web1.example.org Web1 # web1 was here\n"
+        "198.51.100.21  web1.example.org.uk web10 xweb1\n"
+        "# 198.51.100.20 web1\n"
+    )
+    assert hosts.renamed(text, "web1.example.org", "db2.example.net") == (
+        "127.0.0.1\tlocalhost\n"
+        "198.51.100.20  db2.example.net db2 # web1 was here\n"
+        "198.51.100.21  web1.example.org.uk web10 xweb1\n"
+        "# 198.51.100.20 web1\n"
+    )
+
+
+def test_renamed_undoes_render() -> None:
+    text = hosts.render("web1.example.org", ADDRESSES)
+    assert hosts.renamed(text, "web1.example.org", "a.b.example") == hosts.render(
+        "a.b.example", ADDRESSES
+    )
+
+
+@given(st.text(st.sampled_from("web1.#\n\t localhost"), max_size=60))
+def test_renaming_to_the_same_name_changes_nothing(text: str) -> None:
+    assert hosts.renamed(text, "web1.localhost", "web1.localhost") == text

@@ -1,0 +1,171 @@
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from guest.resolv import Resolver
+from installer.hooks.base import Context
+from installer.hooks.network import HookNetwork
+from installer.target import Target
+from node.run import Result
+from tests.unit.guest.scenarios import BRIDGED, MAC2, NET4, SCENARIOS, nics
+
+TWO_GATEWAYS = [
+    "configured eth0 with 198.51.100.20/24",
+    "configured eth0 with 2a01:4f8:fff0:4f:266:37ff:fe65:870f/64",
+    "configured eth1 with 203.0.113.5/25",
+]
+NODE = Resolver(("192.0.2.53",), ("node.example",))
+
+
+def context(scenario: Sequence[dict[str, str]], node: Resolver = NODE, **settings: Any) -> Context:
+    known: dict[str, Any] = {
+        "suite": "bookworm",
+        "network_stack": "ifupdown",
+        "dhcp": True,
+        "dns": (),
+        "dns_search": (),
+        "hook_network": True,
+    }
+    parts = SimpleNamespace(
+        instance=SimpleNamespace(nics=nics(*scenario)),
+        settings=SimpleNamespace(**known | settings),
+        node=SimpleNamespace(resolver=node),
+    )
+    return cast(Context, parts)
+
+
+class RecordingTarget(Target):
+    """Runs nothing, and remembers what it should have run."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.ran: list[Sequence[str]] = []
+
+    def run(self, argv: Sequence[str], **_: Any) -> Result:
+        self.ran.append(tuple(argv))
+        return Result(0, "", "")
+
+
+@pytest.mark.parametrize("switch", [True, False])
+def test_enabled_as_switched(switch: bool) -> None:
+    assert HookNetwork().enabled(context([], hook_network=switch)) is switch
+
+
+@pytest.mark.parametrize(
+    ("settings", "packages"),
+    [
+        ({}, ("ifupdown", "isc-dhcp-client")),
+        ({"suite": "trixie"}, ("ifupdown", "dhcpcd-base")),
+        ({"dhcp": False}, ("ifupdown",)),
+        ({"network_stack": "networkd"}, ("systemd",)),
+    ],
+)
+def test_packages(settings: dict[str, Any], packages: tuple[str, ...]) -> None:
+    assert HookNetwork().packages(context([], **settings)) == packages
+
+
+def test_packages_do_not_depend_on_the_nics() -> None:
+    # They are part of the cache's key.
+    hook = HookNetwork()
+    assert {hook.packages(context(nics_)) for nics_ in SCENARIOS.values()} == {
+        hook.packages(context([]))
+    }
+
+
+def test_ifupdown_files() -> None:
+    files = HookNetwork().render(context(SCENARIOS["two-gateways"]))
+    assert set(files) == {
+        "etc/resolv.conf",
+        "etc/network/interfaces",
+        "etc/network/interfaces.d/eth0",
+        "etc/network/interfaces.d/eth1",
+        "etc/systemd/network/10-eth0.link",
+        "etc/systemd/network/10-eth1.link",
+    }
+    assert "address 203.0.113.5/25" in files["etc/network/interfaces.d/eth1"].text
+    assert f"MACAddress={MAC2}" in files["etc/systemd/network/10-eth1.link"].text
+
+
+def test_networkd_files() -> None:
+    files = HookNetwork().render(context(SCENARIOS["dual-stack"], network_stack="networkd"))
+    assert set(files) == {
+        "etc/resolv.conf",
+        "etc/systemd/network/10-eth0.link",
+        "etc/systemd/network/20-eth0.network",
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "search node.example\nnameserver 192.0.2.53\n"),
+        ({"dns": ("192.0.2.1",)}, "search node.example\nnameserver 192.0.2.1\n"),
+        ({"dns_search": ("a.example",)}, "search a.example\nnameserver 192.0.2.53\n"),
+    ],
+)
+def test_resolv_conf(settings: dict[str, Any], expected: str) -> None:
+    assert HookNetwork().render(context([], **settings))["etc/resolv.conf"].text == expected
+
+
+def test_apply_writes_and_tells_the_addresses(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    outside = tmp_path / "stub"
+    outside.write_text("keep")
+    (tmp_path / "etc/resolv.conf").symlink_to(outside)
+    target = RecordingTarget(tmp_path)
+    report = HookNetwork().apply(context(SCENARIOS["two-gateways"]), target)
+    assert report is not None
+    assert list(report()) == TWO_GATEWAYS
+    assert "198.51.100.20/24" in target.read("etc/network/interfaces.d/eth0")
+    assert target.read("etc/resolv.conf").endswith("nameserver 192.0.2.53\n")
+    assert outside.read_text() == "keep"
+    assert target.ran == []
+
+
+@pytest.mark.parametrize("ifupdown", [True, False])
+def test_networkd_takes_over(tmp_path: Path, ifupdown: bool) -> None:
+    service = tmp_path / "usr/lib/systemd/system/networking.service"
+    service.parent.mkdir(parents=True)
+    (tmp_path / "lib").symlink_to("usr/lib")
+    if ifupdown:
+        service.touch()
+    target = RecordingTarget(tmp_path)
+    report = HookNetwork().apply(
+        context(SCENARIOS["two-gateways"], network_stack="networkd"), target
+    )
+    assert report is not None and list(report()) == TWO_GATEWAYS
+    disable = [("systemctl", "disable", "networking.service")] if ifupdown else []
+    assert target.ran == [*disable, ("systemctl", "enable", "systemd-networkd.service")]
+
+
+def test_warns_of_what_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nic = BRIDGED | NET4 | {"IP": "198.51.100.20", "NETWORK_SUBNET6": "2001:db8::/80"}
+    with caplog.at_level(logging.INFO, "ganeti-instance-kit"):
+        report = HookNetwork().apply(
+            context([nic, BRIDGED], node=Resolver((), ())), RecordingTarget(tmp_path)
+        )
+    assert report is not None and len(report()) == 1
+    assert "2001:db8::/80" in caplog.text
+    assert "eth1 has no address: left to DHCP" in caplog.text
+    assert "no name server" in caplog.text
+    # Scripts scrape the log for these words.
+    assert "configured eth" not in caplog.text
+
+
+def test_reports_what_a_sites_hook_made_of_it(tmp_path: Path) -> None:
+    target = RecordingTarget(tmp_path)
+    report = HookNetwork().apply(context(SCENARIOS["two-gateways"]), target)
+    target.write(
+        "etc/network/interfaces",
+        "iface eth0 inet6 static\n  address 2001:db8::9/64\n"
+        "auto eth0\niface eth0 inet static\n  address 192.0.2.9\n  netmask 255.255.255.0\n",
+    )
+    assert report is not None
+    assert list(report()) == [
+        "configured eth0 with 192.0.2.9/24",
+        "configured eth0 with 2001:db8::9/64",
+    ]

@@ -1,0 +1,76 @@
+import pytest
+
+from installer.layers import Layer, SettingsError, resolve
+from installer.settings import Settings
+
+DEFAULTS = "/etc/default/x"
+
+
+def parameters(**values):
+    found = {f"OSP_{name.upper()}": text for name, text in values.items()}
+    return Layer("OS parameters", found, parameters=True)
+
+
+def problems(*layers):
+    with pytest.raises(SettingsError) as caught:
+        resolve(layers)
+    return caught.value.problems
+
+
+def test_no_layers_are_the_defaults():
+    assert resolve([]) == (Settings(), [])
+
+
+def test_the_highest_layer_wins():
+    settings, warnings = resolve(
+        [
+            Layer(DEFAULTS, {"SUITE": "sid", "FILESYSTEM": "xfs", "ARCH": "i386"}),
+            Layer("variant", {"SUITE": "trixie", "OSP_FILESYSTEM": "btrfs"}),
+            parameters(filesystem="ext3"),
+        ]
+    )
+    assert settings == Settings(suite="trixie", filesystem="ext3", arch="i386")
+    assert warnings == []
+
+
+def test_an_empty_value_hides_lower_layers():
+    settings, _ = resolve(
+        [Layer(DEFAULTS, {"MIRROR": "http://a.example.org/"}), Layer("v", {"MIRROR": ""})]
+    )
+    assert settings.mirror == ""
+
+
+def test_unknown_keys_of_files_are_warned_about():
+    _, warnings = resolve([Layer(DEFAULTS, {"FILESYTEM": "xfs", "suite": "sid", "BASE": "x"})])
+    assert warnings == [
+        f"unknown setting FILESYTEM in {DEFAULTS}, line ignored (is it FILESYSTEM?)",
+        f"unknown setting suite in {DEFAULTS}, line ignored (is it SUITE?)",
+        f"unknown setting BASE in {DEFAULTS}, line ignored",
+    ]
+
+
+def test_every_problem_of_every_layer_is_named():
+    assert problems(
+        Layer(DEFAULTS, {"FILESYSTEM": "zfs", "MIRROR": "http://me:secret@ho st/"}),
+        parameters(filesystem="ntfs", proxy="http://x:3128", filesytem="xfs", grub_timeout="x\ny"),
+    ) == (
+        f'{DEFAULTS}: FILESYSTEM="zfs": not one of ext4, xfs, btrfs, ext3, ext2',
+        f'{DEFAULTS}: MIRROR="http://***@ho st/": not a URL (http:, https:, file:) '
+        "like http://mirror.example.org/debian",
+        "-O filesystem=ntfs: not one of ext4, xfs, btrfs, ext3, ext2",
+        "-O proxy: may be set in files of the node only",
+        "-O filesytem: unknown parameter (is it filesystem?)",
+        "-O grub_timeout=x?y: not a number of seconds, 0 to 3600",
+    )
+
+
+def test_a_suite_that_left_the_mirrors_needs_a_mirror():
+    (problem,) = problems(Layer("v", {"SUITE": "buster"}))
+    assert problem.startswith("suite buster has reached its end of life")
+    mirror = {"MIRROR": "http://archive.example.org/debian"}
+    settings, _ = resolve([Layer(DEFAULTS, mirror), Layer("v", {"SUITE": "buster"})])
+    assert settings.suite == "buster"
+
+
+def test_layers_do_not_show_their_values():
+    assert "secret" not in repr(Layer("v", {"MIRROR": "http://u:secret@h/"}))

@@ -1,0 +1,161 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from installer.settings import DEFINITIONS, Settings, as_text, parameters_list
+from installer.values import masked, shown
+
+FILES_ONLY = {
+    "cache_dir",
+    "customize_dir",
+    "variants_dir",
+    "authorized_keys",
+    "keyring",
+    "proxy",
+    "hook_site",
+}
+
+
+def test_every_default_is_allowed_and_reads_back():
+    for definition in DEFINITIONS.values():
+        text = as_text(definition.default)
+        assert definition.read(text) == definition.default
+
+
+def test_empty_values_mean_the_default_but_for_two():
+    empty = {
+        name: found.read(" ")
+        for name, found in DEFINITIONS.items()
+        if found.read(" ") != found.default
+    }
+    assert empty == {"clean_cache": None, "base_pkgs": ()}
+
+
+def test_what_names_files_or_code_of_the_node_is_no_parameter():
+    assert {name for name, found in DEFINITIONS.items() if not found.parameter} == FILES_ONLY
+
+
+def test_every_setting_is_explained_on_one_line():
+    for definition in DEFINITIONS.values():
+        assert definition.about.endswith(".")
+        assert "\n" not in definition.about
+
+
+def test_parameters_list_has_a_name_and_a_description_a_line():
+    lines = parameters_list().splitlines()
+    names = [line.split(None, 1)[0] for line in lines]
+    assert set(names) == set(DEFINITIONS) - FILES_ONLY
+    assert all(len(line.split(None, 1)) == 2 for line in lines)
+    assert any(
+        line.startswith("filesystem ") and line.endswith("ext3, ext2. Default: ext4.")
+        for line in lines
+    )
+
+
+def test_settings_are_frozen_and_keep_urls_out_of_their_repr():
+    settings = Settings(mirror="http://me:secret@mirror.example.org/debian", proxy="http://u:p@h")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.suite = "sid"
+    assert "secret" not in repr(settings)
+    assert "u:p" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("suite", "bookworm", "bookworm"),
+        ("suite", "oldstable-proposed-updates", "oldstable-proposed-updates"),
+        ("mirror", "http://mirror.example.org/debian", "http://mirror.example.org/debian"),
+        ("mirror", "https://u:p@[2001:db8::1]:8443/", "https://u:p@[2001:db8::1]:8443/"),
+        ("mirror", "file:///srv/mirror", "file:///srv/mirror"),
+        ("proxy", "http://proxy.example.com:3128/", "http://proxy.example.com:3128/"),
+        ("components", "main,contrib non-free", ("main", "contrib", "non-free")),
+        ("extra_pkgs", "vim, g++\nlibc6:i386,", ("vim", "g++", "libc6:i386")),
+        ("kernel", "none", "none"),
+        ("kernel", "linux-image-cloud-amd64", "linux-image-cloud-amd64"),
+        ("generate_cache", "Yes", True),
+        ("generate_cache", "off", False),
+        ("dhcp", "0", False),
+        ("clean_cache", "0", 0),
+        ("clean_cache", "", None),
+        ("partition_alignment", "4096", 4096),
+        ("swapfile_size", "0", 0),
+        ("dns", "192.0.2.1 2001:DB8::1", ("192.0.2.1", "2001:db8::1")),
+        ("dns_search", "example.org,lan", ("example.org", "lan")),
+        ("timezone", "America/Argentina/Buenos_Aires", "America/Argentina/Buenos_Aires"),
+        ("timezone", "Etc/GMT+1", "Etc/GMT+1"),
+        ("locale", "de_DE.UTF-8@euro", "de_DE.UTF-8@euro"),
+        ("cache_dir", "/srv/cache//x/", "/srv/cache/x"),
+    ],
+)
+def test_what_is_allowed(name, text, value):
+    assert DEFINITIONS[name].read(text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("suite", "Bookworm", "not a suite's name"),
+        ("suite", "../sid", "not a suite's name"),
+        ("suite", "-x", "not a suite's name"),
+        ("mirror", "mirror.example.org/debian", "not a URL"),
+        ("mirror", "http:///debian", "not a URL"),
+        ("mirror", "http://host:port/", "not a URL"),
+        ("mirror", "http://host/ main", "not a URL"),
+        ("mirror", "http://host/'x", "not a URL"),
+        ("mirror", "http://[::1/", "not a URL"),
+        ("mirror", "ftp://host/debian", "not a URL"),
+        ("mirror", "file://host/debian", "not a URL"),
+        ("proxy", "file:///x", "not a URL"),
+        ("components", "main,--x", "'--x' is not a component's name"),
+        ("extra_pkgs", "vim,linux-image-amd64/sid", "'linux-image-amd64/sid' is not a package"),
+        ("extra_pkgs", "--include", "'--include' is not a package"),
+        ("extra_pkgs", "x", "'x' is not a package"),
+        ("kernel", "Linux", "not auto, none or"),
+        ("merged_usr", "maybe", "not one of auto, yes, no"),
+        ("filesystem", "zfs", "not one of ext4, xfs, btrfs, ext3, ext2"),
+        ("partition_style", "dos", "not one of msdos, gpt, none"),
+        ("partition_alignment", "63", "not a multiple of 8 that is 2048"),
+        ("partition_alignment", "2049", "not a multiple of 8 that is 2048"),
+        ("generate_cache", "maybe", "not yes or no"),
+        ("clean_cache", "-1", "not a number of days"),
+        ("clean_cache", "two", "not a number of days"),
+        ("clean_cache", "٣", "not a number of days"),
+        ("swapfile_size", "1G", "not a whole number of MiB"),
+        ("grub_timeout", "3601", "not a number of seconds"),
+        ("dns", "192.0.2.256", "'192.0.2.256' is not an IP address"),
+        ("dns_search", "-x.org", "'-x.org' is not a domain's name"),
+        ("timezone", "../../etc/shadow", "not a time zone"),
+        ("timezone", "/etc/shadow", "not a time zone"),
+        ("locale", "C.UTF-8;id", "not a locale"),
+        ("cache_dir", "cache", "not an absolute path"),
+        ("customize_dir", "/etc/../x", "not an absolute path"),
+    ],
+)
+def test_what_is_not_allowed(name, text, why):
+    with pytest.raises(ValueError, match=f"^{why}"):
+        DEFINITIONS[name].read(text)
+
+
+@given(st.sampled_from(sorted(DEFINITIONS)), st.text(max_size=40))
+def test_any_text_is_read_or_refused(name, text):
+    definition = DEFINITIONS[name]
+    try:
+        value = definition.read(text)
+    except ValueError:
+        return
+    assert definition.read(as_text(value)) == value or not text.strip()
+
+
+@pytest.mark.parametrize(
+    "text", ["http://u:secret@host/x", "http://u:s/secret@host", "u:secret@host", "a b:secret@c d"]
+)
+def test_passwords_are_masked(text):
+    assert "secret" not in shown(DEFINITIONS["mirror"].kind, text)
+    assert "secret" not in masked(f"cannot fetch {text}") or "://" not in text
+
+
+def test_shown_values_stay_on_one_line():
+    assert shown(DEFINITIONS["suite"].kind, "a\nb\x1b") == "a?b?"
