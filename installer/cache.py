@@ -4,21 +4,20 @@ It may be used by any number of creates at once, and killed at any moment: a cac
 only when it is whole, and what a killed maker leaves is recognised by its lock being free.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import re
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from installer import debootstrap
 from installer.debootstrap import BootstrapPlan
 from installer.settings import Settings
 from node.errors import CommandError, KitError
+from node.lockfile import locked, part_of, same_file, unlink_if_free
 from node.log import log, step
 from node.run import run
 
@@ -112,7 +111,9 @@ def fill(
         if not settings.generate_cache:
             bootstrap(root, plan)
             return
-        with _locked(cache.with_name(cache.name + ".lock")):
+        with locked(
+            cache.with_name(cache.name + ".lock"), "another create that makes the same cache"
+        ):
             if cache.exists():  # made while we waited
                 continue
             bootstrap(root, plan)
@@ -125,7 +126,7 @@ def tidy(directory: Path, days: int | None) -> None:
     """Removes caches that are older than so many days, and what killed creates have left."""
     for path in sorted(directory.iterdir()):
         if _PART.fullmatch(path.name) or _LOCK.fullmatch(path.name):
-            _unlink_if_free(path)
+            unlink_if_free(path)
         elif days is not None and _CACHE.fullmatch(path.name):
             with suppress(FileNotFoundError):
                 if time.time() - path.lstat().st_mtime > days * 86400:
@@ -206,7 +207,7 @@ def _restore(cache: Path, root: Path) -> bool:
             except CommandError as error:
                 _blame_the_guest(cache, root, status, error)
             log.warning("cache %s is damaged: it is made anew", cache)
-            if _same(cache, status):
+            if same_file(cache, status):
                 cache.unlink()
             empty(root)
             return False
@@ -216,12 +217,12 @@ def _restore(cache: Path, root: Path) -> bool:
 
 def _blame_the_guest(cache: Path, root: Path, status: os.stat_result, error: CommandError) -> None:
     """Raises unless it was the cache that made tar fail."""
-    if not _same(cache, status):
+    if not same_file(cache, status):
         return  # replaced by another create that found it damaged
     test = run(["zstd", "--test", "--verbose", cache], check=False)
     if test.exit_code != 0:
         return
-    if "No space left on device" not in error.stderr:
+    if not re.search("No space left on device|Wrote only", error.stderr):
         raise error
     match = re.search(r"(\d+) bytes", test.stdout + test.stderr)
     size = f"{int(match[1]) // 2**20} MiB" if match else "more"
@@ -237,14 +238,8 @@ def _megabytes_of(root: Path) -> int:
     return figures.f_blocks * figures.f_frsize // 2**20
 
 
-def _same(path: Path, status: os.stat_result) -> bool:
-    with suppress(FileNotFoundError):
-        return os.path.samestat(path.lstat(), status)
-    return False
-
-
 def _store(root: Path, cache: Path) -> None:
-    with _part_of(cache) as (part, descriptor):
+    with part_of(cache) as (part, descriptor):
         try:
             run(store_argv(part, root), what=f"cache {cache}")
             os.fsync(descriptor)
@@ -266,56 +261,3 @@ def _store(root: Path, cache: Path) -> None:
         finally:
             os.close(directory)
         log.info("kept as %s, %d MiB", cache, cache.stat().st_size // 2**20)
-
-
-@contextmanager
-def _part_of(cache: Path) -> Iterator[tuple[Path, int]]:
-    """A temporary file beside the cache, locked while its maker lives; mode 0600."""
-    while True:
-        descriptor, name = tempfile.mkstemp(
-            prefix=f".{cache.name}.", suffix=".part", dir=cache.parent
-        )
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_nlink:
-                break
-        os.close(descriptor)  # another create tidied up before it was locked
-    try:
-        yield Path(name), descriptor
-    finally:
-        Path(name).unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds a lock file, which goes with its holder; waits for other creates that hold it."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another create that makes the same cache")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if _same(path, os.fstat(descriptor)):
-            break
-        os.close(descriptor)  # its holder removed it; whoever comes now makes another
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def _unlink_if_free(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-    except BlockingIOError:
-        pass
-    finally:
-        os.close(descriptor)

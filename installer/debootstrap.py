@@ -1,5 +1,6 @@
 """The engines: debootstrap(8) and mmdebstrap(1), run straight into the guest's mounted disks."""
 
+import os
 import re
 import shutil
 import sys
@@ -16,7 +17,7 @@ from installer.engines import (
     mmdebstrap_argv,
 )
 from installer.facts import NodeFacts
-from installer.progress import Progress
+from installer.progress import Progress, harmless
 from installer.settings import Settings
 from installer.sources import Mirrors
 from installer.target import Target, chroot
@@ -155,10 +156,10 @@ def bootstrap(root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = 
     archives = served(plan, plan.mirrors) if plan.mirrors.main else []
     with step("packages"), _keyring_files(root, plan) as (keyring, no_keys):
         if plan.engine == "debootstrap":
-            _run_engine(debootstrap_argv(plan, root, keyring), plan, on_line)
+            _run_engine(debootstrap_argv(plan, root, keyring), root, plan, on_line)
         else:
             lines = sources.render(plan.suite, archives, plan.components, keyring).splitlines()
-            _run_engine(mmdebstrap_argv(plan, root, keyring, no_keys, lines), plan, on_line)
+            _run_engine(mmdebstrap_argv(plan, root, keyring, no_keys, lines), root, plan, on_line)
     target = Target(root)
     with step("initramfs"), chroot(target, ()):
         make_initramfs(target)
@@ -200,7 +201,9 @@ def _keyring_files(root: Path, plan: BootstrapPlan) -> Iterator[tuple[Path, Path
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _run_engine(argv: Sequence[str], plan: BootstrapPlan, on_line: Callable[[str], None]) -> None:
+def _run_engine(
+    argv: Sequence[str], root: Path, plan: BootstrapPlan, on_line: Callable[[str], None]
+) -> None:
     progress = Progress(on_line)
     proxy = {"http_proxy": plan.proxy, "https_proxy": plan.proxy} if plan.proxy else {}
     try:
@@ -212,18 +215,42 @@ def _run_engine(argv: Sequence[str], plan: BootstrapPlan, on_line: Callable[[str
             on_line=progress,
         )
     except CommandError as error:
-        for line in progress.tail():
-            log.error("  %s", line)
-        fault = progress.fault() or error.message
-        what = f"bootstrap of {plan.suite} by {plan.engine}: {fault}"
-        if "No space left" in fault or "enough free space" in fault:
-            need = progress.disk_usage()
-            needed = f"the packages need about {need // 2**20} MiB unpacked, and room to download"
-            raise KitError(
-                f"{what} (a disk of the guest is too small{'; ' + needed if need else ''})",
-                hint="make disk 0 larger",
-            ) from error
-        raise KitError(what, hint="the lines above have more") from error
+        raise _explained(error, root, plan, progress) from error
+
+
+def _explained(
+    error: CommandError, root: Path, plan: BootstrapPlan, progress: Progress
+) -> KitError:
+    """The error for people; the engine's last lines, and those of its own log, go to the log."""
+    own_log = root / "debootstrap/debootstrap.log"
+    own = own_log.read_text(errors="replace").splitlines() if own_log.is_file() else []
+    for line in [*progress.tail(), *map(harmless, own[-5:])]:
+        log.error("  %s", line)
+    what = f"bootstrap of {plan.suite} by {plan.engine}"
+    fault = progress.fault() or error.message
+    # debootstrap takes a full disk for a file that exists already.
+    if re.search("No space left|enough free space", "\n".join([fault, *own[-5:]])):
+        need = progress.disk_usage() // 2**20
+        return KitError(
+            f"{what}: a disk of the guest is too small"
+            + (f": the packages take more than {need} MiB" if need else ""),
+            hint="make it larger (a guest with a kernel takes 1 GiB and more): "
+            + "; ".join(_usage(root)),
+        )
+    return KitError(f"{what}: {fault}", hint="the lines above have more")
+
+
+def _usage(root: Path) -> list[str]:
+    """The room in the guest's root file system and in those that are mounted in it."""
+    places = [root, *(path for path in sorted(root.iterdir()) if path.is_mount())]
+    lines = []
+    for place in places:
+        figures = os.statvfs(place)
+        total, free = (
+            blocks * figures.f_frsize // 2**20 for blocks in (figures.f_blocks, figures.f_bavail)
+        )
+        lines.append(f"/{place.relative_to(root)}".rstrip(".") + f" has {free} of {total} MiB free")
+    return lines
 
 
 def make_initramfs(target: Target) -> None:

@@ -1,6 +1,5 @@
 """Carries a layout out: partitions, file systems and swap are made, and mounted for the build."""
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,10 @@ from node.run import run
 # and orphan_file (e2fsprogs 1.47) stop GRUB 2.06 and fsck 1.46; nrext64 (xfsprogs 6) needs
 # Linux 5.19; bigtime and inobtcount need GRUB 2.06.
 OLD_SUITES = ("wheezy", "jessie", "stretch", "buster", "bullseye", "bookworm", "focal", "jammy")
+
+# Where the guest is mounted. The tmpfs is seen in the create's own namespace only: each create has
+# its own, and nothing has to be removed after a SIGKILL.
+BUILD = Path("/run/ganeti-instance-kit")
 
 MKFS_TOOLS = {
     "ext2": "mke2fs",
@@ -101,7 +104,10 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
             run(["mkfs.vfat", "-F", "32", "-i", number, "-n", "EFI", esp], what="mkfs of the ESP")
         for disk in layout.swaps:
             _make_swap(disk, disks[disk.disk.index])
-        top = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ganeti-instance-")))
+        BUILD.mkdir(exist_ok=True)
+        stack.enter_context(mounted("tmpfs", BUILD, fstype="tmpfs", options=("mode=755", "size=1m")))
+        top = BUILD / "guest"
+        top.mkdir()
         stack.enter_context(mounted(fsysdev, top, fstype=str(layout.root.fstype)))
         for disk in layout.data:
             with ExitStack() as single:

@@ -12,7 +12,7 @@ _COUNTED = (
     (re.compile(r"I: Extracting |I: Unpacking \S+\.\.\.|Unpacking \S+ \("), "unpacked"),
     (re.compile(r"I: Configuring \S+\.\.\.|Setting up \S+ \("), "set up"),
 )
-_DROPPED = re.compile(r"I: (Validating|skipping|running --) ")
+_DROPPED = re.compile(r"I: (Validating |skipping |running --)")
 _SHOWN = re.compile(r"(I|W|E|N): |Err:|Need to get |Fetched |After this operation|dpkg: error")
 _FAULTS = (
     # Most telling first: what engines print last is often only that some child failed.
@@ -56,7 +56,8 @@ class Progress:
                 if self._counts[word] % EVERY == 0:
                     self._on_line(f"{word} {self._counts[word]} packages")
                 return
-        if _SHOWN.match(line) and not _DROPPED.match(line):
+        repeated = len(self._last) > 1 and self._last[-2] == line  # apt's "Fetched" is
+        if _SHOWN.match(line) and not _DROPPED.match(line) and not repeated:
             self._on_line(harmless(line))
 
     def tail(self) -> list[str]:

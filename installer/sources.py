@@ -180,7 +180,7 @@ def resolve(
         if sibling is None and family == "ubuntu":
             sibling = node_main
         return Mirrors(node_main, security_mirror or sibling, "the node's apt sources")
-    return Mirrors(None, security_mirror, "the engine")
+    return Mirrors(None, security_mirror or None, "the engine")
 
 
 def archives(suite: str, family: str, mirrors: Mirrors) -> list[tuple[str, str]]:
@@ -232,8 +232,7 @@ def _node_mirrors(
         if family and families.get(entry.suite) == family and "main" in entry.components
     ]
     best = max(mains, key=rank, default=None)
-    if best is None or rank(best) == 0:
-        return None, None
+    main = best.uri.rstrip("/") if best is not None and rank(best) > 0 else None
     security = next(
         (
             entry.uri.rstrip("/")
@@ -244,7 +243,7 @@ def _node_mirrors(
         ),
         None,
     )
-    return best.uri.rstrip("/"), security
+    return main, security
 
 
 def _for_guests(entry: Entry, family: str) -> bool:

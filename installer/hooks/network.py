@@ -8,11 +8,15 @@ from guest.addresses import NicConfig, plan_nics
 from guest.resolv import Resolver
 from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
+from installer.templates import render_template
 from node.log import log
 
 # The suites whose ifupdown goes with ISC's DHCP client; those after them go with dhcpcd.
 _ISC_DHCP_SUITES = frozenset({"buster", "bullseye", "bookworm", "focal", "jammy"})
 _NETWORKING_SERVICE = "lib/systemd/system/networking.service"
+_PIN_SCRIPT = "usr/local/sbin/pin-nic-names"
+_PIN_UNIT = "etc/systemd/system/pin-nic-names.service"
+_PIN_WANTS = "etc/systemd/system/multi-user.target.wants/pin-nic-names.service"
 
 
 class HookNetwork(Hook):
@@ -31,8 +35,12 @@ class HookNetwork(Hook):
         return ("ifupdown", "isc-dhcp-client" if isc else "dhcpcd-base")
 
     def render(self, context: Context) -> Mapping[str, File]:
-        """The stack's files, the .link files of udev, and resolv.conf."""
-        files = {"etc/resolv.conf": File(resolv.render(_resolver(context)))}
+        """The stack's files, the .link files of udev and what sees them through, resolv.conf."""
+        files = {
+            "etc/resolv.conf": File(resolv.render(_resolver(context))),
+            _PIN_SCRIPT: File(render_template("pin-nic-names"), 0o755),
+            _PIN_UNIT: File(render_template("pin-nic-names.service")),
+        }
         networked = context.settings.network_stack == "networkd"
         if not networked:
             files[interfaces.MAIN] = File(interfaces.main())
@@ -48,6 +56,7 @@ class HookNetwork(Hook):
         """Write the files; the report has a line for each configured address."""
         # write_all replaces a resolv.conf that is a symlink into /run, as systemd-resolved has it.
         target.write_all(self.render(context))
+        target.symlink(_PIN_WANTS, f"/{_PIN_UNIT}")
         if context.settings.network_stack == "networkd":
             if target.exists(_NETWORKING_SERVICE):
                 target.run(["systemctl", "disable", "networking.service"])

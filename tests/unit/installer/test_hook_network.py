@@ -13,6 +13,7 @@ from installer.target import Target
 from node.run import Result
 from tests.unit.guest.scenarios import BRIDGED, MAC2, NET4, SCENARIOS, nics
 
+PINNING = {"usr/local/sbin/pin-nic-names", "etc/systemd/system/pin-nic-names.service"}
 TWO_GATEWAYS = [
     "configured eth0 with 198.51.100.20/24",
     "configured eth0 with 2a01:4f8:fff0:4f:266:37ff:fe65:870f/64",
@@ -78,7 +79,7 @@ def test_packages_do_not_depend_on_the_nics() -> None:
 
 def test_ifupdown_files() -> None:
     files = HookNetwork().render(context(SCENARIOS["two-gateways"]))
-    assert set(files) == {
+    assert set(files) - PINNING == {
         "etc/resolv.conf",
         "etc/network/interfaces",
         "etc/network/interfaces.d/eth0",
@@ -90,9 +91,15 @@ def test_ifupdown_files() -> None:
     assert f"MACAddress={MAC2}" in files["etc/systemd/network/10-eth1.link"].text
 
 
+def test_names_are_pinned_at_boot_too() -> None:
+    files = HookNetwork().render(context(SCENARIOS["two-gateways"]))
+    assert set(files) >= PINNING
+    assert files["usr/local/sbin/pin-nic-names"].mode == 0o755
+
+
 def test_networkd_files() -> None:
     files = HookNetwork().render(context(SCENARIOS["dual-stack"], network_stack="networkd"))
-    assert set(files) == {
+    assert set(files) - PINNING == {
         "etc/resolv.conf",
         "etc/systemd/network/10-eth0.link",
         "etc/systemd/network/20-eth0.network",

@@ -1,0 +1,219 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from installer import debootstrap, sources
+from installer.debootstrap import check, choose_engine, keyrings, served
+from installer.engines import BootstrapPlan
+from installer.progress import Progress
+from installer.scrub import scrub, seed, usr_directories
+from installer.settings import Settings
+from installer.sources import Mirrors
+from installer.target import Target
+from node.errors import CommandError, KitError
+
+
+def installed(*programs: str) -> Callable[[str], str | None]:
+    return lambda name: f"/usr/bin/{name}" if name in programs else None
+
+
+def test_the_engine() -> None:
+    both = installed("debootstrap", "mmdebstrap")
+    assert choose_engine("auto", both) == "mmdebstrap"
+    assert choose_engine("auto", installed("debootstrap")) == "debootstrap"
+    assert choose_engine("debootstrap", both) == "debootstrap"
+    with pytest.raises(KitError, match="mmdebstrap: not on this node"):
+        choose_engine("mmdebstrap", installed("debootstrap"))
+    with pytest.raises(KitError):
+        choose_engine("auto", installed())
+
+
+@pytest.fixture
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(debootstrap, "KEYRINGS", tmp_path)
+    monkeypatch.setattr(debootstrap, "REMOVED_KEYS", tmp_path / "removed.gpg")
+    (tmp_path / "debian-archive-keyring.gpg").touch()
+    (tmp_path / "removed.gpg").touch()
+    return tmp_path
+
+
+def test_keyrings(keys: Path) -> None:
+    debian, removed = keys / "debian-archive-keyring.gpg", keys / "removed.gpg"
+    assert keyrings("bookworm", "debian", "") == (debian,)
+    assert keyrings("buster", "debian", "") == (debian, removed)
+    assert keyrings("buster", "debian", str(removed)) == (removed,)
+
+
+@pytest.mark.usefixtures("keys")
+def test_without_keys_there_is_no_bootstrap() -> None:
+    with pytest.raises(KitError, match="cannot be verified") as caught:
+        keyrings("jammy", "ubuntu", "")
+    assert caught.value.hint == "apt-get install ubuntu-archive-keyring"
+    with pytest.raises(KitError, match="/nowhere") as caught:
+        keyrings("bookworm", "debian", "/nowhere")
+    assert caught.value.hint == "correct KEYRING"
+    with pytest.raises(KitError, match="not known which keys"):
+        keyrings("unheard-of", "", "")
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debootstrap, "which", installed("debootstrap"))
+    monkeypatch.setattr(sources, "node_entries", list)
+    settings = Settings(suite="bookworm", arch="i386", mirror="http://mirror.example.org/debian")
+    node = SimpleNamespace(architecture="amd64")
+    plan = debootstrap.plan(settings, node, ["b", "a", "b"])  # type: ignore[arg-type]
+    assert (plan.engine, plan.family, plan.packages) == ("debootstrap", "debian", ("a", "b"))
+    assert (plan.components, plan.proxy) == (("main",), None)
+    assert plan.mirrors.security == "http://mirror.example.org/debian-security"
+    assert debootstrap.tools(plan) == ("debootstrap", "gpgv")
+
+
+def test_what_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debootstrap, "which", installed())
+    node = SimpleNamespace(architecture="amd64")
+    for settings, reason in (
+        (Settings(suite="buster", arch="amd64"), "end of life"),
+        (Settings(suite="bookworm", arch="amd64", merged_usr="no"), "merged /usr"),
+        (Settings(suite="bookworm", arch="arm64"), "cannot run its programs"),
+    ):
+        with pytest.raises(KitError, match=reason):
+            debootstrap.plan(settings, node, [])  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> BootstrapPlan:
+    """The plan for a mirror on the node's disk that has bookworm, but no updates of it."""
+    mirror = tmp_path / "debian"
+    (mirror / "dists/bookworm").mkdir(parents=True)
+    (mirror / "dists/bookworm/InRelease").touch()
+    return BootstrapPlan(
+        engine="mmdebstrap",
+        suite="bookworm",
+        family="debian",
+        arch="amd64",
+        mirrors=Mirrors(f"file://{mirror}", None, "settings"),
+        components=("main",),
+        packages=(),
+        merged_usr="auto",
+        keyrings=(),
+        proxy=None,
+    )
+
+
+def test_the_mirror_is_asked_before(local: BootstrapPlan) -> None:
+    check(local)
+    with pytest.raises(KitError, match=r"suite trixie: the mirror file://.* does not have it"):
+        check(replace(local, suite="trixie"))
+    check(replace(local, suite="trixie", mirrors=Mirrors(None, None, "the engine")))
+
+
+def test_a_dead_mirror_is_named(local: BootstrapPlan) -> None:
+    dead = Mirrors("http://127.0.0.1:9/debian", None, "settings")
+    with pytest.raises(KitError, match=r"127.0.0.1:9/debian/dists/bookworm/InRelease.*refused"):
+        check(replace(local, mirrors=dead))
+
+
+def test_archives_that_do_not_exist_are_warned_about(
+    local: BootstrapPlan, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert served(local, local.mirrors) == [(local.mirrors.main, "bookworm")]
+    assert "no suite bookworm-updates" in caplog.text
+
+
+def test_an_empty_guest_is_seeded(tmp_path: Path) -> None:
+    seed(tmp_path, links=usr_directories("amd64"))
+    resume = tmp_path / "etc/initramfs-tools/conf.d/resume"
+    assert resume.read_text() == "RESUME=none\n"
+    links = {path.name for path in tmp_path.iterdir() if path.is_symlink()}
+    assert links == {"bin", "lib", "lib32", "lib64", "libx32", "sbin"}
+    assert (tmp_path / "bin").readlink() == Path("usr/bin") and (tmp_path / "usr/bin").is_dir()
+
+
+SECRETS = (
+    "etc/ssh/ssh_host_ed25519_key",
+    "etc/ssh/ssh_host_ed25519_key.pub",
+    "etc/hostname",
+    "etc/resolv.conf",
+    "etc/apt/apt.conf.d/01proxy",
+    "etc/apt/apt.conf.d/99mmdebstrap",
+    "etc/ssl/private/ssl-cert-snakeoil.key",
+    "etc/ssl/certs/ssl-cert-snakeoil.pem",
+    "etc/udev/rules.d/70-persistent-net.rules",
+    "root/.bash_history",
+    "var/cache/apt/pkgcache.bin",
+    "var/cache/apt/archives/x.deb",
+    "var/lib/apt/lists/mirror.example.org_debian_dists_bookworm_InRelease",
+    "var/lib/dbus/machine-id",
+    "var/lib/systemd/random-seed",
+    "var/log/apt/term.log",
+    "var/log/bootstrap.log",
+    "debootstrap/debootstrap.log",
+)
+KEPT = (
+    "etc/ssh/sshd_config",
+    "etc/apt/apt.conf.d/01autoremove",
+    "var/lib/apt/lists/partial",
+    "var/lib/dpkg/status",
+    "var/log/wtmp",
+)
+
+
+def test_nothing_secret_or_of_the_host_stays(tmp_path: Path) -> None:
+    for name in (*SECRETS, *KEPT, "etc/machine-id"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("secret")
+    scrub(tmp_path)
+    assert [name for name in SECRETS if (tmp_path / name).exists()] == []
+    assert [name for name in KEPT if not (tmp_path / name).exists()] == []
+    assert (tmp_path / "etc/machine-id").read_text() == ""
+
+
+def test_scrubbing_follows_no_link_out_of_the_guest(tmp_path: Path) -> None:
+    outside = tmp_path / "node"
+    outside.mkdir()
+    (outside / "term.log").touch()
+    log = tmp_path / "guest/var/log"
+    log.mkdir(parents=True)
+    (log / "apt").symlink_to(outside)
+    with pytest.raises(KitError, match="symlink"):
+        scrub(tmp_path / "guest")
+    assert (outside / "term.log").exists()
+
+
+def test_links_to_kernels_get_links_to_their_initramfs(tmp_path: Path) -> None:
+    boot = tmp_path / "boot"
+    boot.mkdir()
+    for name in ("vmlinuz-6.1", "initrd.img-6.1", "vmlinuz-6.2"):
+        (boot / name).touch()
+    (tmp_path / "vmlinuz").symlink_to("boot/vmlinuz-6.1")
+    (tmp_path / "vmlinuz.old").symlink_to("boot/vmlinuz-6.2")
+    (boot / "vmlinuz").symlink_to("vmlinuz-6.1")
+    debootstrap.make_initramfs(Target(tmp_path))
+    assert (tmp_path / "initrd.img").readlink() == Path("boot/initrd.img-6.1")
+    assert (boot / "initrd.img").readlink() == Path("initrd.img-6.1")
+    assert not (tmp_path / "initrd.img.old").is_symlink()
+
+
+FAILED = CommandError("debootstrap: failed", exit_code=1, stdout="", stderr="")
+
+
+def test_a_full_disk_is_told_from_other_failures(local: BootstrapPlan, tmp_path: Path) -> None:
+    progress = Progress(lambda _line: None)
+    progress("After this operation, 629 MB of additional disk space will be used.")
+    progress("E: Tried to extract package, but file already exists. Exit...")
+    error = debootstrap._explained(FAILED, tmp_path, local, progress)
+    assert error.message == (
+        "bootstrap of bookworm by mmdebstrap: E: Tried to extract package, but file already"
+        " exists. Exit..."
+    )
+    own_log = tmp_path / "debootstrap/debootstrap.log"
+    own_log.parent.mkdir()
+    own_log.write_text("tar: ./usr/share: Cannot write: No space left on device\n")
+    error = debootstrap._explained(FAILED, tmp_path, local, progress)
+    assert error.message.endswith("too small: the packages take more than 599 MiB")
+    assert "/ has " in (error.hint or "")
