@@ -72,7 +72,7 @@ install: ## Install below DESTDIR; configuration that is there already stays
 	install -m 644 -t $(LIB)/os-definition \
 	  $(addprefix os-definition/,common.sh ganeti_api_version parameters.list)
 	ln -sfn /etc/ganeti/instance-debootstrap/variants.list $(LIB)/os-definition/variants.list
-	ln -sfn ../../../lib/ganeti-instance-kit/os-definition $(OS)/debootstrap
+	ln -sfnT ../../../lib/ganeti-instance-kit/os-definition $(OS)/debootstrap
 	for file in variants.list $$(cd os-definition && echo variants/*.conf); do \
 	  [ -e $(ETC)/ganeti/instance-debootstrap/$$file ] || \
 	  install -m 644 os-definition/$$file $(ETC)/ganeti/instance-debootstrap/$$file; done

@@ -29,7 +29,7 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         KitError: what stands in the way, and what to do about it.
     """
     started = time.monotonic()
-    context, hooks, plan = _planned(environ, os_dir)
+    context, hooks, plan = planned(environ, os_dir)
     settings, layout = context.settings, context.layout
     reports: list[Report] = []
     with ExitStack() as stack:
@@ -39,7 +39,7 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         with step(f"bootstrap of {settings.suite} ({settings.arch})"):
             cache.fill(made.root, plan, settings)
         target = Target(made.root, made)
-        with chroot(target, [made.blockdev, made.fsysdev]):
+        with chroot(target, {made.disk, made.fsysdev}):
             for hook in hooks:
                 with step(f"hook {hook.name}"):
                     report = hook.apply(context, target)
@@ -53,7 +53,7 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         log.info("%s", line)
 
 
-def _planned(
+def planned(
     environ: Mapping[str, str], os_dir: Path
 ) -> tuple[Context, list[Hook], debootstrap.BootstrapPlan]:
     """Everything that is decided and checked before a disk is opened for writing."""

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +20,9 @@ from installer.progress import Progress, harmless
 from installer.settings import Settings
 from installer.sources import Mirrors
 from installer.target import Target, chroot
-from node import nosync
 from node.errors import CommandError, KitError
 from node.log import log, step
+from node.nosync import without_syncs
 from node.run import run, which
 
 __all__ = ["BootstrapPlan", "bootstrap", "check", "plan", "tools"]
@@ -209,7 +208,7 @@ def _run_engine(
     try:
         # Nothing is synced before the guest is unmounted: see node.nosync.
         run(
-            [sys.executable, "-I", nosync.__file__, *argv],
+            without_syncs(argv),
             what=plan.engine,
             env={**NO_INITRD, **proxy},
             on_line=progress,

@@ -35,10 +35,12 @@ MKFS_TOOLS = {
 class Devices:
     """Where the guest stands on the node while it is built.
 
-    `blockdev` is the root disk, `fsysdev` the root file system's device (the names of the site
-    hooks' variables), `esp` the EFI system partition's, `root` the mounted tree.
+    `disk` and `fsysdev` are the loop devices of the root disk and of its root file system, `esp`
+    that of the EFI system partition, `root` is the mounted tree. `blockdev` is the root disk as
+    Ganeti knows it, where that is a block device.
     """
 
+    disk: Path
     blockdev: Path
     fsysdev: Path
     esp: Path | None
@@ -96,8 +98,10 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
     """
     with ExitStack() as stack:
         root = disks[0]
-        blockdev = root.path if root.is_block else stack.enter_context(attached(root))
-        fsysdev, esp = _partitioned(stack, layout, root, blockdev)
+        # Over block devices, too: GRUB knows what to make of a loop device, but not of a logical
+        # volume whose device mapper it cannot ask from within the guest.
+        whole = stack.enter_context(attached(root))
+        fsysdev, esp = _partitioned(stack, layout, root, whole)
         _make(layout.root, suite, fsysdev)
         if esp is not None and layout.esp_id is not None:
             number = layout.esp_id.replace("-", "")
@@ -105,7 +109,9 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
         for disk in layout.swaps:
             _make_swap(disk, disks[disk.disk.index])
         BUILD.mkdir(exist_ok=True)
-        stack.enter_context(mounted("tmpfs", BUILD, fstype="tmpfs", options=("mode=755", "size=1m")))
+        stack.enter_context(
+            mounted("tmpfs", BUILD, fstype="tmpfs", options=("mode=755", "size=1m"))
+        )
         top = BUILD / "guest"
         top.mkdir()
         stack.enter_context(mounted(fsysdev, top, fstype=str(layout.root.fstype)))
@@ -117,16 +123,16 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
                 place.mkdir(parents=True, exist_ok=True)
                 single.enter_context(mounted(device, place, fstype=str(disk.fstype)))
                 stack.enter_context(single.pop_all())
-        yield Devices(blockdev, fsysdev, esp, top)
+        yield Devices(whole, root.path if root.is_block else whole, fsysdev, esp, top)
 
 
 def _partitioned(
-    stack: ExitStack, layout: Layout, root: Backing, blockdev: Path
+    stack: ExitStack, layout: Layout, root: Backing, whole: Path
 ) -> tuple[Path, Path | None]:
     # Signatures of an earlier tenant's RAID, LVM or other table must not come back to life.
-    run(["wipefs", "--all", "--force", "--quiet", blockdev], what="wipe of disk 0")
+    run(["wipefs", "--all", "--force", "--quiet", whole], what="wipe of disk 0")
     if not layout.root.partitions:
-        return stack.enter_context(attached(root)), None
+        return whole, None
     style = "gpt" if layout.esp_id is not None else "msdos"
     run(
         [
@@ -136,7 +142,7 @@ def _partitioned(
             "--no-tell-kernel",
             "--wipe-partitions",
             "always",
-            blockdev,
+            whole,
         ],
         input=sfdisk_script(style, layout.label_uuid, layout.root.partitions),
         what="partition table of disk 0",

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -140,7 +140,7 @@ class Target:
 
 
 @contextmanager
-def chroot(target: Target, devices: Sequence[Path]) -> Iterator[None]:
+def chroot(target: Target, devices: Collection[Path]) -> Iterator[None]:
     """Makes programs of the guest runnable: /proc, /sys, a /dev of its own; no service may start.
 
     Its /dev holds the usual character devices and the given block devices, nothing else of the
@@ -168,7 +168,7 @@ def chroot(target: Target, devices: Sequence[Path]) -> Iterator[None]:
         yield
 
 
-def _fill_dev(dev: Path, devices: Sequence[Path]) -> None:
+def _fill_dev(dev: Path, devices: Collection[Path]) -> None:
     for name, (major, minor, mode) in DEVICES.items():
         os.mknod(dev / name, stat.S_IFCHR | mode, os.makedev(major, minor))
         (dev / name).chmod(mode)  # mknod(2) obeys the umask

@@ -15,6 +15,8 @@ from node.errors import KitError
 
 SECTOR = 512
 SETTLE_SECONDS = 5.0
+LOOP_GET_STATUS64 = 0x4C05
+LOOP_INFO_SIZE = 232  # struct loop_info64 of linux/loop.h; lo_device and lo_inode come first
 F_OFD_GETLK = 36  # fcntl_locking(2); the fcntl module has no name for it
 # struct flock: l_type, l_whence, l_start, l_len, l_pid
 _FLOCK = struct.Struct("hhqqi4x")
@@ -116,16 +118,29 @@ def block_holder(path: Path) -> str:
     return "another process has it open for itself alone"
 
 
+def _loop_backing(device: Path) -> tuple[int, int] | None:
+    """The device and inode number of the file behind a loop device, or None (loop(4))."""
+    status = bytearray(LOOP_INFO_SIZE)
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, LOOP_GET_STATUS64, status)
+        finally:
+            os.close(fd)
+    except OSError:
+        return None  # detached by now
+    number, inode = struct.unpack_from("=QQ", status)
+    return number, inode
+
+
 def file_holder(path: Path, fd: int) -> str | None:
     """Says who uses a disk file: a loop device over it, or a process that locked it."""
     own = path.stat()
-    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        try:
-            other = Path(backing.read_text().rstrip("\n")).stat()
-        except OSError:
-            continue
-        if os.path.samestat(own, other):
-            return f"attached as /dev/{backing.parts[3]}"
+    for state in Path("/sys/block").glob("loop*/loop"):
+        device = Path("/dev", state.parts[3])
+        # By inode, not by name: that may be of another mount namespace.
+        if _loop_backing(device) == (own.st_dev, own.st_ino):
+            return f"attached as {device}"
     query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind, *_ = _FLOCK.unpack(fcntl.fcntl(fd, F_OFD_GETLK, query))
     if kind != fcntl.F_UNLCK:

@@ -1,9 +1,12 @@
 """Signals become one exception, so that what was set up is always taken down again."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from node.errors import KitError
+from node.log import log
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -31,7 +34,29 @@ def signals_raise() -> Iterator[None]:
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
+        # Blocked, they would never come, neither here nor in any program that we start.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def undone(undo: Callable[[], None]) -> Iterator[None]:
+    """Undoes something at the end.
+
+    Where that fails after another error, it is only logged: the first error is the one to mend.
+
+    Raises:
+        KitError: what `undo` raised, and nothing had failed before.
+    """
+    try:
+        yield
+    except BaseException:
+        try:
+            undo()
+        except KitError as error:
+            log.warning("%s", error.message)
+        raise
+    undo()

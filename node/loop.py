@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from node.block import Backing
+from node.cleanup import undone
 from node.errors import KitError
 
 LOOP_CTL_ADD = 0x4C80
@@ -41,17 +42,8 @@ def attached(backing: Backing, offset: int = 0, size: int = 0) -> Iterator[Path]
         KitError: no loop device is to be had, the flush failed, or something still holds it.
     """
     device, fd = _attach(backing, offset, size)
-    try:
+    with undone(lambda: _detach(device, fd, backing.path.resolve())):
         yield device
-        try:
-            os.fsync(fd)
-        except OSError as error:
-            raise KitError(f"flush of {backing.path}: {error.strerror}") from error
-    finally:
-        os.close(fd)
-        # Only on the way out of a clean run is this an error of its own: Python chains it to
-        # the first one otherwise.
-        _await_detached(device, backing.path)
 
 
 def _attach(backing: Backing, offset: int, size: int) -> tuple[Path, int]:
@@ -90,6 +82,18 @@ def _add(device: Path, number: int) -> None:
         os.mknod(device, stat.S_IFBLK | 0o600, os.makedev(LOOP_MAJOR, number))
 
 
+def _detach(device: Path, fd: int, backing: Path) -> None:
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise KitError(
+            f"flush of {backing}: {error.strerror}", hint="dmesg tells what became of its device"
+        ) from error
+    finally:
+        os.close(fd)
+    _await_detached(device, backing)
+
+
 def _await_detached(device: Path, backing: Path) -> None:
     state = Path("/sys/block", device.name, "loop/backing_file")
     deadline = time.monotonic() + DETACH_SECONDS
@@ -100,5 +104,8 @@ def _await_detached(device: Path, backing: Path) -> None:
         except OSError:
             return
         if time.monotonic() > deadline:
-            raise KitError(f"loop device {device} over {backing}: something still holds it")
+            raise KitError(
+                f"loop device {device} over {backing}: something still holds it",
+                hint=f"see what `fuser -v -m {device}` names, and end it",
+            )
         time.sleep(0.02)

@@ -8,12 +8,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from node.cleanup import undone
 from node.errors import CommandError, KitError
 from node.log import log
 from node.run import run
 
 BUSY_SECONDS = 10.0
 TERM_SECONDS = 3.0
+KILL_SECONDS = 3.0
 
 
 @contextmanager
@@ -29,10 +31,8 @@ def mounted(
     if options:
         argv += ["-o", ",".join(options)]
     run([*argv, source, target], what=f"mount of {source} on {target}")
-    try:
+    with undone(lambda: unmount(target)):
         yield target
-    finally:
-        unmount(target)
 
 
 def mounts_below(top: Path, mountinfo: str) -> list[Path]:
@@ -68,7 +68,9 @@ def unmount(top: Path) -> None:
             if time.monotonic() > deadline:
                 holders = ", ".join(str(process) for process in processes_in(points[0]))
                 raise KitError(
-                    f"unmount of {points[0]}: held by {holders or 'an unknown user'}"
+                    f"unmount of {points[0]}: held by {holders or 'an unknown user'}",
+                    hint="what runs in the guest while it is built must end with the hook that"
+                    " started it",
                 ) from None
             time.sleep(0.1)
 
@@ -106,16 +108,40 @@ def _is_below(link: Path, top: Path) -> bool:
 
 
 def end_processes_in(top: Path) -> None:
-    """Ends what a hook left running in a guest that is being built, and names it in the log."""
-    for number, patience in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, TERM_SECONDS)):
-        processes = processes_in(top)
+    """Ends what was left running in a guest that is being built, and names it in the log.
+
+    All our descendants go with it: one of them may be about to enter the guest. What a hook leaves
+    behind is ours, since orphans fall to the first process of a PID namespace.
+    """
+    started = time.monotonic()
+    warned: set[int] = set()
+    while processes := [*processes_in(top), *descendants()]:
+        waited = time.monotonic() - started
+        if waited > TERM_SECONDS + KILL_SECONDS:
+            return  # unmounting will name it
         for process in processes:
-            log.warning("%s was left running in the guest: ended it", process)
             with suppress(ProcessLookupError):
-                os.kill(process.pid, number)
-        deadline = time.monotonic() + patience
-        while processes and time.monotonic() < deadline:
-            processes = processes_in(top)
-            time.sleep(0.05)
-        if not processes:
-            return
+                if process.pid not in warned:
+                    warned.add(process.pid)
+                    log.warning("%s was left running in the guest: ended it", process)
+                    os.kill(process.pid, signal.SIGTERM)
+                if waited > TERM_SECONDS:
+                    os.kill(process.pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def descendants() -> list[Process]:
+    """Our children, theirs, and so on, as far as they are alive."""
+    parents: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for proc in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # proc_pid_stat(5): the name stands in parentheses, and may itself hold some.
+            name, _, fields = (proc / "stat").read_text().partition("(")[2].rpartition(") ")
+            state, parent = fields.split()[:2]
+            if state not in ("Z", "X"):
+                parents[int(proc.name)], names[int(proc.name)] = int(parent), name
+    found, generation = [], {os.getpid()}
+    while generation := {pid for pid, parent in parents.items() if parent in generation}:
+        found += [Process(pid, names[pid]) for pid in sorted(generation)]
+    return found

@@ -12,6 +12,7 @@ import ctypes
 import os
 import struct
 import sys
+from collections.abc import Sequence
 
 # AUDIT_ARCH_* (linux/audit.h) and, of each, the numbers of fsync, fdatasync, sync, syncfs,
 # sync_file_range and msync (asm/unistd.h).
@@ -52,8 +53,13 @@ def suppress_syncs() -> None:
     code = ctypes.create_string_buffer(
         b"".join(struct.pack("HBBI", *line) for line in instructions)
     )
-    header = struct.pack("HxxxxxxP", len(instructions), ctypes.addressof(code))
+    header = struct.pack("HP", len(instructions), ctypes.addressof(code))
     ctypes.CDLL(None).prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0)
+
+
+def without_syncs(argv: Sequence[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
+    """The command line that runs a program so."""
+    return [sys.executable, "-I", __file__, *argv]
 
 
 if __name__ == "__main__":

@@ -136,4 +136,5 @@ def _failure(what: str, result: Result, *, shown: bool) -> CommandError:
         exit_code=result.exit_code,
         stdout=result.stdout,
         stderr=result.stderr,
+        hint="the lines above have more",
     )

@@ -9,13 +9,17 @@ from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
 from installer.templates import render_template
 from node.errors import KitError
+from node.nosync import without_syncs
 from node.run import run
 
 MENU = "boot/grub/grub.cfg"
 DEFAULTS = "etc/default/grub.d/ganeti-instance-kit.cfg"
 # GRUB sees no partition on the node: it is built on a loop device of its own. What reads
 # partition tables and the root file system must be named, or the core image lacks it.
-MODULES = ("part_msdos", "part_gpt", "ext2", "xfs", "btrfs")
+PARTITION_MODULES = {"msdos": ("part_msdos",), "gpt": ("part_gpt",), "none": ()}
+# xfs begins in the first sector; btrfs leaves 64 KiB, and a core image that reads it is larger.
+NO_ROOM = ("xfs", "btrfs")
+FILESYSTEM_MODULES = {"xfs": "xfs", "btrfs": "btrfs"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,13 @@ _EFI = {
 }
 
 
+def modules(context: Context) -> tuple[str, ...]:
+    """What GRUB's core image must have to find the rest of GRUB."""
+    settings = context.settings
+    filesystem = FILESYSTEM_MODULES.get(settings.filesystem, "ext2")
+    return (*PARTITION_MODULES[settings.partition_style], filesystem)
+
+
 class HookGrub(Hook):
     """Installs the boot loader with the guest's own GRUB, so that its upgrades fit.
 
@@ -53,6 +64,12 @@ class HookGrub(Hook):
             raise KitError(
                 f"boot loader for {context.settings.arch}: the kit knows those of amd64 and i386",
                 hint="set the hypervisor's kernel_path, or HOOK_GRUB=no",
+            )
+        filesystem = context.settings.filesystem
+        if filesystem in NO_ROOM and not context.layout.root.partitions:
+            raise KitError(
+                f"boot loader on a bare disk with {filesystem}: the file system has no room for it",
+                hint="set PARTITION_STYLE to msdos or gpt, or the hypervisor's kernel_path",
             )
         packages: tuple[str, ...] = ("grub-pc",)
         if context.layout.esp_id is not None:
@@ -75,15 +92,18 @@ class HookGrub(Hook):
         # Upgrades of grub-pc in the guest write to the disk as the guest will call it.
         selection = f"grub-pc grub-pc/install_devices multiselect {root_disk(context.instance)}\n"
         target.run(["debconf-set-selections"], input=selection)
-        target.run(
-            [
-                *("grub-install", "--target=i386-pc", "--boot-directory=/boot", "--no-floppy"),
-                f"--modules={' '.join(MODULES)}",
-                # Without a partition table there is no gap to embed into.
-                *(() if context.layout.root.partitions else ("--force",)),
-                str(devices.blockdev),
-            ]
-        )
+        install = [
+            *("grub-install", "--target=i386-pc", "--boot-directory=/boot", "--no-floppy"),
+            f"--modules={' '.join(modules(context))}",
+        ]
+        if context.layout.root.partitions:
+            # It would sync all that was unpacked; unmounting does that, while we go on.
+            command = without_syncs(["chroot", target.root, *install, devices.disk])
+            run(command, what="grub-install in the guest")
+        else:
+            # Without a partition table there is no gap to embed into: GRUB notes in which blocks
+            # of the file system its image stands, so they must be on the disk.
+            target.run([*install, "--force", str(devices.disk)])
         target.run(["update-grub"])
         # update-grub ends with 0 also when it found no kernel, or no name for the root.
         if f"root=UUID={uuid}" not in target.read(MENU):

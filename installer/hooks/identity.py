@@ -1,4 +1,4 @@
-"""What makes a guest itself: its machine id and its random seed."""
+"""What makes a guest itself: its machine id, its random seed, its snake oil."""
 
 import secrets
 
@@ -9,10 +9,12 @@ MACHINE_ID = "etc/machine-id"
 DBUS_ID = "var/lib/dbus/machine-id"
 SEED = "var/lib/systemd/random-seed"
 SEED_SIZE = 512
+# Of the package ssl-cert: a key that many packages use until there is a real one.
+SNAKEOIL = "usr/sbin/make-ssl-cert"
 
 
 class HookMachineId(Hook):
-    """Gives each guest a machine id (machine-id(5)) and seed of its own."""
+    """Gives each guest a machine id (machine-id(5)), a seed and a snake oil key of its own."""
 
     name = "machine_id"
 
@@ -22,4 +24,6 @@ class HookMachineId(Hook):
             target.symlink(DBUS_ID, "/etc/machine-id")
         if target.path(SEED).parent.is_dir():
             target.write(SEED, secrets.token_bytes(SEED_SIZE), 0o600)
+        if target.exists(SNAKEOIL):
+            target.run(["make-ssl-cert", "generate-default-snakeoil", "--force-overwrite"])
         return None

@@ -1,0 +1,17 @@
+"""Prints as JSON what a create of ours would bootstrap. It is run as a create is, on ITS paths.
+
+Usage: planned.py DIRECTORY-OF-THE-PACKAGES, with Ganeti's environment, in the OS directory.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from installer.create import planned
+
+plan = planned(os.environ, Path.cwd())[2]
+json.dump(
+    {"packages": plan.packages, "mirror": plan.mirrors.main, "engine": plan.engine}, sys.stdout
+)

@@ -1,0 +1,194 @@
+"""The one-node Ganeti cluster, with the kit installed on it."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+from .console import Console
+from .sandbox import DISKS, Sandbox, SandboxError
+from .scrape import COMMAND, Facts, parse
+
+CHECKOUT = Path(__file__).parents[2]
+# A create's whole environment, as Ganeti 3.0 gives it.
+CREATE_ENVIRONMENT = CHECKOUT / "tests/data/create.env"
+OS_DEFINITION = "/usr/share/ganeti/os/debootstrap"
+SITE_SETTINGS = "/etc/default/ganeti-instance-debootstrap"
+NODE = "node1.example.org"
+
+# A bootstrap on a slow mirror; one from the cache takes seconds.
+CREATE_TIMEOUT = 1800
+# Ganeti's own default is 2 minutes.
+SHUTDOWN_TIMEOUT = 120
+# Parameters that add no package, and so need no cache of their own.
+UNCACHED = frozenset({"password_expire", "grub_timeout", "swapfile_size", "hostname", "timezone"})
+
+
+class Cluster(Sandbox):
+    """Instances on the node, by Ganeti's own commands."""
+
+    def __init__(self, cache: Path) -> None:
+        super().__init__(cache)
+        self._filled: set[tuple[str, frozenset[tuple[str, str]]]] = set()
+        self._consoles: dict[str, Console] = {}
+
+    def install_kit(self) -> None:
+        """Installs the kit from the checkout, as an administrator does."""
+        self.run(["make", "-C", CHECKOUT, "install"])
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Sets the site's defaults to these, and nothing else."""
+        lines = [f'{key}="{value}"\n' for key, value in settings.items()]
+        self.write(SITE_SETTINGS, "".join(lines), 0o644)
+
+    def fill_cache(self, suite: str, params: Mapping[str, str] | None = None) -> None:
+        """Bootstraps a suite into the cache, once: on the node, but with the machine's network.
+
+        It is the kit's own create on a disk that is thrown away, so the cache is the very one
+        that a create without network finds later.
+        """
+        cached = {key: value for key, value in (params or {}).items() if key not in UNCACHED}
+        key = (suite, frozenset(cached.items()))
+        if key in self._filled:
+            return
+        # The name is unique because loop devices are shared by all sandboxes of the machine.
+        disk = f"{DISKS}/cache-{uuid4()}.disk0"
+        lines = CREATE_ENVIRONMENT.read_text().splitlines()
+        env = dict(line.split("=", 1) for line in lines if line)
+        env = {name: value for name, value in env.items() if not name.startswith(("DISK_", "NIC_"))}
+        env |= {
+            "INSTANCE_NAME": "cache.example.org",
+            "INSTANCE_OS": f"debootstrap+{suite}",
+            "OS_VARIANT": suite,
+            "DISK_COUNT": "1",
+            "DISK_0_PATH": disk,
+            "DISK_0_SIZE": "4096",
+            "DISK_0_ACCESS": "rw",
+            "DISK_0_BACKEND_TYPE": "file:loop",
+            "DISK_0_FRONTEND_TYPE": "paravirtual",
+            "NIC_COUNT": "0",
+            **{f"OSP_{name.upper()}": value for name, value in cached.items()},
+        }
+        self.run(["truncate", "--size=4G", disk])
+        try:
+            self.run(
+                ["env", f"--chdir={OS_DEFINITION}", "./create"],
+                env=env,
+                timeout=CREATE_TIMEOUT,
+                outside_network=True,
+            )
+        finally:
+            self.run(["rm", "--force", disk])
+        self._filled.add(key)
+
+    def add(
+        self,
+        name: str,
+        *,
+        os: str = "debootstrap+bookworm",
+        disks: Sequence[str] = ("size=3G",),
+        nets: Sequence[str] = ("ip=pool,network=gnt-fsn",),
+        params: Mapping[str, str] | None = None,
+        start: bool = True,
+    ) -> Facts:
+        """Creates an instance, scrapes its access from the OS log, and starts it.
+
+        Args:
+            name: its full host name.
+            os: the OS and its variant.
+            disks: what `--disk N:` gets.
+            nets: what `--net N:` gets; none for an instance without NICs.
+            params: the OS parameters.
+            start: whether it is started; then its console is at the login prompt.
+
+        Raises:
+            SandboxError: Ganeti refused; its message holds the end of the OS log.
+        """
+        self.fill_cache(os.partition("+")[2], params)
+        options = [f"--disk={number}:{disk}" for number, disk in enumerate(disks)]
+        options += [f"--net={number}:{net}" for number, net in enumerate(nets)] or ["--no-nics"]
+        if params:
+            words = ",".join(f"{key}={value}" for key, value in params.items())
+            options.append(f"--os-parameters={words}")
+        self.run(
+            [
+                *("gnt-instance", "add", f"--os-type={os}", "--disk-template=file"),
+                *(f"--node={NODE}", "--no-ip-check", "--no-name-check", "--no-start"),
+                *("--backend-parameters=memory=1g,vcpus=1", *options, name),
+            ],
+            timeout=CREATE_TIMEOUT,
+        )
+        facts = self.facts()
+        if start:
+            self.start_instance(name)
+        return facts
+
+    def start_instance(self, name: str) -> Console:
+        """Starts an instance; sees the menu of GRUB and the login prompt on its console."""
+        with self._meanwhile(["gnt-instance", "startup", name]):
+            console = self._consoles[name] = self._open_console(name)
+            console.wait_grub()
+        console.wait_login()
+        return console
+
+    def stop_instance(self, name: str) -> None:
+        """Shuts an instance down by its power button.
+
+        Raises:
+            ConsoleError: the guest does not heed it, and Ganeti has to pull the plug.
+        """
+        command = ["gnt-instance", "shutdown", f"--timeout={SHUTDOWN_TIMEOUT}", name]
+        with self._meanwhile(command), contextlib.closing(self._consoles.pop(name)) as console:
+            console.expect("reboot: Power down", timeout=SHUTDOWN_TIMEOUT, what="power-off")
+
+    @contextlib.contextmanager
+    def _meanwhile(self, argv: Sequence[str]) -> Iterator[None]:
+        """Runs a program while the console is read: a guest stops when nobody reads it."""
+        with subprocess.Popen(
+            self.argv(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            yield
+            said, _ = process.communicate(timeout=2 * SHUTDOWN_TIMEOUT)
+        if process.returncode != 0:
+            raise SandboxError(f"{' '.join(argv)}: {said}")
+
+    def remove(self, name: str) -> None:
+        """Ends and removes an instance with its disks."""
+        if name in self._consoles:
+            self._consoles.pop(name).close()
+        self.run(["gnt-instance", "remove", "--force", "--shutdown-timeout=0", name])
+
+    def console(self, name: str) -> Console:
+        """The serial console of a running instance, read since it was started."""
+        return self._consoles[name]
+
+    def _open_console(self, name: str) -> Console:
+        socket = f"/run/ganeti/kvm-hypervisor/ctrl/{name}.serial"
+        # It must be there before the guest speaks: QEMU keeps nothing for a reader that comes late.
+        wait = f"until [ -S {socket} ]; do sleep 0.05; done"
+        connect = f"exec socat -,raw,echo=0 UNIX-CONNECT:{socket},retry=100,interval=0.05"
+        return Console(self.argv(["sh", "-c", f"{wait}; {connect}"]))
+
+    def scrape(self) -> list[str]:
+        """The lines that the command of the contract prints for the newest OS log."""
+        return self.run(["bash", "-c", COMMAND]).stdout.splitlines()
+
+    def facts(self) -> Facts:
+        """The access to the newest instance, as scraped."""
+        return parse(self.scrape())
+
+    def os_log(self) -> str:
+        """The newest OS log."""
+        return self.run(["sh", "-c", "cat $(ls -tr /var/log/ganeti/os/* | tail -1)"]).stdout
+
+    def instance_field(self, name: str, field: str) -> str:
+        """A field of `gnt-instance list`."""
+        argv = ["gnt-instance", "list", "--no-headers", f"--output={field}", name]
+        return self.run(argv).stdout.strip()
+
+    def disk_paths(self, name: str) -> list[str]:
+        """The files that are the disks of an instance, in their order."""
+        directory = f"{DISKS}/{name}"
+        listed = self.run(["find", directory, "-name", "*.file.disk*"]).stdout.split()
+        return sorted(listed, key=lambda path: int(path.rpartition("disk")[2]))

@@ -1,0 +1,60 @@
+"""The cluster that all end-to-end tests share."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import ssh
+from .cluster import CHECKOUT, Cluster
+from .sandbox import missing_capability
+
+HERE = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "e2e: in a real Ganeti, with guests that boot")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A running cluster with the kit and a key of the node's administrator.
+
+    The bootstrap caches stay in the directory that SANDBOX_CACHE names, build/e2e-cache else.
+    """
+    why = missing_capability()
+    if why:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
+    cluster = Cluster(Path(os.environ.get("SANDBOX_CACHE", CHECKOUT / "build/e2e-cache")))
+    try:
+        cluster.start()
+        cluster.install_kit()
+        ssh.make_key(cluster)
+        yield cluster
+        held = cluster.loops()
+    finally:
+        cluster.stop()
+    assert not held, f"loop devices were left attached: {held}"
+
+
+@pytest.fixture(scope="module")
+def instance_name(cluster: Cluster) -> Iterator[Callable[[str], str]]:
+    """Reserves a name for an instance, which is removed when the module's tests are over."""
+    names: list[str] = []
+
+    def reserve(name: str) -> str:
+        names.append(name)
+        return name
+
+    yield reserve
+    existing = cluster.run(["gnt-instance", "list", "--no-headers", "--output=name"]).stdout.split()
+    for name in names:
+        if name in existing:
+            cluster.remove(name)

@@ -1,0 +1,140 @@
+"""A driver of a guest's serial console."""
+
+import io
+import re
+from collections.abc import Sequence
+
+import pexpect
+
+# Guests are emulated, often two at a time on two cores.
+BOOT_TIMEOUT = 300
+COMMAND_TIMEOUT = 120
+
+LOGIN = r"\S+ login: "
+SHELL = r"root@[\w.-]+:[^\r\n]*# "
+CURRENT_PASSWORD = r"(?i)current\)? (unix )?password: ?"
+NEW_PASSWORD = r"(?i)new (unix )?password: ?"
+TRANSCRIPT_LINES = 40
+
+
+class ConsoleError(AssertionError):
+    """The guest did not say what it should; holds the last lines that it said."""
+
+
+class Console:
+    """A serial line with a guest at its other end.
+
+    Args:
+        argv: the program whose terminal the line is: socat on QEMU's socket, or QEMU itself.
+    """
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._said = io.StringIO()
+        self._commands = 0
+        self._process = pexpect.spawn(
+            argv[0],
+            list(argv[1:]),
+            encoding="utf-8",
+            codec_errors="replace",
+            echo=False,
+            dimensions=(50, 200),
+        )
+        self._process.logfile_read = self._said
+        # Programs flush what is typed before they have asked; emulated ones are slow to ask.
+        self._process.delaybeforesend = 0.3
+
+    @property
+    def transcript(self) -> str:
+        """All that the guest has said, without the terminal's control sequences."""
+        return re.sub(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][0-9A-Z])|\r", "", self._said.getvalue())
+
+    def expect(self, *patterns: str, timeout: float, what: str) -> int:
+        """Waits for one of the patterns; returns its index.
+
+        Raises:
+            ConsoleError: none came in `timeout` seconds, or the line was closed.
+        """
+        try:
+            return int(self._process.expect(list(patterns), timeout=timeout))
+        except (pexpect.TIMEOUT, pexpect.EOF) as error:
+            how = "the line was closed" if isinstance(error, pexpect.EOF) else f"not in {timeout} s"
+            last = "\n".join(self.transcript.splitlines()[-TRANSCRIPT_LINES:])
+            raise ConsoleError(
+                f"console: no {what} ({how}); the last lines were:\n{last}"
+            ) from None
+
+    def send(self, line: str) -> None:
+        """Types a line."""
+        self._process.sendline(line)
+
+    def wait_grub(self, timeout: float = BOOT_TIMEOUT) -> None:
+        """Waits for the boot loader's menu."""
+        self.expect("GNU GRUB", timeout=timeout, what="menu of GRUB")
+
+    def wait_login(self, timeout: float = BOOT_TIMEOUT) -> None:
+        """Waits for the login prompt."""
+        self.expect(LOGIN, timeout=timeout, what="login prompt")
+
+    def login(self, user: str, password: str) -> bool:
+        """Logs in at the login prompt; returns whether the password must be changed now.
+
+        When it must not, a shell is ready for `run`; when it must, `change_password` is next.
+        """
+        self.send(user)
+        self.expect("Password: ", timeout=COMMAND_TIMEOUT, what="question for the password")
+        self.send(password)
+        answer = self.expect(
+            SHELL,
+            "required to change your password",
+            "Login incorrect",
+            timeout=COMMAND_TIMEOUT,
+            what="shell or request for a new password",
+        )
+        if answer == 2:
+            raise ConsoleError(f"console: the guest refused the password of {user}")
+        if answer == 0:
+            self._quieten()
+        return answer == 1
+
+    def change_password(self, old: str, new: str) -> None:
+        """Goes through the forced change at the first login; then a shell is ready for `run`."""
+        if self._expect_password(CURRENT_PASSWORD, NEW_PASSWORD) == 0:
+            self.send(old)
+            self._expect_password(NEW_PASSWORD)
+        self.send(new)
+        self._expect_password(NEW_PASSWORD)  # "Retype new password: "
+        self.send(new)
+        self.expect(SHELL, timeout=COMMAND_TIMEOUT, what="shell after the change of the password")
+        self._quieten()
+
+    def _expect_password(self, *patterns: str) -> int:
+        return self.expect(
+            *patterns, timeout=COMMAND_TIMEOUT, what="question of the change of the password"
+        )
+
+    def _quieten(self) -> None:
+        # A shell without line editor, prompt and echo: what is read is only what commands print.
+        self.send("dmesg -n 1; stty -echo; PS1= PS2= exec bash --noprofile --norc --noediting")
+        self.run("true")
+
+    def run(self, command: str, timeout: float = COMMAND_TIMEOUT) -> tuple[int, str]:
+        """Runs a command of the guest's shell; returns its exit code and all that it printed."""
+        self._commands += 1
+        number = self._commands
+        # printf puts the markers together: an echo of this line does not hold them.
+        self.send(
+            f"printf '\\n<%s {number}>\\n' begin; {{ {command}\n}} </dev/null 2>&1;"
+            f" printf '<%s {number} %d>\\n' end $?"
+        )
+        self.expect(f"<begin {number}>\r*\n", timeout=timeout, what=f"begin of {command!r}")
+        self.expect(rf"<end {number} (\d+)>\r*\n", timeout=timeout, what=f"end of {command!r}")
+        return int(self._process.match.group(1)), self._process.before.replace("\r", "")
+
+    def power_off(self, timeout: float = BOOT_TIMEOUT) -> None:
+        """Powers the guest off from its shell, and waits for its end."""
+        self.send("systemctl poweroff")
+        self.expect(pexpect.EOF, timeout=timeout, what="end of the guest")
+
+    def close(self) -> None:
+        """Hangs up; a QEMU whose terminal this is ends by that."""
+        self._process.close(force=True)

@@ -1,0 +1,40 @@
+"""A guest's disks booted by plain QEMU, where Ganeti would set the machine up otherwise."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from .cluster import Cluster
+from .console import Console
+
+OVMF_CODE = "/usr/share/OVMF/OVMF_CODE.fd"
+OVMF_VARS = "/usr/share/OVMF/OVMF_VARS.fd"
+
+
+@contextmanager
+def booted(
+    cluster: Cluster, disks: Sequence[str], *, macs: Sequence[str] = (), uefi: bool = False
+) -> Iterator[Console]:
+    """Boots disks of a stopped instance and throws away what the guest writes.
+
+    Args:
+        cluster: the cluster whose node runs QEMU.
+        disks: the files on the node, in their order.
+        macs: the NICs in the order of their PCI slots; their cables end in nothing.
+        uefi: whether the firmware is OVMF, with variables as fresh as from the factory.
+    """
+    argv = ["qemu-system-x86_64", "-accel", "tcg", "-machine", "pc", "-m", "1024", "-nodefaults"]
+    argv += ["-display", "none", "-serial", "stdio", "-snapshot"]
+    if uefi:
+        # -snapshot is for the variables, too: this QEMU changes no file.
+        argv += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}"]
+        argv += ["-drive", f"if=pflash,format=raw,file={OVMF_VARS}"]
+    for disk in disks:
+        argv += ["-drive", f"if=virtio,format=raw,file={disk}"]
+    for number, mac in enumerate(macs):
+        argv += ["-netdev", f"hubport,id=net{number},hubid={number}"]
+        argv += ["-device", f"virtio-net-pci,netdev=net{number},mac={mac},addr={16 + number:#x}"]
+    console = Console(cluster.argv(argv))
+    try:
+        yield console
+    finally:
+        console.close()

@@ -1,0 +1,173 @@
+"""A Ganeti node in private namespaces, kept alive for as long as the tests run."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+SCRIPT = Path(__file__).with_name("ganeti-sandbox")
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LC_ALL": "C.UTF-8",
+    "TERM": "dumb",
+}
+READY = "the node is ready"
+# A mount of its own, whose device number tells this node's disks from those of other sandboxes.
+DISKS = "/srv/ganeti/file-storage"
+
+# What a node shares with the machine when it may reach the machine's network.
+NAMESPACES = ("mount", "uts", "ipc", "pid")
+
+
+class SandboxError(Exception):
+    """The node did not come up, or a command on it failed."""
+
+
+class Sandbox:
+    """The node: started by `start`, entered by `run`, gone without a trace after `stop`.
+
+    The node lives until our end of its stdin is closed, so it also ends when we are killed.
+
+    Args:
+        cache: the directory that the node sees as the kit's cache; it outlives the node.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        self.process: subprocess.Popen[str] | None = None
+        self.pid = 0
+
+    def start(self) -> None:
+        """Starts the node.
+
+        Raises:
+            SandboxError: with what the script said.
+        """
+        self.cache.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen(
+            [SCRIPT, "sh", "-c", f"echo {READY}; exec cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**ENVIRONMENT, "SANDBOX_CACHE": str(self.cache), **sandbox_settings()},
+        )
+        assert self.process.stdout is not None and self.process.stderr is not None
+        if self.process.stdout.readline().strip() != READY:
+            raise SandboxError(f"the Ganeti node did not start: {self.process.communicate()[1]}")
+        # Nobody reads it any more: a full pipe would stop whoever writes to it.
+        self.process.stderr.close()
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        self.pid = int(children.read_text().split()[0])
+
+    def stop(self) -> None:
+        """Ends the node with everything that runs on it; the kernel frees its mounts and disks."""
+        if self.process is None:
+            return
+        self.process.kill()  # unshare --kill-child takes the node's first process with it
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
+        self.process = None
+
+    def argv(self, argv: Sequence[str | Path], *, outside_network: bool = False) -> list[str]:
+        """The command that runs `argv` on the node, as seen from the machine.
+
+        Args:
+            argv: the program and its arguments.
+            outside_network: whether it gets the machine's network instead of the node's.
+        """
+        namespaces = NAMESPACES if outside_network else (*NAMESPACES, "net")
+        return [
+            "nsenter",
+            f"--target={self.pid}",
+            *(f"--{namespace}" for namespace in namespaces),
+            "--",
+            *map(str, argv),
+        ]
+
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        check: bool = True,
+        input: str | None = None,  # noqa: A002 - as subprocess calls it
+        env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+        outside_network: bool = False,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a program on the node.
+
+        Raises:
+            SandboxError: it failed and `check` is set, or it took longer than `timeout` seconds.
+        """
+        words = " ".join(map(str, argv))
+        try:
+            result = subprocess.run(
+                self.argv(argv, outside_network=outside_network),
+                input=input or "",
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=ENVIRONMENT if env is None else {**ENVIRONMENT, **env},
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SandboxError(f"{words}: still running after {timeout} s") from error
+        if check and result.returncode != 0:
+            raise SandboxError(
+                f"{words}: exit code {result.returncode}\n{result.stdout}{result.stderr}"
+            )
+        return result
+
+    def write(self, path: str, text: str, mode: int = 0o600) -> None:
+        """Puts a file on the node."""
+        self.run(["install", "-D", f"--mode={mode:o}", "/dev/stdin", path], input=text)
+
+    def loops(self) -> list[str]:
+        """The loop devices over disks of the node, with those: none, when all is well."""
+        device = self.run(["findmnt", "--noheadings", "--output=MAJ:MIN", DISKS]).stdout.strip()
+        columns = "--output=BACK-MAJ:MIN,NAME,BACK-FILE"
+        listed = self.run(["losetup", "--list", "--noheadings", columns]).stdout
+        rows = [line.split(maxsplit=1) for line in listed.splitlines()]
+        return [row[1] for row in rows if row[0] == device]
+
+
+def sandbox_settings() -> dict[str, str]:
+    """The settings of ganeti-sandbox that the caller of the tests may make."""
+    return {key: os.environ[key] for key in ("SANDBOX_SIZE", "SANDBOX_TMP") if key in os.environ}
+
+
+def missing_capability() -> str | None:
+    """Why no node can be started on this machine, or None."""
+    if os.geteuid() != 0:
+        return "needs root"
+    programs = {
+        "gnt-cluster": "ganeti",
+        "mkfs.ext4": "e2fsprogs",
+        "qemu-system-x86_64": "qemu-system-x86",
+        "socat": "socat",
+        "ssh-keyscan": "openssh-client",
+        "make": "make",
+    }
+    places = ENVIRONMENT["PATH"].split(":")
+    absent = sorted(
+        package
+        for program, package in programs.items()
+        if not any((Path(place) / program).exists() for place in places)
+    )
+    if absent:
+        return f"needs the Debian packages {' '.join(absent)}"
+    with suppress(OSError):
+        tried = subprocess.run(
+            ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "true"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return None if tried.returncode == 0 else f"needs namespaces: {tried.stderr.strip()}"
+    return "needs unshare(1) of util-linux"

@@ -1,0 +1,96 @@
+"""SSH from the node to its guests."""
+
+import time
+from dataclasses import dataclass
+
+from .cluster import Cluster
+from .sandbox import SandboxError
+from .scrape import Facts
+
+KEY = "/root/e2e/id_ed25519"
+AUTHORIZED_KEYS = "/root/.ssh/authorized_keys"
+# Options and comments are to be kept when the key is copied into guests.
+OPTIONS = 'no-X11-forwarding,environment="E2E=yes"'
+COMMENT = "admin of the tests, with blanks"
+# From the login prompt on; the server may come later than that.
+START_TIMEOUT = 120
+
+
+def make_key(cluster: Cluster) -> None:
+    """Makes the key of the node's administrator; guests created from now on accept it."""
+    cluster.run(["mkdir", "-p", "/root/e2e"])
+    cluster.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", COMMENT, "-f", KEY])
+    public = cluster.run(["cat", f"{KEY}.pub"]).stdout
+    cluster.write(AUTHORIZED_KEYS, f"# root of the node\n{OPTIONS} {public}")
+
+
+@dataclass(frozen=True)
+class Ssh:
+    """A way to one address of a guest whose host keys have been compared with the OS log's."""
+
+    cluster: Cluster
+    host: str
+    known_hosts: str
+
+    def try_run(self, command: str, timeout: float = 120) -> tuple[int, str]:
+        """Runs a command there; returns its exit code and what it printed on both streams."""
+        options = {
+            "UserKnownHostsFile": self.known_hosts,
+            "GlobalKnownHostsFile": "/dev/null",
+            "StrictHostKeyChecking": "yes",
+            "BatchMode": "yes",
+            "IdentitiesOnly": "yes",
+            "ConnectTimeout": "30",
+        }
+        words = [f"-o{key}={value}" for key, value in options.items()]
+        result = self.cluster.run(
+            ["ssh", *words, "-i", KEY, f"root@{self.host}", f"exec 2>&1; {command}"],
+            check=False,
+            timeout=timeout,
+        )
+        return result.returncode, result.stdout + result.stderr
+
+    def run(self, command: str, timeout: float = 120) -> str:
+        """Runs a command there; returns what it printed, stripped.
+
+        Raises:
+            SandboxError: it failed.
+        """
+        code, said = self.try_run(command, timeout)
+        if code != 0:
+            raise SandboxError(f"ssh root@{self.host} {command!r}: exit code {code}\n{said}")
+        return said.strip()
+
+    def system_state(self) -> str:
+        """What systemd says when the boot is over: "running", or the units that failed, and why."""
+        _, state = self.try_run("systemctl is-system-running --wait")
+        if state.strip() == "running":
+            return "running"
+        failed = "$(systemctl --failed --no-legend --plain | cut -d' ' -f1)"
+        return state + self.try_run(f"systemctl status --no-pager --lines=20 {failed}")[1]
+
+
+def connect(cluster: Cluster, facts: Facts, host: str, timeout: float = START_TIMEOUT) -> Ssh:
+    """Waits for the server at an address and compares its keys with the scraped fingerprints."""
+    deadline = time.monotonic() + timeout
+    keys: list[str] = []
+    # It answers with one key type after the other: slow guests need more than one question.
+    while len(keys) < len(facts.fingerprints) and time.monotonic() < deadline:
+        scan = cluster.run(["ssh-keyscan", "-T", "15", host], check=False, timeout=90)
+        keys = [line for line in scan.stdout.splitlines() if line and not line.startswith("#")]
+        if not keys:
+            time.sleep(1)
+    assert keys, f"no SSH server at {host} within {timeout} s"
+    listing = cluster.run(["ssh-keygen", "-l", "-f", "-"], input="\n".join(keys) + "\n").stdout
+    shown = frozenset(line.split()[1] for line in listing.splitlines())
+    assert shown == facts.fingerprints, f"{host} shows other host keys than the OS log states"
+    known_hosts = f"/root/e2e/known_hosts.{host}"
+    cluster.write(known_hosts, "\n".join(keys) + "\n")
+    return Ssh(cluster, host, known_hosts)
+
+
+def connect_all(cluster: Cluster, facts: Facts) -> list[Ssh]:
+    """A connection to each scraped address: an IPv4 and an IPv6 one."""
+    versions = sorted(address.version for address in facts.addresses)
+    assert versions == [4, 6], f"addresses in the OS log: {facts.hosts}"
+    return [connect(cluster, facts, host) for host in facts.hosts]

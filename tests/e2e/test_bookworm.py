@@ -1,0 +1,178 @@
+"""The whole story of one guest: four disks, two NICs, from its OS log to SSH."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from . import ssh
+from .cluster import Cluster
+from .console import BOOT_TIMEOUT, Console
+from .scrape import Facts
+
+NEW_PASSWORD = "Correct-Horse-42-Battery"
+
+
+@dataclass(frozen=True)
+class Story:
+    name: str
+    scraped: list[str]
+    log: str
+    facts: Facts
+    forced_change: bool
+    connections: list[ssh.Ssh]
+    seconds_to_ssh: float
+    console: Console
+
+    def run(self, command: str) -> str:
+        return self.connections[0].run(command)
+
+
+@pytest.fixture(scope="module")
+def story(cluster: Cluster, instance_name: Callable[[str], str]) -> Story:
+    name = instance_name("bookworm1.example.org")
+    facts = cluster.add(
+        name,
+        disks=("size=3G", "size=256M,name=swap", "size=512M,name=srv", "size=256M"),
+        nets=("ip=pool,network=gnt-fsn", "ip=pool,network=gnt-be"),
+        start=False,
+    )
+    scraped, log = cluster.scrape(), cluster.os_log()
+    started = time.monotonic()
+    console = cluster.start_instance(name)
+    connections = ssh.connect_all(cluster, facts)
+    seconds = time.monotonic() - started
+    forced = console.login("root", facts.password)
+    if forced:
+        console.change_password(facts.password, NEW_PASSWORD)
+    print(f"power-on to SSH: {seconds:.0f} s, emulated")
+    return Story(name, scraped, log, facts, forced, connections, seconds, console)
+
+
+@pytest.fixture(scope="module")
+def second_facts(story: Story) -> list[str]:
+    return re.findall(r"configured eth1 with (\S+)$", story.log, re.MULTILINE)
+
+
+def test_scrape_prints_password_addresses_and_fingerprints_only(story: Story) -> None:
+    assert len(story.scraped) == 1 + 2 + len(story.facts.fingerprints)
+    assert sorted(address.version for address in story.facts.addresses) == [4, 6]
+    assert len(story.facts.fingerprints) >= 2
+
+
+def test_second_nic_is_in_the_log_by_its_own_name(second_facts: list[str]) -> None:
+    assert len(second_facts) == 2
+    assert second_facts[0].startswith("192.0.2.") and second_facts[0].endswith("/24")
+    assert second_facts[1].startswith("2001:db8:0:be:") and second_facts[1].endswith("/64")
+
+
+def test_log_says_which_disk_was_left_alone(story: Story) -> None:
+    assert re.search(r"disk 3 .*untouched", story.log)
+
+
+def test_first_login_asks_for_a_new_password(story: Story) -> None:
+    assert story.forced_change
+
+
+def test_scraped_password_is_of_no_use_any_more(story: Story) -> None:
+    hashed = story.run("getent shadow root | cut -d: -f2")
+    crypt = "perl -e 'print crypt($ARGV[0], $ARGV[1]) eq $ARGV[1] ? 1 : 0'"
+    assert story.run(f"{crypt} '{story.facts.password}' '{hashed}'") == "0"
+    assert story.run(f"{crypt} '{NEW_PASSWORD}' '{hashed}'") == "1"
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["ipv4", "ipv6"])
+def test_root_key_opens_ssh(story: Story, number: int) -> None:
+    assert story.connections[number].run("id -un") == "root"
+
+
+def test_authorized_keys_keep_options_and_comment(story: Story) -> None:
+    keys = story.run("cat /root/.ssh/authorized_keys")
+    assert ssh.OPTIONS in keys and ssh.COMMENT in keys
+    assert story.run("stat -c '%a %U' /root/.ssh /root/.ssh/authorized_keys") == (
+        "700 root\n600 root"
+    )
+
+
+def test_second_nic_carries_its_addresses(
+    story: Story, second_facts: list[str], cluster: Cluster
+) -> None:
+    shown = story.run("ip -o address show dev eth1 scope global")
+    for address in second_facts:
+        assert f" {address} " in shown
+        ssh.connect(cluster, story.facts, address.partition("/")[0])
+
+
+def test_names_of_nics_follow_ganeti_s_order(story: Story, cluster: Cluster) -> None:
+    macs = cluster.instance_field(story.name, "nic.macs").split(",")
+    shown = story.run("cat /sys/class/net/eth0/address /sys/class/net/eth1/address")
+    assert shown.split() == macs
+
+
+def test_swap_disk_is_on_and_there_is_no_swapfile(story: Story) -> None:
+    assert story.run("swapon --show=TYPE --noheadings") == "partition"
+    assert story.run("ls /swapfile 2>/dev/null || echo none") == "none"
+
+
+def test_srv_is_mounted_by_uuid(story: Story) -> None:
+    uuid = story.run("findmnt --noheadings --output UUID /srv")
+    assert re.search(rf"^UUID={uuid}\s+/srv\s", story.run("cat /etc/fstab"), re.MULTILINE)
+
+
+def test_unnamed_disk_has_no_signature(story: Story) -> None:
+    code, said = story.connections[0].try_run("blkid -p /dev/vdd")
+    assert (code, said) == (2, "")
+
+
+def test_capabilities_of_files_survived_the_cache(story: Story) -> None:
+    assert "cap_net_raw" in story.run("getcap /bin/ping /usr/bin/ping")
+
+
+def test_every_unit_is_well(story: Story) -> None:
+    assert story.connections[0].system_state() == "running"
+
+
+def test_names_of_the_host(story: Story) -> None:
+    assert story.run("hostname -f; cat /etc/mailname") == f"{story.name}\n{story.name}"
+
+
+def test_identity_is_its_own(story: Story, cluster: Cluster) -> None:
+    machine_id = story.run("cat /etc/machine-id")
+    assert re.fullmatch("[0-9a-f]{32}", machine_id)
+    assert machine_id != cluster.run(["cat", "/etc/machine-id"], check=False).stdout.strip()
+
+
+def test_hosts_file_does_not_speak_of_the_node(story: Story) -> None:
+    assert "node1" not in story.run("cat /etc/hosts")
+
+
+def test_tmp_is_a_tmpfs(story: Story) -> None:
+    assert story.run("findmnt --noheadings --output FSTYPE /tmp") == "tmpfs"
+
+
+def test_boot_on_the_console_is_clean(story: Story) -> None:
+    assert "[FAILED]" not in story.console.transcript
+    assert story.console.run("test -t 0 || tty </dev/ttyS0") == (0, "/dev/ttyS0\n")
+
+
+def test_time_to_ssh_is_sane(story: Story) -> None:
+    assert story.seconds_to_ssh < BOOT_TIMEOUT
+
+
+def test_nothing_stays_attached_on_the_node(story: Story, cluster: Cluster) -> None:
+    assert story.name and cluster.loops() == []
+
+
+def test_root_disk_alone_gets_a_swapfile(
+    cluster: Cluster, instance_name: Callable[[str], str]
+) -> None:
+    name = instance_name("bookworm2.example.org")
+    facts = cluster.add(name, params={"password_expire": "no"})
+    connection = ssh.connect(cluster, facts, facts.hosts[0])
+    shown = connection.run("swapon --show=NAME,TYPE,SIZE --bytes --noheadings").split()
+    # What swapon(8) shows is less than the file by the page of the signature.
+    assert shown[:2] == ["/swapfile", "file"]
+    assert int(shown[2]) == 512 * 1024**2 - 4096
+    assert connection.run("stat -c '%a %s' /swapfile") == f"600 {512 * 1024**2}"

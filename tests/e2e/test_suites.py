@@ -1,0 +1,26 @@
+"""The other suites boot, take a login, and are on the network."""
+
+from collections.abc import Callable
+
+import pytest
+
+from . import ssh
+from .cluster import Cluster
+
+NEW_PASSWORD = "Correct-Horse-42-Battery"
+
+
+@pytest.mark.parametrize("suite", ["bullseye", "trixie"])
+def test_suite_boots_and_lets_root_in(
+    suite: str, cluster: Cluster, instance_name: Callable[[str], str]
+) -> None:
+    name = instance_name(f"{suite}.example.org")
+    facts = cluster.add(name, os=f"debootstrap+{suite}")
+    connections = ssh.connect_all(cluster, facts)
+    console = cluster.console(name)
+    assert console.login("root", facts.password)
+    console.change_password(facts.password, NEW_PASSWORD)
+    assert console.run(". /etc/os-release; echo $VERSION_CODENAME") == (0, f"{suite}\n")
+    for connection in connections:
+        assert connection.run("hostname -f") == name
+    assert connections[0].system_state() == "running"
