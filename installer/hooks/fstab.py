@@ -8,6 +8,9 @@ from installer.target import Target
 
 TMP = Entry("tmpfs", "/tmp", "tmpfs", "mode=1777,nosuid,nodev")
 
+# Whoever has such a file system will want to mend or grow it one night; ext4's tools are essential.
+TOOLS_PACKAGES = {"xfs": ("xfsprogs",), "btrfs": ("btrfs-progs",)}
+
 
 class HookFstab(Hook):
     """A guest without fstab does not boot, so this one has no switch but that of /tmp."""
@@ -16,6 +19,9 @@ class HookFstab(Hook):
 
     def enabled(self, context: Context) -> bool:
         return True
+
+    def packages(self, context: Context) -> tuple[str, ...]:
+        return TOOLS_PACKAGES.get(context.settings.filesystem, ())
 
     def render(self, context: Context) -> Mapping[str, File]:
         entries = context.layout.fstab(swapfile=context.swapfile_size > 0)

@@ -1,10 +1,13 @@
 """System tests act on the machine, and leave nothing behind: that is checked after each."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.system.create_support import Node
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -14,11 +17,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="system tests need root"))
 
 
-def _state() -> dict[str, set[str]]:
+def _state(disks: str) -> dict[str, set[str]]:
     loops = set()
     for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
         try:
-            loops.add(f"{backing.parts[3]}: {backing.read_text().strip()}")
+            if disks in (text := backing.read_text().strip()):
+                loops.add(f"{backing.parts[3]}: {text}")
         except OSError:
             continue
     mounts = set(Path("/proc/self/mountinfo").read_text().splitlines())
@@ -35,10 +39,32 @@ def _state() -> dict[str, set[str]]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays() -> Iterator[None]:
+def _nothing_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No mount, loop device, process or temporary directory outlives a test."""
-    before = _state()
+    disks = str(tmp_path_factory.getbasetemp())  # other programs of this machine have loops, too
+    before = _state(disks)
     yield
-    after = _state()
+    after = _state(disks)
     left = {kind: sorted(after[kind] - before[kind]) for kind in after}
     assert not any(left.values()), f"left behind: {left}"
+
+
+@pytest.fixture(scope="module")
+def new_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Node]]:
+    """Makes nodes whose disks are gone when the module's tests are over: they take gigabytes."""
+    made: list[Path] = []
+
+    def make() -> Node:
+        made.append(tmp_path_factory.mktemp("node"))
+        return Node(made[-1])
+
+    yield make
+    for directory in made:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """A node for one test."""
+    yield Node(tmp_path / "node")
+    shutil.rmtree(tmp_path / "node")

@@ -3,11 +3,11 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from guest.fstab import render
-from guest.instance import Disk, Instance
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guest.fstab import render
+from guest.instance import Instance
 from installer.devices import mkfs_argv
 from installer.disks import (
     GPT_BACKUP,
