@@ -24,3 +24,12 @@ def test_suite_boots_and_lets_root_in(
     for connection in connections:
         assert connection.run("hostname -f") == name
     assert connections[0].system_state() == "running"
+
+
+def test_default_is_the_release_of_the_node(
+    cluster: Cluster, instance_name: Callable[[str], str]
+) -> None:
+    name = instance_name("default.example.org")
+    cluster.add(name, os="debootstrap+default", start=False)
+    codename = cluster.run(["sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME"]).stdout.strip()
+    assert f"bootstrap of {codename} (" in cluster.os_log()

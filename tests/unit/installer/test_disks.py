@@ -177,7 +177,7 @@ def test_two_disks_cannot_be_one_mountpoint() -> None:
 
 
 def test_a_read_only_disk_cannot_be_root() -> None:
-    with pytest.raises(ValueError, match="disk 0.*: read-only"):
+    with pytest.raises(ValueError, match=r"disk 0.*: read-only"):
         plan_layout(
             instance(None, access="ro"),
             Settings(),
@@ -188,7 +188,7 @@ def test_a_read_only_disk_cannot_be_root() -> None:
 
 
 def test_the_first_disk_is_never_swap() -> None:
-    with pytest.raises(ValueError, match="disk 0.*root disk"):
+    with pytest.raises(ValueError, match=r"disk 0.*root disk"):
         planned("swap", None)
 
 
