@@ -113,7 +113,10 @@ def _layout(instance: Instance, settings: Settings) -> Layout:
             with Path(disk.path).open("rb") as file:
                 sizes[disk.index] = file.seek(0, 2)
         except OSError as error:
-            raise KitError(f"disk {disk.index} ({disk.path}): {error.strerror}") from error
+            raise KitError(
+                f"disk {disk.index} ({disk.path}): {error.strerror}",
+                hint="gnt-cluster verify-disks and gnt-instance info tell what Ganeti knows of it",
+            ) from error
     existing = _existing(instance) if instance.reinstall else {}
     try:
         return plan_layout(instance, settings, sizes, existing=existing, new_uuid=uuid4)

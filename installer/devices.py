@@ -165,5 +165,7 @@ def _make(disk: PlannedDisk, suite: str, device: Path) -> None:
 def _make_swap(disk: PlannedDisk, backing: Backing) -> None:
     index = disk.disk.index
     run(["wipefs", "--all", "--force", "--quiet", backing.path], what=f"wipe of disk {index}")
-    run(["mkswap", "--uuid", str(disk.uuid), backing.path], what=f"mkswap on disk {index}")
+    # mkswap(8) opens block devices O_EXCL, as we have.
+    with attached(backing) as device:
+        run(["mkswap", "--uuid", str(disk.uuid), device], what=f"mkswap on disk {index}")
     log.info("disk %d: swap, UUID %s", index, disk.uuid)

@@ -24,7 +24,9 @@ def rename(environ: Mapping[str, str]) -> None:
     try:
         instance = Instance.from_environ(environ)
     except ValueError as error:
-        raise KitError(f"environment of the OS script: {error}") from error
+        raise KitError(
+            f"environment of the OS script: {error}", hint="it is Ganeti that runs this program"
+        ) from error
     old = instance.old_name
     if old is None:
         raise KitError("environment of the OS script: OLD_INSTANCE_NAME is missing")

@@ -23,7 +23,7 @@ def main(
     unknown = sorted(set(argv) - {"parameters"})
     if unknown or not argv:
         raise KitError(
-            f"verify {' '.join(argv)}: cannot verify {', '.join(unknown) or 'nothing'}",
+            f"verify of {', '.join(unknown) or 'nothing'}: there is no such check",
             "the only check is: verify parameters",
         )
     parameters(environ, defaults_file=defaults_file, os_dir=os_dir)

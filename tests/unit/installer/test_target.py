@@ -1,0 +1,74 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from installer.target import File, Target
+from node.errors import KitError
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    root = tmp_path / "guest"
+    (root / "usr/bin").mkdir(parents=True)
+    (root / "bin").symlink_to("usr/bin")
+    (root / "etc").mkdir()
+    (root / "var").symlink_to("/var")
+    (root / "srv").symlink_to("../outside")
+    (tmp_path / "outside").mkdir()
+    return Target(root)
+
+
+@pytest.mark.parametrize(
+    "relative", ["/etc/passwd", "../outside/x", "etc/../../x", "", "var/log/x", "srv/x"]
+)
+def test_paths_that_leave_the_guest_are_refused(target: Target, relative: str) -> None:
+    with pytest.raises(KitError):
+        target.path(relative)
+
+
+def test_links_of_a_merged_usr_are_followed(target: Target) -> None:
+    target.write("bin/tool", "#!/bin/sh\n", 0o755)
+    assert (target.root / "usr/bin/tool").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_link_is_replaced_and_not_written_through(target: Target, tmp_path: Path) -> None:
+    (target.root / "etc/resolv.conf").symlink_to(tmp_path / "outside/resolv.conf")
+    target.write("etc/resolv.conf", "nameserver 192.0.2.1\n")
+    assert not (tmp_path / "outside/resolv.conf").exists()
+    assert target.read("etc/resolv.conf") == "nameserver 192.0.2.1\n"
+
+
+def test_a_link_is_not_read(target: Target) -> None:
+    (target.root / "etc/shadow").symlink_to("/etc/shadow")
+    with pytest.raises(KitError, match="not a regular file"):
+        target.read("etc/shadow")
+
+
+def test_modes_do_not_depend_on_the_umask(target: Target) -> None:
+    before = os.umask(0o077)
+    try:
+        target.write_all({"etc/a": File("a"), "etc/b": File("b", 0o600)})
+    finally:
+        os.umask(before)
+    modes = [(target.root / f"etc/{name}").stat().st_mode & 0o777 for name in "ab"]
+    assert modes == [0o644, 0o600]
+
+
+def test_a_file_is_replaced_as_a_whole(target: Target) -> None:
+    target.write("etc/hostname", "old-and-long\n")
+    target.write("etc/hostname", "new\n")
+    assert target.read("etc/hostname") == "new\n"
+    assert [path.name for path in (target.root / "etc").iterdir()] == ["hostname"]
+
+
+@given(st.text(alphabet="ab./\\ \n", min_size=1, max_size=12))
+def test_no_path_is_outside_of_the_root(relative: str) -> None:
+    root = Path("/nonexistent-guest")
+    try:
+        path = Target(root).path(relative)
+    except KitError:
+        return
+    assert os.path.normpath(path).startswith(f"{root}/")

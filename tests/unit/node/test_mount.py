@@ -1,0 +1,30 @@
+from pathlib import Path
+
+from node.mount import mounts_below
+
+MOUNTINFO = r"""
+23 28 0:21 / /proc rw - proc proc rw
+28 1 254:0 / / rw - ext4 /dev/vda rw
+90 28 7:10 / /run/build/guest rw - ext4 /dev/loop10 rw
+91 90 0:50 / /run/build/guest/proc rw - proc proc rw
+92 90 7:11 / /run/build/guest/srv/my\040data rw - ext4 /dev/loop11 rw
+93 28 7:12 / /run/build/guest-two rw - ext4 /dev/loop12 rw
+94 90 0:51 / /run/build/guest/proc rw - proc proc rw
+""".strip()
+
+
+def test_innermost_and_latest_come_first_and_neighbours_do_not_count() -> None:
+    top = Path("/run/build/guest")
+    assert mounts_below(top, MOUNTINFO) == [
+        top / "proc",
+        top / "srv/my data",
+        top / "proc",
+        top,
+    ]
+
+
+def test_what_is_not_mounted_has_none() -> None:
+    assert mounts_below(Path("/run/build/guest/srv"), MOUNTINFO) == [
+        Path("/run/build/guest/srv/my data")
+    ]
+    assert mounts_below(Path("/nowhere"), MOUNTINFO) == []
