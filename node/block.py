@@ -17,7 +17,10 @@ SECTOR = 512
 SETTLE_SECONDS = 5.0
 LOOP_GET_STATUS64 = 0x4C05
 LOOP_INFO_SIZE = 232  # struct loop_info64 of linux/loop.h; lo_device and lo_inode come first
-F_OFD_GETLK = 36  # fcntl_locking(2); the fcntl module has no name for it
+# fcntl_locking(2) and linux/fs.h; Python has no names for them.
+F_OFD_GETLK, F_OFD_SETLK = 36, 37
+BLKROGET = 0x125E
+HINT = "gnt-cluster verify-disks and gnt-instance info tell what Ganeti knows of it"
 # struct flock: l_type, l_whence, l_start, l_len, l_pid
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -38,7 +41,7 @@ def claimed(path: Path) -> Iterator[Backing]:
 
     A block device is opened O_EXCL, which the kernel refuses while it is mounted anywhere, used
     as swap, or held by device mapper, md or another O_EXCL opener (open(2)). For a regular file
-    loop devices over it and locks on it (QEMU locks its images) are looked up.
+    loop devices over it and locks on it are looked up, and it is locked as QEMU locks its images.
 
     Raises:
         KitError: it is missing, of another kind, read-only or in use; the holder is named.
@@ -78,21 +81,40 @@ def _open_once(path: Path) -> Backing:
     try:
         mode = path.stat().st_mode
         if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
-            raise KitError(f"disk {path}: neither a block device nor a regular file")
+            raise KitError(f"disk {path}: neither a block device nor a regular file", hint=HINT)
         is_block = stat.S_ISBLK(mode)
         exclusive = os.O_EXCL if is_block else 0
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | exclusive)
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise _InUseError(block_holder(path)) from None
-        raise KitError(f"disk {path}: {error.strerror}") from error
+        raise KitError(f"disk {path}: {error.strerror}", hint=HINT) from error
     try:
-        if not is_block and (holder := file_holder(path, fd)):
+        if is_block:
+            _require_writable(path, fd)
+        elif holder := file_holder(path, fd):
             raise _InUseError(holder)
+        else:
+            _lock(fd)
         return Backing(path, os.lseek(fd, 0, os.SEEK_END), fd, is_block)
     except BaseException:
         os.close(fd)
         raise
+
+
+def _require_writable(path: Path, fd: int) -> None:
+    (read_only,) = struct.unpack("i", fcntl.ioctl(fd, BLKROGET, bytes(4)))
+    if read_only:
+        raise KitError(
+            f"disk {path}: the device is read-only", hint=f"blockdev --setrw {path}, if it may be"
+        )
+
+
+def _lock(fd: int) -> None:
+    try:
+        fcntl.fcntl(fd, F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except BlockingIOError:
+        raise _InUseError("another process has just locked it") from None
 
 
 def block_holder(path: Path) -> str:
