@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 from node.errors import KitError
@@ -19,6 +20,30 @@ class Terminated(BaseException):
         self.number = number
 
 
+@dataclass
+class _Deferral:
+    """Whether a signal has to wait, and the one that does."""
+
+    active: bool = False
+    number: int | None = None
+
+
+_deferral = _Deferral()
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Inside, a signal waits until the end: for what must not be left half done."""
+    _deferral.active = True
+    try:
+        yield
+    finally:
+        _deferral.active = False
+        number, _deferral.number = _deferral.number, None
+        if number is not None:
+            raise Terminated(number)
+
+
 @contextmanager
 def signals_raise() -> Iterator[None]:
     """Inside, the first SIGTERM, SIGINT or SIGHUP raises Terminated; later ones are ignored.
@@ -30,7 +55,10 @@ def signals_raise() -> Iterator[None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         for other in SIGNALS:
             signal.signal(other, signal.SIG_IGN)
-        raise Terminated(number)
+        if _deferral.active:
+            _deferral.number = number
+        else:
+            raise Terminated(number)
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:

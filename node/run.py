@@ -8,6 +8,7 @@ from os import PathLike, fspath
 
 import sh
 
+from node.cleanup import signals_deferred
 from node.errors import CommandError, KitError
 from node.log import log
 
@@ -88,31 +89,36 @@ def run(
 
         return collect
 
-    # _bg gives a process handle under sh 1 and 2 alike; without _tty_out programs see pipes.
-    process = sh.Command(program)(
-        *words[1:],
-        _bg=True,
-        _bg_exc=False,
-        _in=input or "",
-        _out=collector(stdout),
-        _err=collector(stderr),
-        _env={**ENVIRONMENT, **(env or {})},
-        _cwd=fspath(cwd) if cwd is not None else None,
-        _tty_out=False,
-        _no_out=True,
-        _no_err=True,
-        _encoding="utf-8",
-        _decode_errors="replace",
-        _ok_code=range(256),
-    )
+    process = None
     try:
+        # A signal while the program starts would leave it running: nobody knew of it yet.
+        with signals_deferred():
+            # _bg gives a handle under sh 1 and 2 alike; without _tty_out programs see pipes.
+            process = sh.Command(program)(
+                *words[1:],
+                _bg=True,
+                _bg_exc=False,
+                _in=input or "",
+                _out=collector(stdout),
+                _err=collector(stderr),
+                _env={**ENVIRONMENT, **(env or {})},
+                _cwd=fspath(cwd) if cwd is not None else None,
+                _new_session=True,  # sh 2 no longer does so by itself, and its group would be ours
+                _tty_out=False,
+                _no_out=True,
+                _no_err=True,
+                _encoding="utf-8",
+                _decode_errors="replace",
+                _ok_code=range(256),
+            )
         with suppress(sh.ErrorReturnCode):  # raised for signals, whatever _ok_code says
             process.wait()
     except BaseException:
-        with suppress(ProcessLookupError):
-            process.kill_group()
-        with suppress(sh.ErrorReturnCode):
-            process.wait()
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill_group()
+            with suppress(sh.ErrorReturnCode):
+                process.wait()
         raise
     result = Result(process.exit_code, "".join(stdout), "".join(stderr))
     if check and result.exit_code != 0:

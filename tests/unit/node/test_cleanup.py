@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from node.cleanup import Terminated, signals_raise, undone
+from node.cleanup import Terminated, signals_deferred, signals_raise, undone
 from node.errors import KitError
 
 
@@ -23,6 +23,14 @@ def test_the_first_signal_raises_and_the_next_is_ignored(number: signal.Signals)
             os.kill(os.getpid(), signal.SIGTERM)
     assert caught == [number]
     assert signal.getsignal(number) == before
+
+
+def test_a_deferred_signal_raises_at_the_end() -> None:
+    reached = []
+    with pytest.raises(Terminated), signals_raise(), signals_deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        reached.append("the end")
+    assert reached == ["the end"]
 
 
 def test_undo_runs_at_the_end_and_its_failure_counts() -> None:

@@ -1,0 +1,65 @@
+"""Programs that are run for real."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from node.cleanup import Terminated, signals_raise
+from node.errors import CommandError, KitError
+from node.run import run
+
+
+def test_output_and_exit_code_are_kept_apart() -> None:
+    result = run(["sh", "-c", "echo out; echo err >&2; exit 3"], check=False)
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "out\n", "err\n")
+
+
+def test_input_is_given_and_otherwise_empty() -> None:
+    assert run(["cat"], input="secret\n").stdout == "secret\n"
+    assert run(["cat"]).stdout == ""
+
+
+def test_a_failure_says_the_last_thing_that_the_program_said() -> None:
+    with pytest.raises(CommandError, match=r"mkfs of disk 0: no room \(exit code 2\)"):
+        run(["sh", "-c", "echo first >&2; echo no room >&2; exit 2"], what="mkfs of disk 0")
+
+
+def test_a_program_that_a_signal_ends_is_an_error() -> None:
+    with pytest.raises(CommandError, match="signal 9"):
+        run(["sh", "-c", "kill -9 $$"])
+
+
+def test_a_missing_program_is_named() -> None:
+    with pytest.raises(KitError, match="no-such-program is not on this node"):
+        run(["no-such-program"])
+
+
+def test_the_environment_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_PRELOAD", "/nonexistent.so")
+    monkeypatch.setenv("LC_ALL", "fr_FR.UTF-8")
+    shown = run(["env"], env={"TARGET": "/mnt"}).stdout
+    assert "LD_PRELOAD" not in shown
+    assert "LC_ALL=C.UTF-8\n" in shown and "TARGET=/mnt\n" in shown
+
+
+def test_a_signal_ends_the_program_and_its_children(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    started = time.monotonic()
+    script = f"sleep 1000 & echo $! $$ >{pids}; kill -TERM {os.getpid()}; wait"
+    with pytest.raises(Terminated), signals_raise():
+        run(["sh", "-c", script])
+    assert time.monotonic() - started < 60
+    deadline = time.monotonic() + 10
+    while alive := [pid for pid in pids.read_text().split() if is_alive(pid)]:
+        assert time.monotonic() < deadline, f"still running: {alive}"
+        time.sleep(0.05)
+
+
+def is_alive(pid: str) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(") ")[2].split()[0] not in ("Z", "X")
