@@ -27,7 +27,7 @@ def test_the_first_signal_raises_and_the_next_is_ignored(number: signal.Signals)
 
 def test_a_deferred_signal_raises_at_the_end() -> None:
     reached = []
-    with pytest.raises(Terminated), signals_raise(), signals_deferred():
+    with pytest.raises(Terminated), signals_raise(), signals_deferred():  # noqa: PT012
         os.kill(os.getpid(), signal.SIGTERM)
         reached.append("the end")
     assert reached == ["the end"]
