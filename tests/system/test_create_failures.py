@@ -1,0 +1,355 @@
+"""A create that cannot go on says why, leaves nothing behind, and works once the fault is gone."""
+
+import http.server
+import os
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from installer import sources
+from tests.system import create_support as support
+from tests.system.create_support import MIB, Node, Outcome, output
+
+
+@pytest.fixture
+def tiny(node: Node) -> Node:
+    """A node that makes the smallest of guests."""
+    node.settings |= support.TINY
+    node.disk(support.TINY_DISK)
+    return node
+
+
+def fails(node: Node, *words: str) -> Outcome:
+    before = support.held(node)
+    outcome = node.create().failed(*words)
+    support.nothing_is_held(node, but=before)
+    return outcome
+
+
+def untouched(disk: Path) -> bool:
+    return disk.stat().st_blocks == 0
+
+
+def test_a_variant_that_does_not_exist(tiny: Node) -> None:
+    tiny.environ["OS_VARIANT"] = "bookwrom"
+    fails(tiny, "OS variant bookwrom", "bookwrom.conf is missing", "does not publish it")
+    tiny.environ["OS_VARIANT"] = "../../etc/passwd"
+    fails(tiny, "OS variant '../../etc/passwd'")
+    assert untouched(tiny.disks[0][0])
+    tiny.environ["OS_VARIANT"] = "bookworm"
+    tiny.create().succeeded()
+
+
+def test_a_variant_without_its_file(tiny: Node) -> None:
+    tiny.settings["VARIANTS_DIR"] = str(tiny.directory / "variants")
+    fails(tiny, "OS variant bookworm", "publishes it", "bookworm.conf is missing")
+    assert untouched(tiny.disks[0][0])
+
+
+def test_an_old_suite_without_a_mirror(tiny: Node) -> None:
+    tiny.environ["OS_VARIANT"] = "buster"
+    fails(tiny, "buster", "end of life", "MIRROR")
+    assert untouched(tiny.disks[0][0])
+
+
+def test_bad_parameters_are_named_all_at_once(tiny: Node) -> None:
+    tiny.parameters |= {"filesystem": "ntfs", "swapfile_size": "many"}
+    fails(tiny, "filesystem=ntfs", "swapfile_size=many")
+    assert untouched(tiny.disks[0][0])
+
+
+class _Mirror(http.server.BaseHTTPRequestHandler):
+    """The node's mirror; but packages break off in the middle."""
+
+    upstream = ""
+    status = 200
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def _answer(self, *, body: bool) -> None:
+        if self.status != 200:
+            self.send_error(self.status)
+            return
+        try:
+            with urllib.request.urlopen(self.upstream + self.path) as found:
+                content = found.read() if body else b""
+                length = found.headers["Content-Length"]
+        except urllib.error.HTTPError as error:
+            self.send_error(error.code)
+            return
+        cut = body and self.path.endswith(".deb")
+        self.send_response(200)
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if cut else content)
+        if cut:
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def mirror(status: int = 200) -> Iterator[str]:
+    upstream = sources.node_mirrors("bookworm", None, None).main
+    assert upstream is not None
+    handler = type("Mirror", (_Mirror,), {"upstream": upstream.removesuffix("/debian"),
+                                          "status": status})  # fmt: skip
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/debian"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_mirror_that_does_not_answer(tiny: Node) -> None:
+    tiny.settings |= {"CACHE_DIR": str(tiny.cache), "MIRROR": "http://127.0.0.1:9/debian"}
+    fails(tiny, "mirror: cannot fetch http://127.0.0.1:9/debian/", "Connection refused")
+    assert untouched(tiny.disks[0][0])
+
+
+def test_a_mirror_that_lacks_the_suite(tiny: Node) -> None:
+    with mirror(404) as url:
+        tiny.settings |= {"CACHE_DIR": str(tiny.cache), "MIRROR": url}
+        fails(tiny, "suite bookworm", url, "does not have it")
+    assert untouched(tiny.disks[0][0])
+
+
+def test_a_mirror_with_a_fault_of_its_own(tiny: Node) -> None:
+    with mirror(503) as url:
+        tiny.settings |= {"CACHE_DIR": str(tiny.cache), "MIRROR": url}
+        fails(tiny, url, "503")
+
+
+def test_a_mirror_that_breaks_off_in_the_middle(tiny: Node) -> None:
+    with mirror() as url:
+        tiny.settings |= {"CACHE_DIR": str(tiny.cache), "MIRROR": url}
+        fails(tiny, "bootstrap of bookworm by mmdebstrap")
+    assert not list(tiny.cache.iterdir())
+    support.link_cache(tiny)
+    tiny.settings.pop("MIRROR")
+    tiny.create().succeeded()
+
+
+def test_a_root_disk_that_is_too_small(tiny: Node) -> None:
+    os.truncate(tiny.disks[0][0], 100 * MIB)
+    fails(tiny, "disk 0 (/): too small: it has 100 MiB, and needs at least 702 MiB")
+    assert untouched(tiny.disks[0][0])
+    os.truncate(tiny.disks[0][0], 702 * MIB)
+    tiny.create().succeeded()
+
+
+def test_a_cache_that_does_not_fit_on_a_data_disk(node: Node) -> None:
+    node.disk(support.DISK)
+    disk = node.disk(8 * MIB, "var")
+    fails(node, "unpacking of cache-bookworm-", "too small")
+    os.truncate(disk, 512 * MIB)
+    node.create().succeeded()
+
+
+def test_a_bootstrap_that_does_not_fit_on_a_data_disk(tiny: Node) -> None:
+    tiny.settings["CACHE_DIR"] = str(tiny.cache)
+    disk = tiny.disk(48 * MIB, "var")
+    outcome = fails(tiny, "bootstrap of bookworm by mmdebstrap", "too small")
+    assert "hint: make" in outcome.lines[-1]
+    assert not list(tiny.cache.iterdir())
+    support.link_cache(tiny)
+    os.truncate(disk, 512 * MIB)
+    tiny.create().succeeded()
+
+
+def test_a_cache_directory_that_is_full(tiny: Node) -> None:
+    output("mount", "-t", "tmpfs", "-o", "size=16m,mode=700", "none", tiny.cache)
+    try:
+        tiny.settings["CACHE_DIR"] = str(tiny.cache)
+        fails(tiny, f"cache directory {tiny.cache}", "no space left")
+        assert not list(tiny.cache.iterdir())
+        tiny.settings |= {"GENERATE_CACHE": "no"}
+        tiny.create().succeeded()
+    finally:
+        output("umount", tiny.cache)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "overwritten"])
+def test_a_damaged_cache_is_made_anew(tiny: Node, damage: str) -> None:
+    tiny.create().succeeded()
+    support.link_cache(tiny)
+    name = next(line.split()[1].rstrip(",") for line in tiny.create().succeeded().lines
+                if line.strip().startswith("cache: "))  # fmt: skip
+    whole = (tiny.cache / name).read_bytes()
+    half = len(whole) // 2
+    rest = {"truncated": b"", "overwritten": bytes(4096) + whole[half + 4096 :]}
+    (tiny.cache / name).unlink()
+    (tiny.cache / name).write_bytes(whole[:half] + rest[damage])
+    (tiny.cache / name).chmod(0o600)
+    tiny.hook("look", 'test -x "$TARGET/bin/bash"')
+    outcome = tiny.create().succeeded()
+    assert "is damaged: it is made anew" in outcome.log
+    assert "kept as" in outcome.log
+    assert (tiny.cache / name).stat().st_size > half
+
+
+def test_a_cache_that_others_may_write_to(tiny: Node) -> None:
+    support.link_cache(tiny)
+    tiny.cache.chmod(0o777)
+    fails(tiny, str(tiny.cache), "others may write to it")
+    assert untouched(tiny.disks[0][0])
+    tiny.cache.chmod(0o700)
+    tiny.create().succeeded()
+
+
+def test_all_programs_that_are_missing_are_named_at_once(tiny: Node) -> None:
+    tiny.parameters["filesystem"] = "xfs"
+    tiny.hidden = ["/usr/sbin/mkfs.xfs", "/usr/sbin/sfdisk", "/usr/bin/zstd"]
+    outcome = fails(tiny, "mkfs.xfs, sfdisk, zstd")
+    assert outcome.lines[-1] == "hint: apt-get install fdisk xfsprogs zstd"
+    assert untouched(tiny.disks[0][0])
+    tiny.hidden = []
+    tiny.create().succeeded()
+
+
+def test_no_engine_at_all(tiny: Node) -> None:
+    tiny.hidden = ["/usr/bin/mmdebstrap", "/usr/sbin/debootstrap"]
+    fails(tiny, "mmdebstrap", "not on this node")
+
+
+def test_a_disk_that_is_attached(tiny: Node) -> None:
+    disk = tiny.disks[0][0]
+    with support.loop(disk) as device:
+        fails(tiny, f"disk {disk}: in use: attached as {device}")
+        assert untouched(disk)
+    tiny.create().succeeded()
+
+
+def test_a_disk_that_qemu_runs_on(tiny: Node) -> None:
+    disk = tiny.disks[0][0]
+    with subprocess.Popen(
+        ["qemu-io", "-f", "raw", disk], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as machine:
+        while f":{disk.stat().st_ino} " not in Path("/proc/locks").read_text():
+            time.sleep(0.02)
+        fails(tiny, f"disk {disk}: in use", "holds a lock on it")
+        machine.communicate(b"quit\n")
+    assert untouched(disk)
+    tiny.create().succeeded()
+
+
+def test_a_block_device_that_is_mounted_or_held(tiny: Node) -> None:
+    tiny.parameters["partition_style"] = "none"
+    disk = tiny.disks[0][0]
+    with support.loop(disk, read_only=False) as device:
+        tiny.disks[0] = (device, None)
+        tiny.create().succeeded()
+        with support.mounted(device, tiny.directory / "mnt") as place:
+            fails(tiny, f"disk {device}: in use: mounted on {place}")
+        holder = os.open(device, os.O_RDWR | os.O_EXCL)
+        try:
+            fails(tiny, f"disk {device}: in use: another process")
+        finally:
+            os.close(holder)
+        output("e2fsck", "-fn", device)
+        tiny.create().succeeded()
+
+
+def test_a_block_device_that_is_swap(tiny: Node) -> None:
+    disk = tiny.disk(64 * MIB, "swap")
+    tiny.settings["HOOK_SWAP"] = "yes"
+    with support.loop(disk, read_only=False) as device:
+        tiny.disks[1] = (device, "swap")
+        tiny.create().succeeded()
+        output("swapon", device)
+        try:
+            fails(tiny, f"disk {device}: in use: active as swap")
+        finally:
+            output("swapoff", device)
+        tiny.create().succeeded()
+
+
+def test_the_same_disk_twice(tiny: Node) -> None:
+    disk = tiny.disks[0][0]
+    tiny.disks.append((disk, "srv"))
+    fails(tiny, f"disk {disk}: in use")
+    assert untouched(disk)
+
+
+def test_two_creates_on_one_disk(tiny: Node) -> None:
+    tiny.hook("slow", "sleep 12")
+    first = tiny.start()
+    first.wait_for("site hook")
+    try:
+        tiny.create().failed(f"disk {tiny.disks[0][0]}: in use: attached as /dev/loop")
+    finally:
+        first.wait().succeeded()
+
+
+def test_disks_that_are_read_only(tiny: Node) -> None:
+    tiny.environ["DISK_0_ACCESS"] = "ro"
+    fails(tiny, "disk 0", "read-only")
+    tiny.environ.clear()
+    with support.loop(tiny.disks[0][0]) as device:
+        tiny.disks[0] = (device, None)
+        fails(tiny, f"disk {device}: the device is read-only")
+
+
+def test_disks_that_are_no_path_of_the_node(tiny: Node) -> None:
+    disk = tiny.disks[0][0]
+    tiny.environ |= {"DISK_0_PATH": None, "DISK_0_URI": "rbd:pool/image"}
+    fails(tiny, "disk 0", "rbd:pool/image", "only QEMU can open that")
+    tiny.environ = {"DISK_0_PATH": str(tiny.directory)}
+    fails(tiny, str(tiny.directory))
+    tiny.environ = {"DISK_0_PATH": str(tiny.directory / "gone")}
+    fails(tiny, "disk 0", "gone", "No such file")
+    assert untouched(disk)
+
+
+def test_a_disk_that_fails_while_it_is_written(tiny: Node) -> None:
+    """The node's own disk is full: the guest's file is sparse, and there is no room for it."""
+    full = tiny.directory / "full"
+    full.mkdir()
+    output("mount", "-t", "tmpfs", "-o", "size=64m", "none", full)
+    try:
+        disk = full / "disk0"
+        disk.touch()
+        os.truncate(disk, support.TINY_DISK)
+        tiny.disks[0] = (disk, None)
+        tiny.create().failed()
+        support.nothing_is_held(tiny)
+    finally:
+        output("umount", full)
+
+
+def test_an_environment_that_is_not_ganetis(tiny: Node) -> None:
+    tiny.environ["INSTANCE_NAME"] = None
+    fails(tiny, "INSTANCE_NAME")
+    tiny.environ = {"OS_API_VERSION": "99"}
+    fails(tiny, "OS_API_VERSION='99'")
+
+
+@pytest.mark.parametrize("filesystem", ["xfs", "btrfs"])
+def test_a_bare_disk_without_room_for_the_boot_loader(node: Node, filesystem: str) -> None:
+    node.disk(support.DISK)
+    node.parameters |= {"partition_style": "none", "filesystem": filesystem}
+    fails(node, f"boot loader on a bare disk with {filesystem}")
+    assert untouched(node.disks[0][0])
+
+
+def test_a_cache_directory_that_is_no_directory(tiny: Node) -> None:
+    file = tiny.directory / "file"
+    file.touch()
+    tiny.settings["CACHE_DIR"] = str(file)
+    fails(tiny, f"cache directory {file}")

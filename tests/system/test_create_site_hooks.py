@@ -1,0 +1,139 @@
+"""The hooks of a site: those of ganeti-instance-debootstrap run as they are, and win."""
+
+import crypt
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.system import create_support as support
+from tests.system.create_support import Node, output
+
+PACKAGE = "ganeti-instance-debootstrap"
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example hooks of the package, which is unpacked and not installed."""
+    directory = tmp_path_factory.mktemp("package")
+    output("env", f"--chdir={directory}", "apt-get", "--quiet", "download", PACKAGE)
+    [package] = directory.glob("*.deb")
+    output("dpkg", "-x", package, directory)
+    return directory / f"usr/share/doc/{PACKAGE}/examples"
+
+
+def test_the_example_hooks_win(node: Node, examples: Path) -> None:
+    shutil.copytree(examples / "confdata", node.hooks / "confdata")
+    for name in ("interfaces", "ssh-keys", "defaultpasswords", "timezone"):
+        shutil.copy(examples / name, node.hooks / name)
+        (node.hooks / name).chmod(0o755)  # the package ships them for reading
+    (node.directory / "authorized_keys").write_text("ssh-ed25519 AAAA of the node's root\n")
+    node.disk(support.DISK)
+    with support.guest(node) as made:
+        names = [f"site hook {node.hooks}/{name}" for name in
+                 ("defaultpasswords", "interfaces", "ssh-keys", "timezone")]  # fmt: skip
+        shown = [line.strip() for line in made.outcome.lines]
+        assert [line for line in shown if line in names] == names
+        assert crypt.crypt("s3cr3t", made.root_hash) == made.root_hash
+        assert "root password" not in made.outcome.log
+        assert "iface eth0 inet dhcp" in made.read("etc/network/interfaces")
+        assert "configured eth0" not in made.outcome.log
+        assert made.outcome.log.count("SHA256:") == 3
+        # cwd is the OS directory, where confdata/timezone is not: it is the node's then.
+        assert made.read("etc/timezone") == Path("/etc/timezone").read_text()
+        assert made.read("root/.ssh/authorized_keys") == "ssh-ed25519 AAAA of the node's root\n"
+
+
+def test_hooks_get_the_variables_of_old(node: Node) -> None:
+    node.settings |= support.TINY
+    node.hook("show", 'env | sort; pwd; test -b "$BLOCKDEV" -a -b "$FSYSDEV"; ls "$TARGET/etc"')
+    node.disk(support.TINY_DISK)
+    outcome = node.create().succeeded()
+    shown = [line.strip() for line in outcome.lines]
+    for line in (
+        *(
+            "SUITE=bookworm",
+            "PARTITION_STYLE=msdos",
+            "EXTRA_PKGS=",
+            "INSTANCE_NAME=web1.example.org",
+        ),
+        *("NIC_0_IP=198.51.100.2", f"DISK_0_PATH={node.disks[0][0]}", str(support.OS_DIR), "fstab"),
+    ):
+        assert line in shown, line
+    for name in ("TARGET", "ARCH", "BLOCKDEV", "FSYSDEV"):
+        assert any(line.startswith(f"{name}=") for line in shown), name
+
+
+def test_a_failing_hook_is_named_with_its_output(node: Node) -> None:
+    node.settings |= support.TINY
+    hook = node.hook("50-license", "echo asking the server; echo no license left >&2; exit 3")
+    node.hook("60-later", "echo this one must not run")
+    node.disk(support.TINY_DISK)
+    outcome = node.create().failed(str(hook), "no license left", "exit code 3")
+    assert "asking the server" in outcome.log
+    assert "must not run" not in outcome.log
+    support.nothing_is_held(node)
+    hook.unlink()
+    node.create().succeeded()
+
+
+def test_what_run_parts_skips_is_not_run(node: Node) -> None:
+    node.settings |= support.TINY
+    for name in ("10-old.dpkg-old", "20-backup~"):
+        node.hook(name, "exit 1")
+    node.hook("30-plain", "exit 1").chmod(0o644)
+    node.disk(support.TINY_DISK)
+    node.create().succeeded()
+
+
+DAEMONS = {
+    "polite": "sleep 3600",
+    "stubborn": "sh -c 'trap \"\" TERM; while :; do sleep 1; done'",
+}
+
+
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_a_daemon_that_a_hook_leaves_is_named_and_ended(node: Node, daemon: str) -> None:
+    node.settings |= support.TINY
+    quiet = "</dev/null >/dev/null 2>&1"
+    node.hook("start", f'setsid chroot "$TARGET" {DAEMONS[daemon]} {quiet} & sleep 0.5')
+    node.disk(support.TINY_DISK)
+    with support.guest(node) as made:
+        named = [line for line in made.outcome.lines if "was left running in the guest" in line]
+        assert any("sleep (pid" in line or "sh (pid" in line for line in named), made.outcome.log
+        assert made.outcome.seconds < 60
+    support.nothing_is_held(node)
+
+
+def test_a_daemon_that_is_just_about_to_enter_the_guest_is_ended(node: Node) -> None:
+    node.settings |= support.TINY
+    node.hook("start", f'setsid chroot "$TARGET" {DAEMONS["stubborn"]} >/dev/null 2>&1 &')
+    node.disk(support.TINY_DISK)
+    outcome = node.create().succeeded()
+    assert "was left running in the guest" in outcome.log
+
+
+def test_a_daemon_that_holds_the_hooks_output_does_not_hang_the_create(node: Node) -> None:
+    node.settings |= support.TINY
+    node.hook("start", 'chroot "$TARGET" sleep 45 &')
+    node.disk(support.TINY_DISK)
+    outcome = node.create().succeeded()
+    assert "sleep (pid" in outcome.log
+    assert outcome.seconds < 40
+
+
+def test_a_hook_that_leaves_a_mount_does_not_keep_the_guest(node: Node) -> None:
+    node.settings |= support.TINY
+    node.hook("mount", 'mount -t tmpfs none "$TARGET/mnt"; touch "$TARGET/mnt/lost"')
+    node.disk(support.TINY_DISK)
+    with support.guest(node) as made:
+        assert not list((made.root / "mnt").iterdir())
+    support.nothing_is_held(node)
+
+
+def test_a_daemon_that_holds_the_guest_from_outside_of_it_is_ended(node: Node) -> None:
+    node.settings |= support.TINY
+    node.hook("start", 'cd "$TARGET/var"; exec 7<"$TARGET/etc/fstab"; sleep 3600 >/dev/null 2>&1 &')
+    node.disk(support.TINY_DISK)
+    outcome = node.create().succeeded()
+    assert "sleep (pid" in outcome.log
