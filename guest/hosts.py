@@ -1,7 +1,7 @@
 """The guest's own /etc/hosts (hosts(5))."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 # Debian policy's fallback (its reference, section 5.1.1) for a host without a permanent address.
@@ -13,8 +13,7 @@ def render(name: str, addresses: Sequence[IPv4Address | IPv6Address]) -> str:
 
     The FQDN stands before the short name: `hostname -f` prints the first name of the line.
     """
-    names = [name, *([name.partition(".")[0]] if "." in name else [])]
-    own = [(str(address), " ".join(names)) for address in addresses or (_NO_ADDRESS,)]
+    own = [(str(address), " ".join(_names(name))) for address in addresses or (_NO_ADDRESS,)]
     lines = [
         ("127.0.0.1", "localhost"),
         *own,
@@ -30,14 +29,34 @@ def renamed(text: str, old: str, new: str) -> str:
     """The same /etc/hosts, where the FQDN and the short name of `old` became those of `new`.
 
     Only whole names change, case-insensitively as the resolver reads them; comments, addresses and
-    spacing stay.
+    spacing stay. An `old` without dot becomes both names of `new`; no line has a new name twice.
     """
-    names = {old.partition(".")[0].lower(): new.partition(".")[0], old.lower(): new}
+    if old == new:
+        return text
+    if "." in old:
+        names = {old.partition(".")[0].lower(): _names(new)[-1:], old.lower(): (new,)}
+    else:
+        names = {old.lower(): _names(new)}
     return "".join(_renamed_line(line, names) for line in text.splitlines(keepends=True))
 
 
-def _renamed_line(line: str, names: dict[str, str]) -> str:
+def _names(name: str) -> tuple[str, ...]:
+    """The FQDN and the short name, or the only name."""
+    return (name, name.partition(".")[0]) if "." in name else (name,)
+
+
+def _renamed_line(line: str, names: Mapping[str, Sequence[str]]) -> str:
     entry, mark, comment = line.partition("#")
     # Odd items are the white space between the words.
     words = re.split(r"(\s+)", entry)
-    return "".join(names.get(word.lower(), word) for word in words) + mark + comment
+    taken = {word.lower() for word in words[::2]} - names.keys()
+    parts = []
+    for space, word in zip(["", *words[1::2]], words[::2], strict=True):
+        if word.lower() not in names:
+            parts.append(space + word)
+            continue
+        fresh = [name for name in names[word.lower()] if name.lower() not in taken]
+        taken.update(name.lower() for name in fresh)
+        if fresh:
+            parts.append(space + " ".join(fresh))
+    return "".join(parts) + mark + comment

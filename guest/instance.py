@@ -18,10 +18,10 @@ from types import MappingProxyType
 
 API_VERSIONS = (10, 15, 20)
 
-# RFC 1123 section 2.1: letters, digits and inner hyphens; a label of 63 at most, a name of 253.
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_HOST_NAME_MAX = 253
+# What Ganeti takes for an instance's name, laxer than RFC 1123: labels may begin and end with a
+# hyphen, and hold underscores. The name itself must not begin with a hyphen: it is an argument.
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+_HOST_NAME_MAX = 255
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _COUNT = re.compile(r"[0-9]{1,4}")
 
@@ -35,19 +35,16 @@ class Disk:
     uri: str | None
     name: str | None
     access: str  # "rw" or "ro"
-    uuid: str | None
 
 
 @dataclass(frozen=True)
 class Network:
     """The Ganeti network that a NIC is in. All of it is absent where the NIC is in none."""
 
-    name: str | None
     subnet: IPv4Network | None
     gateway: IPv4Address | None
     subnet6: IPv6Network | None
     gateway6: IPv6Address | None
-    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -58,25 +55,21 @@ class Nic:
     mac: str
     ip: IPv4Address | IPv6Address | None
     mode: str
-    link: str | None
     network: Network
 
 
 @dataclass(frozen=True)
 class Instance:
-    """An instance. `hv` and `be` are INSTANCE_HV_* and INSTANCE_BE_*, by their lower-case keys."""
+    """An instance. `hv` is INSTANCE_HV_*, by the lower-case keys."""
 
     name: str
     hypervisor: str
     disks: tuple[Disk, ...]
     nics: tuple[Nic, ...]
     hv: Mapping[str, str]
-    be: Mapping[str, str]
     variant: str | None
     reinstall: bool
     old_name: str | None  # on a rename only
-    api_version: int
-    debug_level: int
 
     @property
     def short_name(self) -> str:
@@ -90,9 +83,9 @@ class Instance:
         Raises:
             ValueError: a variable is missing or bad; the message names it and its value.
         """
+        _check_api_version(environ)
         old_name = _text(environ, "OLD_INSTANCE_NAME")
         return cls(
-            api_version=_api_version(environ),
             name=_host_name("INSTANCE_NAME", _required(environ, "INSTANCE_NAME")),
             hypervisor=_required(environ, "HYPERVISOR"),
             disks=tuple(
@@ -104,11 +97,9 @@ class Instance:
                 for index in range(_count("NIC_COUNT", environ.get("NIC_COUNT") or "0"))
             ),
             hv=_with_prefix(environ, "INSTANCE_HV_"),
-            be=_with_prefix(environ, "INSTANCE_BE_"),
             variant=_text(environ, "OS_VARIANT"),
             reinstall=environ.get("INSTANCE_REINSTALL") == "1",
             old_name=None if old_name is None else _host_name("OLD_INSTANCE_NAME", old_name),
-            debug_level=_count("DEBUG_LEVEL", environ.get("DEBUG_LEVEL") or "0"),
         )
 
 
@@ -134,18 +125,17 @@ def _count(variable: str, value: str) -> int:
     return int(value)
 
 
-def _api_version(environ: Mapping[str, str]) -> int:
+def _check_api_version(environ: Mapping[str, str]) -> None:
     value = _required(environ, "OS_API_VERSION")
     if value not in {str(version) for version in API_VERSIONS}:
         known = ", ".join(str(version) for version in API_VERSIONS)
         raise _bad("OS_API_VERSION", value, f"not an OS API that this OS knows ({known})")
-    return int(value)
 
 
 def _host_name(variable: str, value: str) -> str:
     # The name goes into files of the guest, so nothing but a host name may pass.
     if len(value) > _HOST_NAME_MAX or not _HOST_NAME.fullmatch(value):
-        raise _bad(variable, value, "not a host name (RFC 1123)")
+        raise _bad(variable, value, "not a name that Ganeti gives")
     return value
 
 
@@ -170,7 +160,6 @@ def _disk(environ: Mapping[str, str], index: int) -> Disk:
         uri=_text(environ, f"{prefix}URI"),
         name=_text(environ, f"{prefix}NAME"),
         access=access,
-        uuid=_text(environ, f"{prefix}UUID"),
     )
 
 
@@ -184,14 +173,11 @@ def _nic(environ: Mapping[str, str], index: int) -> Nic:
         mac=mac.lower(),
         ip=_address(environ, f"{prefix}IP"),
         mode=_required(environ, f"{prefix}MODE"),
-        link=_text(environ, f"{prefix}LINK"),
         network=Network(
-            name=_text(environ, f"{prefix}NETWORK_NAME"),
             subnet=_subnet4(environ, f"{prefix}NETWORK_SUBNET"),
             gateway=_address4(environ, f"{prefix}NETWORK_GATEWAY"),
             subnet6=_subnet6(environ, f"{prefix}NETWORK_SUBNET6"),
             gateway6=_address6(environ, f"{prefix}NETWORK_GATEWAY6"),
-            tags=tuple(environ.get(f"{prefix}NETWORK_TAGS", "").split()),
         ),
     )
 

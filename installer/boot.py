@@ -48,7 +48,13 @@ def console(instance: Instance) -> Console | None:
 
 def own_kernel(instance: Instance) -> bool:
     """Whether the guest boots the kernel on its own disk, and not one of the node's."""
-    return instance.hypervisor not in CONTAINERS and not instance.hv.get("kernel_path")
+    if instance.hypervisor in CONTAINERS:
+        return False
+    if instance.hypervisor == "xen-hvm":
+        return True  # its kernel_path names the firmware, hvmloader
+    if instance.hypervisor == "xen-pvm":
+        return instance.hv.get("use_bootloader") == "True"  # pygrub; kernel_path is never empty
+    return not instance.hv.get("kernel_path")
 
 
 def kernel_package(distribution: str, architecture: str) -> str | None:

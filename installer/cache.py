@@ -38,7 +38,8 @@ _TAR = (
 )
 _EXCLUDED = ("./proc/*", "./sys/*", "./run/*", "./tmp/*", "lost+found")
 
-Bootstrap = Callable[[Path, BootstrapPlan], None]
+# Says whether the tree is complete, so that it may be kept.
+Bootstrap = Callable[[Path, BootstrapPlan], bool]
 
 
 def key(plan: BootstrapPlan) -> str:
@@ -77,7 +78,7 @@ def store_argv(archive: Path, root: Path) -> list[str]:
 
 
 def check(plan: BootstrapPlan, settings: Settings) -> None:
-    """What can be checked before a disk is touched: the cache, or the mirror where none serves.
+    """What can be checked before a disk is touched: the cache, or the mirrors where none serves.
 
     Raises:
         KitError: the cache directory or the cache is not ours alone; the mirror lacks the suite.
@@ -99,7 +100,8 @@ def fill(
 ) -> None:
     """Fills a mounted, empty guest: from the cache, or by a bootstrap that fills the cache, too.
 
-    Of creates that want the same cache at once, one makes it, the others wait.
+    Of creates that want the same cache at once, one makes it, the others wait. A tree that lacks
+    an archive's packages is not kept.
 
     Raises:
         KitError: no space in the guest or in the cache directory, or what `bootstrap` raises.
@@ -107,7 +109,7 @@ def fill(
     directory = _directory(settings)
     tidy(directory, settings.clean_cache)
     cache = directory / file_name(plan)
-    while not _restore(cache, root):
+    while not _restore(cache, root, plan.engine):
         if not settings.generate_cache:
             bootstrap(root, plan)
             return
@@ -116,9 +118,11 @@ def fill(
         ):
             if cache.exists():  # made while we waited
                 continue
-            bootstrap(root, plan)
-            with step("cache"):
-                _store(root, cache)
+            if bootstrap(root, plan):
+                with step("cache"):
+                    _store(root, cache)
+            else:
+                log.warning("not kept in the cache: the next create asks all mirrors again")
             return
 
 
@@ -189,7 +193,7 @@ def _open(cache: Path) -> int | None:
     return descriptor
 
 
-def _restore(cache: Path, root: Path) -> bool:
+def _restore(cache: Path, root: Path, engine: str) -> bool:
     """Unpacks the cache; False where there is none, or where it was damaged and is gone now."""
     descriptor = _open(cache)
     if descriptor is None:
@@ -197,7 +201,7 @@ def _restore(cache: Path, root: Path) -> bool:
     try:
         status = os.fstat(descriptor)
         days = (time.time() - status.st_mtime) / 86400
-        log.info("cache: %s, %.1f days old", cache.name, days)
+        log.info("cache: %s, made by %s %.1f days ago", cache.name, engine, days)
         with step("unpacking of the cache"):
             try:
                 if status.st_size > 0:

@@ -10,7 +10,8 @@ from uuid import uuid4
 from guest.instance import Instance
 from installer import cache, debootstrap, devices, facts, sources, variants
 from installer.boot import kernel_package, own_kernel
-from installer.disks import Layout, mountpoint_of, plan_layout
+from installer.disks import Layout, can_be_kept, mountpoint_of, plan_layout
+from installer.environment import read_instance
 from installer.hooks import all_hooks
 from installer.hooks.base import Context, Hook, Report
 from installer.settings import Settings
@@ -57,12 +58,7 @@ def planned(
     environ: Mapping[str, str], os_dir: Path
 ) -> tuple[Context, list[Hook], debootstrap.BootstrapPlan]:
     """Everything that is decided and checked before a disk is opened for writing."""
-    try:
-        instance = Instance.from_environ(environ)
-    except ValueError as error:
-        raise KitError(
-            f"environment of the OS script: {error}", hint="it is Ganeti that runs this program"
-        ) from error
+    instance = read_instance(environ)
     loaded = variants.load(instance.variant, environ, os_dir=os_dir)
     for warning in loaded.warnings:
         log.warning("%s", warning)
@@ -89,7 +85,7 @@ def _resolved(settings: Settings, instance: Instance, node: facts.NodeFacts) -> 
     if kernel == "auto":
         kernel = "none"
         if own_kernel(instance):
-            distribution = sources.distribution(suite)
+            distribution = sources.distribution(suite, settings.mirror)
             found = kernel_package(distribution, arch)
             if found is None:
                 raise KitError(
@@ -127,30 +123,30 @@ def _layout(instance: Instance, settings: Settings) -> Layout:
 
 
 def _existing(instance: Instance) -> dict[int, tuple[str, str]]:
-    """The file systems that the data disks of a reinstalled instance hold, by disk index."""
+    """The file systems that the data disks of a reinstalled instance hold, by disk index.
+
+    Raises:
+        KitError: one holds something else, which making a file system there would destroy.
+    """
     found = {}
     for disk in instance.disks[1:]:
-        if mountpoint_of(disk.name) is None or disk.path is None:
+        mountpoint = mountpoint_of(disk.name)
+        if mountpoint is None or not can_be_kept(mountpoint) or disk.path is None:
             continue
-        probe = run(
-            [
-                "blkid",
-                "-p",
-                "-u",
-                "filesystem",
-                "-o",
-                "value",
-                "-s",
-                "TYPE",
-                "-s",
-                "UUID",
-                disk.path,
-            ],
-            check=False,
-        )
-        match sorted(probe.stdout.split(), key=len):
-            case [fstype, uuid] if fstype in devices.MKFS_TOOLS:
-                found[disk.index] = (fstype, uuid)
+        # blkid(8): 2 is "nothing found", 8 is "more than one thing found".
+        probe = run(["blkid", "-p", "-o", "export", disk.path], check=False)
+        fields = dict(line.split("=", 1) for line in probe.stdout.splitlines() if "=" in line)
+        if probe.exit_code == 2 and not fields:
+            continue
+        fstype, uuid = fields.get("TYPE"), fields.get("UUID")
+        if probe.exit_code != 0 or fstype not in devices.MKFS_TOOLS or uuid is None:
+            what = fstype or fields.get("PTTYPE") or "what blkid cannot tell for sure"
+            raise KitError(
+                f"disk {disk.index} ({mountpoint}): it holds {what}, and no file system that the"
+                " reinstalled guest could mount there",
+                hint=f"take its name away to leave it alone, or `wipefs --all {disk.path}` it",
+            )
+        found[disk.index] = (fstype, uuid)
     return found
 
 
@@ -193,9 +189,5 @@ def _log_plan(context: Context, os_name: str) -> None:
             *(disk.disk.index, disk.mountpoint, disk.fstype),
         )
     for disk in layout.untouched:
-        name = (
-            f"is named {disk.disk.name}, which is no mount point"
-            if disk.disk.name
-            else "has no name"
-        )
-        log.info("disk %d %s: left untouched", disk.disk.index, name)
+        name = f"named {disk.disk.name}" if disk.disk.name else "without a name"
+        log.info("disk %d, %s: left untouched", disk.disk.index, name)

@@ -40,12 +40,13 @@ def plan(settings: Settings, node: NodeFacts, packages: Sequence[str]) -> Bootst
     """Decides how the guest is made, and refuses what cannot be.
 
     Raises:
-        KitError: an old suite without a mirror, a missing keyring, an architecture whose programs
-            this node cannot run, an engine that is not installed, merged /usr where the suite
-            has no choice.
+        KitError: an alias, an old suite without a mirror, a missing keyring, an architecture whose
+            programs this node cannot run, an engine that is not installed, merged /usr where the
+            suite has no choice.
     """
     suite, arch = settings.suite, settings.arch
-    sources.require_mirror(suite, settings.mirror)
+    if problem := sources.suite_problem(suite, settings.mirror):
+        raise KitError(problem)
     family = sources.distribution(suite, settings.mirror)
     check_merged_usr(suite, settings.merged_usr)
     check_architecture(arch, node.architecture)
@@ -118,41 +119,60 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
 
 
 def check(plan: BootstrapPlan) -> None:
-    """Asks the main mirror for the suite.
+    """Asks the mirrors for the suites of all archives, see `sources.archives`.
+
+    An engine's default mirror is not asked, since its URL is not known: if that one is dead, the
+    engine itself says so, after the disks have been written.
 
     Raises:
-        KitError: it cannot be asked, or does not have the suite.
+        KitError: one of them cannot be asked, or the main one does not have the suite.
     """
-    main, origin = plan.mirrors.main, plan.mirrors.origin
-    if main and not archive.serves(main, plan.suite, plan.proxy):
-        raise KitError(
-            f"suite {plan.suite}: the mirror {main} (from {origin}) does not have it",
-            hint="correct SUITE, or set MIRROR to one that has it",
-        )
+    _missing(plan, plan.mirrors)
 
 
 def served(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
     """URI and suite of each archive that exists; a warning for each that does not."""
-    found = []
+    missing = _missing(plan, mirrors)
+    for uri, suite in missing:
+        log.warning("mirror %s has no suite %s: the guest goes without it", uri, suite)
+    return [
+        found
+        for found in sources.archives(plan.suite, plan.family, mirrors)
+        if found not in missing
+    ]
+
+
+def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
+    """URI and suite of each archive that does not exist, of which the main one is an error."""
+    missing = []
     for uri, suite in sources.archives(plan.suite, plan.family, mirrors):
         if archive.serves(uri, suite, plan.proxy):
-            found.append((uri, suite))
-        else:
-            log.warning("mirror %s has no suite %s: the guest goes without it", uri, suite)
-    return found
+            continue
+        if (uri, suite) == (mirrors.main, plan.suite):
+            raise KitError(
+                f"suite {suite}: the mirror {uri} (from {mirrors.origin}) does not have it",
+                hint="correct SUITE, or set MIRROR to one that has it",
+            )
+        missing.append((uri, suite))
+    return missing
 
 
-def bootstrap(root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = log.info) -> None:
+def bootstrap(root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = log.info) -> bool:
     """Installs the plan's packages into a mounted, empty guest; nothing host-specific stays.
 
+    Returns:
+        Whether all archives were there. A mirror may lack one in passing, such as when it is being
+        brought up to date: other guests should not have to go without it.
+
     Raises:
-        KitError: the engine failed; the reason is its most telling line.
+        KitError: the engine failed (the reason is its most telling line), or a mirror, see `check`.
     """
     log.info("engine: %s; mirror: %s (from %s)", plan.engine,
              plan.mirrors.main or "its default", plan.mirrors.origin)  # fmt: skip
     links = scrub.usr_directories(plan.arch)
     scrub.seed(root, links=links if plan.engine == "mmdebstrap" and merges_usr(plan) else ())
-    archives = served(plan, plan.mirrors) if plan.mirrors.main else []
+    mirrors = plan.mirrors
+    archives = served(plan, mirrors) if mirrors.main else []
     with step("packages"), _keyring_files(root, plan) as (keyring, no_keys):
         if plan.engine == "debootstrap":
             _run_engine(debootstrap_argv(plan, root, keyring), root, plan, on_line)
@@ -163,16 +183,21 @@ def bootstrap(root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = 
     with step("initramfs"), chroot(target, ()):
         make_initramfs(target)
     if not plan.mirrors.main and plan.engine == "debootstrap":
-        archives = served(plan, _engines_mirrors(target, plan))
+        mirrors = _engines_mirrors(target, plan)
+        archives = served(plan, mirrors)
     if archives:
         target.write(SOURCES_LIST, sources.render(plan.suite, archives, plan.components))
     scrub.scrub(root)
+    # Nothing is known of the archives of mmdebstrap's default.
+    wanted = sources.archives(plan.suite, plan.family, mirrors) if mirrors.main else []
+    return archives == wanted
 
 
 def _engines_mirrors(target: Target, plan: BootstrapPlan) -> Mirrors:
     """The mirrors that go with debootstrap's default, of which it writes the main one alone."""
     written = sources.parse_one_line(target.read(SOURCES_LIST))
     return sources.resolve(
+        plan.suite,
         plan.family,
         mirror=written[0].uri,
         security_mirror=plan.mirrors.security,

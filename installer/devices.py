@@ -36,12 +36,10 @@ class Devices:
     """Where the guest stands on the node while it is built.
 
     `disk` and `fsysdev` are the loop devices of the root disk and of its root file system, `esp`
-    that of the EFI system partition, `root` is the mounted tree. `blockdev` is the root disk as
-    Ganeti knows it, where that is a block device.
+    that of the EFI system partition, `root` is the mounted tree.
     """
 
     disk: Path
-    blockdev: Path
     fsysdev: Path
     esp: Path | None
     root: Path
@@ -123,7 +121,7 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
                 place.mkdir(parents=True, exist_ok=True)
                 single.enter_context(mounted(device, place, fstype=str(disk.fstype)))
                 stack.enter_context(single.pop_all())
-        yield Devices(whole, root.path if root.is_block else whole, fsysdev, esp, top)
+        yield Devices(whole, fsysdev, esp, top)
 
 
 def _partitioned(

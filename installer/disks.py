@@ -34,8 +34,8 @@ SWAP_SIZE = 1 * MIB
 # The places that a disk's name may stand for. /usr, /boot and /etc are not among them: the boot
 # loader and the initramfs would have to find them first.
 MOUNT_TOPS = ("home", "media", "mnt", "opt", "srv", "tmp", "var")
-# The bootstrap itself fills these, so an earlier installation's content cannot be kept there.
-SYSTEM_MOUNTS = (PurePosixPath("/var"), PurePosixPath("/tmp"))
+# What the bootstrap itself fills: an earlier installation's content cannot be kept there.
+SYSTEM_DATA = PurePosixPath("/var/lib/dpkg")
 
 ROOT_OPTIONS = {
     "ext4": "errors=remount-ro",
@@ -91,11 +91,6 @@ class PlannedDisk:
     uuid: str | None = None
     partitions: tuple[Partition, ...] = ()
 
-    @property
-    def root_partition(self) -> Partition | None:
-        """The partition that holds the root file system, or None where the whole disk does."""
-        return next((part for part in self.partitions if part.use is Use.ROOT), None)
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -109,11 +104,16 @@ class Layout:
     label_uuid: str
     esp_id: str | None
 
-    def fstab(self, swapfile: bool) -> tuple[Entry, ...]:
-        """The guest's fstab: root, ESP, the data disks by depth, swap."""
-        entries = [_entry(self.root, passno=1)]
+    def fstab(self, *, swapfile: bool, grow: bool) -> tuple[Entry, ...]:
+        """The guest's fstab: root, the data disks by depth, ESP, swap.
+
+        Args:
+            swapfile: whether there is a /swapfile.
+            grow: whether file systems grow with their devices at boot.
+        """
+        entries = [_entry(self.root, passno=1, grow=grow)]
         mounts = sorted((*self.data, *self.kept), key=lambda disk: str(disk.mountpoint))
-        entries += [_entry(disk, passno=2) for disk in mounts]
+        entries += [_entry(disk, passno=2, grow=grow) for disk in mounts]
         if self.esp_id is not None:
             # Not needed to run, so a damaged one must not stop the boot.
             options = "umask=0077,nofail"
@@ -124,11 +124,11 @@ class Layout:
         return tuple(entries)
 
 
-def _entry(disk: PlannedDisk, passno: int) -> Entry:
+def _entry(disk: PlannedDisk, *, passno: int, grow: bool) -> Entry:
     fstype, mountpoint = disk.fstype, disk.mountpoint
     assert fstype is not None and mountpoint is not None
     options = [ROOT_OPTIONS[fstype]] if mountpoint == "/" and fstype in ROOT_OPTIONS else []
-    if fstype in GROWABLE:
+    if grow and fstype in GROWABLE:
         options.append(GROW_OPTION)
     checked = passno if fstype.startswith("ext") else 0  # xfs and btrfs have no boot-time fsck
     return Entry(f"UUID={disk.uuid}", mountpoint, fstype, ",".join(options) or "defaults", checked)
@@ -187,7 +187,7 @@ def plan_layout(
             planned.append(PlannedDisk(disk, Role.SWAP, size, uuid=str(new_uuid())))
         elif mountpoint is None:
             planned.append(PlannedDisk(disk, Role.UNTOUCHED, size))
-        elif disk.index in existing and not _system(mountpoint):
+        elif disk.index in existing and can_be_kept(mountpoint):
             fstype, uuid = existing[disk.index]
             planned.append(PlannedDisk(disk, Role.KEPT, size, mountpoint, fstype, uuid))
         else:
@@ -216,8 +216,9 @@ def _fat_id(uuid: UUID) -> str:
     return f"{digits[:4]}-{digits[4:]}"
 
 
-def _system(mountpoint: str) -> bool:
-    return PurePosixPath(mountpoint) in SYSTEM_MOUNTS
+def can_be_kept(mountpoint: str) -> bool:
+    """Whether a data disk may outlive a reinstall: not where the new system has data of its own."""
+    return not SYSTEM_DATA.is_relative_to(mountpoint) and mountpoint != "/tmp"
 
 
 def _plan_root(
@@ -256,9 +257,10 @@ def _rounded_up(size: int, step: int) -> int:
 
 def minimum_root(settings: Settings, *, has_kernel: bool, has_swap_disk: bool) -> int:
     """How large the root disk must be at least, in bytes."""
-    size = BASE_SIZE + (KERNEL_SIZE if has_kernel else 0) + 2 * MIB
-    if settings.partition_style == "gpt":
-        size += BIOS_SIZE + ESP_SIZE
+    size = BASE_SIZE + (KERNEL_SIZE if has_kernel else 0)
+    # Where the root partition begins does not depend on the disk's size.
+    partitions = plan_partitions(settings.partition_style, 0, settings.partition_alignment)
+    size += partitions[-1].offset if partitions else 0
     if settings.hook_swap and not has_swap_disk:
         size += settings.swapfile_size * MIB
     return size

@@ -1,7 +1,7 @@
 """What is installed, and the arguments with which debootstrap(8) and mmdebstrap(1) do it; pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from installer import sources
@@ -42,7 +42,7 @@ class BootstrapPlan:
     packages: tuple[str, ...]
     merged_usr: str
     keyrings: tuple[Path, ...]
-    proxy: str | None
+    proxy: str | None = field(repr=False)  # may hold a password
 
 
 def check_merged_usr(suite: str, merged_usr: str) -> None:

@@ -17,9 +17,10 @@ RESOLV_CONFS = ("etc/resolv.conf", "run/systemd/resolve/resolv.conf")
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What the node is and has; `authorized_keys` is the file's text, None when there is none.
+    """What the node is and has.
 
-    Users leave the lines with the node's `hostname` out when they search the OS log.
+    `authorized_keys` is the file's text, None when there is none or nobody wants it. Bytes that are
+    no UTF-8 are kept in it, as surrogates.
     """
 
     hostname: str
@@ -30,25 +31,36 @@ class NodeFacts:
     authorized_keys: str | None
 
 
+def hidden(text: str, hostname: str) -> bool:
+    """Whether users who search the OS log with `grep -v $(hostname)` miss a line with this text."""
+    return hostname != "" and hostname in text
+
+
 def gather(settings: Settings, root: Path = Path("/")) -> NodeFacts:
     """Reads the facts.
 
     Raises:
         KitError: the node's release is not known, or root's keys cannot be read.
     """
-    keys = root / settings.authorized_keys.lstrip("/")
-    try:
-        authorized_keys = keys.read_text() if keys.exists() else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise KitError(f"authorized keys {keys}: {error}") from error
     return NodeFacts(
         hostname=socket.gethostname(),
         codename=_codename(root),
         architecture=run(["dpkg", "--print-architecture"]).stdout.strip(),
         resolver=_resolver(root),
         timezone=_timezone(root),
-        authorized_keys=authorized_keys,
+        authorized_keys=_authorized_keys(settings, root),
     )
+
+
+def _authorized_keys(settings: Settings, root: Path) -> str | None:
+    path = root / settings.authorized_keys.lstrip("/")
+    if not settings.hook_authorized_keys or not path.exists():
+        return None
+    try:
+        # Comments may be of any encoding; sshd(8) does not read them.
+        return path.read_text(errors="surrogateescape")
+    except OSError as error:
+        raise KitError(f"authorized keys {path}: {error.strerror}") from error
 
 
 def _codename(root: Path) -> str:

@@ -1,13 +1,14 @@
 """Layers of settings: from texts of several origins, lowest first, to checked `Settings`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
+from urllib.parse import urlsplit
 
 from installer.settings import DEFINITIONS, Definition, Settings
-from installer.sources import END_OF_LIFE
-from installer.values import shown
+from installer.sources import suite_problem
+from installer.values import MIN_ALIGNMENT, shown
 
 # Ganeti passes OS parameters with this prefix; files may have it too, as they could of old.
 PREFIX = "OSP_"
@@ -40,7 +41,7 @@ def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
     """Lays settings over the defaults, the lowest layer first.
 
     Returns:
-        The settings, and warnings about keys of files that are no settings.
+        The settings, and warnings: keys of files that are no settings, values that were adapted.
 
     Raises:
         SettingsError: with every value that is not allowed, of whatever layer.
@@ -65,15 +66,36 @@ def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
                 problems.append(f"-O {name}: may be set in files of the node only")
             else:
                 try:
-                    chosen[name] = definition.read(text)
+                    value = _read(definition, text, layer)
                 except ValueError as error:
                     problems.append(f"{_stated(definition, text, layer)}: {error}")
+                    continue
+                if name == "partition_alignment" and value < MIN_ALIGNMENT:
+                    # Old sites may have such values, which ganeti-instance-debootstrap took.
+                    warnings.append(
+                        f"{_stated(definition, text, layer)}: raised to {MIN_ALIGNMENT} sectors"
+                        " (1 MiB), the room that GRUB needs"
+                    )
+                    value = MIN_ALIGNMENT
+                chosen[name] = value
     # The fields are typed where they are defined: each value comes from its own definition.
     settings = Settings(**chosen)
-    problems += _contradictions(settings)
+    # An unset suite is the node's own, which is checked where it is known.
+    if problem := suite_problem(settings.suite, settings.mirror):
+        problems.append(problem)
     if problems:
         raise SettingsError(problems)
     return settings, warnings
+
+
+def _read(definition: Definition, text: str, layer: Layer) -> Any:
+    """The value; raises ValueError with what is wrong with it."""
+    value = definition.read(text)
+    is_mirror = definition.name in ("mirror", "security_mirror")
+    if layer.parameters and is_mirror and urlsplit(value).scheme == "file":
+        # It would show whoever may create instances what lies on the node's disks.
+        raise ValueError("file: URLs may be set in files of the node only")
+    return value
 
 
 def _stated(definition: Definition, text: str, layer: Layer) -> str:
@@ -89,12 +111,3 @@ def _near(key: str, *, lower: bool = False) -> str:
     known = [found.key for found in DEFINITIONS.values() if found.parameter or not lower]
     guesses = get_close_matches(key.removeprefix(PREFIX).upper(), known, n=1, cutoff=0.75)
     return "".join(f" (is it {guess.lower() if lower else guess}?)" for guess in guesses)
-
-
-def _contradictions(settings: Settings) -> Iterator[str]:
-    """What no value shows alone."""
-    if settings.suite in END_OF_LIFE and not settings.mirror:
-        yield (
-            f"suite {settings.suite} has reached its end of life and left the mirrors: "
-            "set MIRROR to an archive of old releases"
-        )

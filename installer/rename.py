@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from guest.hosts import renamed
-from guest.instance import Instance
+from installer.environment import read_instance
 from node.appliance import GuestFiles, opened
 from node.block import claimed
 from node.errors import KitError
@@ -21,18 +21,19 @@ def rename(environ: Mapping[str, str]) -> None:
     Raises:
         KitError: its disks are in use, or it does not bear the old name.
     """
-    try:
-        instance = Instance.from_environ(environ)
-    except ValueError as error:
-        raise KitError(
-            f"environment of the OS script: {error}", hint="it is Ganeti that runs this program"
-        ) from error
+    instance = read_instance(environ)
     old = instance.old_name
     if old is None:
-        raise KitError("environment of the OS script: OLD_INSTANCE_NAME is missing")
+        raise KitError(
+            "environment of the OS script: OLD_INSTANCE_NAME is missing",
+            hint="it is Ganeti that runs this program",
+        )
     disks = [Path(disk.path) for disk in instance.disks if disk.path is not None]
     if not disks:
-        raise KitError(f"instance {instance.name}: none of its disks has a path on this node")
+        raise KitError(
+            f"instance {instance.name}: none of its disks has a path on this node",
+            hint="rename it from inside: /etc/hostname, /etc/mailname, /etc/hosts",
+        )
     for disk in disks:
         with claimed(disk):
             pass  # in use by nobody; QEMU's own locks guard it from here on
@@ -62,10 +63,12 @@ def _rename_in(files: GuestFiles, old: str, new: str) -> None:
             hint="the guest was renamed from inside; rename it there again",
         )
     files.write(HOSTNAME, changed)
+    log.info("%s says %s", HOSTNAME, changed.strip())
     mailname = files.read(MAILNAME)
     if mailname is not None and mailname.strip() == old:
         files.write(MAILNAME, f"{new}\n")
+        log.info("%s says %s", MAILNAME, new)
     hosts = files.read(HOSTS)
-    if hosts is not None:
+    if hosts is not None and renamed(hosts, old, new) != hosts:
         files.write(HOSTS, renamed(hosts, old, new))
-    log.info("%s, %s and %s say %s", HOSTNAME, MAILNAME, HOSTS, new)
+        log.info("%s says %s", HOSTS, new)

@@ -20,7 +20,8 @@ class Definition:
         default: the value of a setting that is unset or empty.
         about: one or two plain sentences.
         parameter: whether it may be given as an OS parameter. What names files of the node or code
-            to run may not: who may create instances need not be root on the nodes.
+            to run may not, nor what concerns all guests of the node, such as the cache: who may
+            create instances need not be root on the nodes.
         empty: the value of an empty text, where that is not the default.
     """
 
@@ -43,7 +44,10 @@ class Definition:
 
 
 _AS_DEFAULT: Any = object()
-_ARCHIVE = url("http", "https", "file", example="http://mirror.example.org/debian")
+# Without a password: it would end up in the guest's apt sources, which all of its users may read.
+_ARCHIVE = url(
+    *("http", "https", "file"), example="http://mirror.example.org/debian", userinfo=False
+)
 
 
 def _setting(
@@ -74,12 +78,14 @@ class Settings:
     mirror: str = _setting(
         _ARCHIVE,
         "",
-        "Where packages come from. Unset: the node's own mirror, or the default of the engine.",
+        "Where packages come from; a file: URL in files of the node only. Unset: the node's own "
+        "mirror, or the default of the engine.",
     )
     security_mirror: str = _setting(
         _ARCHIVE,
         "",
-        "Where security updates come from. Unset: where the node has them from.",
+        "Where security updates come from; a file: URL in files of the node only. Unset: where "
+        "the node has them from.",
     )
     components: tuple[str, ...] = _setting(
         values.COMPONENTS, (), "Components of the archive. Unset: the default of the engine, main."
@@ -88,7 +94,7 @@ class Settings:
         values.ARCHITECTURE, "", "The architecture of the guest. Unset: the node's own."
     )
     proxy: str = _setting(
-        url("http", "https", example="http://proxy.example.org:3128"),
+        url("http", "https", example="http://proxy.example.org:3128", userinfo=True),
         "",
         "A proxy for the downloads of the bootstrap. The guest does not keep it.",
         parameter=False,
@@ -134,12 +140,14 @@ class Settings:
         values.YES_NO,
         True,
         "Whether new bootstraps are kept in the cache. Kept ones are used in either case.",
+        parameter=False,
     )
     clean_cache: int | None = _setting(
         whole("a number of days, or empty for never", maximum=36500),
         14,
         "The age in days at which a kept bootstrap is thrown away. An empty value: never.",
         empty=None,
+        parameter=False,
     )
     cache_dir: str = _setting(
         values.PATH,
@@ -155,8 +163,8 @@ class Settings:
         "system and root partition. none: a file system on the bare disk.",
     )
     partition_alignment: int = _setting(
-        whole("a multiple of 8 that is 2048 (1 MiB) or more", minimum=2048, maximum=2**21, step=8),
-        2048,
+        values.ALIGNMENT,
+        values.MIN_ALIGNMENT,
         "The alignment of partitions in sectors of 512 bytes. GRUB needs the room before the "
         "first one.",
     )

@@ -13,6 +13,8 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=)")
 _EXPORTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?![^\s;])")
 _DEFAULT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:?=)")
+_ALTERNATIVE = re.compile(r":?-")
+_BRACES = "of ${...} only ${VAR}, ${VAR:-value} and ${VAR-value} are read"
 _WORD_END = " \t\n;"
 _OPERATORS = "|&()<>"
 _ESCAPED_IN_DOUBLE_QUOTES = '$`"\\'
@@ -25,7 +27,7 @@ def parse(text: str, *, origin: str, known: Mapping[str, str] = _NOTHING) -> dic
     Args:
         text: the whole file.
         origin: what errors call the file.
-        known: variables that were set before this file, for `$VAR` and `${VAR:=value}`.
+        known: variables that were set before this file, for `$VAR`, `${VAR:=value}` and the like.
 
     Returns:
         The variables that this file sets, each with its last value.
@@ -198,7 +200,7 @@ class _Scanner:
             if not char:
                 raise self._error('a " without its second one', opened)
             if end == "}" and char in "'\"":
-                raise self._error(f'{char} inside "${{KEY:=...}}" means different things to shells')
+                raise self._error(f'{char} inside "${{...}}" means different things to shells')
             if char == "\\":
                 following = self.text[self.at + 1 : self.at + 2]
                 self.at += 2
@@ -216,7 +218,7 @@ class _Scanner:
         return "".join(parts)
 
     def _variable(self, *, quoted: bool) -> str:
-        """`$VAR` or `${VAR}`, or a `$` that stands for itself."""
+        """`$VAR`, `${VAR}`, `${VAR:-value}`, `${VAR-value}`, or a `$` that stands for itself."""
         start = self.at
         self.at += 1
         char = self._peek()
@@ -229,12 +231,18 @@ class _Scanner:
             self.at = match.end()
             if not braced and self.text.startswith("\\\n", self.at):
                 raise self._error(f"the line ends inside ${match[0]}: write ${{{match[0]}}}", start)
+            value = self.found.get(match[0], self.known.get(match[0]))
+            if braced and (operator := _ALTERNATIVE.match(self.text, self.at)):
+                self.at = operator.end()
+                word = self._double_quoted("}", start) if quoted else self._word("}", start)
+                if value is None or (operator[0] == ":-" and not value):
+                    value = word
             if braced and self._peek() != "}":
-                raise self._error("of ${...} only ${VAR} is read", start)
+                raise self._error(_BRACES, start)
             self.at += braced
-            return self.found.get(match[0], self.known.get(match[0], ""))
+            return value or ""
         if braced:
-            raise self._error("of ${...} only ${VAR} is read", start)
+            raise self._error(_BRACES, start)
         if char and (char.isdigit() or char in "@*#?-$!"):
             raise self._error(f"${char} has no meaning here", start)
         if self.text.startswith("\\\n", self.at):

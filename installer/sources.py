@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from node.errors import KitError
-
 DEBIAN = (
     "etch", "lenny", "squeeze", "wheezy", "jessie", "stretch", "buster",
     "bullseye", "bookworm", "trixie", "forky", "duke",
 )  # fmt: skip
-DEBIAN_ALIASES = ("oldoldstable", "oldstable", "stable", "testing")
-DEBIAN_UNSTABLE = ("sid", "unstable", "experimental")
+DEBIAN_ALIASES = ("oldoldstable", "oldstable", "stable", "testing", "unstable")
+DEBIAN_UNSTABLE = ("sid", "experimental")
 END_OF_LIFE = DEBIAN[: DEBIAN.index("bullseye")]
 # debootstrap(8) has one script for each family of suites; the names of the others link to it.
 UBUNTU_SCRIPTS = (
@@ -92,18 +90,18 @@ def security_suite(suite: str, family: str) -> str | None:
     return f"{suite}/updates" if older_than(suite, "bullseye") else f"{suite}-security"
 
 
-def require_mirror(suite: str, mirror: str | None) -> None:
-    """Refuses a suite that the usual mirrors have dropped, unless a mirror is configured.
-
-    Raises:
-        KitError: the suite is at its end of life and no mirror is set.
-    """
+def suite_problem(suite: str, mirror: str | None) -> str | None:
+    """Why guests of a suite cannot be made with the setting MIRROR, and what to do; else None."""
+    if suite in DEBIAN_ALIASES:
+        # Tomorrow it is another release, and the cache would mix them up.
+        name = "sid" if suite == "unstable" else "the code name of the release, such as bookworm"
+        return f"suite {suite} is an alias: set SUITE to {name}"
     if suite in END_OF_LIFE and not mirror:
-        raise KitError(
-            f"suite {suite}: it is at its end of life, and no longer on the usual mirrors",
-            hint=f"set MIRROR in the variant's file (variants/{suite}.conf) to an archive"
-            " of old releases",
+        return (
+            f"suite {suite} has reached its end of life and left the mirrors: "
+            "set MIRROR to an archive of old releases"
         )
+    return None
 
 
 def parse_one_line(text: str) -> list[Entry]:
@@ -149,6 +147,7 @@ def parse_deb822(text: str) -> list[Entry]:
 
 
 def resolve(
+    suite: str,
     family: str,
     *,
     mirror: str | None,
@@ -159,6 +158,7 @@ def resolve(
     """Chooses the mirrors of a guest: the settings, else the node's own, else the engine's.
 
     Args:
+        suite: the guest's suite.
         family: the distribution of the guest's suite, see `distribution`.
         mirror: the setting MIRROR.
         security_mirror: the setting SECURITY_MIRROR.
@@ -171,7 +171,9 @@ def resolve(
         if family == "ubuntu":
             sibling = mirror
         elif family == "debian" and mirror.rstrip("/").endswith("/debian"):
-            sibling = node_security or mirror.rstrip("/") + "-security"
+            beside = mirror.rstrip("/") + "-security"
+            # The security mirror of the node has dropped old suites, too.
+            sibling = beside if suite in END_OF_LIFE else node_security or beside
         return Mirrors(mirror, security_mirror or sibling, "settings")
     if node_main is not None:
         sibling = node_security
@@ -288,6 +290,7 @@ def node_mirrors(suite: str, mirror: str | None, security_mirror: str | None) ->
     suites = {entry.suite for entry in entries}
     suites |= {re.split("[-/]", name)[0] for name in suites}
     return resolve(
+        suite,
         distribution(suite, mirror),
         mirror=mirror,
         security_mirror=security_mirror,

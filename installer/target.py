@@ -63,17 +63,11 @@ class Target:
         pure = PurePosixPath(relative)
         if pure.is_absolute() or ".." in pure.parts or not pure.parts:
             raise KitError(f"path {relative!r} in the guest: not a path below its root")
-        place = self.root
-        for part in pure.parts[:-1]:
-            place = place / part
-            if place.is_symlink() and not self._inside(place):
-                raise KitError(f"path {relative!r} in the guest: {place} is a symlink out of it")
-        return place / pure.parts[-1]
-
-    def _inside(self, link: Path) -> bool:
-        # usr-merged guests have /bin -> usr/bin; a link that is absolute, or climbs, is refused.
-        goal = PurePosixPath(link.readlink())
-        return not goal.is_absolute() and ".." not in goal.parts
+        # usr-merged guests have /bin -> usr/bin; what leads elsewhere on the node is refused.
+        parent = (self.root / pure.parent).resolve()
+        if not parent.is_relative_to(self.root.resolve()):
+            raise KitError(f"path {relative!r} in the guest: it leads through a symlink out of it")
+        return parent / pure.name
 
     def exists(self, relative: str) -> bool:
         """Whether the guest has such a file, directory or link (which may dangle)."""
@@ -101,9 +95,16 @@ class Target:
         fresh.unlink(missing_ok=True)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(
+                content.encode(errors="surrogateescape") if isinstance(content, str) else content
+            )
             os.fchmod(file.fileno(), mode)
         fresh.replace(path)
+
+    def make_directory(self, relative: str) -> None:
+        """Makes a directory and those above it, where they are missing."""
+        path = self.path(relative)
+        path.mkdir(parents=True, exist_ok=True)
 
     def write_all(self, files: Mapping[str, File]) -> None:
         """Writes the files that a hook has rendered."""

@@ -13,6 +13,8 @@ T_co = TypeVar("T_co", covariant=True)
 
 # Debian policy 5.6.1 (names of packages), with an architecture after a colon as apt has it.
 _PACKAGE = r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?"
+# Sectors of 512 bytes, 1 MiB. GRUB needs the room; what is less is raised to it, see `layers`.
+MIN_ALIGNMENT = 2048
 _YES = frozenset({"yes", "true", "on", "1"})
 _NO = frozenset({"no", "false", "off", "0"})
 
@@ -74,14 +76,14 @@ def matching(pattern: str, allowed: str) -> Kind[str]:
     return _kind(allowed, lambda text: text if compiled.fullmatch(text) else None)
 
 
-def whole(allowed: str, *, minimum: int = 0, maximum: int = 2**31, step: int = 1) -> Kind[int]:
-    """A whole number between two others (inclusive), a multiple of `step`."""
+def whole(allowed: str, *, minimum: int = 0, maximum: int = 2**31) -> Kind[int]:
+    """A whole number between two others (inclusive)."""
 
     def read(text: str) -> int | None:
         if not re.fullmatch(r"[0-9]{1,12}", text, re.ASCII):
             return None
         number = int(text)
-        return number if minimum <= number <= maximum and number % step == 0 else None
+        return number if minimum <= number <= maximum else None
 
     return _kind(allowed, read)
 
@@ -102,8 +104,14 @@ def listed(item: Kind[T], allowed: str) -> Kind[tuple[T, ...]]:
     return Kind(allowed, parse)
 
 
-def url(*schemes: str, example: str) -> Kind[str]:
-    """A URL with a host (none for file:) of one of these schemes."""
+def url(*schemes: str, example: str, userinfo: bool) -> Kind[str]:
+    """A URL with a host (none for file:) of one of these schemes.
+
+    Args:
+        schemes: in lower case, without a colon.
+        example: what errors show.
+        userinfo: whether there may be a user and a password before the host (RFC 3986 3.2.1).
+    """
 
     def read(text: str) -> str | None:
         parts = urlsplit(text)
@@ -114,11 +122,13 @@ def url(*schemes: str, example: str) -> Kind[str]:
         else:
             # .port raises ValueError for what is no port.
             located = bool(parts.hostname) and parts.port != 0
-        fits = plain and located and parts.scheme in schemes
+        public = userinfo or "@" not in parts.netloc
+        fits = plain and located and public and parts.scheme in schemes
         return text if fits else None
 
     named = ", ".join(f"{scheme}:" for scheme in schemes)
-    return _kind(f"a URL ({named}) like {example}", read, secret=True)
+    without = "" if userinfo else " without user and password"
+    return _kind(f"a URL ({named}){without} like {example}", read, secret=True)
 
 
 def _read_yes_no(text: str) -> bool | None:
@@ -136,6 +146,11 @@ def _read_domain(text: str) -> str | None:
     label = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
     fits = len(text) <= 253 and re.fullmatch(rf"{label}(\.{label})*\.?", text, re.ASCII)
     return text if fits else None
+
+
+def _read_alignment(text: str) -> int | None:
+    sectors = whole("", minimum=1, maximum=2**21).parse(text)
+    return sectors if sectors < MIN_ALIGNMENT or sectors % 8 == 0 else None
 
 
 YES_NO = _kind("yes or no", _read_yes_no)
@@ -160,6 +175,7 @@ KERNEL = _kind(
     "auto, none or a package's name like linux-image-amd64",
     lambda text: text if re.fullmatch(_PACKAGE, text, re.ASCII) else None,
 )
+ALIGNMENT = _kind(f"a multiple of 8 that is {MIN_ALIGNMENT} (1 MiB) or more", _read_alignment)
 TIMEZONE = _kind(
     "a time zone like Europe/Berlin",
     lambda text: (

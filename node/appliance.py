@@ -12,6 +12,8 @@ from pathlib import Path
 
 from node.errors import KitError
 
+MAX_SIZE = 1024 * 1024  # of a file that a guest lets us read
+
 
 class GuestFiles:
     """The file tree of a guest that is shut off, with its file systems mounted in the appliance."""
@@ -20,8 +22,9 @@ class GuestFiles:
         self._handle = handle
 
     def read(self, path: str) -> str | None:
-        """The text of a regular file, or None where there is none."""
-        if not self._handle.is_file(path, followsymlinks=True):
+        """The text of a regular file, or None where there is none of a sane size."""
+        handle = self._handle
+        if not handle.is_file(path, followsymlinks=True) or handle.filesize(path) > MAX_SIZE:
             return None
         content: bytes = self._handle.read_file(path)
         return content.decode("utf-8", "surrogateescape")
@@ -33,7 +36,7 @@ class GuestFiles:
 
 @contextmanager
 def opened(disks: list[Path], *, use_kvm: bool) -> Iterator[GuestFiles]:
-    """Starts the appliance on a guest's disks, and mounts its file systems as its fstab says.
+    """Starts the appliance on a guest's disks, and mounts the guest's root file system there.
 
     Args:
         disks: raw disks, in the guest's order.
@@ -63,9 +66,8 @@ def opened(disks: list[Path], *, use_kvm: bool) -> Iterator[GuestFiles]:
             raise KitError(
                 f"disks of the guest: {len(roots)} installed systems were found on them, not one"
             )
-        points: dict[str, str] = handle.inspect_get_mountpoints(roots[0])
-        for point in sorted(points, key=len):
-            handle.mount_options("", points[point], point)
+        # The root alone: another file system that cannot be mounted is no reason to fail.
+        handle.mount(roots[0], "/")
         yield GuestFiles(handle)
         handle.umount_all()
         handle.shutdown()

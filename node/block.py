@@ -16,9 +16,9 @@ from node.errors import KitError
 SECTOR = 512
 SETTLE_SECONDS = 5.0
 LOOP_GET_STATUS64 = 0x4C05
-LOOP_INFO_SIZE = 232  # struct loop_info64 of linux/loop.h; lo_device and lo_inode come first
+LOOP_INFO_SIZE = 232  # struct loop_info64 of linux/loop.h: lo_device, lo_inode, lo_rdevice, …
 # fcntl_locking(2) and linux/fs.h; Python has no names for them.
-F_OFD_GETLK, F_OFD_SETLK = 36, 37
+F_OFD_SETLK = 37
 BLKROGET = 0x125E
 HINT = "gnt-cluster verify-disks and gnt-instance info tell what Ganeti knows of it"
 # struct flock: l_type, l_whence, l_start, l_len, l_pid
@@ -40,8 +40,8 @@ def claimed(path: Path) -> Iterator[Backing]:
     """Opens a block device or disk file for writing, for us alone, and syncs it at the end.
 
     A block device is opened O_EXCL, which the kernel refuses while it is mounted anywhere, used
-    as swap, or held by device mapper, md or another O_EXCL opener (open(2)). For a regular file
-    loop devices over it and locks on it are looked up, and it is locked as QEMU locks its images.
+    as swap, or held by device mapper, md or another O_EXCL opener (open(2)); a regular file is
+    locked as QEMU locks its images. Loop devices do neither, so they are looked up.
 
     Raises:
         KitError: it is missing, of another kind, read-only or in use; the holder is named.
@@ -90,10 +90,10 @@ def _open_once(path: Path) -> Backing:
             raise _InUseError(block_holder(path)) from None
         raise KitError(f"disk {path}: {error.strerror}", hint=HINT) from error
     try:
+        if loop := _loop_over(path.stat()):
+            raise _InUseError(f"attached as {loop}")
         if is_block:
             _require_writable(path, fd)
-        elif holder := file_holder(path, fd):
-            raise _InUseError(holder)
         else:
             _lock(fd)
         return Backing(path, os.lseek(fd, 0, os.SEEK_END), fd, is_block)
@@ -113,8 +113,8 @@ def _require_writable(path: Path, fd: int) -> None:
 def _lock(fd: int) -> None:
     try:
         fcntl.fcntl(fd, F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-    except BlockingIOError:
-        raise _InUseError("another process has just locked it") from None
+    except (BlockingIOError, PermissionError):  # either, says fcntl_locking(2)
+        raise _InUseError("a process holds a lock on it (a running QEMU?)") from None
 
 
 def block_holder(path: Path) -> str:
@@ -140,31 +140,27 @@ def block_holder(path: Path) -> str:
     return "another process has it open for itself alone"
 
 
-def _loop_backing(device: Path) -> tuple[int, int] | None:
-    """The device and inode number of the file behind a loop device, or None (loop(4))."""
-    status = bytearray(LOOP_INFO_SIZE)
-    try:
-        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.ioctl(fd, LOOP_GET_STATUS64, status)
-        finally:
-            os.close(fd)
-    except OSError:
-        return None  # detached by now
-    number, inode = struct.unpack_from("=QQ", status)
-    return number, inode
+def _loop_over(own: os.stat_result) -> Path | None:
+    """The loop device that is attached to a file or block device, if one is (loop(4)).
 
-
-def file_holder(path: Path, fd: int) -> str | None:
-    """Says who uses a disk file: a loop device over it, or a process that locked it."""
-    own = path.stat()
+    Files are told by inode, not by name: that may be of another mount namespace.
+    """
     for state in Path("/sys/block").glob("loop*/loop"):
         device = Path("/dev", state.parts[3])
-        # By inode, not by name: that may be of another mount namespace.
-        if _loop_backing(device) == (own.st_dev, own.st_ino):
-            return f"attached as {device}"
-    query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    kind, *_ = _FLOCK.unpack(fcntl.fcntl(fd, F_OFD_GETLK, query))
-    if kind != fcntl.F_UNLCK:
-        return "a process holds a lock on it (a running QEMU?)"
+        status = bytearray(LOOP_INFO_SIZE)
+        try:
+            fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(fd, LOOP_GET_STATUS64, status)
+            finally:
+                os.close(fd)
+        except OSError:
+            continue  # detached by now
+        number, inode, block_device = struct.unpack_from("=QQQ", status)
+        if stat.S_ISBLK(own.st_mode):
+            found = block_device == own.st_rdev
+        else:
+            found = (number, inode) == (own.st_dev, own.st_ino)
+        if found:
+            return device
     return None

@@ -7,7 +7,7 @@ import stat
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from node.block import Backing
@@ -56,15 +56,21 @@ def _attach(backing: Backing, offset: int, size: int) -> tuple[Path, int]:
     )
     for number in NUMBERS:
         device = Path(f"/dev/loop{number}")
-        _add(device, number)
-        fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
         try:
-            fcntl.ioctl(fd, LOOP_CONFIGURE, config)
+            _add(device, number)
+            fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(fd, LOOP_CONFIGURE, config)
+            except BaseException:
+                os.close(fd)
+                raise
         except OSError as error:
-            os.close(fd)
             if error.errno == errno.EBUSY:  # somebody else's
                 continue
-            raise KitError(f"loop device over {backing.path}: {error.strerror}") from error
+            raise KitError(
+                f"loop device {device} over {backing.path}: {error.strerror}",
+                hint="loop devices need the kernel's loop driver (modprobe loop) and root",
+            ) from error
         return device, fd
     raise KitError(f"loop device over {backing.path}: all of {NUMBERS.stop} are taken")
 
@@ -72,10 +78,8 @@ def _attach(backing: Backing, offset: int, size: int) -> tuple[Path, int]:
 def _add(device: Path, number: int) -> None:
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(control, LOOP_CTL_ADD, number)
-    except OSError as error:
-        if error.errno != errno.EEXIST:
-            raise KitError(f"loop device {device}: {error.strerror}") from error
+        with suppress(FileExistsError):
+            fcntl.ioctl(control, LOOP_CTL_ADD, number)
     finally:
         os.close(control)
     if not device.exists():  # a /dev that nobody fills, in a container

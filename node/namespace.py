@@ -47,7 +47,12 @@ def contained(main: Callable[[], int]) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
+    if code < 0:
+        name = signal.Signals(-code).name
+        print(f"error: the process that did the work: ended by {name}", file=sys.stderr)
+        print("hint: the kernel's OOM killer? dmesg tells; then run it again", file=sys.stderr)
+        return 128 - code
+    return code
 
 
 def _first_process(main: Callable[[], int], parent_alive: int) -> None:

@@ -113,6 +113,13 @@ def run(
             )
         with suppress(sh.ErrorReturnCode):  # raised for signals, whatever _ok_code says
             process.wait()
+    except sh.ForkException as error:
+        # Of its message, the last line of the child's traceback tells.
+        why = str(error).strip().splitlines()[-1]
+        raise KitError(
+            f"{what}: {program} cannot be executed: {why}",
+            hint="is it executable, and is the interpreter in its first line on this node?",
+        ) from error
     except BaseException:
         if process is not None:
             with suppress(ProcessLookupError):

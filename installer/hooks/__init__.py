@@ -14,7 +14,7 @@ from installer.hooks.locale import HookLocale, HookTimezone
 from installer.hooks.network import HookNetwork
 from installer.hooks.password import HookPassword
 from installer.hooks.site import HookSite
-from installer.hooks.ssh import HookAuthorizedKeys, HookSsh
+from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookSsh
 from installer.hooks.swap import HookSwap
 
 
@@ -33,6 +33,7 @@ def all_hooks(environ: Mapping[str, str], os_dir: Path) -> tuple[Hook, ...]:
         HookTimezone(),
         HookLocale(),
         HookNetwork(),
+        HookHostKeys(),
         HookSsh(),
         HookAuthorizedKeys(),
         HookPassword(),

@@ -24,7 +24,9 @@ class HookFstab(Hook):
         return TOOLS_PACKAGES.get(context.settings.filesystem, ())
 
     def render(self, context: Context) -> Mapping[str, File]:
-        entries = context.layout.fstab(swapfile=context.swapfile_size > 0)
+        entries = context.layout.fstab(
+            swapfile=context.swapfile_size > 0, grow=context.settings.hook_grow
+        )
         has_tmp_disk = any(entry.mountpoint == "/tmp" for entry in entries)
         if context.settings.hook_tmp and not has_tmp_disk:
             entries = (*entries, TMP)
@@ -32,6 +34,6 @@ class HookFstab(Hook):
 
     def apply(self, context: Context, target: Target) -> Report | None:
         for disk in (*context.layout.data, *context.layout.kept):
-            (target.root / str(disk.mountpoint).lstrip("/")).mkdir(parents=True, exist_ok=True)
+            target.make_directory(str(disk.mountpoint).lstrip("/"))
         target.write_all(self.render(context))
         return None

@@ -77,9 +77,9 @@ class HookGrub(Hook):
         return packages
 
     def render(self, context: Context) -> Mapping[str, File]:
-        text = render_template(
-            "grub.cfg", timeout=context.settings.grub_timeout, console=console(context.instance)
-        )
+        settings = context.settings
+        port = console(context.instance) if settings.hook_console else None
+        text = render_template("grub.cfg", timeout=settings.grub_timeout, console=port)
         return {DEFAULTS: File(text)}
 
     def apply(self, context: Context, target: Target) -> Report | None:

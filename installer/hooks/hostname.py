@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 from guest import hosts
 from guest.addresses import plan_nics
-from installer.hooks.base import Context, File, Hook, Report
-from installer.target import Target
+from installer.hooks.base import Context, File, Hook
 
 
 class HookHostname(Hook):
@@ -24,8 +23,3 @@ class HookHostname(Hook):
             "etc/mailname": File(f"{instance.name}\n"),
             "etc/hosts": File(hosts.render(instance.name, [address.ip for address in addresses])),
         }
-
-    def apply(self, context: Context, target: Target) -> Report | None:
-        """Write the files."""
-        target.write_all(self.render(context))
-        return None

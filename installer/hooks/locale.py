@@ -5,35 +5,43 @@ from collections.abc import Mapping
 from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
 from node.errors import KitError
+from node.log import log
 
+ZONES = "usr/share/zoneinfo"
+FALLBACK_ZONE = "Etc/UTC"
 SUPPORTED = "usr/share/i18n/SUPPORTED"
 
 
 class HookTimezone(Hook):
-    """The configured time zone, else the node's."""
+    """The configured time zone, else the node's where the guest knows it."""
 
     name = "timezone"
 
     def packages(self, context: Context) -> tuple[str, ...]:
         return ("tzdata",)
 
-    def render(self, context: Context) -> Mapping[str, File]:
-        return {"etc/timezone": File(f"{_timezone(context)}\n")}
-
     def apply(self, context: Context, target: Target) -> Report | None:
-        zone = f"usr/share/zoneinfo/{_timezone(context)}"
-        if not target.exists(zone):
-            raise KitError(
-                f"time zone {_timezone(context)}: the guest's tzdata does not know it",
-                hint="set TIMEZONE to a name such as Europe/Paris or Etc/UTC",
-            )
-        target.symlink("etc/localtime", f"/{zone}")
-        target.write_all(self.render(context))
+        wanted = context.settings.timezone
+        zone = wanted or context.node.timezone
+        if not _is_zone(zone, target):
+            if wanted:
+                raise KitError(
+                    f"time zone {zone}: the guest's tzdata does not know it",
+                    hint="set TIMEZONE to a name such as Europe/Paris or Etc/UTC",
+                )
+            # Old names are in a package of their own in newer suites: tzdata-legacy.
+            log.warning("the guest does not know the node's time zone %s: it gets UTC", zone)
+            zone = FALLBACK_ZONE
+        target.symlink("etc/localtime", f"/{ZONES}/{zone}")
+        target.write("etc/timezone", f"{zone}\n")
         return None
 
 
-def _timezone(context: Context) -> str:
-    return context.settings.timezone or context.node.timezone
+def _is_zone(name: str, target: Target) -> bool:
+    # Links from one zone to another are usual, but there are some that lead elsewhere.
+    zones = target.path(ZONES).resolve()
+    path = (zones / name).resolve()
+    return path.is_relative_to(zones) and path.is_file()
 
 
 class HookLocale(Hook):

@@ -9,6 +9,7 @@ from guest.resolv import Resolver
 from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
 from installer.templates import render_template
+from node.errors import KitError
 from node.log import log
 
 # The suites whose ifupdown goes with ISC's DHCP client; those after them go with dhcpcd.
@@ -17,6 +18,8 @@ _NETWORKING_SERVICE = "lib/systemd/system/networking.service"
 _PIN_SCRIPT = "usr/local/sbin/pin-nic-names"
 _PIN_UNIT = "etc/systemd/system/pin-nic-names.service"
 _PIN_WANTS = "etc/systemd/system/multi-user.target.wants/pin-nic-names.service"
+
+_Pair = tuple[str, IPv4Interface | IPv6Interface]
 
 
 class HookNetwork(Hook):
@@ -36,11 +39,10 @@ class HookNetwork(Hook):
 
     def render(self, context: Context) -> Mapping[str, File]:
         """The stack's files, the .link files of udev and what sees them through, resolv.conf."""
-        files = {
-            "etc/resolv.conf": File(resolv.render(_resolver(context))),
-            _PIN_SCRIPT: File(render_template("pin-nic-names"), 0o755),
-            _PIN_UNIT: File(render_template("pin-nic-names.service")),
-        }
+        files = {"etc/resolv.conf": File(resolv.render(_resolver(context)))}
+        if context.instance.nics:
+            files[_PIN_SCRIPT] = File(render_template("pin-nic-names"), 0o755)
+            files[_PIN_UNIT] = File(render_template("pin-nic-names.service"))
         networked = context.settings.network_stack == "networkd"
         if not networked:
             files[interfaces.MAIN] = File(interfaces.main())
@@ -56,7 +58,8 @@ class HookNetwork(Hook):
         """Write the files; the report has a line for each configured address."""
         # write_all replaces a resolv.conf that is a symlink into /run, as systemd-resolved has it.
         target.write_all(self.render(context))
-        target.symlink(_PIN_WANTS, f"/{_PIN_UNIT}")
+        if context.instance.nics:
+            target.symlink(_PIN_WANTS, f"/{_PIN_UNIT}")
         if context.settings.network_stack == "networkd":
             if target.exists(_NETWORKING_SERVICE):
                 target.run(["systemctl", "disable", "networking.service"])
@@ -71,15 +74,24 @@ def _plan(context: Context) -> tuple[NicConfig, ...]:
 
 def _configured(context: Context, target: Target) -> Sequence[str]:
     """The line for each address, NIC by NIC, IPv4 first."""
-    found = [(config.name, address) for config in _plan(context) for address in config.addresses]
-    if context.settings.network_stack == "ifupdown":
-        found = _in_interfaces(context, target)
+    networked = context.settings.network_stack == "networkd"
+    found = _in_networkd(context, target) if networked else _in_interfaces(context, target)
     return [f"configured {name} with {address}" for name, address in found]
 
 
-def _in_interfaces(
-    context: Context, target: Target
-) -> list[tuple[str, IPv4Interface | IPv6Interface]]:
+def _in_networkd(context: Context, target: Target) -> list[_Pair]:
+    """What was planned, for the NICs whose files are still ours."""
+    found: list[_Pair] = []
+    for config in _plan(context):
+        path = networkd.network_path(config)
+        if _read(target, path) == networkd.render(config):
+            found += [(config.name, address) for address in config.addresses]
+        elif config.addresses:
+            log.warning("%s was replaced by a site hook: no address is stated for it", path)
+    return found
+
+
+def _in_interfaces(context: Context, target: Target) -> list[_Pair]:
     """What the files say in the end: sites are used to write etc/network/interfaces themselves."""
     main = _read(target, interfaces.MAIN)
     texts = [main]
@@ -91,7 +103,10 @@ def _in_interfaces(
 
 
 def _read(target: Target, relative: str) -> str:
-    return target.read(relative) if target.exists(relative) else ""
+    try:
+        return target.read(relative)
+    except KitError:  # a site hook has removed it, or put a link there
+        return ""
 
 
 def _resolver(context: Context) -> Resolver:

@@ -2,6 +2,7 @@
 
 import secrets
 
+from installer.facts import hidden
 from installer.hooks.base import Context, Hook, Report
 from installer.target import Target
 
@@ -19,7 +20,7 @@ def random_password(hostname: str) -> str:
     """
     while True:
         password = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
-        if hostname not in password:
+        if not hidden(password, hostname):
             return password
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from installer.hooks.base import Context, Hook, Report
+from installer.progress import harmless
 from installer.target import Target
 from node.errors import CommandError, KitError
 from node.log import log, step
@@ -39,15 +40,23 @@ class HookSite(Hook):
     def _run(self, hook: str, env: Mapping[str, str]) -> None:
         try:
             # The OS directory is where ganeti-instance-debootstrap's hooks find their files.
-            run([hook], env=env, cwd=self._os_dir, on_line=log.info, what=f"site hook {hook}")
+            run([hook], env=env, cwd=self._os_dir, on_line=_log, what=f"site hook {hook}")
         except CommandError as error:
             raise KitError(
                 error.message, hint=f"mend {hook}, or take it out of its directory"
             ) from error
 
 
+def _log(line: str) -> None:
+    log.info("%s", harmless(line))
+
+
 def variables(context: Context, target: Target) -> dict[str, str]:
-    """What ganeti-instance-debootstrap exports for its hooks."""
+    """What ganeti-instance-debootstrap exports for its hooks.
+
+    BLOCKDEV is our loop device also where the disk is a block device: what a hook wrote to that
+    would be overwritten when ours is flushed.
+    """
     devices = target.devices
     assert devices is not None
     return {
@@ -56,6 +65,6 @@ def variables(context: Context, target: Target) -> dict[str, str]:
         "ARCH": context.settings.arch,
         "PARTITION_STYLE": context.settings.partition_style,
         "EXTRA_PKGS": ",".join(context.settings.extra_pkgs),
-        "BLOCKDEV": str(devices.blockdev),
+        "BLOCKDEV": str(devices.disk),
         "FSYSDEV": str(devices.fsysdev),
     }

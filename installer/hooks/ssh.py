@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 
+from installer.facts import hidden
 from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
 from installer.templates import render_template
 from node.log import log
 
+KEYGEN = "usr/bin/ssh-keygen"
+CONFIG = "etc/ssh/sshd_config"
 KEY_TYPES = ("rsa", "ecdsa", "ed25519")
 KEY = "etc/ssh/ssh_host_{}_key"
 DROP_IN = "etc/ssh/sshd_config.d/ganeti-instance-kit.conf"
@@ -14,8 +17,28 @@ INCLUDE = "/etc/ssh/sshd_config.d/"
 AUTHORIZED_KEYS = "root/.ssh/authorized_keys"
 
 
+class HookHostKeys(Hook):
+    """Makes the host keys: of the packages' own, which every copy would share, none is left.
+
+    It has no switch, as the server may also be one of EXTRA_PKGS.
+    """
+
+    name = "host_keys"
+
+    def enabled(self, context: Context) -> bool:
+        return True
+
+    def apply(self, context: Context, target: Target) -> Report | None:
+        if target.exists(KEYGEN) and target.exists(CONFIG):
+            for kind in KEY_TYPES:
+                # A node with a short name could hide a fingerprint: such a key is made again.
+                while hidden(_new_key(target, kind, context.instance.name), context.node.hostname):
+                    pass
+        return None
+
+
 class HookSsh(Hook):
-    """Installs the server and makes its host keys; states them and their fingerprints."""
+    """Installs the server; states its host keys and their fingerprints."""
 
     name = "ssh"
 
@@ -26,38 +49,42 @@ class HookSsh(Hook):
         return {DROP_IN: File(render_template("sshd.conf"))}
 
     def apply(self, context: Context, target: Target) -> Report | None:
-        if INCLUDE in target.read("etc/ssh/sshd_config"):
+        if INCLUDE in target.read(CONFIG):
             target.write_all(self.render(context))
         else:
             log.warning("sshd of this suite reads no %s: its own settings stay", INCLUDE)
-        for kind in KEY_TYPES:
-            # Users search the OS log with `grep -v $(hostname)`: a node with a short name could
-            # lose a fingerprint there, so such a key is made again.
-            while context.node.hostname in _new_key(target, kind, context.instance.name):
-                pass
 
         def report() -> list[str]:
             # A site hook may have put other keys there: state what is there now.
             kinds = [kind for kind in KEY_TYPES if target.exists(f"{KEY.format(kind)}.pub")]
             public = [f"{KEY.format(kind)}.pub" for kind in kinds]
             lines = [target.read(path).strip() for path in public]
-            return lines + [_fingerprint(target, path) for path in public]
+            hostname = context.node.hostname
+            return lines + [_shown(_fingerprint(target, path), hostname) for path in public]
 
         return report
 
 
 def _new_key(target: Target, kind: str, instance: str) -> str:
-    """Makes a host key; returns its fingerprint as the log will state it, without the comment."""
+    """Makes a host key; returns the random part of its fingerprint."""
     key = KEY.format(kind)
     target.remove(key)
     target.remove(f"{key}.pub")
     comment = f"root@{instance}"
     target.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", f"/{key}"])
-    return _fingerprint(target, f"{key}.pub").split()[1]
+    return _fingerprint(target, f"{key}.pub").split()[1].removeprefix("SHA256:")
 
 
 def _fingerprint(target: Target, public_key: str) -> str:
     return target.run(["ssh-keygen", "-l", "-f", f"/{public_key}"]).stdout.strip()
+
+
+def _shown(fingerprint: str, hostname: str) -> str:
+    """The line of the log, with another comment where the key's holds the node's host name."""
+    bits, digest, *words, kind = fingerprint.split()
+    comments = (" ".join(words), "root")
+    comment = next((text for text in comments if not hidden(text, hostname)), "-")
+    return f"{bits} {digest} {comment} {kind}"
 
 
 class HookAuthorizedKeys(Hook):

@@ -18,6 +18,7 @@ from installer.settings import Settings
 from installer.sources import Mirrors
 from node.errors import KitError
 from node.lockfile import part_of
+from node.log import log
 from node.mount import mounted
 
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw=ep
@@ -42,11 +43,12 @@ PLAN = BootstrapPlan(
 class Bootstrap:
     """Stands in for an engine: writes a small tree, and counts how often."""
 
-    def __init__(self, payload: bytes = b"") -> None:
+    def __init__(self, payload: bytes = b"", *, complete: bool = True) -> None:
         self.payload = payload
+        self.complete = complete
         self.runs = 0
 
-    def __call__(self, root: Path, _plan: BootstrapPlan) -> None:
+    def __call__(self, root: Path, _plan: BootstrapPlan) -> bool:
         self.runs += 1
         for name in ("usr/bin", "var/log", "dev", "proc", "run", "tmp"):
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -55,11 +57,11 @@ class Bootstrap:
         ping.write_bytes(b"program")
         ping.chmod(0o4755)
         os.setxattr(ping, "security.capability", CAPABILITY)
-        log = root / "var/log/app log\n\xe9"
-        log.write_text("text")
-        os.chown(log, 4321, 98765)
-        os.setxattr(log, "system.posix_acl_access", ACL)
-        os.setxattr(log, "user.comment", b"kept")
+        app_log = root / "var/log/app log\n\xe9"
+        app_log.write_text("text")
+        os.chown(app_log, 4321, 98765)
+        os.setxattr(app_log, "system.posix_acl_access", ACL)
+        os.setxattr(app_log, "user.comment", b"kept")
         (root / "usr/bin/ping6").hardlink_to(ping)
         os.mknod(root / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
         (root / "tmp").chmod(0o1777)
@@ -68,6 +70,7 @@ class Bootstrap:
             file.truncate(64 * 2**20)
         os.utime(ping, ns=(1, 1_600_000_000_123_456_789))
         root.chmod(0o755)
+        return self.complete
 
 
 def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
@@ -91,6 +94,13 @@ def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
             ),
         )
     return found
+
+
+@pytest.fixture(autouse=True)
+def _seen_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log as it is before a command sets it up, which other tests do."""
+    monkeypatch.setattr(log, "propagate", True)
+    monkeypatch.setattr(log, "handlers", [])
 
 
 @pytest.fixture
@@ -125,9 +135,9 @@ def test_a_copy_is_the_same_to_the_last_attribute(
     cache.fill(second, PLAN, settings, bootstrap)
     assert bootstrap.runs == 1
     assert snapshot(first) == snapshot(second)
-    log = second / "var/log/app log\n\xe9"
+    app_log = second / "var/log/app log\n\xe9"
     assert os.getxattr(second / "usr/bin/ping", "security.capability") == CAPABILITY
-    assert os.getxattr(log, "system.posix_acl_access") == ACL
+    assert os.getxattr(app_log, "system.posix_acl_access") == ACL
     assert (second / "var/sparse").stat().st_blocks == 0
     assert names(settings) == [stored(settings).name]
     assert stat.S_IMODE(stored(settings).stat().st_mode) == 0o600
@@ -137,10 +147,11 @@ def test_a_copy_is_the_same_to_the_last_attribute(
 def test_contents_of_proc_run_and_tmp_are_not_kept(
     settings: Settings, guest: Callable[[], Path]
 ) -> None:
-    def bootstrap(root: Path, plan: BootstrapPlan) -> None:
-        Bootstrap()(root, plan)
+    def bootstrap(root: Path, plan: BootstrapPlan) -> bool:
+        complete = Bootstrap()(root, plan)
         for name in ("proc", "run", "tmp", "lost+found"):
             (root / name / "left").touch()
+        return complete
 
     cache.fill(guest(), PLAN, settings, bootstrap)
     copy = guest()
@@ -214,12 +225,12 @@ def test_mounts_of_the_guest_are_kept_and_filled(
 
 
 def _fill(root: Path, settings: Settings, started: Event, go: Event, built: Path) -> None:
-    def slow(target: Path, plan: BootstrapPlan) -> None:
+    def slow(target: Path, plan: BootstrapPlan) -> bool:
         with built.open("a") as file:
             file.write("built\n")
         started.set()
         go.wait(30)
-        Bootstrap()(target, plan)
+        return Bootstrap()(target, plan)
 
     cache.fill(root, PLAN, settings, slow)
 
@@ -351,8 +362,27 @@ def test_without_generate_cache_nothing_is_kept_but_what_is_there_is_used(
     assert bootstrap.runs == 2
 
 
+def test_a_tree_that_lacks_an_archive_is_not_kept(
+    settings: Settings, guest: Callable[[], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.fill(guest(), PLAN, settings, Bootstrap(complete=False))
+    assert names(settings) == []
+    assert "not kept in the cache" in caplog.text
+    cache.fill(guest(), PLAN, settings, Bootstrap())
+    assert names(settings) == [stored(settings).name]
+
+
+def test_a_copy_tells_which_engine_made_it(
+    settings: Settings, guest: Callable[[], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "ganeti-instance-kit")
+    cache.fill(guest(), PLAN, settings, Bootstrap())
+    cache.fill(guest(), PLAN, settings, Bootstrap())
+    assert f"cache: {stored(settings).name}, made by mmdebstrap 0.0 days ago" in caplog.text
+
+
 def test_a_failed_bootstrap_keeps_nothing(settings: Settings, guest: Callable[[], Path]) -> None:
-    def fails(_root: Path, _plan: BootstrapPlan) -> None:
+    def fails(_root: Path, _plan: BootstrapPlan) -> bool:
         raise KitError("bootstrap of bookworm: failed")
 
     with pytest.raises(KitError, match="failed"):

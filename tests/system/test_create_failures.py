@@ -17,6 +17,9 @@ from installer import sources
 from tests.system import create_support as support
 from tests.system.create_support import MIB, Node, Outcome, output
 
+# Magic and version of LUKS1, a cipher, and a UUID at its place (LUKS on-disk format, 2.1).
+LUKS_HEADER = b"LUKS\xba\xbe\x00\x01aes" + bytes(157) + b"11111111-2222-3333-4444-555555555555"
+
 
 @pytest.fixture
 def tiny(node: Node) -> Node:
@@ -264,6 +267,29 @@ def test_a_block_device_that_is_mounted_or_held(tiny: Node) -> None:
             os.close(holder)
         output("e2fsck", "-fn", device)
         tiny.create().succeeded()
+
+
+def test_a_block_device_with_a_loop_device_over_it(tiny: Node) -> None:
+    # A loop device does not claim what it is attached to: O_EXCL does not notice.
+    with support.loop(tiny.disks[0][0], read_only=False) as device:
+        tiny.disks[0] = (device, None)
+        with support.loop(device) as upper:
+            fails(tiny, f"disk {device}: in use: attached as {upper}")
+        tiny.create().succeeded()
+
+
+@pytest.mark.parametrize("what", ["crypto_LUKS", "dos"])
+def test_a_reinstall_destroys_nothing_that_it_does_not_know(tiny: Node, what: str) -> None:
+    disk = tiny.disk(64 * MIB, "srv")
+    if what == "dos":
+        subprocess.run(["sfdisk", "--quiet", disk], input=b"label: dos\n,,L\n", check=True)
+    else:
+        with disk.open("r+b") as file:
+            file.write(LUKS_HEADER)
+    before = disk.read_bytes()
+    tiny.environ["INSTANCE_REINSTALL"] = "1"
+    fails(tiny, "disk 1 (/srv): it holds", what)
+    assert disk.read_bytes() == before
 
 
 def test_a_block_device_that_is_swap(tiny: Node) -> None:

@@ -76,6 +76,15 @@ def test_a_failing_hook_is_named_with_its_output(node: Node) -> None:
     node.create().succeeded()
 
 
+def test_a_hook_whose_interpreter_is_missing_is_named(node: Node) -> None:
+    node.settings |= support.TINY
+    hook = node.hook("50-old", "")
+    hook.write_text("#!/usr/bin/no-such-python\n")
+    node.disk(support.TINY_DISK)
+    node.create().failed(f"site hook {hook}", "cannot be executed", "interpreter")
+    support.nothing_is_held(node)
+
+
 def test_what_run_parts_skips_is_not_run(node: Node) -> None:
     node.settings |= support.TINY
     for name in ("10-old.dpkg-old", "20-backup~"):

@@ -16,6 +16,11 @@ PIECES = [
     "$A",
     "${A}",
     "${UNSET}",
+    "${UNSET:-a b}",
+    "${UNSET-$A}",
+    "${KNOWN:-c}",
+    "${EMPTY:-\\}é}",
+    "${EMPTY-x}",
     "$KNOWN",
     "\\$",
     "\\\\",
@@ -58,13 +63,13 @@ def test_a_shell_reads_the_same(shell, tmp_path):
     compared = 0
     for text in texts(seed=2, count=400):
         try:
-            found = parse(text, origin="file", known={"KNOWN": "k k"})
+            found = parse(text, origin="file", known={"KNOWN": "k k", "EMPTY": ""})
         except ValueError:
             continue
         file.write_text(text)
         told = subprocess.run(
             [shell, "-c", '. "$0"; printf "%s\\0" "${A-unset}" "${B-unset}" "${C-unset}"', file],
-            env={"KNOWN": "k k", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+            env={"KNOWN": "k k", "EMPTY": "", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
             capture_output=True,

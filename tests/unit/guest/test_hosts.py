@@ -1,5 +1,6 @@
 from ipaddress import IPv4Address, IPv6Address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +53,32 @@ def test_renamed_undoes_render() -> None:
     text = hosts.render("web1.example.org", ADDRESSES)
     assert hosts.renamed(text, "web1.example.org", "a.b.example") == hosts.render(
         "a.b.example", ADDRESSES
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("web", "app.example.org"),
+        ("app.example.org", "web"),
+        ("web", "app"),
+        ("web", "web.example.org"),
+        ("web.example.org", "web"),
+        ("web.example.org", "web.example.net"),
+    ],
+)
+def test_renamed_gives_what_render_would(old: str, new: str) -> None:
+    assert hosts.renamed(hosts.render(old, ADDRESSES), old, new) == hosts.render(new, ADDRESSES)
+
+
+def test_renamed_leaves_no_name_twice() -> None:
+    text = "198.51.100.20 web app # web\n"
+    assert (
+        hosts.renamed(text, "web", "app.example.org") == "198.51.100.20 app.example.org app # web\n"
+    )
+    text = "198.51.100.20\tapp.example.org\tapp  \n198.51.100.21 app\n"
+    assert hosts.renamed(text, "app.example.org", "web") == (
+        "198.51.100.20\tweb  \n198.51.100.21 web\n"
     )
 
 

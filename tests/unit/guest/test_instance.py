@@ -1,3 +1,4 @@
+import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
@@ -31,8 +32,6 @@ def test_reads_what_ganeti_gives() -> None:
     assert instance.short_name == "web1"
     assert instance.hypervisor == "kvm"
     assert instance.variant == "bookworm"
-    assert instance.api_version == 20
-    assert instance.debug_level == 0
     assert not instance.reinstall
     assert instance.old_name is None
     assert [disk.name for disk in instance.disks] == [None, "swap", "srv", None]
@@ -43,46 +42,38 @@ def test_reads_what_ganeti_gives() -> None:
         uri=None,
         name="swap",
         access="rw",
-        uuid="ea0f5a44-eee1-4f65-8ccf-8d23b5d73e6d",
     )
     first, second = instance.nics
     assert first.mac == "aa:00:00:77:71:e8"
     assert first.ip == IPv4Address("198.51.100.2")
-    assert (first.mode, first.link) == ("bridged", "gnt0")
+    assert first.mode == "bridged"
     assert first.network == Network(
-        name="gnt-fsn",
         subnet=IPv4Network("198.51.100.0/24"),
         gateway=IPv4Address("198.51.100.1"),
         subnet6=IPv6Network("2001:db8:0:4f::/64"),
         gateway6=IPv6Address("2001:db8:0:4f::1"),
-        tags=(),
     )
     assert second.ip is None
-    assert second.network == Network(None, None, None, None, None, ())
+    assert second.network == Network(None, None, None, None)
     assert instance.hv["serial_speed"] == "115200"
     assert instance.hv["kernel_path"] == ""
-    assert instance.be["vcpus"] == "1"
 
 
 def test_reads_what_is_seldom_given() -> None:
     environ = MINIMAL | {
         "INSTANCE_REINSTALL": "1",
         "OLD_INSTANCE_NAME": "old.example.org",
-        "DEBUG_LEVEL": "2",
         "NIC_0_MAC": "AA:00:00:77:71:E8",
         "NIC_0_IP": "2001:db8::5",
         "NIC_0_NETWORK_SUBNET": "198.51.100.7/24",
-        "NIC_0_NETWORK_TAGS": "dmz public",
     }
     instance = Instance.from_environ(environ)
     assert instance.reinstall
     assert instance.old_name == "old.example.org"
-    assert instance.debug_level == 2
     nic = instance.nics[0]
     assert nic.mac == "aa:00:00:77:71:e8"
     assert nic.ip == IPv6Address("2001:db8::5")
     assert nic.network.subnet == IPv4Network("198.51.100.0/24")
-    assert nic.network.tags == ("dmz", "public")
 
 
 def test_no_nics_where_none_are_counted() -> None:
@@ -115,15 +106,14 @@ def test_names_the_missing_variable(variable: str, empty: bool) -> None:
         ("DISK_COUNT", "1_0"),
         ("DISK_COUNT", "one"),
         ("NIC_COUNT", " 1"),
-        ("DEBUG_LEVEL", "x"),
         ("DISK_0_ACCESS", "rx"),
         ("INSTANCE_NAME", "-web"),
         ("INSTANCE_NAME", "web1.example.org\n"),
         ("INSTANCE_NAME", "web1..example.org"),
         ("INSTANCE_NAME", "web1.example.org."),
-        ("INSTANCE_NAME", "web_1"),
-        ("INSTANCE_NAME", "a" * 64),
-        ("INSTANCE_NAME", ".".join(["abc"] * 64)),
+        ("INSTANCE_NAME", ".web"),
+        ("INSTANCE_NAME", "web 1"),
+        ("INSTANCE_NAME", "a" * 256),
         ("INSTANCE_NAME", "../etc"),
         ("OLD_INSTANCE_NAME", "old name"),
         ("NIC_0_MAC", "aa:00:00:77:71"),
@@ -146,19 +136,19 @@ def test_names_the_bad_variable_and_its_value(variable: str, value: str) -> None
 
 
 @given(st.text(max_size=80))
-def test_a_name_that_passes_is_a_host_name(name: str) -> None:
+def test_a_name_that_passes_is_safe_in_files(name: str) -> None:
     try:
         instance = Instance.from_environ(MINIMAL | {"INSTANCE_NAME": name})
     except ValueError:
         return
     assert instance.name == name
     for label in name.split("."):
-        assert label.isascii() and label.replace("-", "").isalnum()
-        assert label.strip("-") == label
+        assert re.fullmatch("[A-Za-z0-9_-]+", label)
+    assert not name.startswith("-")
 
 
-@given(st.from_regex(r"[a-z0-9]{1,9}(\.[a-z0-9]{1,9}){0,4}", fullmatch=True))
-def test_plain_names_pass(name: str) -> None:
+@given(st.from_regex(r"[a-z0-9_][a-z0-9_-]{0,9}(\.[a-z0-9_-]{1,9}){0,4}", fullmatch=True))
+def test_what_ganeti_accepts_passes(name: str) -> None:
     assert Instance.from_environ(MINIMAL | {"INSTANCE_NAME": name}).name == name
 
 

@@ -46,6 +46,10 @@ def test_kernel_arguments() -> None:
         (instance(), True),
         (instance(kernel_path="/boot/vmlinuz-3-kvmU"), False),
         (instance("lxc"), False),
+        # What Ganeti 3.0 gives these by default.
+        (instance("xen-hvm", kernel_path="/usr/lib/xen/boot/hvmloader"), True),
+        (instance("xen-pvm", kernel_path="/boot/vmlinuz-3-xenU", use_bootloader="False"), False),
+        (instance("xen-pvm", kernel_path="/boot/vmlinuz-3-xenU", use_bootloader="True"), True),
     ],
 )
 def test_own_kernel(made: Instance, own: bool) -> None:

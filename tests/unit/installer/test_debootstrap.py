@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,6 +78,7 @@ def test_what_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     node = SimpleNamespace(architecture="amd64")
     for settings, reason in (
         (Settings(suite="buster", arch="amd64"), "end of life"),
+        (Settings(suite="stable", arch="amd64"), "alias"),
         (Settings(suite="bookworm", arch="amd64", merged_usr="no"), "merged /usr"),
         (Settings(suite="bookworm", arch="arm64"), "cannot run its programs"),
     ):
@@ -115,6 +117,32 @@ def test_a_dead_mirror_is_named(local: BootstrapPlan) -> None:
     dead = Mirrors("http://127.0.0.1:9/debian", None, "settings")
     with pytest.raises(KitError, match=r"127.0.0.1:9/debian/dists/bookworm/InRelease.*refused"):
         check(replace(local, mirrors=dead))
+
+
+def test_all_mirrors_are_asked_before(local: BootstrapPlan) -> None:
+    dead = replace(local.mirrors, security="http://127.0.0.1:9/debian-security")
+    with pytest.raises(KitError, match=r"debian-security/dists/bookworm-security/.*refused"):
+        check(replace(local, mirrors=dead))
+
+
+@pytest.mark.parametrize("engine", ["mmdebstrap", "debootstrap"])
+@pytest.mark.parametrize("updates", [False, True])
+def test_a_bootstrap_tells_whether_all_archives_were_there(
+    local: BootstrapPlan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    updates: bool,
+) -> None:
+    monkeypatch.setattr(debootstrap, "_run_engine", lambda *_args: None)
+    monkeypatch.setattr(debootstrap, "chroot", lambda *_args: nullcontext())
+    if updates:
+        index = tmp_path / "debian/dists/bookworm-updates/Release"
+        index.parent.mkdir()
+        index.touch()
+    root = tmp_path / "guest"
+    (root / "etc/apt").mkdir(parents=True)
+    assert debootstrap.bootstrap(root, replace(local, engine=engine)) is updates
 
 
 def test_archives_that_do_not_exist_are_warned_about(

@@ -86,12 +86,12 @@ def test_disks_become_what_their_names_say() -> None:
 @pytest.mark.parametrize("style", ["msdos", "gpt", "none"])
 def test_fstab(style: str) -> None:
     layout = planned(None, "swap", "srv", None, partition_style=style)
-    text = render(layout.fstab(swapfile=False))
+    text = render(layout.fstab(swapfile=False, grow=True))
     assert text == (GOLDEN / f"fstab-{style}").read_text()
 
 
 def test_fstab_without_a_swap_disk_has_the_file() -> None:
-    entries = planned(None).fstab(swapfile=True)
+    entries = planned(None).fstab(swapfile=True, grow=True)
     assert [(entry.spec, entry.fstype) for entry in entries][-1] == ("/swapfile", "swap")
 
 
@@ -158,12 +158,12 @@ def test_sfdisk_script(style: str) -> None:
 
 
 def test_a_small_root_is_refused_with_the_size_that_it_needs() -> None:
-    with pytest.raises(ValueError, match=r"disk 0 \(/\): too small: it has 1024 MiB, .* 1914 MiB"):
+    with pytest.raises(ValueError, match=r"disk 0 \(/\): too small: it has 1024 MiB, .* 1913 MiB"):
         planned(None, sizes=[1024])
 
 
 def test_a_swap_disk_makes_a_smaller_root_do() -> None:
-    assert planned(None, "swap", sizes=[1402, 64]).root.size == 1402 * MIB
+    assert planned(None, "swap", sizes=[1401, 64]).root.size == 1401 * MIB
 
 
 def test_a_small_data_disk_is_refused() -> None:
@@ -204,13 +204,32 @@ def test_msdos_ends_at_two_tebibytes() -> None:
 
 
 def test_a_reinstall_keeps_data_but_makes_system_disks_anew() -> None:
-    found = {1: ("xfs", "11111111-2222-3333-4444-555555555555"), 2: ("ext4", "uuid-of-var")}
-    layout = planned(None, "srv", "var", existing=found)
+    found = {
+        1: ("xfs", "11111111-2222-3333-4444-555555555555"),
+        2: ("ext4", "uuid-of-var"),
+        3: ("ext4", "uuid-of-var-lib"),
+    }
+    layout = planned(None, "srv", "var", "var-lib", existing=found)
     assert [(disk.mountpoint, disk.fstype, disk.uuid) for disk in layout.kept] == [
         ("/srv", "xfs", "11111111-2222-3333-4444-555555555555")
     ]
-    assert [disk.mountpoint for disk in layout.data] == ["/var"]
-    assert "UUID=11111111-2222-3333-4444-555555555555" in render(layout.fstab(swapfile=False))
+    assert [disk.mountpoint for disk in layout.data] == ["/var", "/var/lib"]
+    assert "UUID=11111111-2222-3333-4444-555555555555" in render(
+        layout.fstab(swapfile=False, grow=True)
+    )
+
+
+def test_file_systems_grow_unless_switched_off() -> None:
+    layout = planned(None, "srv")
+    assert render(layout.fstab(swapfile=False, grow=True)).count("x-systemd.growfs") == 2
+    assert "growfs" not in render(layout.fstab(swapfile=False, grow=False))
+
+
+def test_a_large_alignment_needs_a_larger_disk() -> None:
+    with pytest.raises(
+        ValueError, match=r"too small: it has 3072 MiB, and needs at least 4472 MiB"
+    ):
+        planned(None, "swap", sizes=[3072, 64], partition_style="gpt", partition_alignment=2**21)
 
 
 def test_switched_off_swap_leaves_the_disk_alone() -> None:

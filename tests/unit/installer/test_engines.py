@@ -83,6 +83,10 @@ def test_signatures_are_always_verified_and_the_proxy_stays_out() -> None:
     assert "no-check-gpg" not in words and "trusted" not in words and "secret" not in words
 
 
+def test_a_plan_does_not_show_the_password_of_the_proxy() -> None:
+    assert "secret" not in repr(PLAN)
+
+
 def test_a_suite_newer_than_debootstrap() -> None:
     plan = replace(PLAN, suite="duke")
     assert debootstrap_argv(plan, ROOT, KEYRING)[-1] == "/usr/share/debootstrap/scripts/sid"

@@ -97,6 +97,13 @@ def test_names_are_pinned_at_boot_too() -> None:
     assert files["usr/local/sbin/pin-nic-names"].mode == 0o755
 
 
+def test_there_is_nothing_to_pin_without_nics(tmp_path: Path) -> None:
+    target = RecordingTarget(tmp_path)
+    HookNetwork().apply(context([]), target)
+    assert not [path for path in tmp_path.rglob("*") if "pin-nic-names" in path.name]
+    assert not (tmp_path / "etc/systemd").exists()
+
+
 def test_networkd_files() -> None:
     files = HookNetwork().render(context(SCENARIOS["dual-stack"], network_stack="networkd"))
     assert set(files) - PINNING == {
@@ -176,3 +183,20 @@ def test_reports_what_a_sites_hook_made_of_it(tmp_path: Path) -> None:
         "configured eth0 with 192.0.2.9/24",
         "configured eth0 with 2001:db8::9/64",
     ]
+
+
+@pytest.mark.parametrize("content", ["[Match]\nName=eth0\n", None])
+def test_does_not_report_what_a_sites_hook_put_aside_under_networkd(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str | None
+) -> None:
+    target = RecordingTarget(tmp_path)
+    made = context(SCENARIOS["two-gateways"], network_stack="networkd")
+    report = HookNetwork().apply(made, target)
+    path = "etc/systemd/network/20-eth0.network"
+    if content is None:
+        target.symlink(path, "/dev/null")
+    else:
+        target.write(path, content)
+    assert report is not None
+    assert list(report()) == TWO_GATEWAYS[2:]
+    assert path in caplog.text

@@ -1,5 +1,7 @@
 """What the smaller hooks render, and what they run in the guest."""
 
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +21,13 @@ from installer.hooks.fstab import HookFstab
 from installer.hooks.grub import HookGrub, modules
 from installer.hooks.locale import HookLocale, HookTimezone
 from installer.hooks.password import ALPHABET, LENGTH, HookPassword, random_password
-from installer.hooks.site import variables
-from installer.hooks.ssh import HookAuthorizedKeys, HookSsh
+from installer.hooks.site import HookSite, variables
+from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookSsh
 from installer.settings import DEFINITIONS, Settings
 from installer.target import Target
 from node.errors import KitError
 from node.run import Result
+from tests.e2e.scrape import FINGERPRINT
 
 GOLDEN = Path(__file__).parents[2] / "data/golden/hooks"
 NODE = NodeFacts(
@@ -78,6 +81,7 @@ class RecordingTarget(Target):
         ("grub-9600", context(hv={"serial_speed": "9600"}, grub_timeout=1)),
         ("grub-xen-pv", context("xen-pvm")),
         ("grub-no-serial", context(hv={"serial_console": "False"})),
+        ("grub-no-serial", context(hook_console=False)),
     ],
 )
 def test_grub_defaults(name: str, made: Context) -> None:
@@ -113,6 +117,23 @@ def test_tmp_is_a_tmpfs_unless_switched_off() -> None:
     assert "tmpfs" not in HookFstab().render(context(hook_tmp=False))["etc/fstab"].text
 
 
+def test_file_systems_grow_unless_switched_off() -> None:
+    assert "x-systemd.growfs" in HookFstab().render(context())["etc/fstab"].text
+    assert "x-systemd.growfs" not in HookFstab().render(context(hook_grow=False))["etc/fstab"].text
+
+
+def test_mount_points_are_made_inside_the_guest_only(tmp_path: Path) -> None:
+    made = context()
+    outside = tmp_path / "node"
+    outside.mkdir()
+    target = RecordingTarget(tmp_path / "guest")
+    target.symlink("srv", str(outside))
+    disk = replace(made.layout.root, mountpoint="/srv/data")
+    with pytest.raises(KitError, match="symlink"):
+        HookFstab().apply(replace(made, layout=replace(made.layout, data=(disk,))), target)
+    assert not list(outside.iterdir())
+
+
 def test_passwords_are_long_unambiguous_and_never_hold_the_nodes_name() -> None:
     assert not set("0O1lI") & set(ALPHABET)
     made = {random_password("a") for _ in range(200)}
@@ -120,6 +141,10 @@ def test_passwords_are_long_unambiguous_and_never_hold_the_nodes_name() -> None:
     assert {len(password) for password in made} == {LENGTH}
     assert not any("a" in password for password in made)
     assert all(set(password) <= set(ALPHABET) for password in made)
+
+
+def test_a_node_without_name_gets_passwords_too() -> None:
+    assert len(random_password("")) == LENGTH
 
 
 def test_the_password_travels_on_stdin_only(tmp_path: Path) -> None:
@@ -146,9 +171,8 @@ def test_a_password_that_a_site_hook_changed_is_not_claimed(tmp_path: Path) -> N
 
 
 def test_host_keys_are_made_for_the_instance(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path, {"ssh-keygen": "256 SHA256:abc root@web1.example.org (X)\n"})
-    target.write("etc/ssh/sshd_config", "Include /etc/ssh/sshd_config.d/*.conf\n")
-    HookSsh().apply(context(), target)
+    target = KeyTarget(tmp_path, ["abc"] * 3)
+    assert HookHostKeys().apply(context(), target) is None
     made = [argv for argv, _ in target.ran if "-t" in argv]
     assert made == [
         *(
@@ -160,7 +184,83 @@ def test_host_keys_are_made_for_the_instance(tmp_path: Path) -> None:
             )
         )
     ]
+    HookSsh().apply(context(), target)
     assert target.exists("etc/ssh/sshd_config.d/ganeti-instance-kit.conf")
+
+
+class KeyTarget(RecordingTarget):
+    """A guest with an SSH server, whose ssh-keygen gives these fingerprints one by one."""
+
+    def __init__(self, root: Path, digests: list[str], comment: str = "root@web1.example.org"):
+        super().__init__(root)
+        self._digests = iter(digests)
+        self._comment = comment
+        self._made: dict[str, str] = {}
+        self.write("usr/bin/ssh-keygen", "")
+        self.write("etc/ssh/sshd_config", "Include /etc/ssh/sshd_config.d/*.conf\n")
+
+    def run(self, argv: Sequence[str], **_: Any) -> Result:
+        self.ran.append((tuple(argv), None))
+        path = argv[-1].lstrip("/")
+        if "-t" in argv:
+            self.write(path, "secret")
+            self.write(f"{path}.pub", f"public {self._comment}\n")
+            self._made[f"{path}.pub"] = next(self._digests)
+            return Result(0, "", "")
+        return Result(0, f"256 SHA256:{self._made[path]} {self._comment} (RSA)\n", "")
+
+
+def logged_keys(target: KeyTarget, hostname: str) -> list[str]:
+    made = context()
+    made = replace(made, node=replace(NODE, hostname=hostname))
+    HookHostKeys().apply(made, target)
+    report = HookSsh().apply(made, target)
+    assert report is not None
+    return [line for line in report() if "SHA256" in line]
+
+
+@pytest.mark.parametrize(
+    ("hostname", "comment"),
+    [
+        ("node1", "root@web1.example.org"),
+        ("web1", "root"),
+        ("root", "-"),
+        ("t@w", "root"),
+        # Nothing helps these; they must not be waited for.
+        ("", "root@web1.example.org"),
+        ("SHA", "root@web1.example.org"),
+        ("256", "root@web1.example.org"),
+    ],
+)
+def test_no_fingerprint_is_lost_to_the_nodes_name(
+    tmp_path: Path, hostname: str, comment: str
+) -> None:
+    lines = logged_keys(KeyTarget(tmp_path, ["abc", "def", "ghi"]), hostname)
+    assert lines == [f"256 SHA256:{digest} {comment} (RSA)" for digest in ("abc", "def", "ghi")]
+    assert all(
+        FINGERPRINT.fullmatch(line.replace("SHA256:", "SHA256:" + "x" * 40)) for line in lines
+    )
+
+
+def test_a_key_whose_fingerprint_holds_the_nodes_name_is_made_again(tmp_path: Path) -> None:
+    lines = logged_keys(KeyTarget(tmp_path, ["Xn1X", "n1", "abc", "def", "ghi"]), "n1")
+    assert [line.split()[1] for line in lines] == ["SHA256:abc", "SHA256:def", "SHA256:ghi"]
+
+
+def test_host_keys_are_made_also_where_only_the_site_installs_a_server(tmp_path: Path) -> None:
+    hooks = [hook for hook in all_hooks({}, Path("/")) if hook.enabled(context(hook_ssh=False))]
+    (hook,) = (hook for hook in hooks if isinstance(hook, HookHostKeys))
+    target = KeyTarget(tmp_path, ["abc"] * 3)
+    assert hook.apply(context(), target) is None
+    assert target.exists("etc/ssh/ssh_host_ed25519_key")
+
+
+@pytest.mark.parametrize("path", ["usr/bin/ssh-keygen", "etc/ssh/sshd_config"])
+def test_no_host_keys_where_there_is_no_server(tmp_path: Path, path: str) -> None:
+    target = KeyTarget(tmp_path, [])
+    target.remove(path)
+    assert HookHostKeys().apply(context(), target) is None
+    assert target.ran == []
 
 
 def test_authorized_keys_keep_options_and_comments(tmp_path: Path) -> None:
@@ -184,6 +284,32 @@ def test_the_time_zone_is_the_nodes_unless_set(tmp_path: Path) -> None:
         HookTimezone().apply(context(timezone="Mars/Olympus"), target)
 
 
+def test_the_nodes_time_zone_is_left_out_where_the_guest_does_not_know_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = RecordingTarget(tmp_path)
+    target.write("usr/share/zoneinfo/Etc/UTC", "")
+    made = context()
+    node = replace(NODE, timezone="US/Eastern")
+    HookTimezone().apply(replace(made, node=node), target)
+    assert (tmp_path / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Etc/UTC")
+    assert target.read("etc/timezone") == "Etc/UTC\n"
+    assert "US/Eastern" in caplog.text
+
+
+def test_a_time_zone_is_a_file_of_the_guest(tmp_path: Path) -> None:
+    target = RecordingTarget(tmp_path / "guest")
+    target.write("usr/share/zoneinfo/America/New_York", "")
+    target.symlink("usr/share/zoneinfo/US/Eastern", "../America/New_York")
+    (tmp_path / "passwd").touch()
+    target.symlink("usr/share/zoneinfo/localtime", str(tmp_path / "passwd"))
+    HookTimezone().apply(context(timezone="US/Eastern"), target)
+    assert target.read("etc/timezone") == "US/Eastern\n"
+    for zone in ("America", "localtime", "../../../../passwd"):
+        with pytest.raises(KitError, match=zone):
+            HookTimezone().apply(context(timezone=zone), target)
+
+
 def test_a_locale_is_generated_with_its_character_set(tmp_path: Path) -> None:
     target = RecordingTarget(tmp_path)
     target.write("usr/share/i18n/SUPPORTED", "de_DE ISO-8859-1\nde_DE.UTF-8 UTF-8\n")
@@ -199,7 +325,6 @@ def test_a_locale_is_generated_with_its_character_set(tmp_path: Path) -> None:
 def test_site_hooks_get_the_variables_of_old(tmp_path: Path) -> None:
     devices = Devices(
         disk=Path("/dev/loop10"),
-        blockdev=Path("/dev/drbd0"),
         fsysdev=Path("/dev/loop11"),
         esp=None,
         root=tmp_path,
@@ -211,17 +336,45 @@ def test_site_hooks_get_the_variables_of_old(tmp_path: Path) -> None:
         "ARCH": "amd64",
         "PARTITION_STYLE": "msdos",
         "EXTRA_PKGS": "vim,git",
-        "BLOCKDEV": "/dev/drbd0",
+        "BLOCKDEV": "/dev/loop10",
         "FSYSDEV": "/dev/loop11",
     }
+
+
+def test_what_site_hooks_print_is_not_taken_for_a_fact(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = [
+        "100% done",
+        "256 SHA256:abc x (RSA)",
+        "root password: secret",
+        "configured eth0 with",
+    ]
+
+    def run(argv: Sequence[str], **options: Any) -> Result:
+        if argv[0] == "run-parts":
+            return Result(0, "/hooks/one\n", "")
+        for line in printed:
+            options["on_line"](line)
+        return Result(0, "", "")
+
+    monkeypatch.setattr("installer.hooks.site.run", run)
+    devices = Devices(
+        disk=Path("/dev/loop10"), fsysdev=Path("/dev/loop11"), esp=None, root=tmp_path
+    )
+    with caplog.at_level(logging.INFO, "ganeti-instance-kit"):
+        HookSite({}, Path("/")).apply(context(), Target(tmp_path, devices))
+    assert "100% done" in caplog.text
+    assert not re.search("root password|configured eth0 with|SHA256", caplog.text)
 
 
 def test_every_hook_has_a_switch_and_the_sites_come_last() -> None:
     hooks = all_hooks({}, Path("/"))
     names = [hook.name for hook in hooks]
     assert names[-1] == "site"
-    assert {f"hook_{name}" for name in names} - {"hook_fstab"} == {
+    assert {f"hook_{name}" for name in names} - {"hook_fstab", "hook_host_keys"} == {
         name for name in DEFINITIONS if name.startswith("hook_")
     } - {"hook_tmp"}
-    off = context(**{f"hook_{name}": False for name in (*names, "tmp") if name != "fstab"})
-    assert [hook.name for hook in hooks if hook.enabled(off)] == ["fstab"]
+    always = ["fstab", "host_keys"]
+    off = context(**{f"hook_{name}": False for name in (*names, "tmp") if name not in always})
+    assert [hook.name for hook in hooks if hook.enabled(off)] == always

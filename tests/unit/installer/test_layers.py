@@ -56,7 +56,7 @@ def test_every_problem_of_every_layer_is_named():
     ) == (
         f'{DEFAULTS}: FILESYSTEM="zfs": not one of ext4, xfs, btrfs, ext3, ext2',
         f'{DEFAULTS}: MIRROR="http://***@ho st/": not a URL (http:, https:, file:) '
-        "like http://mirror.example.org/debian",
+        "without user and password like http://mirror.example.org/debian",
         "-O filesystem=ntfs: not one of ext4, xfs, btrfs, ext3, ext2",
         "-O proxy: may be set in files of the node only",
         "-O filesytem: unknown parameter (is it filesystem?)",
@@ -70,6 +70,47 @@ def test_a_suite_that_left_the_mirrors_needs_a_mirror():
     mirror = {"MIRROR": "http://archive.example.org/debian"}
     settings, _ = resolve([Layer(DEFAULTS, mirror), Layer("v", {"SUITE": "buster"})])
     assert settings.suite == "buster"
+
+
+@pytest.mark.parametrize("suite", ["oldoldstable", "oldstable", "stable", "testing", "unstable"])
+def test_aliases_of_suites_are_refused(suite):
+    (problem,) = problems(parameters(suite=suite))
+    assert problem.startswith(f"suite {suite} is an alias: set SUITE to ")
+    assert ("sid" in problem) == (suite == "unstable")
+
+
+@pytest.mark.parametrize("name", ["mirror", "security_mirror"])
+def test_passwords_of_mirrors_are_refused_and_not_shown(name):
+    url = "http://me:secret@mirror.example.org/debian"
+    for layer in (Layer("v", {name.upper(): url}), parameters(**{name: url})):
+        (problem,) = problems(layer)
+        assert "without user and password" in problem
+        assert "secret" not in problem
+    assert resolve([Layer("v", {"PROXY": url})])[0].proxy == url
+
+
+@pytest.mark.parametrize("name", ["mirror", "security_mirror"])
+@pytest.mark.parametrize("url", ["file:///srv/mirror", "FILE:/srv/mirror"])
+def test_parameters_name_no_files_of_the_node_as_mirrors(name, url):
+    (problem,) = problems(parameters(**{name: url}))
+    assert problem == f"-O {name}={url}: file: URLs may be set in files of the node only"
+    assert getattr(resolve([Layer("v", {name.upper(): url})])[0], name) == url
+
+
+def test_parameters_do_not_touch_the_cache_of_others():
+    assert problems(parameters(clean_cache="0", generate_cache="no")) == (
+        "-O clean_cache: may be set in files of the node only",
+        "-O generate_cache: may be set in files of the node only",
+    )
+
+
+def test_a_small_alignment_is_raised():
+    settings, warnings = resolve([Layer(DEFAULTS, {"PARTITION_ALIGNMENT": "63"})])
+    assert settings.partition_alignment == 2048
+    assert warnings == [
+        f'{DEFAULTS}: PARTITION_ALIGNMENT="63": raised to 2048 sectors (1 MiB), the room that '
+        "GRUB needs"
+    ]
 
 
 def test_layers_do_not_show_their_values():

@@ -9,6 +9,8 @@ from installer.values import masked, shown
 
 FILES_ONLY = {
     "cache_dir",
+    "clean_cache",
+    "generate_cache",
     "customize_dir",
     "variants_dir",
     "authorized_keys",
@@ -55,7 +57,7 @@ def test_parameters_list_has_a_name_and_a_description_a_line():
 
 
 def test_settings_are_frozen_and_keep_urls_out_of_their_repr():
-    settings = Settings(mirror="http://me:secret@mirror.example.org/debian", proxy="http://u:p@h")
+    settings = Settings(mirror="http://mirror.example.org/secret", proxy="http://u:p@h")
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.suite = "sid"
     assert "secret" not in repr(settings)
@@ -68,7 +70,8 @@ def test_settings_are_frozen_and_keep_urls_out_of_their_repr():
         ("suite", "bookworm", "bookworm"),
         ("suite", "oldstable-proposed-updates", "oldstable-proposed-updates"),
         ("mirror", "http://mirror.example.org/debian", "http://mirror.example.org/debian"),
-        ("mirror", "https://u:p@[2001:db8::1]:8443/", "https://u:p@[2001:db8::1]:8443/"),
+        ("mirror", "https://[2001:db8::1]:8443/a@b", "https://[2001:db8::1]:8443/a@b"),
+        ("proxy", "https://u:p@[2001:db8::1]:8443/", "https://u:p@[2001:db8::1]:8443/"),
         ("mirror", "file:///srv/mirror", "file:///srv/mirror"),
         ("proxy", "http://proxy.example.com:3128/", "http://proxy.example.com:3128/"),
         ("components", "main,contrib non-free", ("main", "contrib", "non-free")),
@@ -81,6 +84,7 @@ def test_settings_are_frozen_and_keep_urls_out_of_their_repr():
         ("clean_cache", "0", 0),
         ("clean_cache", "", None),
         ("partition_alignment", "4096", 4096),
+        ("partition_alignment", "63", 63),
         ("swapfile_size", "0", 0),
         ("dns", "192.0.2.1 2001:DB8::1", ("192.0.2.1", "2001:db8::1")),
         ("dns_search", "example.org,lan", ("example.org", "lan")),
@@ -102,6 +106,9 @@ def test_what_is_allowed(name, text, value):
         ("suite", "-x", "not a suite's name"),
         ("mirror", "mirror.example.org/debian", "not a URL"),
         ("mirror", "http:///debian", "not a URL"),
+        ("mirror", "http://u:p@host/debian", r"not a URL .* without user and password"),
+        ("mirror", "http://@host/debian", "not a URL"),
+        ("security_mirror", "https://u@host/", "not a URL"),
         ("mirror", "http://host:port/", "not a URL"),
         ("mirror", "http://host/ main", "not a URL"),
         ("mirror", "http://host/'x", "not a URL"),
@@ -117,7 +124,7 @@ def test_what_is_allowed(name, text, value):
         ("merged_usr", "maybe", "not one of auto, yes, no"),
         ("filesystem", "zfs", "not one of ext4, xfs, btrfs, ext3, ext2"),
         ("partition_style", "dos", "not one of msdos, gpt, none"),
-        ("partition_alignment", "63", "not a multiple of 8 that is 2048"),
+        ("partition_alignment", "0", "not a multiple of 8 that is 2048"),
         ("partition_alignment", "2049", "not a multiple of 8 that is 2048"),
         ("generate_cache", "maybe", "not yes or no"),
         ("clean_cache", "-1", "not a number of days"),

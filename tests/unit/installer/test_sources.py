@@ -11,20 +11,25 @@ from installer.sources import (
     parse_deb822,
     parse_one_line,
     render,
-    require_mirror,
     resolve,
     security_suite,
+    suite_problem,
 )
-from node.errors import KitError
 
 DEBIAN = "http://mirror.example.org/debian"
 SECURITY = "http://security.example.org/debian-security"
 FAMILIES = {"bookworm": "debian", "stable": "debian", "jammy": "ubuntu", "bookworm-updates": ""}
 
 
-def node(*entries: Entry, family: str = "debian", mirror: str = "", security: str = "") -> Mirrors:
+def node(
+    *entries: Entry,
+    suite: str = "bookworm",
+    family: str = "debian",
+    mirror: str = "",
+    security: str = "",
+) -> Mirrors:
     return resolve(
-        family, mirror=mirror, security_mirror=security, entries=entries, families=FAMILIES
+        suite, family, mirror=mirror, security_mirror=security, entries=entries, families=FAMILIES
     )
 
 
@@ -109,6 +114,13 @@ def test_the_nodes_security_mirror_goes_before_a_guessed_one() -> None:
     assert node(*entries, mirror=DEBIAN).security == SECURITY
 
 
+def test_the_security_mirror_of_an_old_suite_is_beside_its_mirror() -> None:
+    entries = (deb(SECURITY, "bookworm-security"),)
+    old = node(*entries, suite="buster", mirror=DEBIAN + "/")
+    assert old.security == DEBIAN + "-security"
+    assert node(*entries, suite="buster", mirror=DEBIAN, security=SECURITY).security == SECURITY
+
+
 def test_the_nodes_own_sources() -> None:
     entries = (deb(DEBIAN + "/"), deb(SECURITY, "bookworm-security"))
     assert node(*entries) == Mirrors(DEBIAN, SECURITY, "the node's apt sources")
@@ -181,10 +193,8 @@ def test_archives_that_are_not_known_are_left_out() -> None:
     [
         ("buster", "buster/updates"),
         ("bullseye", "bullseye-security"),
-        ("testing", "testing-security"),
         ("forky", "forky-security"),
         ("sid", None),
-        ("unstable", None),
     ],
 )
 def test_security_suite(suite: str, expected: str | None) -> None:
@@ -192,11 +202,17 @@ def test_security_suite(suite: str, expected: str | None) -> None:
 
 
 def test_releases_at_their_end_of_life_need_a_mirror() -> None:
-    with pytest.raises(KitError, match=r"buster.*end of life") as caught:
-        require_mirror("buster", "")
-    assert "MIRROR" in (caught.value.hint or "")
-    require_mirror("buster", DEBIAN)
-    require_mirror("bullseye", "")
+    problem = suite_problem("buster", "")
+    assert problem is not None and "end of life" in problem and "set MIRROR" in problem
+    assert suite_problem("buster", DEBIAN) is None
+    assert suite_problem("bullseye", "") is None
+
+
+def test_the_node_may_use_aliases_where_guests_may_not() -> None:
+    assert distribution("unstable") == distribution("stable") == "debian"
+    assert node(deb(DEBIAN, "stable")).main == DEBIAN
+    assert "set SUITE to sid" in (suite_problem("unstable", DEBIAN) or "")
+    assert "code name" in (suite_problem("stable", DEBIAN) or "")
 
 
 def test_the_nodes_files(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ def target(tmp_path: Path) -> Target:
     (root / "etc").mkdir()
     (root / "var").symlink_to("/var")
     (root / "srv").symlink_to("../outside")
+    (root / "hop").symlink_to("var")
     (tmp_path / "outside").mkdir()
     return Target(root)
 
 
 @pytest.mark.parametrize(
-    "relative", ["/etc/passwd", "../outside/x", "etc/../../x", "", "var/log/x", "srv/x"]
+    "relative", ["/etc/passwd", "../outside/x", "etc/../../x", "", "var/log/x", "srv/x", "hop/x"]
 )
 def test_paths_that_leave_the_guest_are_refused(target: Target, relative: str) -> None:
     with pytest.raises(KitError):
