@@ -38,8 +38,7 @@ _TAR = (
 )
 _EXCLUDED = ("./proc/*", "./sys/*", "./run/*", "./tmp/*", "lost+found")
 
-# Says whether the tree is complete, so that it may be kept.
-Bootstrap = Callable[[Path, BootstrapPlan], bool]
+Bootstrap = Callable[[Path, BootstrapPlan], None]
 
 
 def key(plan: BootstrapPlan) -> str:
@@ -100,8 +99,7 @@ def fill(
 ) -> None:
     """Fills a mounted, empty guest: from the cache, or by a bootstrap that fills the cache, too.
 
-    Of creates that want the same cache at once, one makes it, the others wait. A tree that lacks
-    an archive's packages is not kept.
+    Of creates that want the same cache at once, one makes it, the others wait.
 
     Raises:
         KitError: no space in the guest or in the cache directory, or what `bootstrap` raises.
@@ -118,11 +116,9 @@ def fill(
         ):
             if cache.exists():  # made while we waited
                 continue
-            if bootstrap(root, plan):
-                with step("cache"):
-                    _store(root, cache)
-            else:
-                log.warning("not kept in the cache: the next create asks all mirrors again")
+            bootstrap(root, plan)
+            with step("cache"):
+                _store(root, cache)
             return
 
 

@@ -18,6 +18,7 @@ from installer.settings import Settings
 from installer.target import Target, chroot
 from node.errors import KitError
 from node.log import durations, log, step
+from node.mount import flushing
 from node.run import run, which
 
 
@@ -40,7 +41,7 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         with step(f"bootstrap of {settings.suite} ({settings.arch})"):
             cache.fill(made.root, plan, settings)
         target = Target(made.root, made)
-        with chroot(target, {made.disk, made.fsysdev}):
+        with flushing(made.root), chroot(target, {made.disk, made.fsysdev}):
             for hook in hooks:
                 with step(f"hook {hook.name}"):
                     report = hook.apply(context, target)

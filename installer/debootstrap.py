@@ -157,12 +157,8 @@ def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
     return missing
 
 
-def bootstrap(root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = log.info) -> bool:
+def bootstrap(root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = log.info) -> None:
     """Installs the plan's packages into a mounted, empty guest; nothing host-specific stays.
-
-    Returns:
-        Whether all archives were there. A mirror may lack one in passing, such as when it is being
-        brought up to date: other guests should not have to go without it.
 
     Raises:
         KitError: the engine failed (the reason is its most telling line), or a mirror, see `check`.
@@ -171,8 +167,7 @@ def bootstrap(root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = 
              plan.mirrors.main or "its default", plan.mirrors.origin)  # fmt: skip
     links = scrub.usr_directories(plan.arch)
     scrub.seed(root, links=links if plan.engine == "mmdebstrap" and merges_usr(plan) else ())
-    mirrors = plan.mirrors
-    archives = served(plan, mirrors) if mirrors.main else []
+    archives = served(plan, plan.mirrors) if plan.mirrors.main else []
     with step("packages"), _keyring_files(root, plan) as (keyring, no_keys):
         if plan.engine == "debootstrap":
             _run_engine(debootstrap_argv(plan, root, keyring), root, plan, on_line)
@@ -183,14 +178,10 @@ def bootstrap(root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = 
     with step("initramfs"), chroot(target, ()):
         make_initramfs(target)
     if not plan.mirrors.main and plan.engine == "debootstrap":
-        mirrors = _engines_mirrors(target, plan)
-        archives = served(plan, mirrors)
+        archives = served(plan, _engines_mirrors(target, plan))
     if archives:
         target.write(SOURCES_LIST, sources.render(plan.suite, archives, plan.components))
     scrub.scrub(root)
-    # Nothing is known of the archives of mmdebstrap's default.
-    wanted = sources.archives(plan.suite, plan.family, mirrors) if mirrors.main else []
-    return archives == wanted
 
 
 def _engines_mirrors(target: Target, plan: BootstrapPlan) -> Mirrors:

@@ -232,7 +232,7 @@ class Settings:
     hook_grub: bool = _hook("Whether GRUB is installed, with its menu on the serial console too.")
     hook_console: bool = _hook("Whether the guest answers on the serial console.")
     hook_password: bool = _hook("Whether root gets a random password, shown in the OS log.")
-    hook_ssh: bool = _hook("Whether the guest gets an SSH server with host keys of its own.")
+    hook_ssh: bool = _hook("Whether the guest gets an SSH server, and the OS log its host keys.")
     hook_authorized_keys: bool = _hook("Whether the keys of AUTHORIZED_KEYS are copied.")
     hook_swap: bool = _hook("Whether swap is made and used.")
     hook_network: bool = _hook("Whether the addresses that Ganeti states are configured.")

@@ -1,7 +1,9 @@
 """Mounts, and unmounting that never is lazy: settle, retry, then name the holder."""
 
+import ctypes
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +16,7 @@ from node.log import log
 from node.run import run
 
 BUSY_SECONDS = 10.0
+_libc = ctypes.CDLL(None)
 TERM_SECONDS = 3.0
 KILL_SECONDS = 3.0
 
@@ -33,6 +36,22 @@ def mounted(
     run([*argv, source, target], what=f"mount of {source} on {target}")
     with undone(lambda: unmount(target)):
         yield target
+
+
+@contextmanager
+def flushing(place: Path) -> Iterator[None]:
+    """Writes a file system's dirty pages to its device, while other work goes on inside (sync(2)).
+
+    It only brings forward what unmounting does in any case, so its outcome does not matter.
+    """
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    writer = threading.Thread(target=_libc.syncfs, args=(descriptor,))
+    writer.start()
+    try:
+        yield
+    finally:
+        writer.join()
+        os.close(descriptor)
 
 
 def mounts_below(top: Path, mountinfo: str) -> list[Path]:
