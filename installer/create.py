@@ -190,5 +190,5 @@ def _log_plan(context: Context, os_name: str) -> None:
             *(disk.disk.index, disk.mountpoint, disk.fstype),
         )
     for disk in layout.untouched:
-        name = f"named {disk.disk.name}" if disk.disk.name else "without a name"
-        log.info("disk %d, %s: left untouched", disk.disk.index, name)
+        name = f"is named {disk.disk.name}" if disk.disk.name else "has no name"
+        log.info("disk %d %s: left untouched", disk.disk.index, name)

@@ -36,9 +36,10 @@ def guest(new_node: Callable[[], Node]) -> Iterator[Guest]:
 
 @pytest.fixture(scope="module")
 def sibling(new_node: Callable[[], Node]) -> Iterator[Guest]:
-    """One disk, no addresses, and a paravirtual Xen; from the same cache."""
+    """One disk, no addresses, and a paravirtual Xen with pygrub; from the same cache."""
     node = new_node()
     node.environ |= {"HYPERVISOR": "xen-pvm", "NIC_COUNT": "1"}
+    node.environ |= {"INSTANCE_HV_use_bootloader": "True"}
     node.environ |= {f"NIC_0_NETWORK_{key}": None for key in ("NAME", "SUBNET", "SUBNET6")}
     node.environ |= {f"NIC_0_{key}": None for key in ("IP", "NETWORK_GATEWAY", "NETWORK_GATEWAY6")}
     node.disk(support.DISK)
