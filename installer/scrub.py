@@ -19,6 +19,8 @@ REMOVED = (
     "etc/ssh/ssh_host_*",
     "etc/udev/rules.d/*persistent-net*",
     "root/.bash_history",
+    "run/*",
+    "tmp/*",
     "var/cache/apt/*.bin",
     "var/cache/apt/archives/*.deb",
     "var/cache/apt/archives/partial/*",
@@ -66,6 +68,8 @@ def scrub(root: Path) -> None:
     target = Target(root)
     for pattern in REMOVED:
         for path in sorted(root.glob(pattern)):
+            if path.name == "lost+found":  # of a disk of its own
+                continue
             _remove(target.path(str(path.relative_to(root))))
     machine_id = target.path(MACHINE_ID)
     if machine_id.exists() or (root / "usr/bin/systemd-machine-id-setup").exists():

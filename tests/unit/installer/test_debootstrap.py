@@ -174,6 +174,9 @@ SECRETS = (
     "etc/ssl/certs/ssl-cert-snakeoil.pem",
     "etc/udev/rules.d/70-persistent-net.rules",
     "root/.bash_history",
+    "run/utmp",
+    "run/lock/x",
+    "tmp/x",
     "var/cache/apt/pkgcache.bin",
     "var/cache/apt/archives/x.deb",
     "var/lib/apt/lists/mirror.example.org_debian_dists_bookworm_InRelease",
@@ -186,6 +189,7 @@ SECRETS = (
 KEPT = (
     "etc/ssh/sshd_config",
     "etc/apt/apt.conf.d/01autoremove",
+    "tmp/lost+found",
     "var/lib/apt/lists/partial",
     "var/lib/dpkg/status",
     "var/log/wtmp",
