@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from installer.devices import Devices
 from node.errors import KitError
 from node.mount import end_processes_in, mounted
-from node.run import Result, run
+from node.run import Result, run, start
 
 # invoke-rc.d(8): 101 is "action forbidden by policy".
 POLICY_RC_D = "usr/sbin/policy-rc.d"
@@ -138,6 +138,10 @@ class Target:
             on_line=on_line,
             what=f"{argv[0]} in the guest",
         )
+
+    def start(self, argv: Sequence[str]) -> Callable[[], Result]:
+        """Starts a program of the guest in the guest; see node.run.start."""
+        return start(["chroot", self.root, *argv], what=f"{argv[0]} in the guest")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike, fspath
+from typing import Any
 
 import sh
 
@@ -51,7 +52,22 @@ def run(
     on_line: Callable[[str], None] | None = None,
     what: str | None = None,
 ) -> Result:
-    """Runs a program to its end.
+    """Runs a program to its end; all else is as `start` has it."""
+    finish = start(argv, input=input, env=env, cwd=cwd, check=check, on_line=on_line, what=what)
+    return finish()
+
+
+def start(
+    argv: Sequence[str | PathLike[str]],
+    *,
+    input: str | None = None,  # noqa: A002 - the word that subprocess uses, too
+    env: Mapping[str, str] | None = None,
+    cwd: str | PathLike[str] | None = None,
+    check: bool = True,
+    on_line: Callable[[str], None] | None = None,
+    what: str | None = None,
+) -> Callable[[], Result]:
+    """Starts a program; the function that it gives awaits its end.
 
     A program that fails is reported here and nowhere else: its last lines go to the log, the last
     of all into the error. When we are interrupted, the program and its group are ended first.
@@ -89,7 +105,7 @@ def run(
 
         return collect
 
-    process = None
+    process: Any = None
     try:
         # A signal while the program starts would leave it running: nobody knew of it yet.
         with signals_deferred():
@@ -111,8 +127,6 @@ def run(
                 _decode_errors="replace",
                 _ok_code=range(256),
             )
-        with suppress(sh.ErrorReturnCode):  # raised for signals, whatever _ok_code says
-            process.wait()
     except sh.ForkException as error:
         # Of its message, the last line of the child's traceback tells.
         why = str(error).strip().splitlines()[-1]
@@ -122,15 +136,29 @@ def run(
         ) from error
     except BaseException:
         if process is not None:
-            with suppress(ProcessLookupError):
-                process.kill_group()
-            with suppress(sh.ErrorReturnCode):
-                process.wait()
+            _end(process)
         raise
-    result = Result(process.exit_code, "".join(stdout), "".join(stderr))
-    if check and result.exit_code != 0:
-        raise _failure(what, result, shown=on_line is not None)
-    return result
+
+    def finish() -> Result:
+        try:
+            with suppress(sh.ErrorReturnCode):  # raised for signals, whatever _ok_code says
+                process.wait()
+        except BaseException:
+            _end(process)
+            raise
+        result = Result(process.exit_code, "".join(stdout), "".join(stderr))
+        if check and result.exit_code != 0:
+            raise _failure(what, result, shown=on_line is not None)
+        return result
+
+    return finish
+
+
+def _end(process: Any) -> None:
+    with suppress(ProcessLookupError):
+        process.kill_group()
+    with suppress(sh.ErrorReturnCode):
+        process.wait()
 
 
 def _failure(what: str, result: Result, *, shown: bool) -> CommandError:

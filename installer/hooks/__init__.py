@@ -14,7 +14,7 @@ from installer.hooks.locale import HookLocale, HookTimezone
 from installer.hooks.network import HookNetwork
 from installer.hooks.password import HookPassword
 from installer.hooks.site import HookSite
-from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookSsh
+from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookHostKeysMade, HookSsh
 from installer.hooks.swap import HookSwap
 
 
@@ -25,6 +25,7 @@ def all_hooks(environ: Mapping[str, str], os_dir: Path) -> tuple[Hook, ...]:
         environ: the environment that Ganeti gave us, for the site's hooks.
         os_dir: the OS definition's directory, where they start.
     """
+    host_keys = HookHostKeys()
     return (
         HookFstab(),
         HookSwap(),
@@ -33,12 +34,13 @@ def all_hooks(environ: Mapping[str, str], os_dir: Path) -> tuple[Hook, ...]:
         HookTimezone(),
         HookLocale(),
         HookNetwork(),
-        HookHostKeys(),
+        host_keys,
         HookSsh(),
         HookAuthorizedKeys(),
         HookPassword(),
         HookConsole(),
         HookGrow(),
         HookGrub(),
+        HookHostKeysMade(host_keys),
         HookSite(environ, os_dir),
     )

@@ -1,6 +1,6 @@
 """The SSH server, with host keys made for this guest alone, and the keys that root logs in with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from installer.facts import hidden
 from installer.hooks.base import Context, File, Hook, Report
@@ -25,15 +25,39 @@ class HookHostKeys(Hook):
 
     name = "host_keys"
 
+    def __init__(self) -> None:
+        self._begun: dict[str, Callable[[], object]] = {}
+
     def enabled(self, context: Context) -> bool:
         return True
 
     def apply(self, context: Context, target: Target) -> Report | None:
         if target.exists(KEYGEN) and target.exists(CONFIG):
-            for kind in KEY_TYPES:
-                # A node with a short name could hide a fingerprint: such a key is made again.
-                while hidden(_new_key(target, kind, context.instance.name), context.node.hostname):
-                    pass
+            self._begun = {kind: _begin_key(target, kind, context) for kind in KEY_TYPES}
+        return None
+
+    def finish(self, context: Context, target: Target) -> None:
+        """Awaits the keys."""
+        for kind, made in self._begun.items():
+            made()
+            # A node with a short name could hide a fingerprint: such a key is made again.
+            while hidden(_random_part(target, kind), context.node.hostname):
+                _begin_key(target, kind, context)()
+
+
+class HookHostKeysMade(Hook):
+    """Awaits the host keys: the RSA key takes half a second, in which other hooks can work."""
+
+    name = "host_keys_made"
+
+    def __init__(self, begun: HookHostKeys) -> None:
+        self._begun = begun
+
+    def enabled(self, context: Context) -> bool:
+        return True
+
+    def apply(self, context: Context, target: Target) -> Report | None:
+        self._begun.finish(context, target)
         return None
 
 
@@ -65,14 +89,18 @@ class HookSsh(Hook):
         return report
 
 
-def _new_key(target: Target, kind: str, instance: str) -> str:
-    """Makes a host key; returns the random part of its fingerprint."""
+def _begin_key(target: Target, kind: str, context: Context) -> Callable[[], object]:
+    """Begins to make a host key; what it gives awaits that."""
     key = KEY.format(kind)
     target.remove(key)
     target.remove(f"{key}.pub")
-    comment = f"root@{instance}"
-    target.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", f"/{key}"])
-    return _fingerprint(target, f"{key}.pub").split()[1].removeprefix("SHA256:")
+    comment = f"root@{context.instance.name}"
+    return target.start(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", f"/{key}"])
+
+
+def _random_part(target: Target, kind: str) -> str:
+    fingerprint = _fingerprint(target, f"{KEY.format(kind)}.pub")
+    return fingerprint.split()[1].removeprefix("SHA256:")
 
 
 def _fingerprint(target: Target, public_key: str) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from installer.hooks.grub import HookGrub, modules
 from installer.hooks.locale import HookLocale, HookTimezone
 from installer.hooks.password import ALPHABET, LENGTH, HookPassword, random_password
 from installer.hooks.site import HookSite, variables
-from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookSsh
+from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookHostKeysMade, HookSsh
 from installer.settings import DEFINITIONS, Settings
 from installer.target import Target
 from node.errors import KitError
@@ -72,6 +72,10 @@ class RecordingTarget(Target):
     def run(self, argv: Sequence[str], *, input: str | None = None, **_: Any) -> Result:  # noqa: A002
         self.ran.append((tuple(argv), input))
         return Result(0, self._answers.get(argv[0], ""), "")
+
+    def start(self, argv: Sequence[str]) -> Callable[[], Result]:
+        result = self.run(argv)
+        return lambda: result
 
 
 @pytest.mark.parametrize(
@@ -172,7 +176,7 @@ def test_a_password_that_a_site_hook_changed_is_not_claimed(tmp_path: Path) -> N
 
 def test_host_keys_are_made_for_the_instance(tmp_path: Path) -> None:
     target = KeyTarget(tmp_path, ["abc"] * 3)
-    assert HookHostKeys().apply(context(), target) is None
+    make_keys(context(), target)
     made = [argv for argv, _ in target.ran if "-t" in argv]
     assert made == [
         *(
@@ -210,10 +214,16 @@ class KeyTarget(RecordingTarget):
         return Result(0, f"256 SHA256:{self._made[path]} {self._comment} (RSA)\n", "")
 
 
+def make_keys(made: Context, target: KeyTarget) -> None:
+    begun = HookHostKeys()
+    assert begun.apply(made, target) is None
+    assert HookHostKeysMade(begun).apply(made, target) is None
+
+
 def logged_keys(target: KeyTarget, hostname: str) -> list[str]:
     made = context()
     made = replace(made, node=replace(NODE, hostname=hostname))
-    HookHostKeys().apply(made, target)
+    make_keys(made, target)
     report = HookSsh().apply(made, target)
     assert report is not None
     return [line for line in report() if "SHA256" in line]
@@ -243,7 +253,7 @@ def test_no_fingerprint_is_lost_to_the_nodes_name(
 
 
 def test_a_key_whose_fingerprint_holds_the_nodes_name_is_made_again(tmp_path: Path) -> None:
-    lines = logged_keys(KeyTarget(tmp_path, ["Xn1X", "n1", "abc", "def", "ghi"]), "n1")
+    lines = logged_keys(KeyTarget(tmp_path, ["Xn1X", "def", "ghi", "n1", "abc"]), "n1")
     assert [line.split()[1] for line in lines] == ["SHA256:abc", "SHA256:def", "SHA256:ghi"]
 
 
@@ -259,7 +269,7 @@ def test_host_keys_are_made_also_where_only_the_site_installs_a_server(tmp_path:
 def test_no_host_keys_where_there_is_no_server(tmp_path: Path, path: str) -> None:
     target = KeyTarget(tmp_path, [])
     target.remove(path)
-    assert HookHostKeys().apply(context(), target) is None
+    make_keys(context(), target)
     assert target.ran == []
 
 
@@ -372,9 +382,9 @@ def test_every_hook_has_a_switch_and_the_sites_come_last() -> None:
     hooks = all_hooks({}, Path("/"))
     names = [hook.name for hook in hooks]
     assert names[-1] == "site"
-    assert {f"hook_{name}" for name in names} - {"hook_fstab", "hook_host_keys"} == {
+    always = ["fstab", "host_keys", "host_keys_made"]
+    assert {f"hook_{name}" for name in names if name not in always} == {
         name for name in DEFINITIONS if name.startswith("hook_")
     } - {"hook_tmp"}
-    always = ["fstab", "host_keys"]
     off = context(**{f"hook_{name}": False for name in (*names, "tmp") if name not in always})
     assert [hook.name for hook in hooks if hook.enabled(off)] == always
