@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import sh
 
@@ -42,19 +42,20 @@ def which(program: str) -> str | None:
     return shutil.which(program, path=PATH)
 
 
-def run(
-    argv: Sequence[str | PathLike[str]],
-    *,
-    input: str | None = None,  # noqa: A002 - the word that subprocess uses, too
-    env: Mapping[str, str] | None = None,
-    cwd: str | PathLike[str] | None = None,
-    check: bool = True,
-    on_line: Callable[[str], None] | None = None,
-    what: str | None = None,
-) -> Result:
+class Options(TypedDict, total=False):
+    """How a program is run; `start` says what each means."""
+
+    input: str | None
+    env: Mapping[str, str] | None
+    cwd: str | PathLike[str] | None
+    check: bool
+    on_line: Callable[[str], None] | None
+    what: str | None
+
+
+def run(argv: Sequence[str | PathLike[str]], **options: Unpack[Options]) -> Result:
     """Runs a program to its end; all else is as `start` has it."""
-    finish = start(argv, input=input, env=env, cwd=cwd, check=check, on_line=on_line, what=what)
-    return finish()
+    return start(argv, **options)()
 
 
 def start(
