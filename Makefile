@@ -9,15 +9,16 @@ LIB := $(DESTDIR)/usr/lib/ganeti-instance-kit
 OS := $(DESTDIR)/usr/share/ganeti/os
 ETC := $(DESTDIR)/etc
 MAN := $(DESTDIR)/usr/share/man
-PACKAGES := node guest installer
+PACKAGES := node guest installer converter
 
 # What a node needs to run the kit.
 NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm python3-guestfs \
   debootstrap mmdebstrap debian-archive-keyring gnupg zstd tar e2fsprogs xfsprogs btrfs-progs \
-  dosfstools mtools fdisk util-linux mount debianutils arch-test
+  dosfstools mtools fdisk util-linux mount debianutils arch-test \
+  python3-libnbd python3-xxhash qemu-utils openssh-client libdeflate0 libzstd1 lvm2
 # What the tests need besides: a real Ganeti, guests under emulation, a kernel for libguestfs.
 TEST_PACKAGES := python3-venv python3-pytest python3-hypothesis python3-pexpect ganeti socat \
-  iproute2 qemu-system-x86 qemu-utils ovmf openssh-client libguestfs-tools \
+  iproute2 qemu-system-x86 ovmf openssh-server libguestfs-tools nbdkit libnbd-bin fuse3 \
   linux-image-cloud-amd64 libcap2-bin acl attr man-db shellcheck procps make
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest

@@ -1,0 +1,1 @@
+"""Streams disk images into block devices: `qcow2raw`."""
