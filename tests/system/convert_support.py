@@ -166,6 +166,25 @@ def qcow2(path: Path, size: int, *writes: Write, options: str = "") -> Path:
     return path
 
 
+def damage(image: Path, offset: int) -> None:
+    """Spoils the compressed cluster at an offset of the disk; the clusters have 64 KiB.
+
+    qcow2.txt of QEMU: the L1 table is stated at byte 40 of the header, entries of both tables
+    are big-endian words, and of one of a compressed cluster the low 54 bits are its place.
+    """
+    with image.open("r+b") as file:
+
+        def word(place: int) -> int:
+            return int.from_bytes(os.pread(file.fileno(), 8, place))
+
+        index = offset // CLUSTER
+        level2 = word(word(40) + index // 8192 * 8) & 0x00FF_FFFF_FFFF_FE00
+        entry = word(level2 + index % 8192 * 8)
+        assert entry >> 62 == 1, f"the cluster at {offset} is not a compressed one"
+        # Deflate has no block type 3: these bytes inflate to nothing at all.
+        os.pwrite(file.fileno(), b"\xff" * 64, entry & (1 << 54) - 1)
+
+
 def raw_of(image: Path, path: Path, *, source_format: str = "qcow2") -> Path:
     """The contents of an image as qemu-img sees them."""
     output("qemu-img", "convert", "-f", source_format, "-O", "raw", image, path)

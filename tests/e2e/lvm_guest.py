@@ -1,0 +1,184 @@
+"""A guest that the kit installed, booted as a node with real LVM, and reached by SSH."""
+
+import os
+import shlex
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.system.convert_support import MIB, TOP, Outcome, noise, output
+from tests.system.create_support import Node
+
+# What a node needs for the converter; qemu-img is also what its results are compared with.
+PACKAGES = (
+    "lvm2 thin-provisioning-tools qemu-utils python3-sh python3-tqdm python3-pyudev"
+    " python3-libnbd python3-xxhash libdeflate0 libzstd1"
+)
+MAC = "aa:00:00:4c:56:4d"
+# QEMU's user network answers at these addresses.
+ENVIRON: dict[str, str | None] = {
+    "NIC_COUNT": "1",
+    "NIC_0_MAC": MAC,
+    "NIC_0_IP": "10.0.2.15",
+    "NIC_0_NETWORK_SUBNET": "10.0.2.0/24",
+    "NIC_0_NETWORK_GATEWAY": "10.0.2.2",
+    "NIC_0_NETWORK_SUBNET6": "fec0::/64",
+    "NIC_0_NETWORK_GATEWAY6": "fec0::2",
+}
+ROOT_SIZE = 3072 * MIB
+VG_SIZE = 8192 * MIB
+SOURCES = "/srv/sources"
+# Guests are emulated, and share two cores with what else the machine does.
+BOOT_TIMEOUT = 300
+COMMAND_TIMEOUT = 180
+
+
+class GuestError(Exception):
+    """The guest did not come up, or a command in it failed."""
+
+
+def missing_capability() -> str | None:
+    """Why no guest can be made and booted here, or None."""
+    if os.geteuid() != 0:
+        return "needs root"
+    programs = ("qemu-system-x86_64", "qemu-img", "ssh", "mkfs.ext4", "mkswap", "make")
+    absent = [name for name in programs if not output("which", name, check=False).strip()]
+    return f"needs {' '.join(absent)} (make test-packages)" if absent else None
+
+
+def install(directory: Path) -> Path:
+    """Installs the guest on a disk in the directory, with a key in it; gives the disk."""
+    key = directory / "key"
+    output("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    node = Node(
+        directory / "node",
+        parameters={"extra_pkgs": PACKAGES, "password_expire": "no", "grub_timeout": "0"},
+        environ=ENVIRON,
+    )
+    node.settings["AUTHORIZED_KEYS"] = f"{key}.pub"
+    disk = node.disk(ROOT_SIZE)
+    node.create().succeeded()
+    return disk
+
+
+def sources_disk(path: Path, contents: Path) -> Path:
+    """Packs images and the kit, as installed, into an ext4 file system; `contents` is emptied."""
+    output("make", "-C", TOP, "install", f"DESTDIR={contents / 'kit'}")
+    size = sum(file.lstat().st_blocks * 512 for file in contents.rglob("*")) * 5 // 4 + 64 * MIB
+    output("mkfs.ext4", "-q", "-O", "^has_journal", "-d", contents, path, f"{size // MIB}M")
+    output("rm", "-r", contents)
+    return path
+
+
+def volume_group_disk(path: Path) -> Path:
+    """A disk with an old tenant's bytes in each MiB of it, so in each logical volume to come."""
+    rest = noise(8192, 5)
+    with path.open("wb") as file:
+        file.truncate(VG_SIZE)
+        # The first one is LVM's.
+        for offset in range(MIB, VG_SIZE, MIB):
+            os.pwrite(file.fileno(), rest, offset + offset // MIB % 120 * 8192)
+    return path
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A way to run commands in the guest."""
+
+    ssh: tuple[str, ...]
+
+    def try_run(
+        self, command: str, *, tty: bool = False, timeout: float = COMMAND_TIMEOUT
+    ) -> Outcome:
+        """Runs a command of the shell; with `tty`, on a terminal that gets both streams."""
+        try:
+            ran = subprocess.run(
+                [*self.ssh, *(["-tt"] if tty else []), command],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise GuestError(f"{command}: still running after {timeout} s") from error
+        return Outcome(ran.returncode, ran.stdout, ran.stderr)
+
+    def run(self, command: str, timeout: float = COMMAND_TIMEOUT) -> str:
+        """Runs a command of the shell; returns what it printed on stdout, stripped.
+
+        Raises:
+            GuestError: it failed.
+        """
+        ran = self.try_run(f"set -e; {command}", timeout=timeout)
+        if ran.exit_code != 0:
+            raise GuestError(f"{command}: exit code {ran.exit_code}\n{ran.stdout}{ran.stderr}")
+        return ran.stdout.strip()
+
+    def qcow2raw(self, *words: str, tty: bool = False, timeout: float = COMMAND_TIMEOUT) -> Outcome:
+        """Runs the installed program."""
+        return self.try_run(shlex.join(["qcow2raw", *words]), tty=tty, timeout=timeout)
+
+
+@contextmanager
+def booted(directory: Path, disk: Path, volume_group: Path, sources: Path) -> Iterator[Guest]:
+    """Boots it with a disk for a volume group and the sources; installs the kit in it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = directory / "console.log"
+    argv = ["qemu-system-x86_64", "-accel", "tcg", "-smp", "2", "-m", "1024", "-nodefaults"]
+    argv += ["-display", "none", "-serial", f"file:{log}", "-device", "virtio-rng-pci"]
+    argv += ["-drive", f"if=virtio,format=raw,file={disk},snapshot=on"]
+    argv += ["-drive", f"if=virtio,format=raw,file={volume_group},discard=unmap"]
+    argv += ["-drive", f"if=virtio,format=raw,file={sources},readonly=on"]
+    argv += ["-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{port}-:22"]
+    argv += ["-device", f"virtio-net-pci,netdev=net0,mac={MAC}"]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as machine:
+        try:
+            with _connected(directory, port, machine, log) as guest:
+                guest.run(
+                    f"mkdir {SOURCES}; mount -o ro /dev/vdc {SOURCES}; cp -a {SOURCES}/kit/. /;"
+                    " pvcreate -qy /dev/vdb; vgcreate -q xenvg /dev/vdb"
+                )
+                yield guest
+        finally:
+            machine.kill()
+
+
+@contextmanager
+def _connected(
+    directory: Path, port: int, machine: "subprocess.Popen[bytes]", log: Path
+) -> Iterator[Guest]:
+    # Whose host keys these are is the matter of other tests.
+    options = {
+        "UserKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "no",
+        "LogLevel": "ERROR",
+        "BatchMode": "yes",
+        "IdentitiesOnly": "yes",
+        "ControlPath": f"{directory}/ssh",
+    }
+    words = ["ssh", "-F", "none", *(f"-o{key}={value}" for key, value in options.items())]
+    words += ["-i", f"{directory}/key", f"-p{port}", "root@127.0.0.1"]
+    guest = Guest(tuple(words))
+    deadline = time.monotonic() + BOOT_TIMEOUT
+    while True:
+        # One connection for all commands: emulated key exchanges take seconds.
+        with subprocess.Popen([*words, "-MN"], stderr=subprocess.DEVNULL) as master:
+            try:
+                while master.poll() is None:
+                    if (directory / "ssh").exists() and guest.try_run("true").exit_code == 0:
+                        yield guest
+                        return
+                    time.sleep(0.2)
+            finally:
+                master.terminate()
+        if machine.poll() is not None or time.monotonic() > deadline:
+            raise GuestError(f"no SSH server in the guest; its console: {log.read_text()[-2000:]}")
+        time.sleep(1)
