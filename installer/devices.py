@@ -47,7 +47,7 @@ class Devices:
 
 def tools(layout: Layout) -> tuple[str, ...]:
     """The node's programs that `prepared` needs for this layout."""
-    found = {"mount", "umount", "wipefs"}
+    found = {"wipefs"}
     found |= {MKFS_TOOLS[str(disk.fstype)] for disk in (layout.root, *layout.data)}
     if layout.root.partitions:
         found.add("sfdisk")

@@ -1,6 +1,5 @@
 """Mounts, and unmounting that never is lazy: settle, retry, then name the holder."""
 
-import ctypes
 import os
 import signal
 import threading
@@ -10,15 +9,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from node import syscalls
 from node.cleanup import undone
-from node.errors import CommandError, KitError
+from node.errors import KitError
 from node.log import log
-from node.run import run
 
 BUSY_SECONDS = 10.0
-_libc = ctypes.CDLL(None)
 TERM_SECONDS = 3.0
 KILL_SECONDS = 3.0
+# Options that are flags of mount(2); all others are the file system's own.
+FLAGS = {
+    "ro": syscalls.MS_RDONLY,
+    "nosuid": syscalls.MS_NOSUID,
+    "nodev": syscalls.MS_NODEV,
+    "noexec": syscalls.MS_NOEXEC,
+}
 
 
 @contextmanager
@@ -30,10 +35,15 @@ def mounted(
     Raises:
         KitError: the kernel refuses, or something holds the mount at the end.
     """
-    argv = ["mount", "-t", fstype]
-    if options:
-        argv += ["-o", ",".join(options)]
-    run([*argv, source, target], what=f"mount of {source} on {target}")
+    flags = sum(FLAGS.get(option, 0) for option in options)
+    data = ",".join(option for option in options if option not in FLAGS)
+    try:
+        syscalls.mount(source, target, fstype, flags, data)
+    except OSError as error:
+        raise KitError(
+            f"mount of {source} on {target} as {fstype}: {error.strerror}",
+            hint="dmesg has what the kernel says of it",
+        ) from error
     with undone(lambda: unmount(target)):
         yield target
 
@@ -45,7 +55,7 @@ def flushing(place: Path) -> Iterator[None]:
     It only brings forward what unmounting does in any case, so its outcome does not matter.
     """
     descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    writer = threading.Thread(target=_libc.syncfs, args=(descriptor,))
+    writer = threading.Thread(target=syscalls.syncfs, args=(descriptor,))
     writer.start()
     try:
         yield
@@ -80,10 +90,8 @@ def unmount(top: Path) -> None:
     deadline = time.monotonic() + BUSY_SECONDS
     while points := mounts_below(top, Path("/proc/self/mountinfo").read_text()):
         try:
-            run(["umount", points[0]], check=False)
-            if points == mounts_below(top, Path("/proc/self/mountinfo").read_text()):
-                raise CommandError("busy", exit_code=32, stdout="", stderr="")
-        except CommandError:
+            syscalls.umount(points[0])
+        except OSError:
             if time.monotonic() > deadline:
                 holders = ", ".join(str(process) for process in processes_in(points[0]))
                 raise KitError(

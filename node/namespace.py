@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from node.cleanup import SIGNALS
 from node.errors import KitError
+from node.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, mount
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWPID = 0x20000000
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -66,20 +66,12 @@ def _first_process(main: Callable[[], int], parent_alive: int) -> None:
         except BlockingIOError:
             orphaned = False
         if not orphaned:
-            _mount(None, "/", None, MS_REC | MS_PRIVATE)
-            _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+            mount(None, "/", None, MS_REC | MS_PRIVATE)
+            mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
             code = main()
-    except KitError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: mount of {error.filename}: {error.strerror}", file=sys.stderr)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def _mount(source: str | None, target: str, fstype: str | None, flags: int) -> None:
-    def encoded(text: str | None) -> bytes | None:
-        return None if text is None else text.encode()
-
-    if _libc.mount(encoded(source), encoded(target), encoded(fstype), flags, None) != 0:
-        raise KitError(f"mount of {target}: {os.strerror(ctypes.get_errno())}")
