@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from installer import archive, scrub, sources
+from installer import scrub, sources
 from installer.engines import (
     BootstrapPlan,
     check_merged_usr,
@@ -22,7 +22,6 @@ from installer.sources import Mirrors
 from installer.target import Target, chroot
 from node.errors import CommandError, KitError
 from node.log import log, step
-from node.nosync import without_syncs
 from node.run import run, which
 
 __all__ = ["BootstrapPlan", "bootstrap", "check", "plan", "tools"]
@@ -144,6 +143,8 @@ def served(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
 
 def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
     """URI and suite of each archive that does not exist, of which the main one is an error."""
+    from installer import archive  # brings HTTP and TLS, for which most creates have no use
+
     missing = []
     for uri, suite in sources.archives(plan.suite, plan.family, mirrors):
         if archive.serves(uri, suite, plan.proxy):
@@ -224,10 +225,11 @@ def _run_engine(
     try:
         # Nothing is synced before the guest is unmounted: see node.nosync.
         run(
-            without_syncs(argv),
+            argv,
             what=plan.engine,
             env={**NO_INITRD, **proxy},
             on_line=progress,
+            syncs=False,
         )
     except CommandError as error:
         raise _explained(error, root, plan, progress) from error

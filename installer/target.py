@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from installer.devices import Devices
 from node.errors import KitError
 from node.mount import end_processes_in, mounted
-from node.run import Result, run, start
+from node.run import Result, start
 
 # invoke-rc.d(8): 101 is "action forbidden by policy".
 POLICY_RC_D = "usr/sbin/policy-rc.d"
@@ -129,19 +129,33 @@ class Target:
         input: str | None = None,  # noqa: A002 - as run() calls it
         check: bool = True,
         on_line: Callable[[str], None] | None = None,
+        syncs: bool = False,
     ) -> Result:
-        """Runs a program of the guest in the guest; see node.run.run."""
-        return run(
+        """Runs a program of the guest in the guest; see node.run.run.
+
+        By default it syncs nothing: each sync would wait for all that was unpacked before, and the
+        unmounting at the end syncs.
+        """
+        return self.start(argv, input=input, check=check, on_line=on_line, syncs=syncs)()
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        input: str | None = None,  # noqa: A002 - as run() calls it
+        check: bool = True,
+        on_line: Callable[[str], None] | None = None,
+        syncs: bool = False,
+    ) -> Callable[[], Result]:
+        """Starts a program of the guest in the guest; the function that it gives awaits its end."""
+        return start(
             ["chroot", self.root, *argv],
             input=input,
             check=check,
             on_line=on_line,
             what=f"{argv[0]} in the guest",
+            syncs=syncs,
         )
-
-    def start(self, argv: Sequence[str]) -> Callable[[], Result]:
-        """Starts a program of the guest in the guest; see node.run.start."""
-        return start(["chroot", self.root, *argv], what=f"{argv[0]} in the guest")
 
 
 @contextmanager

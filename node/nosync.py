@@ -1,18 +1,13 @@
-"""Runs a program for which fsync(2) and its kin do nothing: `nosync.py PROGRAM [ARGUMENT]…`.
+"""Programs for which fsync(2) and its kin do nothing.
 
 Package managers sync after every step, each time down to the platter. Where the whole result is
 thrown away after a crash, that is time lost: half of a bootstrap on a loop device. A seccomp(2)
 filter lets these calls succeed at once, for the program and all of its children, whatever C
 library they bring. The caller syncs when all is done; unmounting does.
-
-It stands alone and imports nothing of ours, since it is started by its file name.
 """
 
 import ctypes
-import os
 import struct
-import sys
-from collections.abc import Sequence
 
 # AUDIT_ARCH_* (linux/audit.h) and, of each, the numbers of fsync, fdatasync, sync, syncfs,
 # sync_file_range and msync (asm/unistd.h).
@@ -44,24 +39,15 @@ def program() -> list[tuple[int, int, int, int]]:
     return filters
 
 
+# Made beforehand: between fork(2) and execve(2), the less is done the better.
+_libc = ctypes.CDLL(None)
+_code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program()))
+_header = struct.pack("HP", len(program()), ctypes.addressof(_code))
+
+
 def suppress_syncs() -> None:
     """Installs the filter for this process and its children; kernels without seccomp go on as is.
 
     Being root, it needs no no_new_privs, which would keep set-user-ID programs from working.
     """
-    instructions = program()
-    code = ctypes.create_string_buffer(
-        b"".join(struct.pack("HBBI", *line) for line in instructions)
-    )
-    header = struct.pack("HP", len(instructions), ctypes.addressof(code))
-    ctypes.CDLL(None).prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0)
-
-
-def without_syncs(argv: Sequence[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
-    """The command line that runs a program so."""
-    return [sys.executable, "-I", __file__, *argv]
-
-
-if __name__ == "__main__":
-    suppress_syncs()
-    os.execvp(sys.argv[1], sys.argv[1:])
+    _libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, _header, 0, 0)

@@ -12,6 +12,7 @@ import sh
 from node.cleanup import signals_deferred
 from node.errors import CommandError, KitError
 from node.log import log
+from node.nosync import suppress_syncs
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -51,6 +52,7 @@ class Options(TypedDict, total=False):
     check: bool
     on_line: Callable[[str], None] | None
     what: str | None
+    syncs: bool
 
 
 def run(argv: Sequence[str | PathLike[str]], **options: Unpack[Options]) -> Result:
@@ -67,6 +69,7 @@ def start(
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
     what: str | None = None,
+    syncs: bool = True,
 ) -> Callable[[], Result]:
     """Starts a program; the function that it gives awaits its end.
 
@@ -81,6 +84,7 @@ def start(
         check: whether an exit code other than 0 is an error.
         on_line: called with each line of stdout and stderr as it comes.
         what: the phrase for the error, "mkfs of disk 0"; the program's name by default.
+        syncs: whether its fsync(2) and the like are done; without, see `node.nosync`.
 
     Raises:
         KitError: the program does not exist.
@@ -120,6 +124,7 @@ def start(
                 _err=collector(stderr),
                 _env={**ENVIRONMENT, **(env or {})},
                 _cwd=fspath(cwd) if cwd is not None else None,
+                _preexec_fn=None if syncs else suppress_syncs,
                 _new_session=True,  # sh 2 no longer does so by itself, and its group would be ours
                 _tty_out=False,
                 _no_out=True,

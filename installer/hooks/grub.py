@@ -9,7 +9,6 @@ from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
 from installer.templates import render_template
 from node.errors import KitError
-from node.nosync import without_syncs
 from node.run import run
 
 MENU = "boot/grub/grub.cfg"
@@ -91,20 +90,19 @@ class HookGrub(Hook):
         target.symlink(f"dev/disk/by-uuid/{uuid}", str(devices.fsysdev))
         # Upgrades of grub-pc in the guest write to the disk as the guest will call it.
         selection = f"grub-pc grub-pc/install_devices multiselect {root_disk(context.instance)}\n"
-        target.run(["debconf-set-selections"], input=selection)
+        noted = target.start(["debconf-set-selections"], input=selection)
         install = [
             *("grub-install", "--target=i386-pc", "--boot-directory=/boot", "--no-floppy"),
             f"--modules={' '.join(modules(context))}",
         ]
         if context.layout.root.partitions:
-            # It would sync all that was unpacked; unmounting does that, while we go on.
-            command = without_syncs(["chroot", target.root, *install, devices.disk])
-            run(command, what="grub-install in the guest")
+            target.run([*install, str(devices.disk)])
         else:
             # Without a partition table there is no gap to embed into: GRUB notes in which blocks
             # of the file system its image stands, so they must be on the disk.
-            target.run([*install, "--force", str(devices.disk)])
+            target.run([*install, "--force", str(devices.disk)], syncs=True)
         target.run(["update-grub"])
+        noted()
         # update-grub ends with 0 also when it found no kernel, or no name for the root.
         if f"root=UUID={uuid}" not in target.read(MENU):
             raise KitError(

@@ -38,6 +38,6 @@ class HookSwap(Hook):
             ) from error
         finally:
             os.close(descriptor)
-        run(["mkswap", path], what="mkswap on /swapfile")
+        run(["mkswap", path], what="mkswap on /swapfile", syncs=False)
         log.info("swap: /swapfile, %d MiB", size // MIB)
         return None

@@ -1,7 +1,6 @@
 import os
 import sys
 
-from node import nosync
 from node.run import run
 
 # Syncing what is no open file tells whether the kernel was asked: it would answer EBADF.
@@ -10,7 +9,6 @@ ASK = "import os\ntry: os.fsync(999); print('left out')\nexcept OSError as e: pr
 
 def test_syncs_are_left_out_for_a_program_and_its_children() -> None:
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ASK!r}], check=True)"
-    argv = [sys.executable, "-I", nosync.__file__, sys.executable, "-c"]
-    assert run([*argv, ASK]).stdout == "left out\n"
-    assert run([*argv, child]).stdout == "left out\n"
+    assert run([sys.executable, "-c", ASK], syncs=False).stdout == "left out\n"
+    assert run([sys.executable, "-c", child], syncs=False).stdout == "left out\n"
     assert run([sys.executable, "-c", ASK]).stdout == os.strerror(9) + "\n"
