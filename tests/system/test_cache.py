@@ -60,6 +60,8 @@ class Bootstrap:
         app_log.write_text("text")
         os.chown(app_log, 4321, 98765)
         os.setxattr(app_log, "system.posix_acl_access", ACL)
+        # What stands in there already, as below usr/bin, inherits nothing.
+        os.setxattr(root / "usr/bin", "system.posix_acl_default", ACL)
         os.setxattr(app_log, "user.comment", b"kept")
         (root / "usr/bin/ping6").hardlink_to(ping)
         os.mknod(root / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
