@@ -27,6 +27,7 @@ def all_hooks(environ: Mapping[str, str], os_dir: Path) -> tuple[Hook, ...]:
     """
     host_keys = HookHostKeys()
     return (
+        host_keys,  # first, as its keys take longest; awaited before the site's hooks
         HookFstab(),
         HookSwap(),
         HookHostname(),
@@ -34,7 +35,6 @@ def all_hooks(environ: Mapping[str, str], os_dir: Path) -> tuple[Hook, ...]:
         HookTimezone(),
         HookLocale(),
         HookNetwork(),
-        host_keys,
         HookSsh(),
         HookAuthorizedKeys(),
         HookPassword(),

@@ -1,5 +1,7 @@
 """The SSH server, with host keys made for this guest alone, and the keys that root logs in with."""
 
+import base64
+import hashlib
 from collections.abc import Callable, Mapping
 
 from installer.facts import hidden
@@ -7,6 +9,7 @@ from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
 from installer.templates import render_template
 from node.log import log
+from node.run import Result
 
 KEYGEN = "usr/bin/ssh-keygen"
 CONFIG = "etc/ssh/sshd_config"
@@ -26,7 +29,7 @@ class HookHostKeys(Hook):
     name = "host_keys"
 
     def __init__(self) -> None:
-        self._begun: dict[str, Callable[[], object]] = {}
+        self._begun: dict[str, Callable[[], Result]] = {}
 
     def enabled(self, context: Context) -> bool:
         return True
@@ -41,7 +44,7 @@ class HookHostKeys(Hook):
         for kind, made in self._begun.items():
             made()
             # A node with a short name could hide a fingerprint: such a key is made again.
-            while hidden(_random_part(target, kind), context.node.hostname):
+            while hidden(_digest(target, kind), context.node.hostname):
                 _begin_key(target, kind, context)()
 
 
@@ -84,12 +87,13 @@ class HookSsh(Hook):
             public = [f"{KEY.format(kind)}.pub" for kind in kinds]
             lines = [target.read(path).strip() for path in public]
             hostname = context.node.hostname
-            return lines + [_shown(_fingerprint(target, path), hostname) for path in public]
+            shown = [target.start(["ssh-keygen", "-l", "-f", f"/{path}"]) for path in public]
+            return lines + [_shown(fingerprint().stdout, hostname) for fingerprint in shown]
 
         return report
 
 
-def _begin_key(target: Target, kind: str, context: Context) -> Callable[[], object]:
+def _begin_key(target: Target, kind: str, context: Context) -> Callable[[], Result]:
     """Begins to make a host key; what it gives awaits that."""
     key = KEY.format(kind)
     target.remove(key)
@@ -98,13 +102,10 @@ def _begin_key(target: Target, kind: str, context: Context) -> Callable[[], obje
     return target.start(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", f"/{key}"])
 
 
-def _random_part(target: Target, kind: str) -> str:
-    fingerprint = _fingerprint(target, f"{KEY.format(kind)}.pub")
-    return fingerprint.split()[1].removeprefix("SHA256:")
-
-
-def _fingerprint(target: Target, public_key: str) -> str:
-    return target.run(["ssh-keygen", "-l", "-f", f"/{public_key}"]).stdout.strip()
+def _digest(target: Target, kind: str) -> str:
+    """What is random in a key's fingerprint, as ssh-keygen(1) shows it."""
+    blob = base64.b64decode(target.read(f"{KEY.format(kind)}.pub").split()[1])
+    return base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
 def _shown(fingerprint: str, hostname: str) -> str:

@@ -1,5 +1,8 @@
 """What the smaller hooks render, and what they run in the guest."""
 
+import base64
+import hashlib
+import itertools
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -73,8 +76,8 @@ class RecordingTarget(Target):
         self.ran.append((tuple(argv), input))
         return Result(0, self._answers.get(argv[0], ""), "")
 
-    def start(self, argv: Sequence[str]) -> Callable[[], Result]:
-        result = self.run(argv)
+    def start(self, argv: Sequence[str], **options: Any) -> Callable[[], Result]:
+        result = self.run(argv, **options)
         return lambda: result
 
 
@@ -175,7 +178,7 @@ def test_a_password_that_a_site_hook_changed_is_not_claimed(tmp_path: Path) -> N
 
 
 def test_host_keys_are_made_for_the_instance(tmp_path: Path) -> None:
-    target = KeyTarget(tmp_path, ["abc"] * 3)
+    target = KeyTarget(tmp_path, blobs("a") * 3)
     make_keys(context(), target)
     made = [argv for argv, _ in target.ran if "-t" in argv]
     assert made == [
@@ -192,14 +195,33 @@ def test_host_keys_are_made_for_the_instance(tmp_path: Path) -> None:
     assert target.exists("etc/ssh/sshd_config.d/ganeti-instance-kit.conf")
 
 
-class KeyTarget(RecordingTarget):
-    """A guest with an SSH server, whose ssh-keygen gives these fingerprints one by one."""
+def digest(blob: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
-    def __init__(self, root: Path, digests: list[str], comment: str = "root@web1.example.org"):
+
+def blobs(*parts: str) -> list[bytes]:
+    """Public keys: in the fingerprint of each is this text, and none of the others."""
+    found = []
+    for part in parts:
+        others = {*parts} - {part}
+        candidates = (b"key %d" % number for number in itertools.count())
+        found.append(
+            next(
+                blob
+                for blob in candidates
+                if part in digest(blob) and not any(other in digest(blob) for other in others)
+            )
+        )
+    return found
+
+
+class KeyTarget(RecordingTarget):
+    """A guest with an SSH server, whose ssh-keygen makes these keys one by one."""
+
+    def __init__(self, root: Path, keys: list[bytes], comment: str = "root@web1.example.org"):
         super().__init__(root)
-        self._digests = iter(digests)
+        self._keys = iter(keys)
         self._comment = comment
-        self._made: dict[str, str] = {}
         self.write("usr/bin/ssh-keygen", "")
         self.write("etc/ssh/sshd_config", "Include /etc/ssh/sshd_config.d/*.conf\n")
 
@@ -208,10 +230,11 @@ class KeyTarget(RecordingTarget):
         path = argv[-1].lstrip("/")
         if "-t" in argv:
             self.write(path, "secret")
-            self.write(f"{path}.pub", f"public {self._comment}\n")
-            self._made[f"{path}.pub"] = next(self._digests)
+            public = base64.b64encode(next(self._keys)).decode()
+            self.write(f"{path}.pub", f"ssh-rsa {public} {self._comment}\n")
             return Result(0, "", "")
-        return Result(0, f"256 SHA256:{self._made[path]} {self._comment} (RSA)\n", "")
+        shown = digest(base64.b64decode(self.read(path).split()[1]))
+        return Result(0, f"256 SHA256:{shown} {self._comment} (RSA)\n", "")
 
 
 def make_keys(made: Context, target: KeyTarget) -> None:
@@ -245,22 +268,23 @@ def logged_keys(target: KeyTarget, hostname: str) -> list[str]:
 def test_no_fingerprint_is_lost_to_the_nodes_name(
     tmp_path: Path, hostname: str, comment: str
 ) -> None:
-    lines = logged_keys(KeyTarget(tmp_path, ["abc", "def", "ghi"]), hostname)
-    assert lines == [f"256 SHA256:{digest} {comment} (RSA)" for digest in ("abc", "def", "ghi")]
-    assert all(
-        FINGERPRINT.fullmatch(line.replace("SHA256:", "SHA256:" + "x" * 40)) for line in lines
-    )
+    keys = blobs("a", "d", "g")
+    lines = logged_keys(KeyTarget(tmp_path, keys), hostname)
+    assert lines == [f"256 SHA256:{digest(key)} {comment} (RSA)" for key in keys]
+    assert all(FINGERPRINT.fullmatch(line) for line in lines)
 
 
 def test_a_key_whose_fingerprint_holds_the_nodes_name_is_made_again(tmp_path: Path) -> None:
-    lines = logged_keys(KeyTarget(tmp_path, ["Xn1X", "def", "ghi", "n1", "abc"]), "n1")
-    assert [line.split()[1] for line in lines] == ["SHA256:abc", "SHA256:def", "SHA256:ghi"]
+    keys = blobs("n1", "d", "g", "n1", "a")
+    lines = logged_keys(KeyTarget(tmp_path, keys), "n1")
+    wanted = (keys[4], keys[1], keys[2])
+    assert [line.split()[1] for line in lines] == [f"SHA256:{digest(key)}" for key in wanted]
 
 
 def test_host_keys_are_made_also_where_only_the_site_installs_a_server(tmp_path: Path) -> None:
     hooks = [hook for hook in all_hooks({}, Path("/")) if hook.enabled(context(hook_ssh=False))]
     (hook,) = (hook for hook in hooks if isinstance(hook, HookHostKeys))
-    target = KeyTarget(tmp_path, ["abc"] * 3)
+    target = KeyTarget(tmp_path, blobs("a") * 3)
     assert hook.apply(context(), target) is None
     assert target.exists("etc/ssh/ssh_host_ed25519_key")
 
@@ -382,7 +406,7 @@ def test_every_hook_has_a_switch_and_the_sites_come_last() -> None:
     hooks = all_hooks({}, Path("/"))
     names = [hook.name for hook in hooks]
     assert names[-1] == "site"
-    always = ["fstab", "host_keys", "host_keys_made"]
+    always = ["host_keys", "fstab", "host_keys_made"]
     assert {f"hook_{name}" for name in names if name not in always} == {
         name for name in DEFINITIONS if name.startswith("hook_")
     } - {"hook_tmp"}
