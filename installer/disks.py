@@ -36,6 +36,15 @@ SWAP_SIZE = 1 * MIB
 MOUNT_TOPS = ("home", "media", "mnt", "opt", "srv", "tmp", "var")
 # What the bootstrap itself fills: an earlier installation's content cannot be kept there.
 SYSTEM_DATA = PurePosixPath("/var/lib/dpkg")
+# Where apt and dpkg work, while a guest is made and at each of its upgrades. Package lists with
+# their index take 100 MiB, the packages of a guest with a kernel 140 MiB before they are unpacked.
+# On a file system that is much smaller, engines do not fail with a clear word, but may hang.
+PACKAGE_DATA = (
+    SYSTEM_DATA,
+    PurePosixPath("/var/lib/apt/lists"),
+    PurePosixPath("/var/cache/apt/archives"),
+)
+PACKAGE_DATA_SIZE = 256 * MIB
 
 ROOT_OPTIONS = {
     "ext4": "errors=remount-ro",
@@ -266,6 +275,12 @@ def minimum_root(settings: Settings, *, has_kernel: bool, has_swap_disk: bool) -
     return size
 
 
+def minimum_data(fstype: str, mountpoint: str) -> int:
+    """How large a data disk must be at least, in bytes."""
+    filled = any(path.is_relative_to(mountpoint) for path in PACKAGE_DATA)
+    return max(DATA_SIZE[fstype], PACKAGE_DATA_SIZE if filled else 0)
+
+
 def _check(planned: list[PlannedDisk], settings: Settings, *, has_kernel: bool) -> None:
     seen: dict[str, int] = {}
     for disk in planned:
@@ -278,7 +293,7 @@ def _check(planned: list[PlannedDisk], settings: Settings, *, has_kernel: bool) 
         elif disk.role is Role.SWAP:
             least = SWAP_SIZE
         else:
-            least = DATA_SIZE[settings.filesystem]
+            least = minimum_data(settings.filesystem, str(disk.mountpoint))
         if disk.size < least:
             raise ValueError(
                 f"disk {index} ({disk.mountpoint or name}): too small: it has"

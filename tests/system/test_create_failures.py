@@ -157,25 +157,37 @@ def test_a_root_disk_that_is_too_small(tiny: Node) -> None:
     tiny.create().succeeded()
 
 
-def test_a_cache_that_does_not_fit_on_a_data_disk(node: Node) -> None:
-    node.disk(support.DISK)
-    disk = node.disk(512 * MIB, "var")
+def test_a_cache_that_does_not_fit(node: Node) -> None:
+    # A kernel among EXTRA_PKGS is none that the least size of the root disk counts.
+    node.settings |= {
+        "HOOK_SWAP": "no",
+        "KERNEL": "none",
+        "EXTRA_PKGS": "linux-image-amd64",
+    }
+    disk = node.disk(support.DISK)
     node.create().succeeded()  # from now on there is a cache
-    os.truncate(disk, 8 * MIB)
+    os.truncate(disk, 701 * MIB)
     fails(node, "unpacking of cache-bookworm-", "too small")
-    os.truncate(disk, 512 * MIB)
+    os.truncate(disk, support.DISK)
     node.create().succeeded()
 
 
 def test_a_bootstrap_that_does_not_fit_on_a_data_disk(tiny: Node) -> None:
     tiny.settings["CACHE_DIR"] = str(tiny.cache)
-    disk = tiny.disk(48 * MIB, "var")
+    tiny.settings["EXTRA_PKGS"] = "texlive-fonts-extra"  # 480 MiB to download
+    tiny.disk(256 * MIB, "var")
     outcome = fails(tiny, "bootstrap of bookworm by mmdebstrap", "too small")
     assert "hint: make" in outcome.lines[-1]
     assert not list(tiny.cache.iterdir())
     support.link_cache(tiny)
-    os.truncate(disk, 512 * MIB)
+    tiny.settings.pop("EXTRA_PKGS")
     tiny.create().succeeded()
+
+
+def test_a_data_disk_on_which_no_bootstrap_could_fit(tiny: Node) -> None:
+    tiny.disk(8 * MIB, "var")
+    fails(tiny, "disk 1 (/var): too small: it has 8 MiB, and needs at least 256 MiB")
+    assert untouched(tiny.disks[0][0])
 
 
 def test_a_cache_directory_that_is_full(tiny: Node) -> None:

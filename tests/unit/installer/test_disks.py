@@ -192,6 +192,22 @@ def test_the_first_disk_is_never_swap() -> None:
         planned("swap", None)
 
 
+@pytest.mark.parametrize("name", ["var", "var-lib", "var-lib-dpkg", "var-lib-apt", "var-cache"])
+def test_where_packages_are_kept_there_is_room_for_them(name: str) -> None:
+    with pytest.raises(ValueError, match=r"disk 1 .*: too small: it has 255 MiB, .* 256 MiB"):
+        planned(None, name, sizes=[4096, 255])
+    planned(None, name, sizes=[4096, 256])
+    with pytest.raises(ValueError, match=r"disk 1 .*: too small: .* 300 MiB"):
+        planned(None, name, sizes=[4096, 256], filesystem="xfs")
+
+
+@pytest.mark.parametrize("name", ["srv", "var-log", "var-lib-postgresql"])
+def test_elsewhere_the_file_system_alone_says_how_small_a_disk_may_be(name: str) -> None:
+    planned(None, name, sizes=[4096, 8])
+    with pytest.raises(ValueError, match=r"needs at least 8 MiB"):
+        planned(None, name, sizes=[4096, 7])
+
+
 def test_no_disk_is_an_error() -> None:
     with pytest.raises(ValueError, match="no disk"):
         planned()
