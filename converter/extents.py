@@ -1,7 +1,9 @@
 """Runs of a disk's bytes, and what is known of each: the one currency of the converter."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
+from itertools import chain
 from typing import NamedTuple
 
 
@@ -15,16 +17,14 @@ class Kind(Enum):
 
 
 class Extent(NamedTuple):
-    """A run of bytes of one kind; all figures are bytes.
-
-    A compressed cluster is one extent; its end may be cut (the end of the disk), its start not.
-    """
+    """A run of bytes of one kind; all figures are bytes."""
 
     start: int  # on the disk
     length: int
     kind: Kind
     offset: int = 0  # DATA, COMPRESSED: where it begins in the source
     size: int = 0  # COMPRESSED: at most so many bytes there
+    skip: int = 0  # COMPRESSED: bytes of the inflated cluster before those that are meant
     literal: bytes = b""  # LITERAL: its bytes, `length` of them
 
     @property
@@ -33,20 +33,15 @@ class Extent(NamedTuple):
         return self.start + self.length
 
     def cut(self, start: int, end: int) -> "Extent":
-        """The part of it between two places of the disk, both inside of it.
-
-        Raises:
-            ValueError: the start of a compressed cluster would be cut off.
-        """
+        """The part of it between two places of the disk, both inside of it."""
         skipped = start - self.start
         if self.kind is Kind.DATA:
             return Extent(start, end - start, Kind.DATA, self.offset + skipped)
         if self.kind is Kind.LITERAL:
             literal = self.literal[skipped : end - self.start]
             return Extent(start, end - start, Kind.LITERAL, literal=literal)
-        if self.kind is Kind.COMPRESSED and skipped:
-            raise ValueError(f"a compressed cluster starts at {self.start}, not at {start}")
-        return self._replace(start=start, length=end - start)
+        skip = self.skip + skipped if self.kind is Kind.COMPRESSED else 0
+        return self._replace(start=start, length=end - start, skip=skip)
 
 
 def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
@@ -64,3 +59,30 @@ def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
         held = extent
     if held is not None:
         yield held
+
+
+def overlaid(
+    extents: Iterable[Extent], overlays: Sequence[Extent], start: int, end: int
+) -> Iterator[Extent]:
+    """Extents of a disk, others put over them, and zeros behind the last, up to `end`.
+
+    Args:
+        extents: in order, without gaps, the first of them at `start`, none beyond `end`.
+        overlays: in order, not overlapping each other, none beyond `end`.
+        start: all before this place is left out.
+        end: of the target.
+    """
+    place = start
+    pending = deque(overlays)
+    for given in chain(extents, [None]):
+        extent = given or Extent(place, end - place, Kind.ZERO)
+        while place < extent.end:
+            while pending and pending[0].end <= place:
+                pending.popleft()
+            if pending and pending[0].start <= place:
+                upto = min(pending[0].end, extent.end)
+                yield pending[0].cut(place, upto)
+            else:
+                upto = min(pending[0].start, extent.end) if pending else extent.end
+                yield extent.cut(place, upto)
+            place = upto

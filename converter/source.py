@@ -1,16 +1,19 @@
 """What is read: a disk image of any kind, as extents and bytes."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from converter.extents import Extent
+
+Part = tuple[Extent, memoryview]
 
 
 class Reader(Protocol):
     """Reads one source; each thread has its own."""
 
-    def read_into(self, extent: Extent, view: memoryview) -> None:
-        """Fills `view` (`extent.length` bytes) with the bytes of a DATA or COMPRESSED extent.
+    def read(self, parts: Sequence[Part]) -> None:
+        """Fills each view (`extent.length` bytes) with its DATA or COMPRESSED extent's bytes.
 
         Raises:
             KitError: the source cannot be read, is short or damaged there; its offset is named.
@@ -26,7 +29,9 @@ class Source(Protocol):
     name: str  # as the user named it
     size: int  # of the disk, bytes
     format: str  # qcow2, raw, …
+    features: Mapping[str, str]  # of the format, for people
     identity: Mapping[str, str | int]  # changes whenever the source does: for the journal
+    status: os.stat_result | None  # of its file or device, where that is on this node
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """All of the disk from `start` on, in order and without gaps; DATA, COMPRESSED or ZERO.
@@ -37,5 +42,9 @@ class Source(Protocol):
     def reader(self) -> Reader:
         """A new reader, for one thread."""
 
-    def close(self) -> None:
-        """Closes the source; idempotent."""
+    def check_unchanged(self) -> None:
+        """Says whether all that was read was of one state of the source.
+
+        Raises:
+            KitError: it was written to since it was opened.
+        """

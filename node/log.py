@@ -29,13 +29,13 @@ class _Indented(logging.Formatter):
         return "  " * _steps.depth + text
 
 
-def to_stream(*, debug: bool = False, stderr: bool = False) -> None:
-    """Sends the log to stdout, or to stderr where stdout carries data."""
+def to_stream(*, debug: bool = False, quiet: bool = False, stderr: bool = False) -> None:
+    """Sends the log to stdout, or to stderr where stdout carries data; `quiet`: only errors."""
     handler = logging.StreamHandler(sys.stderr if stderr else sys.stdout)
     handler.setFormatter(_Indented())
     log.handlers = [handler]
     log.propagate = False
-    log.setLevel(logging.DEBUG if debug else logging.INFO)
+    log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.INFO)
 
 
 @contextmanager

@@ -1,0 +1,239 @@
+"""The command line of qcow2raw."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, NoReturn
+
+from converter import convert, opening
+from converter.convert import Job, State
+from converter.digests import ALGORITHMS
+from converter.progress import Progress, Silent, chosen, duration, size
+from node import log, lvm
+from node.cleanup import Terminated, signals_raise
+from node.errors import KitError
+
+AGAIN = "run it again"
+DONE, DIFFERENT, USAGE, REFUSED, FAILED = range(5)
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors of usage in the form of all others."""
+
+    def error(self, message: str) -> NoReturn:
+        _complain(message, "qcow2raw --help, or man qcow2raw")
+        sys.exit(USAGE)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options; qcow2raw(8) explains them at length."""
+    made = _Parser(
+        prog="qcow2raw",
+        usage="qcow2raw [options] SRC DST\n"
+        "       qcow2raw --create VG/LV [--size SIZE] [--thin-pool POOL] [options] SRC\n"
+        "       qcow2raw --check SRC DST | --swap-only SRC DST\n"
+        "       qcow2raw --info SRC... | --inspect SRC...",
+        description="Copies a disk image to a block device, checked and complete.",
+        allow_abbrev=False,
+    )
+    add = made.add_argument
+    add("sources", nargs="+", metavar="SRC", help="path, ssh://[user@]host/path, nbd://…")
+    what = made.add_mutually_exclusive_group()
+    what.add_argument("--create", metavar="VG/LV", help="make the volume that is the target")
+    what.add_argument("--check", action="store_true", help="compare, write nothing")
+    what.add_argument("--swap-only", action="store_true", help="only make DST the swap that SRC is")
+    what.add_argument("--info", action="store_true", help="say what is in SRC")
+    what.add_argument("--inspect", action="store_true", help="--info, and what its files say")
+    what.add_argument("--dry-run", action="store_true", help="check all, write nothing")
+    add("--size", type=_size, metavar="SIZE", help="of the new volume; K, M, G, T")
+    add("--thin-pool", metavar="POOL", help="make the new volume in this thin pool")
+    add("--format", metavar="FORMAT", help="of SRC: qcow2 (default for files), raw, vmdk, …")
+    add("--force", action="store_true", help="overwrite what is on DST")
+    add("--force-file", action="store_true", help="DST may be a file")
+    add("--swap", choices=("recreate", "copy"), default="recreate", help="default: recreate")
+    add("--fix-gpt", action=argparse.BooleanOptionalAction, default=True, help="default: yes")
+    add("--verify", action="store_true", help="read DST back, and compare")
+    add("--digest", choices=ALGORITHMS, help="print a digest of the disk's content")
+    add("--update", action="store_true", help="write only blocks of DST that differ")
+    add("--resume", action="store_true", help="go on with an interrupted copy")
+    add("--progress", default="auto", metavar="HOW", help="auto, bar, lines, none, json[:FD]")
+    add("--json", action="store_true", help="with --info and --inspect: for programs")
+    add("-q", "--quiet", action="store_true", help="say nothing but errors")
+    add("--debug", action="store_true", help="programs that are run, tracebacks")
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the program; returns its exit code."""
+    made = parser()
+    options = made.parse_args(argv)
+    if complaint := _misused(options):
+        made.error(complaint)
+    log.to_stream(debug=options.debug, quiet=options.quiet, stderr=True)
+    state = State()
+    progress: Progress = Silent()
+    hint: str | None
+    try:
+        with signals_raise():
+            progress = chosen(options.progress, quiet=options.quiet)
+            return _act(options, progress, state)
+    except KitError as error:
+        if options.debug:
+            traceback.print_exc()
+        words, hint, code = error.message, error.hint, REFUSED
+    except Terminated as signal:
+        words, hint, code = f"stopped by {signal}", AGAIN, 128 + signal.number
+    except Exception as error:  # whatever it is, the user gets a last line
+        if options.debug:
+            traceback.print_exc()
+        words, code = f"unexpected: {type(error).__name__}: {error}", REFUSED
+        hint = "this is a bug: run with --debug and report what it prints"
+    if state.touched:
+        code = max(code, FAILED)  # a signal's is larger
+        hint = _way_out(hint, options, state)
+    progress.result({"type": "error", "error": words, "hint": hint, "exit_code": code})
+    _complain(words, hint)
+    return code
+
+
+def _act(options: argparse.Namespace, progress: Progress, state: State) -> int:
+    names = options.sources
+    if options.info or options.inspect:
+        from converter import inspect  # it loads libguestfs
+
+        print(inspect.report(names, options.format, deep=options.inspect, as_json=options.json))
+        return DONE
+    with ExitStack() as stack:
+        volume = stack.enter_context(_new_volume(options)) if options.create else None
+        job = _job(options, volume)
+        if options.check:
+            return _compare(job, progress, state)
+        report = convert.make_swap(job, state) if options.swap_only else _copy(job, progress, state)
+    progress.result({"type": "result", **report})
+    if options.digest and not options.progress.startswith("json"):
+        print(f"{report['digest']}  {options.digest}:{options.sources[0]}")
+    return DONE
+
+
+def _job(options: argparse.Namespace, volume: lvm.LogicalVolume | None) -> Job:
+    return Job(
+        source=options.sources[0],
+        target=str(volume.path) if volume else options.sources[1],
+        image_format=options.format,
+        force=options.force,
+        force_file=options.force_file,
+        swap=options.swap,
+        fix_gpt=options.fix_gpt,
+        verify=options.verify,
+        digest=options.digest,
+        update=options.update,
+        resume=options.resume,
+        dry_run=options.dry_run,
+        reads_as_zeros=volume is not None and volume.zeroes_new_blocks,
+        confirm=_confirmed if sys.stdin.isatty() and sys.stderr.isatty() else None,
+    )
+
+
+def _new_volume(options: argparse.Namespace) -> AbstractContextManager[lvm.LogicalVolume]:
+    vg, _, name = options.create.rpartition("/")
+    wanted = options.size
+    with opening.opened(options.sources[0], options.format) as source:
+        if wanted is None:
+            wanted = source.size
+        elif wanted < source.size:
+            raise KitError(
+                f"--size {options.size}: the disk of {source.name} has {source.size} bytes",
+                hint="leave --size out, and the volume is as large as the disk",
+            )
+    return lvm.created(vg.removeprefix("/dev/"), name, wanted, options.thin_pool)
+
+
+def _copy(job: Job, progress: Progress, state: State) -> dict[str, Any]:
+    report = convert.copy(job, progress, state)
+    if job.dry_run:
+        log.log.info("%s", summary(report, "would be copied"))
+        return report
+    log.log.info("%s", summary(report, "copied"))
+    return report
+
+
+def _compare(job: Job, progress: Progress, state: State) -> int:
+    report = convert.check(job, progress, state)
+    progress.result({"type": "result", **report})
+    place = report["first_difference"]
+    if place is None:
+        log.log.info("%s holds what a copy of %s would make of it", job.target, job.source)
+        return DONE
+    _complain(
+        f"comparison of {job.target} with {job.source}: different from byte {place} on:"
+        f" {report['different_bytes']} bytes are in pages that differ",
+        "--update rewrites only what differs",
+    )
+    return DIFFERENT
+
+
+def summary(report: Mapping[str, Any], verb: str) -> str:
+    """One line on a copy for people; `report` is convert.copy's."""
+    extents = report["extents"]
+    data = extents["data"] + extents["compressed"]
+    zeros = f"{size(extents['zero'])} of zeros"
+    if "zeroing" in report:
+        zeros += f" ({report['zeroing']['strategy']})"
+    seconds = report.get("seconds", {}).get("copy", 0.0) + report.get("seconds", {}).get("flush", 0)
+    rate = f" in {duration(seconds)}, {size(int(data / seconds))}/s" if seconds else ""
+    checked = "; read back and verified" if report.get("verified") else ""
+    return f"{report['target']}: {size(data)} of data {verb}{rate}; {zeros}{checked}"
+
+
+def _misused(options: argparse.Namespace) -> str | None:
+    """What is wrong with the options taken together."""
+    many = options.info or options.inspect
+    wanted = 1 if options.create else 2
+    if not many and len(options.sources) != wanted:
+        return "SRC and DST are needed" if wanted == 2 else "--create takes SRC only: it makes DST"
+    if (options.size is not None or options.thin_pool) and not options.create:
+        return "--size and --thin-pool go with --create"
+    if options.create and options.create.removeprefix("/dev/").count("/") != 1:
+        return f"--create {options.create}: VG/LV is needed"
+    if options.json and not many:
+        return "--json goes with --info and --inspect; --progress json reports a copy"
+    if options.create and options.resume:
+        return "--resume goes on with a volume that is there: name it as DST"
+    return None
+
+
+def _way_out(hint: str | None, options: argparse.Namespace, state: State) -> str:
+    """The hint after a failure that left the target half done."""
+    if options.create:
+        # An interrupted run keeps the volume that it made, a failed one does not.
+        again = f"qcow2raw --resume {options.sources[0]} /dev/{options.create}"
+        return f"go on with: {again}" if hint == AGAIN else f"{hint}; {options.create} was removed"
+    if state.resumable is None:
+        return f"{hint}; the target is incomplete"
+    done = (
+        f"{size(state.resumable)} of the target are done; go on with the same command and --resume"
+    )
+    return done if hint in (AGAIN, None) else f"{hint}; {done}"
+
+
+def _confirmed(question: str) -> bool:
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _size(text: str) -> int:
+    number, unit = text.rstrip("bBiI"), ""
+    if number[-1:].lower() in UNITS:
+        number, unit = number[:-1], number[-1:].lower()
+    if not number.isascii() or not number.isdigit():
+        raise argparse.ArgumentTypeError(f"{text}: not a size, like 20G")
+    return int(number) * UNITS[unit]
+
+
+def _complain(words: str, hint: str | None) -> None:
+    sys.stdout.flush()
+    print(f"error: {words}", file=sys.stderr)
+    print(f"hint: {hint or 'the lines above have more'}", file=sys.stderr)

@@ -1,0 +1,171 @@
+"""The copy: threads that read a source and hand what they read to a sink."""
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from converter.digests import Hash, Sums, update_zeros
+from converter.extents import Extent, Kind, merged, overlaid
+from converter.memory import buffer, is_zero
+from converter.plan import CHUNK, Item, items
+from converter.pool import Pool
+from converter.sinks import Sink
+from converter.source import Reader, Source
+from converter.target import Target
+from node.errors import KitError
+
+# While some wait for the disk, others inflate or write; each has buffers of up to 8 MiB.
+WORKERS = max(4, min(8, 2 * (os.cpu_count() or 1)))
+
+
+class Content:
+    """What the target shall hold: the source's extents, overlays, and zeros up to its end."""
+
+    def __init__(self, source: Source, overlays: Sequence[Extent], end: int) -> None:
+        self.source = source
+        self.overlays = overlays
+        self.end = end
+
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        """All of it from a place on, in order, without gaps, neighbours joined."""
+        of_source = self.source.extents(start) if start < self.source.size else iter(())
+        return merged(overlaid(of_source, self.overlays, start, self.end))
+
+    def items(self, start: int = 0) -> Iterator[Item]:
+        """The pieces of work from a place on, which is where an item of an earlier call ended."""
+        return items(self.extents(start), self.end)
+
+    def data(self) -> int:
+        """How many bytes come from the source."""
+        return self.sizes[Kind.DATA] + self.sizes[Kind.COMPRESSED]
+
+    @cached_property
+    def sizes(self) -> dict[Kind, int]:
+        """How many bytes are of which kind."""
+        sizes = dict.fromkeys(Kind, 0)
+        for extent in self.extents():
+            sizes[extent.kind] += extent.length
+        return sizes
+
+
+class Counted:
+    """How many bytes of data were read from the source and dealt with; written by many threads."""
+
+    def __init__(self, workers: int) -> None:
+        self._counts = [0] * workers
+
+    def add(self, worker: int, count: int) -> None:
+        """Each worker has a count of its own: no lock is needed."""
+        self._counts[worker] += count
+
+    def total(self) -> int:
+        """Bytes."""
+        return sum(self._counts)
+
+
+class CopyWorker:
+    """Reads items and hands them to a sink, and to whatever takes digests.
+
+    Args:
+        reader: of the source, this worker's own.
+        sink: this worker's own.
+        counted: takes how many bytes this worker, its `number`, has dealt with.
+        resumed: what lies before this place is there already: it is read for digests only.
+        digest: takes the bytes of the disk in order; those behind the disk's end do not count.
+        sums: take each item's bytes.
+    """
+
+    def __init__(
+        self,
+        content: Content,
+        reader: Reader,
+        sink: Sink,
+        pool: Pool,
+        *,
+        counted: Counted,
+        number: int,
+        resumed: int = 0,
+        digest: Hash | None = None,
+        sums: Sums | None = None,
+    ) -> None:
+        self._content = content
+        self._reader = reader
+        self._sink = sink
+        self._pool = pool
+        self._resumed = resumed
+        self._digest = digest
+        self._sums = sums
+        self._counted = counted
+        self._number = number
+        self._buffer = buffer(CHUNK)
+
+    def work(self, item: Item, number: int) -> None:
+        """Does one item."""
+        if not item.parts:
+            if self._digest is not None:
+                with self._pool.turn(number):
+                    end = min(item.end, self._content.source.size)
+                    update_zeros(self._digest, max(0, end - item.start))
+            if item.end > self._resumed:
+                self._sink.zeros(item.start, item.end)
+            return
+        view = self._buffer[: item.length]
+        data = self._fill(item, view)
+        if self._digest is not None:
+            with self._pool.turn(number):
+                end = min(item.end, self._content.source.size)
+                self._digest.update(view[: max(0, end - item.start)])
+        if self._sums is not None:
+            self._sums.add(item.start, view)
+        if item.end > self._resumed:
+            self._sink.data(item.start, view)
+        self._counted.add(self._number, data)
+
+    def _fill(self, item: Item, view: memoryview) -> int:
+        """Puts an item's bytes together; returns how many of them came from the source."""
+        reads = []
+        for part in item.parts:
+            place = view[part.start - item.start : part.end - item.start]
+            if part.kind is Kind.ZERO:
+                place[:] = bytes(part.length)
+            elif part.kind is Kind.LITERAL:
+                place[:] = part.literal
+            else:
+                reads.append((part, place))
+        if reads:
+            self._reader.read(reads)
+        return sum(part.length for part, _ in reads)
+
+
+class VerifyWorker:
+    """Reads the target back: sums of data, and zeros where zeros belong."""
+
+    def __init__(self, target: Target, sums: Sums, counted: Counted, number: int) -> None:
+        self._target = target
+        self._sums = sums
+        self._counted = counted
+        self._number = number
+        self._buffer = buffer(CHUNK)
+
+    def work(self, item: Item, _number: int) -> None:
+        """Reads one item back.
+
+        Raises:
+            KitError: it is not zero where it should be.
+        """
+        for place in range(item.start, item.end, CHUNK):
+            view = self._buffer[: min(CHUNK, item.end - place)]
+            self._target.read_into(view, place)
+            if item.parts:
+                self._sums.add(place, view)
+            elif not is_zero(view):
+                raise differs(self._target, f"between the bytes {place} and {place + len(view)}")
+            self._counted.add(self._number, len(view))
+
+
+def differs(target: Target, where: str) -> KitError:
+    """The error for a target that does not give back what was written."""
+    return KitError(
+        f"verification of {target.path}: what was read back {where} is not what was written",
+        hint="the target's disk or its path to it is faulty: see dmesg, and use another",
+    )

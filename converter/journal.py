@@ -1,0 +1,112 @@
+"""What outlives a killed copy: up to where its target is known to be right, and of what source."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+
+from converter.identity import Identity
+from node.errors import KitError
+
+DIRECTORY = Path("/var/lib/ganeti-instance-kit/copies")
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One copy: what it reads and writes, how, and how far it is.
+
+    Everything on the target before `done` (bytes) is as it shall be, and on the disk.
+    """
+
+    source: Identity
+    target: Identity
+    options: Identity  # those that change what the target shall hold
+    done: int
+    version: int = VERSION
+
+
+class Journal:
+    """The record of the copy to one target, in a file of its own.
+
+    Its name comes from the target's identity, so there is one at most for each.
+    """
+
+    def __init__(self, target: Identity, directory: Path = DIRECTORY) -> None:
+        name = blake2b(json.dumps(dict(target), sort_keys=True).encode(), digest_size=12)
+        self.path = directory / f"{name.hexdigest()}.json"
+
+    def read(self) -> Record | None:
+        """The record; None where there is none.
+
+        Raises:
+            KitError: it cannot be read, or is not one of ours.
+        """
+        try:
+            fields = json.loads(self.path.read_bytes())
+            if fields["version"] != VERSION:
+                raise ValueError(f"version {fields['version']}")
+            record = Record(**fields)
+            if not isinstance(record.done, int):
+                raise TypeError("no place")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise KitError(
+                f"journal {self.path}: it cannot be understood: {error}",
+                hint="remove it, and copy from the beginning",
+            ) from error
+        return record
+
+    def write(self, record: Record) -> None:
+        """Replaces the record; it is on the disk afterwards.
+
+        The caller has synced the target before: a record vouches for what is on the disk.
+
+        Raises:
+            KitError: it cannot be written.
+        """
+        part = self.path.with_suffix(".part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with part.open("w") as file:
+                json.dump(asdict(record), file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path)
+            self._sync_directory()
+        except OSError as error:
+            raise KitError(
+                f"journal {self.path}: {error.strerror}",
+                hint="the journal makes the copy resumable: make room there",
+            ) from error
+
+    def advance(self, record: Record, done: int) -> None:
+        """Replaces the record by one that is further on."""
+        self.write(replace(record, done=done))
+
+    def remove(self) -> None:
+        """Takes the record away: the copy is complete, or will not go on."""
+        if self.path.exists():
+            self.path.unlink()
+            self._sync_directory()
+
+    def _sync_directory(self) -> None:
+        fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def contradiction(before: Record, now: Record) -> str | None:
+    """What is not as it was when an interrupted copy began; None where all is."""
+    for what, old, new in (
+        ("the source", before.source, now.source),
+        ("what shall become of it", before.options, now.options),
+    ):
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                return f"{what} is not as it was: {key} was {old.get(key)}, is {new.get(key)}"
+    return None

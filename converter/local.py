@@ -1,0 +1,336 @@
+"""Sources that this node can open: qcow2 images, and raw disks in files and block devices."""
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+from converter import memory, qcow2
+from converter.extents import Extent, Kind
+from converter.inflate import InflateError, inflater
+from converter.source import Part, Source
+from node.block import block_holder
+from node.errors import KitError
+
+SCRATCH = 4 << 20  # one read of compressed clusters; a cluster has 2 MiB at most
+GAP = 64 << 10  # reading so many bytes for nothing is cheaper than a read of its own
+HEAD = 64 << 10  # of the file, for its identity
+# What a disk image of another kind begins with, and the name that --format has for it.
+MAGICS = {
+    qcow2.MAGIC: "qcow2",
+    b"KDMV": "vmdk",
+    b"COWD": "vmdk",
+    b"# Disk DescriptorFile": "vmdk",
+    b"vhdxfile": "vhdx",
+    b"conectix": "vpc",
+    b"QED\0": "qed",
+    b"WithoutFreeSpace": "parallels",
+    b"WithouFreSpacExt": "parallels",
+    b"<<< ": "vdi",
+    b"LUKS\xba\xbe": "luks",
+}
+# fcntl_locking(2); QEMU's block/file-posix.c: a byte is read-locked for each permission that a
+# QEMU has (from 100 on) or does not let others have (from 200 on). Writing is permission 1.
+_F_OFD_GETLK, _F_OFD_SETLK = 36, 37
+_FLOCK = struct.Struct("hhqqi4x")
+_QEMU_WRITES, _NO_QEMU_MAY_WRITE = 101, 201
+
+
+@contextmanager
+def opened(path: Path, name: str, image_format: str | None) -> Iterator[Source]:
+    """Opens an image that stands in a file or on a block device, and checks its tables.
+
+    Args:
+        path: the file or device.
+        name: what the user called it.
+        image_format: qcow2 or raw; by default raw for a block device, qcow2 for a file.
+
+    Raises:
+        KitError: it cannot be read, is in use, or is not a sound image of that format.
+    """
+    try:
+        fd = _open(path)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise KitError(
+                f"source {name}: in use: {block_holder(path)}",
+                hint="unmount it, or copy from a snapshot of it",
+            ) from None
+        raise KitError(
+            f"source {name}: {error.strerror}", hint="name an image that root can read"
+        ) from error
+    try:
+        file = LocalFile(fd, name)
+        image_format = image_format or ("raw" if file.is_block else "qcow2")
+        _check_magic(file, image_format)
+        with closing(file.pages):
+            yield Qcow2Source(file) if image_format == "qcow2" else RawSource(file)
+    finally:
+        os.close(fd)
+
+
+def _open(path: Path) -> int:
+    mode = path.stat().st_mode
+    if stat.S_ISBLK(mode):
+        # Exclusively, so that it cannot be mounted meanwhile: it would change under our hands.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_EXCL)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "neither a regular file nor a block device")
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _check_magic(file: "LocalFile", image_format: str) -> None:
+    head = file.head
+    found = next((kind for magic, kind in MAGICS.items() if head.startswith(magic)), None)
+    if found == image_format:
+        return
+    if found is not None:
+        option = (
+            "leave --format out" if found == "qcow2" and not file.is_block else f"--format {found}"
+        )
+        raise KitError(
+            f"source {file.name}: by its first bytes it is a {found} image, not {image_format}",
+            hint=f"{option}, if that is what it should be",
+        )
+    if image_format == "qcow2":
+        begins = head[:4].hex(" ") or "nothing"
+        raise KitError(
+            f"source {file.name}: not a qcow2 image: it begins with {begins}",
+            hint="if it is a raw disk, say --format raw",
+        )
+
+
+class LocalFile:
+    """An open file or block device: its size in bytes, its identity, and reads that are whole."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        status = os.fstat(fd)
+        self.fd = fd
+        self.name = name
+        self.is_block = stat.S_ISBLK(status.st_mode)
+        if not self.is_block:
+            self._check_unused()
+        self.size = os.lseek(fd, 0, os.SEEK_END)
+        self.pages = memory.PageCache(fd, self.size)
+        self.head = self.pread(0, min(HEAD, self.size))
+        self.identity: Mapping[str, str | int] = {
+            "device": status.st_rdev if self.is_block else status.st_dev,
+            "inode": status.st_ino,
+            "size": self.size,
+            "mtime_ns": 0 if self.is_block else status.st_mtime_ns,
+            "head": blake2b(self.head, digest_size=16).hexdigest(),
+        }
+
+    def _check_unused(self) -> None:
+        """Sees to it that no QEMU writes to the file, now or until we are done."""
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _QEMU_WRITES, 1, 0)
+        (found, *_) = _FLOCK.unpack(fcntl.fcntl(self.fd, _F_OFD_GETLK, asked))
+        if found != fcntl.F_UNLCK:
+            raise KitError(
+                f"source {self.name}: in use: a running QEMU writes to it",
+                hint="shut that machine down, or copy from a snapshot",
+            )
+        kept = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, _NO_QEMU_MAY_WRITE, 1, 0)
+        try:
+            fcntl.fcntl(self.fd, _F_OFD_SETLK, kept)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                return  # a file system without locks
+            raise KitError(
+                f"source {self.name}: in use: another process has it locked",
+                hint="wait for that process, or end it",
+            ) from None
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes, through the page cache; raises KitError."""
+        data = bytearray(length)
+        self.read_into(memoryview(data), offset, self.fd)
+        return bytes(data)
+
+    def read_into(self, view: memoryview, offset: int, fd: int, enough: int | None = None) -> None:
+        """Fills a view; with `enough`, so many of its bytes will do (direct I/O reads pages)."""
+        wanted = len(view) if enough is None else enough
+        done = 0
+        while done < wanted:
+            try:
+                count = os.preadv(fd, [view[done:]], offset + done)
+            except OSError as error:
+                raise KitError(
+                    f"read of {self.name} at byte {offset + done}: {error.strerror}",
+                    hint="the disk or file system under it fails: see dmesg",
+                ) from error
+            if count == 0:
+                raise KitError(
+                    f"read of {self.name} at byte {offset + done}: the file ends there",
+                    hint="it was cut off while it was read: copy it again",
+                )
+            done += count
+
+    def check_unchanged(self) -> None:
+        """Raises KitError if the file was written to since it was opened."""
+        status = os.fstat(self.fd)
+        same_time = self.is_block or status.st_mtime_ns == self.identity["mtime_ns"]
+        same_head = self.pread(0, len(self.head)) == self.head
+        if not (same_time and same_head and os.lseek(self.fd, 0, os.SEEK_END) == self.size):
+            raise KitError(
+                f"source {self.name}: it changed while it was copied",
+                hint="stop what writes to it, and copy again",
+            )
+
+
+class _LocalSource:
+    """What sources in local files share."""
+
+    format: str
+    size: int
+    features: Mapping[str, str]
+
+    def __init__(self, file: LocalFile) -> None:
+        self._file = file
+        self.name = file.name
+        self.identity = file.identity
+        self.status: os.stat_result | None = os.fstat(file.fd)
+
+    def check_unchanged(self) -> None:
+        self._file.check_unchanged()
+
+
+class RawSource(_LocalSource):
+    """A raw disk; the holes of a file are zeros that need not be read (lseek(2), SEEK_HOLE)."""
+
+    def __init__(self, file: LocalFile) -> None:
+        super().__init__(file)
+        self.format = "raw"
+        self.size = file.size
+        self.features = {}
+
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        if self._file.is_block:
+            if start < self.size:
+                yield Extent(start, self.size - start, Kind.DATA, start)
+            return
+        place = start
+        while place < self.size:
+            data = min(self._seek(place, os.SEEK_DATA), self.size)
+            if data > place:
+                yield Extent(place, data - place, Kind.ZERO)
+            place = data
+            if place < self.size:
+                hole = min(self._seek(place, os.SEEK_HOLE), self.size)
+                yield Extent(place, hole - place, Kind.DATA, place)
+                place = hole
+
+    def _seek(self, place: int, whence: int) -> int:
+        try:
+            return os.lseek(self._file.fd, place, whence)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole from here on
+                return self.size
+            raise KitError(f"source {self.name} at byte {place}: {error.strerror}") from error
+
+    def reader(self) -> "LocalReader":
+        return LocalReader(self._file, None, 0)
+
+
+class Qcow2Source(_LocalSource):
+    """A qcow2 image, all of whose tables were checked."""
+
+    def __init__(self, file: LocalFile) -> None:
+        super().__init__(file)
+        self.format = "qcow2"
+        try:
+            self._image = qcow2.parse(file.pread, file.size)
+            self._image.check()
+        except qcow2.FormatError as error:
+            raise KitError(f"source {file.name}: {error}", hint=error.hint) from error
+        self.size = self._image.size
+        self.features = self._image.features
+
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        return self._image.extents(start)
+
+    def reader(self) -> "LocalReader":
+        return LocalReader(self._file, self._image.compression, self._image.cluster_size)
+
+
+class LocalReader:
+    """Reads past the page cache what the page cache does not hold (that is faster), else from it.
+
+    Args:
+        compression: of the clusters; None where there are none.
+        cluster_size: bytes.
+    """
+
+    def __init__(self, file: LocalFile, compression: str | None, cluster_size: int) -> None:
+        self._file = file
+        self._direct = memory.direct(file.fd, os.O_RDONLY)
+        if compression is not None:
+            self._inflate = inflater(compression, cluster_size)
+            self._scratch = memory.buffer(SCRATCH + 2 * memory.PAGE)
+            self._spare = memory.buffer(cluster_size)  # for a cluster whose beginning is not wanted
+
+    def close(self) -> None:
+        if self._direct is not None:
+            os.close(self._direct)
+            self._direct = None
+
+    def read(self, parts: Sequence[Part]) -> None:
+        compressed: list[Part] = []
+        for part in parts:
+            if part[0].kind is Kind.COMPRESSED:
+                if compressed and not _reads_on(compressed, part[0]):
+                    self._read_compressed(compressed)
+                    compressed = []
+                compressed.append(part)
+            else:
+                extent, view = part
+                self._read(view, extent.offset)
+        if compressed:
+            self._read_compressed(compressed)
+
+    def _read(self, view: memoryview, offset: int, enough: int | None = None) -> None:
+        fd = self._file.fd
+        if (
+            self._direct is not None
+            and memory.is_aligned(view, offset)
+            and not self._file.pages.holds(offset, len(view))
+        ):
+            fd = self._direct
+        self._file.read_into(view, offset, fd, enough)
+
+    def _read_compressed(self, parts: Sequence[Part]) -> None:
+        """Reads compressed clusters that stand close together in one go, and inflates each."""
+        start = parts[0][0].offset
+        end = max(extent.offset + extent.size for extent, _ in parts)
+        first = start - start % memory.PAGE
+        last = end + -end % memory.PAGE
+        self._read(self._scratch[: last - first], first, end - first)
+        for extent, view in parts:
+            begin = extent.offset - first
+            whole = view if not extent.skip else self._spare[: extent.skip + extent.length]
+            try:
+                self._inflate(self._scratch[begin : begin + extent.size], whole)
+            except InflateError as error:
+                raise KitError(
+                    f"source {self._file.name}: damaged: the compressed cluster at byte"
+                    f" {extent.offset} (byte {extent.start} of the disk): {error}",
+                    hint="qemu-img check may tell more; restore the image from a good copy",
+                ) from error
+            if extent.skip:
+                view[:] = whole[extent.skip :]
+
+
+def _reads_on(parts: Sequence[Part], extent: Extent) -> bool:
+    start = parts[0][0].offset
+    before = parts[-1][0]
+    return (
+        start <= extent.offset <= before.offset + before.size + GAP
+        and extent.offset + extent.size - start <= SCRATCH
+    )

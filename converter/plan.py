@@ -1,0 +1,73 @@
+"""From what a target shall hold to the pieces of work of the threads: pure."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from converter.extents import Extent, Kind
+from converter.memory import PAGE
+
+CHUNK = 2 << 20  # bytes of a piece of data: a multiple of every cluster's size
+ZERO_CHUNK = 1 << 30  # bytes of a piece of zeros: for progress, and to be interruptible
+# Fewer zeros than that between data travel with them: cheaper than an operation of their own.
+SMALL = 64 << 10
+
+
+class Item(NamedTuple):
+    """A piece of the target, from `start` up to `end`: what its parts say, or zeros without any.
+
+    Its parts are in order and without gaps. Both places are multiples of PAGE (but for the end of
+    a target whose size is none): no two items share a page, so one thread may write past the page
+    cache while another writes through it.
+    """
+
+    start: int
+    end: int
+    parts: tuple[Extent, ...]
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+
+def items(extents: Iterable[Extent], end: int) -> Iterator[Item]:
+    """Cuts extents into pieces of work.
+
+    Args:
+        extents: in order, without gaps, from a multiple of PAGE up to `end`; neighbours of one
+            kind are joined.
+        end: of the target.
+    """
+    parts: list[Extent] = []
+    for extent in extents:
+        rest = extent
+        if extent.kind is Kind.ZERO:
+            first = _rounded_up(extent.start)
+            last = end if extent.end == end else extent.end - extent.end % PAGE
+            if last - first >= SMALL:
+                if extent.start < first:
+                    parts.append(extent.cut(extent.start, first))
+                if parts:
+                    yield _item(parts)
+                    parts = []
+                for place in range(first, last, ZERO_CHUNK):
+                    yield Item(place, min(place + ZERO_CHUNK, last), ())
+                rest = extent.cut(last, extent.end)
+        while rest.length:
+            window = rest.start - rest.start % CHUNK + CHUNK
+            upto = min(window, rest.end)
+            parts.append(rest.cut(rest.start, upto))
+            rest = rest.cut(upto, rest.end)
+            if upto == window:
+                yield _item(parts)
+                parts = []
+    if parts:
+        yield _item(parts)
+
+
+def _item(parts: list[Extent]) -> Item:
+    return Item(parts[0].start, parts[-1].end, tuple(parts))
+
+
+def _rounded_up(place: int) -> int:
+    return place + -place % PAGE

@@ -1,0 +1,113 @@
+"""Threads that work off items; nothing is said of what the work is."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from converter.plan import Item
+
+TICK = 0.2  # seconds
+
+
+class Worker(Protocol):
+    """What one thread does with each item that it takes."""
+
+    def work(self, item: Item, number: int) -> None:
+        """Does one item; `number` counts the items from 0 on, in order."""
+
+
+class _StoppedError(Exception):
+    """Another thread failed, or we were told to end."""
+
+
+class Pool:
+    """Works items off in several threads: begun in order, ended in any.
+
+    Args:
+        items: in order; the iterator is used under a lock, so it need not be safe for threads.
+        start: where the first item starts.
+    """
+
+    def __init__(self, items: Iterator[Item], start: int) -> None:
+        self._items = enumerate(items)
+        self._take = threading.Lock()
+        self._changed = threading.Condition()
+        self._begun: dict[int, int] = {}  # number and start of items in work, in order
+        self._end = start  # of the last item begun
+        self._turn = 0
+        self._failed: BaseException | None = None
+        self._stopping = False
+
+    def mark(self) -> int:
+        """The place before which all is done."""
+        with self._changed:
+            return next(iter(self._begun.values()), self._end)
+
+    def run(self, workers: Sequence[Worker], tick: Callable[[], None]) -> None:
+        """Works all items off, a thread for each worker, calling `tick` now and then meanwhile.
+
+        Raises what the first worker to fail raised, or what `tick` did (a signal's exception,
+        too), when all threads have ended the item that they were at.
+        """
+        threads = [threading.Thread(target=self._work, args=(worker,)) for worker in workers]
+        try:
+            for thread in threads:
+                thread.start()
+            while any(thread.is_alive() for thread in threads):
+                with self._changed:
+                    self._changed.wait(TICK)
+                tick()
+        finally:
+            self._stop()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+        if self._failed is not None:
+            raise self._failed
+        tick()
+
+    @contextmanager
+    def turn(self, number: int) -> Iterator[None]:
+        """Inside, all items before this one have had their turn, and none after it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._turn == number or self._stopping)
+            if self._stopping:
+                raise _StoppedError
+        yield
+        with self._changed:
+            self._turn += 1
+            self._changed.notify_all()
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def _work(self, worker: Worker) -> None:
+        try:
+            while (taken := self._next()) is not None:
+                number, item = taken
+                worker.work(item, number)
+                with self._changed:
+                    del self._begun[number]
+        except _StoppedError:
+            pass
+        except BaseException as error:
+            with self._changed:
+                self._failed = self._failed or error
+            self._stop()
+        finally:
+            with self._changed:
+                self._changed.notify_all()
+
+    def _next(self) -> tuple[int, Item] | None:
+        with self._take:
+            if self._stopping:
+                return None
+            taken = next(self._items, None)
+            if taken is not None:
+                with self._changed:
+                    self._begun[taken[0]] = taken[1].start
+                    self._end = taken[1].end
+            return taken

@@ -1,0 +1,198 @@
+"""How far a copy is: a bar on a terminal, lines in a log, JSON for programs."""
+
+import json
+import os
+import sys
+import time
+from typing import Any, Protocol, TextIO
+
+from tqdm import tqdm
+
+from node.errors import KitError
+
+LINE_SECONDS = 10.0
+JSON_SECONDS = 0.5
+
+
+class Progress(Protocol):
+    """Told of phases, and how far each is."""
+
+    def begin(self, phase: str, total: int, done: int = 0) -> None:
+        """A phase begins, with so many bytes to go through, some of which may be done."""
+
+    def update(self, done: int) -> None:
+        """So many bytes of the phase are done."""
+
+    def end(self) -> None:
+        """The phase is over, well or not."""
+
+    def result(self, fields: dict[str, Any]) -> None:
+        """All is over: what came of it, `type` "result" or "error"."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def begin(self, phase: str, total: int, done: int = 0) -> None:
+        """Nothing."""
+
+    def update(self, done: int) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+    def result(self, fields: dict[str, Any]) -> None:
+        """Nothing."""
+
+
+class Bar(Silent):
+    """tqdm's bar: bytes, rate, time to go."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._bar: Any = None
+
+    def begin(self, phase: str, total: int, done: int = 0) -> None:
+        """Draws a new bar."""
+        self._bar = tqdm(
+            desc=phase,
+            total=total,
+            initial=done,
+            unit="B",
+            unit_scale=True,
+            unit_divisor=1024,
+            file=self._stream,
+            dynamic_ncols=True,
+            mininterval=0.2,
+        )
+
+    def update(self, done: int) -> None:
+        """Moves the bar."""
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+
+    def end(self) -> None:
+        """Leaves the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Lines(Silent):
+    """A line every ten seconds."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._next = self._began = 0.0
+        self._phase = ""
+        self._total = self._initial = 0
+
+    def begin(self, phase: str, total: int, done: int = 0) -> None:
+        """Keeps what the lines need."""
+        self._phase, self._total, self._initial = phase, total, done
+        self._began = time.monotonic()
+        self._next = self._began + LINE_SECONDS
+
+    def update(self, done: int) -> None:
+        """Writes a line when it is time."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + LINE_SECONDS
+            print(
+                line(self._phase, done, self._total, done - self._initial, now - self._began),
+                file=self._stream,
+                flush=True,
+            )
+
+
+def line(phase: str, done: int, total: int, moved: int, seconds: float) -> str:
+    """One line of progress: how much, how fast, how long still."""
+    percent = 100 * done // total if total else 100
+    rate = moved / seconds if seconds > 0 else 0.0
+    left = f", {duration((total - done) / rate)} to go" if rate > 0 else ""
+    return f"{phase}: {size(done)} of {size(total)} ({percent} %), {size(int(rate))}/s{left}"
+
+
+class Json(Silent):
+    """A JSON object on each line: the schema is in qcow2raw(8)."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._next = self._began = 0.0
+        self._phase = ""
+        self._total = self._initial = self._done = 0
+
+    def begin(self, phase: str, total: int, done: int = 0) -> None:
+        """Writes the first object of the phase."""
+        self._phase, self._total, self._initial, self._done = phase, total, done, done
+        self._began = time.monotonic()
+        self._write(done)
+
+    def update(self, done: int) -> None:
+        """Writes an object when it is time."""
+        self._done = done
+        if time.monotonic() >= self._next:
+            self._write(done)
+
+    def end(self) -> None:
+        """Writes the phase's last object."""
+        self._write(self._done)
+
+    def _write(self, done: int) -> None:
+        now = time.monotonic()
+        self._next = now + JSON_SECONDS
+        seconds = now - self._began
+        rate = int((done - self._initial) / seconds) if seconds > 0 else 0
+        fields = {"phase": self._phase, "bytes_done": done, "bytes_total": self._total}
+        self.result({"type": "progress", **fields, "rate": rate})
+
+    def result(self, fields: dict[str, Any]) -> None:
+        """Writes one object."""
+        print(json.dumps(fields), file=self._stream, flush=True)
+
+
+def chosen(how: str, *, quiet: bool) -> Progress:
+    """The progress that `--progress` names.
+
+    Args:
+        how: auto, bar, lines, none, json or json:FD.
+        quiet: nothing but what is asked for by name.
+
+    Raises:
+        KitError: there is no such kind, or the descriptor is not open.
+    """
+    kind, _, number = how.partition(":")
+    if kind == "json":
+        try:
+            return Json(os.fdopen(os.dup(int(number or "1")), "w"))
+        except (OSError, ValueError) as error:
+            raise KitError(
+                f"--progress {how}: no descriptor to write to: {error}",
+                hint="open it in the shell, as in 3>progress.log",
+            ) from error
+    if how == "none" or (quiet and how == "auto"):
+        return Silent()
+    if how == "bar" or (how == "auto" and sys.stderr.isatty()):
+        return Bar(sys.stderr)
+    if how in ("lines", "auto"):
+        return Lines(sys.stderr)
+    raise KitError(
+        f"--progress {how}: no such kind", hint="auto, bar, lines, none, json or json:FD"
+    )
+
+
+def size(count: int) -> str:
+    """Bytes for people: 1.5 GiB."""
+    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{count} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 1:02:03, 2:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
