@@ -14,7 +14,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def mount(
     source: str | Path | None, target: str | Path, fstype: str | None, flags: int, data: str = ""
 ) -> None:
-    """Mounts a file system, without the ten milliseconds that starting mount(8) takes.
+    """Mounts a file system, without the ten milliseconds that starting a program takes.
 
     Raises:
         OSError: the kernel refuses.
