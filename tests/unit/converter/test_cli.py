@@ -1,0 +1,94 @@
+import argparse
+
+import pytest
+
+from converter import cli
+from converter.convert import State
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("512", 512), ("20G", 20 << 30), ("5MiB", 5 << 20), ("1t", 1 << 40)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert cli._size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1", "1.5G", "²", "1Q", "0x10"])
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        cli._size(text)
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["a"], "SRC and DST are needed"),
+        (["a", "b", "c"], "SRC and DST are needed"),
+        (["--create", "vg/lv", "a", "b"], "--create takes SRC only"),
+        (["--create", "lv", "a"], "VG/LV is needed"),
+        (["--size", "1G", "a", "b"], "go with --create"),
+        (["--thin-pool", "p", "a", "b"], "go with --create"),
+        (["--json", "a", "b"], "--json goes with"),
+        (["--create", "vg/lv", "--resume", "a"], "name it as DST"),
+        (["--create", "vg/lv", "--size", "x", "a"], "not a size"),
+        (["--check", "--info", "a"], "not allowed with"),
+        (["--digest", "md5", "a", "b"], "invalid choice"),
+        (["--forc", "a", "b"], "unrecognized arguments"),
+        ([], "SRC"),
+    ],
+)
+def test_misuse_ends_with_2_and_both_lines(
+    argv: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ") and complaint in error
+    assert hint.startswith("hint: ")
+
+
+def test_a_source_that_is_missing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["/nonexistent/image", "/nonexistent/target"]) == 3
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error == "error: source /nonexistent/image: No such file or directory"
+    assert hint.startswith("hint: ")
+
+
+def parsed(*argv: str) -> argparse.Namespace:
+    return cli.parser().parse_args(argv)
+
+
+def test_what_was_touched_can_be_resumed() -> None:
+    state = State(touched=True, resumable=1 << 30)
+    assert cli._way_out("free space", parsed("a", "b"), state) == (
+        "free space; 1.0 GiB of the target are done; go on with the same command and --resume"
+    )
+
+
+def test_what_was_stopped_says_only_how_to_go_on() -> None:
+    state = State(touched=True, resumable=0)
+    assert cli._way_out(cli.AGAIN, parsed("a", "b"), state) == (
+        "0 B of the target are done; go on with the same command and --resume"
+    )
+
+
+def test_a_volume_that_was_made_is_kept_after_a_signal_only() -> None:
+    state, options = State(touched=True, resumable=0), parsed("--create", "vg/lv", "a")
+    assert "qcow2raw --resume a /dev/vg/lv" in cli._way_out(cli.AGAIN, options, state)
+    assert cli._way_out("check dmesg", options, state) == "check dmesg; vg/lv was removed"
+
+
+def test_the_summary_counts_what_was_copied() -> None:
+    report = {
+        "target": "/dev/vg/lv",
+        "extents": {"data": 3 << 30, "compressed": 1 << 30, "zero": 5 << 30, "literal": 0},
+        "zeroing": {"strategy": "punch"},
+        "seconds": {"copy": 3.0, "flush": 1.0},
+        "verified": True,
+    }
+    assert cli.summary(report, "copied") == (
+        "/dev/vg/lv: 4.0 GiB of data copied in 0:04, 1.0 GiB/s; 5.0 GiB of zeros (punch);"
+        " read back and verified"
+    )

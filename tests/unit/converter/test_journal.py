@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from converter.journal import Journal, Record, contradiction
+from node.errors import KitError
+
+SOURCE = {"size": 10, "head": "ab"}
+TARGET = {"dm": "LVM-x", "size": 20}
+RECORD = Record(SOURCE, TARGET, {"swap": "copy"}, 4096)
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    journal = Journal(TARGET, tmp_path / "copies")
+    assert journal.read() is None
+    journal.write(RECORD)
+    assert Journal(dict(reversed(TARGET.items())), tmp_path / "copies").read() == RECORD
+    journal.advance(RECORD, 8192)
+    found = journal.read()
+    assert found is not None and found.done == 8192
+    assert [path.suffix for path in (tmp_path / "copies").iterdir()] == [".json"]
+    journal.remove()
+    assert journal.read() is None
+    journal.remove()
+
+
+def test_each_target_has_its_own(tmp_path: Path) -> None:
+    Journal(TARGET, tmp_path).write(RECORD)
+    assert Journal({**TARGET, "size": 30}, tmp_path).read() is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"[]", b"{}", json.dumps({"version": 1, "done": 5}).encode()]
+)
+def test_a_damaged_one_is_an_error_with_a_way_out(tmp_path: Path, content: bytes) -> None:
+    journal = Journal(TARGET, tmp_path)
+    journal.write(RECORD)
+    journal.path.write_bytes(content)
+    with pytest.raises(KitError, match=str(journal.path)) as caught:
+        journal.read()
+    assert "remove it" in str(caught.value.hint)
+
+
+def test_one_of_another_version_is_not_understood(tmp_path: Path) -> None:
+    journal = Journal(TARGET, tmp_path)
+    journal.write(Record(SOURCE, TARGET, {}, 0, version=99))
+    with pytest.raises(KitError, match="version 99"):
+        journal.read()
+
+
+def test_without_room_the_path_is_named(tmp_path: Path) -> None:
+    (tmp_path / "copies").write_text("not a directory")
+    with pytest.raises(KitError, match="copies"):
+        Journal(TARGET, tmp_path / "copies").write(RECORD)
+
+
+def test_a_changed_source_contradicts() -> None:
+    now = Record({"size": 10, "head": "cd"}, TARGET, {"swap": "copy"}, 0)
+    assert contradiction(RECORD, RECORD) is None
+    assert contradiction(RECORD, now) == "the source is not as it was: head was ab, is cd"
+
+
+def test_other_options_contradict() -> None:
+    now = Record(SOURCE, TARGET, {"swap": "recreate"}, 0)
+    assert "swap was copy, is recreate" in str(contradiction(RECORD, now))

@@ -1,0 +1,96 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from converter.plan import Item
+from converter.pool import Pool
+
+
+def numbered(count: int) -> Iterator[Item]:
+    return (Item(n * 10, n * 10 + 10, ()) for n in range(count))
+
+
+class Doing:
+    def __init__(self, do: Callable[[Item, int], None]) -> None:
+        self.work = do
+
+
+def test_every_item_is_worked_off_once_and_the_mark_ends_at_the_end() -> None:
+    done: list[int] = []
+    pool = Pool(numbered(200), 0)
+    pool.run([Doing(lambda _item, number: done.append(number))] * 4, lambda: None)
+    assert sorted(done) == list(range(200))
+    assert pool.mark() == 2000
+
+
+def test_the_mark_is_before_the_first_item_in_work() -> None:
+    pool, marks = Pool(numbered(3), 0), []
+    first_may_end = threading.Event()
+
+    def work(_item: Item, number: int) -> None:
+        if number == 0:
+            assert first_may_end.wait(10)
+        if number == 2:
+            marks.append(pool.mark())
+            first_may_end.set()
+
+    pool.run([Doing(work)] * 2, lambda: None)
+    assert marks == [0]
+    assert pool.mark() == 30
+
+
+def test_a_mark_of_what_is_resumed_is_where_it_began() -> None:
+    assert Pool(iter(()), 50).mark() == 50
+
+
+def test_turns_are_taken_in_order() -> None:
+    pool, order = Pool(numbered(50), 0), []
+
+    def work(_item: Item, number: int) -> None:
+        time.sleep(0.001 * (number % 3))
+        with pool.turn(number):
+            order.append(number)
+
+    pool.run([Doing(work)] * 4, lambda: None)
+    assert order == list(range(50))
+
+
+def test_the_first_failure_is_raised_and_others_stop() -> None:
+    pool, done = Pool(numbered(10_000), 0), []
+
+    def work(_item: Item, number: int) -> None:
+        if number == 3:
+            raise ValueError("third")
+        with pool.turn(number):
+            done.append(number)
+
+    with pytest.raises(ValueError, match="third"):
+        pool.run([Doing(work)] * 4, lambda: None)
+    assert len(done) <= 3
+    assert pool.mark() <= 30
+
+
+def test_what_a_tick_raises_ends_all() -> None:
+    class Told(BaseException):
+        pass
+
+    def tick() -> None:
+        raise Told
+
+    pool = Pool(numbered(1_000_000), 0)
+    before = threading.active_count()
+    with pytest.raises(Told):
+        pool.run([Doing(lambda _item, _number: time.sleep(0.01))] * 2, tick)
+    assert threading.active_count() == before
+    assert pool.mark() < 10_000_000
+
+
+def test_items_that_cannot_be_made_are_a_failure() -> None:
+    def broken() -> Iterator[Item]:
+        yield Item(0, 10, ())
+        raise OSError("table")
+
+    with pytest.raises(OSError, match="table"):
+        Pool(broken(), 0).run([Doing(lambda _item, _number: None)] * 2, lambda: None)

@@ -1,0 +1,116 @@
+import io
+import json
+import os
+
+import pytest
+
+from converter import progress
+from converter.progress import Bar, Json, Lines, Silent, chosen, duration, line, size
+from node.errors import KitError
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KiB"),
+        (20 << 30, "20.0 GiB"),
+        (3 << 40, "3.0 TiB"),
+        (5 << 50, "5120.0 TiB"),
+    ],
+)
+def test_sizes(count: int, words: str) -> None:
+    assert size(count) == words
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0:00"), (123, "2:03"), (3723, "1:02:03")])
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_a_line_tells_the_rate_of_this_run_and_what_is_left() -> None:
+    told = line("copy", done=6 << 30, total=8 << 30, moved=2 << 30, seconds=2.0)
+    assert told == "copy: 6.0 GiB of 8.0 GiB (75 %), 1.0 GiB/s, 0:02 to go"
+
+
+def test_a_line_of_nothing_to_do() -> None:
+    assert line("copy", 0, 0, 0, 0.0) == "copy: 0 B of 0 B (100 %), 0 B/s"
+
+
+def test_lines_come_every_ten_seconds(clock: Clock) -> None:
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines.begin("copy", 1000)
+    for second in range(25):
+        clock.now = 100.0 + second
+        lines.update(second * 10)
+    lines.end()
+    assert [text.split(",")[0] for text in stream.getvalue().splitlines()] == [
+        "copy: 100 B of 1000 B (10 %)",
+        "copy: 200 B of 1000 B (20 %)",
+    ]
+
+
+def test_json_has_first_and_last(clock: Clock) -> None:
+    stream = io.StringIO()
+    told = Json(stream)
+    told.begin("copy", 100, done=20)
+    clock.now += 2
+    told.update(60)
+    told.update(70)
+    clock.now += 2
+    told.end()
+    told.result({"type": "result", "target": "/dev/x"})
+    first, middle, last, result = [json.loads(text) for text in stream.getvalue().splitlines()]
+    fields = {"type": "progress", "phase": "copy", "bytes_total": 100}
+    assert first == {**fields, "bytes_done": 20, "rate": 0}
+    assert middle == {**fields, "bytes_done": 60, "rate": 20}
+    assert last == {**fields, "bytes_done": 70, "rate": 12}
+    assert result == {"type": "result", "target": "/dev/x"}
+
+
+def test_a_bar_draws_bytes_and_ends() -> None:
+    stream = io.StringIO()
+    bar = Bar(stream)
+    bar.update(5)
+    bar.begin("copy", 1 << 20)
+    bar.update(1 << 20)
+    bar.end()
+    bar.end()
+    assert "copy: 100%" in stream.getvalue() and "1.00M/1.00M" in stream.getvalue()
+
+
+def test_json_goes_to_the_descriptor_that_is_named() -> None:
+    reader, writer = os.pipe()
+    try:
+        told = chosen(f"json:{writer}", quiet=True)
+        told.result({"type": "result"})
+        assert os.read(reader, 100) == b'{"type": "result"}\n'
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_without_a_terminal_it_is_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress.sys, "stderr", io.StringIO())
+    assert isinstance(chosen("auto", quiet=False), Lines)
+    assert type(chosen("auto", quiet=True)) is Silent
+    assert isinstance(chosen("bar", quiet=True), Bar)
+
+
+@pytest.mark.parametrize("how", ["json:99", "json:x", "jsonx", "fancy", ""])
+def test_other_kinds_are_refused(how: str) -> None:
+    with pytest.raises(KitError, match="--progress"):
+        chosen(how, quiet=False)
