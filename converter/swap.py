@@ -1,0 +1,263 @@
+"""Swap areas: recognised in a disk (pure), and made anew by mkswap(8).
+
+The header is union swap_header of the kernel's include/linux/swap.h: 1024 bytes for a boot loader,
+then version, last page and number of bad pages in the byte order of the machine, UUID and label;
+what it is stands in the last ten bytes of the first page.
+"""
+
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+from uuid import UUID
+
+from converter.extents import Extent, Kind
+from converter.partitions import table
+from converter.signatures import signatures
+from converter.window import Read, Window
+from node.errors import KitError
+from node.run import run
+
+PAGE_SIZES = (4096, 8192, 16384, 32768, 65536)
+MAGIC_SIZE = 10  # bytes, at the end of the first page
+MAGIC = b"SWAPSPACE2"
+OLD_MAGIC = b"SWAP-SPACE"  # of version 0, without UUID: gone from Linux since 2.5
+# What swsusp, uswsusp, the kernel's LINHIB and TuxOnIce put in its place, as libblkid knows them.
+HIBERNATED = {
+    b"S1SUSPEND": "S1SUSPEND",
+    b"S2SUSPEND": "S2SUSPEND",
+    b"ULSUSPEND": "ULSUSPEND",
+    b"LINHIB0001": "LINHIB0001",
+    b"\xed\xc3\x02\xe9\x98\x56\xe5\x0c": "TuxOnIce",
+}
+BOOT_SIZE = 1024  # bytes, before the header
+MIN_LAST_PAGE = 9  # mkswap makes no less than ten pages
+
+ByteOrder = Literal["little", "big"]
+# Version, last page, number of bad pages.
+FORMS: dict[ByteOrder, str] = {"little": "<III", "big": ">III"}
+
+
+class Header(NamedTuple):
+    """What the header of version 1 says."""
+
+    byteorder: ByteOrder
+    last_page: int
+    bad_pages: int
+    uuid: UUID
+    label: bytes  # all its 16 bytes
+
+
+@dataclass(frozen=True)
+class SwapArea:
+    """A swap area that can be made anew; bytes.
+
+    A whole disk is one from its start to its end; in a partition, it is what its header says.
+    """
+
+    start: int
+    length: int
+    page_size: int
+    byteorder: ByteOrder
+    uuid: UUID  # may be nil
+    label: bytes  # all its 16 bytes, of any encoding
+    boot: bytes  # the first 1024 bytes where a boot loader may be in them, else empty
+    version: int = 1
+    hibernated: str | None = None  # the name of the signature that says so
+
+
+class Found(NamedTuple):
+    """The swap areas of a disk in order, and what looks like some but is to be copied as it is."""
+
+    areas: tuple[SwapArea, ...]
+    warnings: tuple[str, ...]
+
+
+class _DoubtError(ValueError):
+    """It looks like swap, but must not be treated as such."""
+
+
+def find_areas(read: Read, size: int) -> Found:
+    """The swap areas of a disk of `size` bytes: itself, or in partitions of whatever type.
+
+    The partition table's own warnings are among those given.
+
+    Raises:
+        ValueError: `read` gave less than was asked for.
+    """
+    areas: list[SwapArea] = []
+    warnings: list[str] = []
+
+    def look(window: Window, place: str) -> None:
+        try:
+            if (area := _area(window)) is not None:
+                areas.append(area)
+        except _DoubtError as doubt:
+            warnings.append(f"{place}: swap {doubt}; it is copied as it is")
+
+    disk = Window(read, 0, size)
+    found = table(read, size)
+    if found is None:
+        look(disk, "whole disk")
+        header = parsed(disk.at(0, PAGE_SIZES[0]))
+        if areas and header and (header.last_page + 2) * areas[0].page_size <= size:
+            said = (header.last_page + 1) * areas[0].page_size
+            warnings.append(
+                f"whole disk: swap of {said} bytes on a disk of {size} bytes; "
+                "it is made anew over all of it"
+            )
+        return Found(tuple(areas), tuple(warnings))
+    warnings += found.warnings
+    if _magics(disk.at(0, PAGE_SIZES[-1])):
+        warnings.append(
+            "whole disk: swap, but there is a partition table, too; it is copied as it is"
+        )
+    for partition in sorted(found.partitions, key=lambda partition: partition.start):
+        look(Window(read, partition.start, partition.length), f"partition {partition.number}")
+    return Found(tuple(areas), tuple(warnings))
+
+
+def require_awake(areas: Iterable[SwapArea], name: str) -> None:
+    """Makes sure that no system sleeps in a source's swap.
+
+    Raises:
+        KitError: one does: its memory would be lost, and its file systems are in use.
+    """
+    for area in areas:
+        if area.hibernated:
+            raise KitError(
+                f"source {name}: a hibernated system is in its swap at byte {area.start} "
+                f"({area.hibernated})",
+                hint="start it again and shut it down first; or take it along with --swap copy",
+            )
+
+
+def overlays(areas: Iterable[SwapArea], target_size: int, disk_size: int) -> list[Extent]:
+    """What stands on the target in place of the swap areas' content: new headers, and zeros.
+
+    In order, not overlapping; an area that is the whole disk is sized to the target.
+
+    Args:
+        areas: of a source of `disk_size` bytes.
+        target_size: bytes.
+        disk_size: bytes.
+
+    Raises:
+        KitError: mkswap failed, or did other than it was told.
+    """
+    extents = []
+    for area in sorted(areas, key=lambda area: area.start):
+        whole = (area.start, area.length) == (0, disk_size)
+        length = target_size if whole else area.length
+        page = new_header(area, length)
+        behind = area.start + len(page)
+        extents += [
+            Extent(area.start, len(page), Kind.LITERAL, literal=page),
+            Extent(behind, area.start + length - behind, Kind.ZERO),
+        ]
+    return extents
+
+
+def new_header(area: SwapArea, length: int) -> bytes:
+    """The first page of the area made anew for `length` bytes; all behind it is of no meaning.
+
+    mkswap makes it in memory. It writes the byte order of this machine, and takes labels as text
+    of 15 bytes at most: both are put right afterwards.
+
+    Raises:
+        KitError: mkswap failed, or did other than it was told.
+    """
+    what = f"mkswap for the swap area at byte {area.start}"
+    descriptor = os.memfd_create("swap", os.MFD_CLOEXEC)
+    try:
+        os.fchmod(descriptor, 0o600)  # mkswap warns of others
+        try:
+            os.ftruncate(descriptor, length)
+        except OSError as error:
+            raise KitError(f"{what}: {length} bytes: {error.strerror}") from error
+        run(
+            [
+                *("mkswap", "--uuid", str(area.uuid), "--pagesize", str(area.page_size)),
+                f"/proc/{os.getpid()}/fd/{descriptor}",
+            ],
+            what=what,
+        )
+        made = os.pread(descriptor, area.page_size, 0)
+    finally:
+        os.close(descriptor)
+    page = bytearray(made)
+    words = struct.unpack_from("=III", page, BOOT_SIZE)
+    struct.pack_into(FORMS[area.byteorder], page, BOOT_SIZE, *words)
+    page[BOOT_SIZE + 28 : BOOT_SIZE + 44] = area.label
+    page[: len(area.boot)] = area.boot
+
+    header = parsed(page)
+    wanted = Header(area.byteorder, header.last_page if header else 0, 0, area.uuid, area.label)
+    if (
+        header != wanted
+        or page[-MAGIC_SIZE:] != MAGIC
+        or not MIN_LAST_PAGE <= header.last_page < length // area.page_size
+    ):
+        raise KitError(
+            f"{what}: it made a header that is not what was asked for",
+            hint="mkswap --version tells which it is; --swap copy does without it",
+        )
+    return bytes(page)
+
+
+def parsed(page: bytes | bytearray) -> Header | None:
+    """What the header in a first page says; None if of no known version in either byte order."""
+    uuid = UUID(bytes=bytes(page[BOOT_SIZE + 12 : BOOT_SIZE + 28]))
+    label = bytes(page[BOOT_SIZE + 28 : BOOT_SIZE + 44])
+    for order, form in FORMS.items():
+        version, last_page, bad_pages = struct.unpack_from(form, page, BOOT_SIZE)
+        if version == 1:
+            return Header(order, last_page, bad_pages, uuid, label)
+    return None
+
+
+def _magics(head: bytes) -> list[tuple[int, bytes]]:
+    """The signatures of swap and of hibernation in the first 64 KiB, by page size."""
+    ends = [(size, head[size - MAGIC_SIZE : size]) for size in PAGE_SIZES]
+    known = (MAGIC, OLD_MAGIC, *HIBERNATED)
+    return [(size, end) for size, end in ends if end.startswith(known)]
+
+
+def _area(window: Window) -> SwapArea | None:
+    """The swap area that a disk or partition is, or None."""
+    head = window.at(0, PAGE_SIZES[-1])
+    magics = _magics(head)
+    if not magics:
+        return None
+    if len(magics) > 1:
+        raise _DoubtError("with signatures of several page sizes")
+    if others := sorted({signature.type for signature in signatures(window)}):
+        raise _DoubtError(f"that is {' and '.join(others)}, too")
+    page_size, magic = magics[0]
+    if magic == OLD_MAGIC:
+        raise _DoubtError("of version 0, which has no UUID")
+    hibernated = next((name for start, name in HIBERNATED.items() if magic.startswith(start)), None)
+    header = parsed(head)
+    if header is None and hibernated is None:
+        raise _DoubtError("of an unknown version")
+    if header is None:  # TuxOnIce's own header may be there instead
+        header = Header("little", window.length // page_size - 1, 0, UUID(int=0), bytes(16))
+    length = (header.last_page + 1) * page_size
+    if hibernated is None:
+        if header.last_page < MIN_LAST_PAGE or length > window.length:
+            raise _DoubtError(f"of {length} bytes in a place of {window.length} bytes")
+        if header.bad_pages:
+            raise _DoubtError(f"with a list of {header.bad_pages} bad pages")
+    whole = window.start == 0
+    boot = head[:BOOT_SIZE]
+    return SwapArea(
+        window.start,
+        window.length if whole else min(length, window.length),
+        page_size,
+        header.byteorder,
+        header.uuid,
+        header.label,
+        boot if any(boot) else b"",
+        hibernated=hibernated,
+    )
