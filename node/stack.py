@@ -1,0 +1,103 @@
+"""How block devices stand on each other: partitions, disks, devices above and below, files."""
+
+import fcntl
+import os
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+LOOP_GET_STATUS64 = 0x4C05
+LOOP_INFO_SIZE = 232  # struct loop_info64 of linux/loop.h: lo_device, lo_inode, lo_rdevice, …
+SYS = Path("/sys")
+
+# A block device, by number; or a file, by its device and inode.
+Thing = int | tuple[int, int]
+
+
+def sysfs(number: int) -> Path:
+    """Where the kernel tells of a block device, given by its number (sysfs(5))."""
+    return SYS / f"dev/block/{os.major(number)}:{os.minor(number)}"
+
+
+def stacked_on(number: int) -> list[str]:
+    """The names of the devices that are made of this one: device mapper, md, bcache, DRBD."""
+    holders = sysfs(number) / "holders"
+    return sorted(entry.name for entry in holders.iterdir()) if holders.is_dir() else []
+
+
+def partitions(number: int) -> list[int]:
+    """The device numbers of a disk's partitions that the kernel knows."""
+    entries = sysfs(number).resolve().glob("*/partition")
+    return sorted(_number(entry.with_name("dev")) for entry in entries)
+
+
+def whole_disk(number: int) -> int | None:
+    """The device number of the disk that a partition is on; None if it is none."""
+    own = sysfs(number).resolve()
+    return _number(own.parent / "dev") if (own / "partition").exists() else None
+
+
+def _number(dev: Path) -> int:
+    major, _, minor = dev.read_text().strip().partition(":")
+    return os.makedev(int(major), int(minor))
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What a loop device stands for: a file or block device, or `size` bytes of it (0: all)."""
+
+    file: tuple[int, int]  # its device and inode
+    number: int  # of the block device, or 0
+    offset: int
+    size: int
+
+
+def loop_status(device: Path) -> Loop | None:
+    """What a loop device is attached to (loop(4)); None if it is not, or is no loop device."""
+    status = bytearray(LOOP_INFO_SIZE)
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, LOOP_GET_STATUS64, status)
+        finally:
+            os.close(fd)
+    except OSError:
+        return None
+    file_device, inode, number, offset, size = struct.unpack_from("=5Q", status)
+    return Loop((file_device, inode), number, offset, size)
+
+
+def thing(own: os.stat_result) -> Thing:
+    """What a path or open file leads to."""
+    return own.st_rdev if stat.S_ISBLK(own.st_mode) else (own.st_dev, own.st_ino)
+
+
+def beneath(top: Thing) -> set[Thing]:
+    """All that holds bytes of a file or device, itself included.
+
+    That is the disk of a partition, what device mapper, md and the like are made of, what a loop
+    device is attached to, and the device that a file's file system is on. File systems without
+    such a device (network, overlay, btrfs with device numbers of its own) end the walk.
+    """
+    found: set[Thing] = set()
+    todo = [top]
+    while todo:
+        current = todo.pop()
+        if current not in found:
+            found.add(current)
+            todo += _directly(current)
+    return found
+
+
+def _directly(current: Thing) -> list[Thing]:
+    if isinstance(current, tuple):
+        device, _ = current
+        return [device] if os.major(device) else []
+    own = sysfs(current)
+    below: list[Thing] = [_number(slave) for slave in own.glob("slaves/*/dev")]
+    if (whole := whole_disk(current)) is not None:
+        below.append(whole)
+    if (own / "loop").exists() and (loop := loop_status(Path("/dev", own.resolve().name))):
+        below.append(loop.number or loop.file)
+    return below
