@@ -1,0 +1,193 @@
+"""Logical volumes: what LVM says of them, making and removing them."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.cleanup import signals_deferred
+from node.errors import KitError
+from node.log import log
+from node.run import run
+from node.stack import sysfs
+
+FIELDS = ("vg_name", "lv_name", "lv_uuid", "lv_size", "pool_lv", "origin", "lv_tags", "lv_attr")
+REPORT = ("--reportformat", "json", "--nosuffix", "--units", "b")
+# Device mapper joins both names by a hyphen, and doubles those within (lvm2's dm_build_dm_name).
+# Internal devices have a third part: vg-pool-tpool.
+_DM_NAME = re.compile(r"((?:[^-]|--)+)-((?:[^-]|--)+)")
+_ZEROES = 7  # of lv_attr, lvs(8): new blocks are zeroed before they are used
+_THIN_POOL, _VOLUME_TYPE = "t", 0
+
+
+@dataclass(frozen=True)
+class LogicalVolume:
+    """A logical volume; sizes in bytes, "" for what it does not have."""
+
+    vg: str
+    name: str
+    uuid: str
+    size: int
+    pool: str = ""
+    origin: str = ""
+    tags: tuple[str, ...] = ()
+    attr: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Its device, while it is active."""
+        return Path("/dev", self.vg, self.name)
+
+    @property
+    def zeroes_new_blocks(self) -> bool:
+        """Whether what was never written reads as zeros, also beside what is written.
+
+        Not so in a thin pool made with `--zero n`: a block (64 KiB and more) that a write takes
+        from the pool holds what some other volume left in it, but for the bytes written.
+        """
+        return bool(self.pool) and self.attr[_ZEROES : _ZEROES + 1] == "z"
+
+
+def names(dm_name: str) -> tuple[str, str] | None:
+    """The volume group and the volume of a device mapper name; None if it has no such form."""
+    found = _DM_NAME.fullmatch(dm_name)
+    return (found[1].replace("--", "-"), found[2].replace("--", "-")) if found else None
+
+
+def volume_of(number: int) -> tuple[str, str] | None:
+    """The volume group and volume of an active LV, by its device number; None for other devices.
+
+    The kernel tells this: neither LVM's tools nor udev are asked.
+    """
+    dm = sysfs(number) / "dm"
+    try:
+        if not (dm / "uuid").read_text().startswith("LVM-"):
+            return None
+        return names((dm / "name").read_text().strip())
+    except FileNotFoundError:
+        return None
+
+
+def lv(path: Path) -> LogicalVolume | None:
+    """What LVM knows of the LV behind a device path; None if it is no LV.
+
+    Raises:
+        KitError: LVM's tools fail.
+    """
+    found = volume_of(path.stat().st_rdev)
+    return None if found is None else _volume(*found)
+
+
+@contextmanager
+def created(vg: str, name: str, size: int, pool: str | None = None) -> Iterator[LogicalVolume]:
+    """A new LV of at least `size` bytes, thin if a pool is given.
+
+    It is removed again if what follows fails; an interrupted copy (Terminated is no Exception) can
+    go on another time, and keeps it.
+
+    Raises:
+        KitError: no such volume group or pool, the name is taken, or the space does not suffice.
+    """
+    group = _group(vg)
+    size = -(-size // group["extent"]) * group["extent"]
+    _check(vg, name, size, pool, group)
+    with signals_deferred():  # a volume that is there is known to us
+        run(create_argv(vg, name, size, pool), what=f"lvcreate of {vg}/{name}")
+        volume = _volume(vg, name)
+    try:
+        yield volume
+    except Exception:
+        try:
+            remove(volume)
+        except KitError as error:  # the first error is the one to mend
+            log.warning("%s", error.message)
+        raise
+
+
+def create_argv(vg: str, name: str, size: int, pool: str | None) -> list[str]:
+    """The lvcreate(8) for a volume of `size` bytes, a multiple of the extents' size."""
+    if pool is not None:
+        kind = ["--thinpool", pool, "--virtualsize", f"{size}b"]
+    else:
+        kind = ["--size", f"{size}b", "--wipesignatures", "y", "--zero", "y"]
+    return ["lvcreate", "--yes", *kind, "--name", name, vg]
+
+
+def remove(volume: LogicalVolume) -> None:
+    """Removes an LV.
+
+    Raises:
+        KitError: it is in use, or LVM fails.
+    """
+    # By its UUID, too: the name may be another's by now.
+    chosen = f"lv_uuid={volume.uuid}"
+    argv = ["lvremove", "--yes", "--select", chosen, f"{volume.vg}/{volume.name}"]
+    run(argv, what=f"lvremove of {volume.vg}/{volume.name}")
+
+
+def _check(vg: str, name: str, size: int, pool: str | None, group: dict[str, int]) -> None:
+    listed = _report("lv", ["lvs", *REPORT, "-o", "lv_name,lv_attr", vg])
+    types = {row["lv_name"]: row["lv_attr"][_VOLUME_TYPE] for row in listed}
+    if name in types:
+        raise KitError(
+            f"new volume {vg}/{name}: the name is taken",
+            hint=f"name it as the target, /dev/{vg}/{name}, or remove it: lvremove {vg}/{name}",
+        )
+    if pool is None:
+        if size > (free := group["free"]):
+            raise KitError(
+                f"new volume {vg}/{name}: it needs {_mib(size)}, and {vg} has {_mib(free)} free: "
+                f"{_mib(size - free)} too little",
+                hint=f"vgextend {vg}, or choose another volume group (vgs lists them)",
+            )
+    elif types.get(pool) != _THIN_POOL:
+        raise KitError(
+            f"new volume {vg}/{name}: {vg} has no thin pool {pool}",
+            hint="these are thin pools there: "
+            + (", ".join(n for n, kind in types.items() if kind == _THIN_POOL) or "none"),
+        )
+
+
+def _group(vg: str) -> dict[str, int]:
+    argv = ["vgs", *REPORT, "-o", "vg_name,vg_extent_size,vg_free"]
+    groups = {row["vg_name"]: row for row in _report("vg", argv)}
+    if vg not in groups:
+        raise KitError(
+            f"volume group {vg}: this node has none of that name",
+            hint="these are there: " + (", ".join(sorted(groups)) or "none"),
+        )
+    row = groups[vg]
+    return {"extent": int(row["vg_extent_size"]), "free": int(row["vg_free"])}
+
+
+def _volume(vg: str, name: str) -> LogicalVolume:
+    rows = _report("lv", ["lvs", *REPORT, "-o", ",".join(FIELDS), f"{vg}/{name}"])
+    if len(rows) != 1:
+        raise KitError(f"lvs of {vg}/{name}: {len(rows)} volumes instead of one")
+    row = rows[0]
+    return LogicalVolume(
+        vg=row["vg_name"],
+        name=row["lv_name"],
+        uuid=row["lv_uuid"],
+        size=int(row["lv_size"]),
+        pool=row["pool_lv"],
+        origin=row["origin"],
+        tags=tuple(tag for tag in row["lv_tags"].split(",") if tag),
+        attr=row["lv_attr"],
+    )
+
+
+def _report(kind: str, argv: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of what lvmreport(7) calls a JSON report; `kind` is vg or lv."""
+    printed = run(argv, what=" ".join([argv[0], *argv[len(REPORT) + 3 :]])).stdout
+    try:
+        rows: list[dict[str, str]] = json.loads(printed)["report"][0][kind]
+    except (ValueError, LookupError) as error:
+        raise KitError(f"{argv[0]}: its report cannot be understood: {error}") from error
+    return rows
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
