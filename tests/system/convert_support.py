@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,23 +166,29 @@ def qcow2(path: Path, size: int, *writes: Write, options: str = "") -> Path:
     return path
 
 
-def damage(image: Path, offset: int) -> None:
-    """Spoils the compressed cluster at an offset of the disk; the clusters have 64 KiB.
+def place_of(image: Path, offset: int) -> int:
+    """Where the data of an offset of the disk lies in the image, whose clusters have 64 KiB.
 
-    qcow2.txt of QEMU: the L1 table is stated at byte 40 of the header, entries of both tables
-    are big-endian words, and of one of a compressed cluster the low 54 bits are its place.
+    docs/interop/qcow2.txt of QEMU: the L1 table is stated at byte 40 of the header, entries of
+    both tables are big-endian words, and the low 54 bits of one of a compressed cluster its place.
     """
-    with image.open("r+b") as file:
+    with image.open("rb") as file:
 
         def word(place: int) -> int:
-            return int.from_bytes(os.pread(file.fileno(), 8, place))
+            return int.from_bytes(os.pread(file.fileno(), 8, place), "big")
 
         index = offset // CLUSTER
         level2 = word(word(40) + index // 8192 * 8) & 0x00FF_FFFF_FFFF_FE00
         entry = word(level2 + index % 8192 * 8)
-        assert entry >> 62 == 1, f"the cluster at {offset} is not a compressed one"
+        compressed = entry >> 62 & 1
+        return entry & (1 << 54) - 1 if compressed else entry & 0x00FF_FFFF_FFFF_FE00
+
+
+def damage(image: Path, offset: int) -> None:
+    """Spoils the compressed cluster at an offset of the disk."""
+    with image.open("r+b") as file:
         # Deflate has no block type 3: these bytes inflate to nothing at all.
-        os.pwrite(file.fileno(), b"\xff" * 64, entry & (1 << 54) - 1)
+        os.pwrite(file.fileno(), b"\xff" * 64, place_of(image, offset))
 
 
 def raw_of(image: Path, path: Path, *, source_format: str = "qcow2") -> Path:
@@ -233,6 +239,14 @@ def left_behind(directory: Path) -> list[str]:
         if str(directory) in words:
             found.append(f"{process.name}: {words}")
     return found
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = SECONDS) -> None:
+    """Waits until something has happened."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def require_nothing_left(directory: Path, *, but: str = "nbdfuse|nbdkit") -> None:
