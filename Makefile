@@ -62,12 +62,14 @@ generate: ## Write again what is made from the settings' definitions
 
 .PHONY: install
 install: ## Install below DESTDIR; configuration that is there already stays
-	install -d $(LIB) $(OS) $(ETC)/default $(ETC)/ganeti/instance-debootstrap/variants \
-	  $(ETC)/ganeti/instance-debootstrap/hooks $(MAN)/man7
+	install -d $(LIB) $(OS) $(DESTDIR)/usr/sbin $(ETC)/default $(ETC)/ganeti/instance-debootstrap/variants \
+	  $(ETC)/ganeti/instance-debootstrap/hooks $(MAN)/man7 $(MAN)/man8
 	for package in $(PACKAGES); do \
 	  find $$package -name '*.py' -o -name '*.j2' | while read -r file; do \
 	    install -D -m 644 "$$file" "$(LIB)/$$file"; done; done
 	/usr/bin/python3 -m compileall -q $(LIB)
+	chmod 755 $(LIB)/converter/qcow2raw.py
+	ln -sfn ../lib/ganeti-instance-kit/converter/qcow2raw.py $(DESTDIR)/usr/sbin/qcow2raw
 	install -d $(LIB)/os-definition
 	install -m 755 -t $(LIB)/os-definition $(addprefix os-definition/,create rename verify import export)
 	install -m 644 -t $(LIB)/os-definition \
@@ -80,6 +82,7 @@ install: ## Install below DESTDIR; configuration that is there already stays
 	[ -e $(ETC)/default/ganeti-instance-debootstrap ] || \
 	  install -m 644 os-definition/defaults $(ETC)/default/ganeti-instance-debootstrap
 	install -m 644 -t $(MAN)/man7 man/*.7
+	install -m 644 -t $(MAN)/man8 man/*.8
 
 .PHONY: node-packages
 node-packages:

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NoReturn
@@ -82,13 +81,13 @@ def main(argv: Sequence[str]) -> int:
             return _act(options, progress, state)
     except KitError as error:
         if options.debug:
-            traceback.print_exc()
+            log.log.exception("%s", error)
         words, hint, code = error.message, error.hint, REFUSED
     except Terminated as signal:
         words, hint, code = f"stopped by {signal}", AGAIN, 128 + signal.number
     except Exception as error:  # whatever it is, the user gets a last line
         if options.debug:
-            traceback.print_exc()
+            log.log.exception("%s", error)
         words, code = f"unexpected: {type(error).__name__}: {error}", REFUSED
         hint = "this is a bug: run with --debug and report what it prints"
     if state.touched:

@@ -269,7 +269,7 @@ class _Run:
             Counted(WORKERS),
         )
         zeroer = Zeroer(self._target, known_zero=self._job.reads_as_zeros)
-        self.journal.write(self._record)
+        self.journal.begin(self._record)
         state.touched, state.resumable = True, resumed
         with ExitStack() as stack, state.timed("copy"):
             workers = []
@@ -302,7 +302,9 @@ class _Run:
             try:
                 _run(pool, workers, self._progress, "copy", self._content.data(), counted, tick)
             except BaseException:
-                self._vouch(pool)
+                # A flush that fails now must not hide why the copy ended.
+                with suppress(KitError):
+                    self._vouch(pool)
                 raise
         with state.timed("flush"):
             self._target.sync()

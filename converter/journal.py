@@ -59,32 +59,43 @@ class Journal:
             ) from error
         return record
 
-    def write(self, record: Record) -> None:
-        """Replaces the record; it is on the disk afterwards.
+    def begin(self, record: Record) -> None:
+        """Writes the first record of a copy.
 
-        The caller has synced the target before: a record vouches for what is on the disk.
+        It need not be on the disk: it vouches for nothing that a power cut could take back.
 
         Raises:
             KitError: it cannot be written.
         """
+        self._write(record, durable=False)
+
+    def advance(self, record: Record, done: int) -> None:
+        """Replaces the record by one that is further on, and is on the disk afterwards.
+
+        The caller has flushed the target before.
+
+        Raises:
+            KitError: it cannot be written.
+        """
+        self._write(replace(record, done=done), durable=True)
+
+    def _write(self, record: Record, *, durable: bool) -> None:
         part = self.path.with_suffix(".part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with part.open("w") as file:
                 json.dump(asdict(record), file)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             part.replace(self.path)
-            self._sync_directory()
+            if durable:
+                self._sync_directory()
         except OSError as error:
             raise KitError(
                 f"journal {self.path}: {error.strerror}",
                 hint="the journal makes the copy resumable: make room there",
             ) from error
-
-    def advance(self, record: Record, done: int) -> None:
-        """Replaces the record by one that is further on."""
-        self.write(replace(record, done=done))
 
     def remove(self) -> None:
         """Takes the record away: the copy is complete, or will not go on."""

@@ -6,8 +6,6 @@ import sys
 import time
 from typing import Any, Protocol, TextIO
 
-from tqdm import tqdm
-
 from node.errors import KitError
 
 LINE_SECONDS = 10.0
@@ -55,6 +53,8 @@ class Bar(Silent):
 
     def begin(self, phase: str, total: int, done: int = 0) -> None:
         """Draws a new bar."""
+        from tqdm import tqdm  # which takes its time to load
+
         self._bar = tqdm(
             desc=phase,
             total=total,

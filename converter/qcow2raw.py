@@ -21,7 +21,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.dont_write_bytecode = True
     # In place of this directory, whose `copy` and `inspect` are not the standard library's.
     sys.path[:] = [path for path in sys.path if path != str(Path(__file__).resolve().parent)]
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

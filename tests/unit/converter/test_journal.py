@@ -14,7 +14,7 @@ RECORD = Record(SOURCE, TARGET, {"swap": "copy"}, 4096)
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     journal = Journal(TARGET, tmp_path / "copies")
     assert journal.read() is None
-    journal.write(RECORD)
+    journal.begin(RECORD)
     assert Journal(dict(reversed(TARGET.items())), tmp_path / "copies").read() == RECORD
     journal.advance(RECORD, 8192)
     found = journal.read()
@@ -26,7 +26,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 def test_each_target_has_its_own(tmp_path: Path) -> None:
-    Journal(TARGET, tmp_path).write(RECORD)
+    Journal(TARGET, tmp_path).begin(RECORD)
     assert Journal({**TARGET, "size": 30}, tmp_path).read() is None
 
 
@@ -35,7 +35,7 @@ def test_each_target_has_its_own(tmp_path: Path) -> None:
 )
 def test_a_damaged_one_is_an_error_with_a_way_out(tmp_path: Path, content: bytes) -> None:
     journal = Journal(TARGET, tmp_path)
-    journal.write(RECORD)
+    journal.begin(RECORD)
     journal.path.write_bytes(content)
     with pytest.raises(KitError, match=str(journal.path)) as caught:
         journal.read()
@@ -44,7 +44,7 @@ def test_a_damaged_one_is_an_error_with_a_way_out(tmp_path: Path, content: bytes
 
 def test_one_of_another_version_is_not_understood(tmp_path: Path) -> None:
     journal = Journal(TARGET, tmp_path)
-    journal.write(Record(SOURCE, TARGET, {}, 0, version=99))
+    journal.begin(Record(SOURCE, TARGET, {}, 0, version=99))
     with pytest.raises(KitError, match="version 99"):
         journal.read()
 
@@ -52,7 +52,7 @@ def test_one_of_another_version_is_not_understood(tmp_path: Path) -> None:
 def test_without_room_the_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "copies").write_text("not a directory")
     with pytest.raises(KitError, match="copies"):
-        Journal(TARGET, tmp_path / "copies").write(RECORD)
+        Journal(TARGET, tmp_path / "copies").begin(RECORD)
 
 
 def test_a_changed_source_contradicts() -> None:
