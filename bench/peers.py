@@ -1,0 +1,85 @@
+"""The converters that are compared, and the limit: what the disk can do at best."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from goals import LIMITS, OURS, PEERS, VERIFIED
+from images import PAGE, Image
+
+TOP = Path(__file__).resolve().parent.parent
+QCOW2RAW = TOP / "converter/qcow2raw.py"
+
+# Copies parts of a file in so many streams at once; ends with an error when one does.
+STREAMS = """
+source=$1 target=$2 part=$3 streams=$4 flags=$5
+pids=
+for number in $(seq 0 $((streams - 1))); do
+    at=$((number * part))
+    dd if="$source" of="$target" bs=4M conv=notrunc status=none count="$part" \\
+        skip="$at" seek="$at" iflag="${flags}fullblock,skip_bytes,count_bytes" \\
+        oflag=direct,seek_bytes &
+    pids="$pids $!"
+done
+for pid in $pids; do wait "$pid" || exit 1; done
+"""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A program that copies an image.
+
+    Attributes:
+        argv: its command line, of the image, the target and whether the image is cached.
+        copies: whether the target holds the image's contents afterwards.
+    """
+
+    name: str
+    argv: Callable[[Image, Path, bool], list[str]]
+    copies: bool = True
+
+
+def everyone() -> list[Contender]:
+    """All, in the order of the tables."""
+    qemu = ["qemu-img", "convert"]
+    tuned = [*qemu, "-f", "qcow2", "-O", "raw", "-n", "-W", "-m", "16", "-t", "none"]
+    serve = ["qemu-nbd", "--read-only", "--format=qcow2"]
+    # Looking for zeros in data costs it more than it saves; so do larger requests and direct I/O.
+    parallel = ["nbdcopy", "--connections=4", "--requests=64", "--threads=2", "--sparse=0"]
+    commands: dict[str, tuple[list[str], list[str]]] = {
+        OURS: ([str(QCOW2RAW), "--force", "--progress=none"], []),
+        VERIFIED: ([str(QCOW2RAW), "--force", "--progress=none", "--verify"], []),
+        "qemu-img": ([*qemu, "-O", "raw"], []),
+        "qemu-img none": ([*tuned, "-T", "none"], []),
+        "qemu-img wb": ([*tuned, "-T", "writeback"], []),
+        "nbdcopy": (["nbdcopy", "--", "[", *serve], ["]"]),
+        "nbdcopy tuned": ([*parallel, "--", "[", *serve, "--shared=4"], ["]"]),
+    }
+    assert set(commands) == {OURS, VERIFIED, *PEERS}
+    return [
+        *(Contender(name, _program(*command)) for name, command in commands.items()),
+        *(Contender(name, _limit(int(name.split()[1])), copies=False) for name in LIMITS),
+    ]
+
+
+def takes_part(contender: Contender, image: Image) -> bool:
+    """The limit stands for images whose data need not be inflated."""
+    return contender.copies or image.name in ("plain", "fragmented")
+
+
+def _program(head: list[str], tail: list[str]) -> Callable[[Image, Path, bool], list[str]]:
+    def argv(image: Image, target: Path, cached: bool) -> list[str]:  # noqa: ARG001
+        return [*head, str(image.path), *tail, str(target)]
+
+    return argv
+
+
+def _limit(streams: int) -> Callable[[Image, Path, bool], list[str]]:
+    """As many bytes as the image has data, from the image's file, in its order, to the target."""
+
+    def argv(image: Image, target: Path, cached: bool) -> list[str]:
+        part = min(image.data, image.path.stat().st_size) // streams // PAGE * PAGE
+        words = [str(image.path), str(target), str(part), str(streams)]
+        return ["sh", "-c", STREAMS, "sh", *words, "" if cached else "direct,"]
+
+    return argv
