@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike, fspath
+from queue import Queue
 from typing import Any, TypedDict, Unpack
 
 import sh
@@ -90,15 +91,7 @@ def start(
         KitError: the program does not exist.
         CommandError: it failed, and `check` is set.
     """
-    words = [fspath(word) for word in argv]
-    what = what or words[0].rpartition("/")[2]
-    program = which(words[0])
-    if program is None:
-        raise KitError(
-            f"{what}: the program {words[0]} is not on this node",
-            hint=f"install the Debian package that holds {words[0]}",
-        )
-    log.debug("+ %s", " ".join(words))
+    what = what or program_name(argv)
     stdout: list[str] = []
     stderr: list[str] = []
 
@@ -110,6 +103,66 @@ def start(
 
         return collect
 
+    process = spawn(
+        argv,
+        what=what,
+        stdin=input or "",
+        on_stdout=collector(stdout),
+        on_stderr=collector(stderr),
+        env=env,
+        cwd=cwd,
+        syncs=syncs,
+    )
+
+    def finish() -> Result:
+        try:
+            with suppress(sh.ErrorReturnCode):  # raised for signals, whatever _ok_code says
+                process.wait()
+        except BaseException:
+            end(process)
+            raise
+        result = Result(process.exit_code, "".join(stdout), "".join(stderr))
+        if check and result.exit_code != 0:
+            raise _failure(what, result, shown=on_line is not None)
+        return result
+
+    return finish
+
+
+def program_name(argv: Sequence[str | PathLike[str]]) -> str:
+    """What a program is called where nothing better is known."""
+    return fspath(argv[0]).rpartition("/")[2]
+
+
+def spawn(
+    argv: Sequence[str | PathLike[str]],
+    *,
+    what: str,
+    stdin: str | Queue[str | None],
+    on_stdout: Callable[[str], None],
+    on_stderr: Callable[[str], None],
+    env: Mapping[str, str] | None = None,
+    cwd: str | PathLike[str] | None = None,
+    syncs: bool = True,
+) -> Any:
+    """Starts a program in a session of its own; gives `sh`'s handle: see `start`, `node.service`.
+
+    Args:
+        stdin: what it reads; of a queue, until None comes.
+        on_stdout: called with each line, in a thread.
+        on_stderr: likewise.
+
+    Raises:
+        KitError: the program does not exist or cannot be executed.
+    """
+    words = [fspath(word) for word in argv]
+    program = which(words[0])
+    if program is None:
+        raise KitError(
+            f"{what}: the program {words[0]} is not on this node",
+            hint=f"install the Debian package that holds {words[0]}",
+        )
+    log.debug("+ %s", " ".join(words))
     process: Any = None
     try:
         # A signal while the program starts would leave it running: nobody knew of it yet.
@@ -119,9 +172,9 @@ def start(
                 *words[1:],
                 _bg=True,
                 _bg_exc=False,
-                _in=input or "",
-                _out=collector(stdout),
-                _err=collector(stderr),
+                _in=stdin,
+                _out=on_stdout,
+                _err=on_stderr,
                 _env={**ENVIRONMENT, **(env or {})},
                 _cwd=fspath(cwd) if cwd is not None else None,
                 _preexec_fn=None if syncs else suppress_syncs,
@@ -142,25 +195,13 @@ def start(
         ) from error
     except BaseException:
         if process is not None:
-            _end(process)
+            end(process)
         raise
-
-    def finish() -> Result:
-        try:
-            with suppress(sh.ErrorReturnCode):  # raised for signals, whatever _ok_code says
-                process.wait()
-        except BaseException:
-            _end(process)
-            raise
-        result = Result(process.exit_code, "".join(stdout), "".join(stderr))
-        if check and result.exit_code != 0:
-            raise _failure(what, result, shown=on_line is not None)
-        return result
-
-    return finish
+    return process
 
 
-def _end(process: Any) -> None:
+def end(process: Any) -> None:
+    """Kills what `spawn` gave, and its group; a process that has ended is fine, too."""
     with suppress(ProcessLookupError):
         process.kill_group()
     with suppress(sh.ErrorReturnCode):
