@@ -1,0 +1,78 @@
+"""A closed room for QEMU's tools, which read images that may be hostile.
+
+In it there is /usr (read-only), the one image (read-only), /dev/null, and an empty directory for a
+socket; no network, no /proc, no other process, no capability. What an image may make QEMU do, there
+is no other file that it could open. The room is made of namespaces: it goes with its processes, and
+those go with ours, even at SIGKILL.
+"""
+
+import os
+from pathlib import Path
+
+IMAGE = "/image"  # in the room
+SOCKET = "/run/nbd"
+# A directory that every node has, and no image stands in: others are mounted over it, in a mount
+# namespace of their own. So nothing is left on a disk for somebody to tidy up.
+PLACE = "/sys"
+MEMORY = 2 << 30  # bytes of address space
+
+_FURNISH = """
+set -eu
+image=$1 inode=$2 owner=$3 place=$4; shift 4
+mount -t tmpfs -o size=1m,mode=755,nosuid,nodev room "$place"
+cd "$place"
+mkdir dev etc run usr
+chown "$owner" run
+chmod 700 run
+for name in bin lib lib32 lib64 libx32 sbin; do
+  if [ -L "/$name" ]; then cp -P "/$name" .; fi
+done
+cp /etc/ld.so.cache etc/
+mount --bind /usr usr
+mount -o remount,bind,ro,nosuid,nodev usr
+: > dev/null
+mount --bind /dev/null dev/null
+: > image
+mount --bind -- "$image" image
+mount -o remount,bind,ro image
+if [ "$(stat -L -c %d:%i image)" != "$inode" ]; then
+  echo "another file has taken its place" >&2
+  exit 1
+fi
+exec chroot . "$@"
+"""
+
+
+def confined(
+    command: list[str], image: Path, status: os.stat_result, cpu_seconds: int
+) -> list[str]:
+    """The command line that runs a command in a room of its own.
+
+    The process that is started waits outside of the innermost PID namespace, but in the room: what
+    is made in it can be reached as /proc/<its pid>/root/….
+
+    Args:
+        command: what to run; it finds the image as IMAGE, and may make the socket SOCKET.
+        image: an absolute path; the command fails if it is not the file of `status` any more.
+        status: of the image that was checked. The command runs as its owner, without capabilities.
+        cpu_seconds: the processor time that it may use.
+    """
+    limits = {"as": MEMORY, "cpu": cpu_seconds, "core": 0, "fsize": 0, "nofile": 256}
+    owner = (str(status.st_uid), str(status.st_gid))
+    return [
+        # Set first, it holds for all that is executed in place of the program before: unshare(1).
+        *("setpriv", "--pdeathsig", "KILL"),
+        *("unshare", "--mount", "--net", "--ipc", "--uts", "--"),
+        *("sh", "-c", _FURNISH, "room"),
+        *(str(image), f"{status.st_dev}:{status.st_ino}", ":".join(owner), PLACE),
+        *("unshare", "--pid", "--fork", "--kill-child", "--"),
+        *("prlimit", *(f"--{name}={value}" for name, value in limits.items()), "--"),
+        *("setpriv", "--reuid", owner[0], "--regid", owner[1], "--clear-groups"),
+        *("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"),
+        *command,
+    ]
+
+
+def outside(pid: int) -> str:
+    """Where we find the socket of a room whose first process is `pid`."""
+    return f"/proc/{pid}/root{SOCKET}"

@@ -1,0 +1,133 @@
+"""Images of formats that QEMU reads for us: checked, then served by a confined qemu-nbd."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from converter import formats
+from converter.confine import IMAGE, SOCKET, confined, outside
+from converter.local import LocalFile
+from converter.nbd import NbdSource, unix_uri
+from node.errors import KitError
+from node.run import run
+from node.service import serving
+
+CLIENTS = 16  # connections at once: the threads' and ours
+CHECK_SECONDS = 600  # of processor time
+START_SECONDS = 30.0
+SLOWEST = 4 << 20  # bytes of the disk for a second of qemu-nbd's processor time, at least
+# How `qemu-img check` ends: sound; only leaks; a format without checks (qemu-img(1)).
+SOUND = (0, 3, 63)
+
+
+@contextmanager
+def format_source(path: Path, image_format: str) -> Iterator[NbdSource]:
+    """Opens an image file of a format that QEMU reads for us.
+
+    Args:
+        path: of the file.
+        image_format: one of `formats.NAMES`.
+
+    Raises:
+        KitError: the format is unknown; or the image is in use, of another format, damaged,
+            truncated, or needs another file.
+    """
+    if image_format not in formats.NAMES:
+        raise KitError(
+            f"--format {image_format}: unknown",
+            hint=f"known are qcow2, raw, {', '.join(formats.NAMES)}; make it one of these where it"
+            " comes from: qemu-img convert -O qcow2",
+        )
+    name = str(path)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KitError(
+            f"source {name}: {error.strerror}", hint="name an image that root can read"
+        ) from error
+    try:
+        file = LocalFile(fd, name)
+        check(name, image_format, file.pread, file.size)
+        with _served(path.resolve(), file, image_format) as source:
+            yield source
+    finally:
+        os.close(fd)
+
+
+def check(name: str, image_format: str, read: formats.Read, size: int) -> None:
+    """Like `formats.check`, with errors for people.
+
+    Raises:
+        KitError: the image is not one that QEMU may read.
+    """
+    try:
+        formats.check(image_format, read, size)
+    except formats.NotAloneError as error:
+        raise KitError(
+            f"source {name}: {error}",
+            hint="flatten it where it comes from: qemu-img convert -O qcow2 IMAGE FLAT.qcow2",
+        ) from error
+    except formats.ForeignError as error:
+        raise KitError(
+            f"source {name}: {error}",
+            hint="--format must name what it is; is it damaged, restore it from a good copy",
+        ) from error
+
+
+def driver_options(image_format: str, filename: str, *, is_block: bool = False) -> str:
+    """The image as QEMU's tools shall open it: this format, this file, no parent.
+
+    A `json:` pseudo-protocol name (qemu(1), "Device URL Syntax"), without white space.
+    """
+    driver = "host_device" if is_block else "file"
+    options: dict[str, Any] = {
+        "driver": image_format,
+        "file": {"driver": driver, "filename": filename},
+    }
+    if image_format in formats.WITH_PARENT:
+        options["backing"] = None
+    return "json:" + json.dumps(options, separators=(",", ":"))
+
+
+@contextmanager
+def _served(path: Path, file: LocalFile, image_format: str) -> Iterator[NbdSource]:
+    status = os.fstat(file.fd)
+    image = driver_options(image_format, IMAGE, is_block=file.is_block)
+
+    def qemu_img(*words: str) -> Any:
+        command = ["qemu-img", *words, image]
+        return run(
+            confined(command, path, status, CHECK_SECONDS), what=f"qemu-img {words[0]}", check=False
+        )
+
+    told = qemu_img("info", "--output=json")
+    checked = qemu_img("check")
+    for result, good in ((told, (0,)), (checked, SOUND)):
+        if result.exit_code not in good:
+            lines = (result.stdout + result.stderr).strip().splitlines() or ["no message"]
+            raise KitError(
+                f"source {file.name}: QEMU refuses it: {lines[-1]}",
+                hint="restore it from a good copy, or flatten it where it comes from",
+            )
+    info = json.loads(told.stdout)
+    seconds = CHECK_SECONDS + int(info["virtual-size"]) // SLOWEST
+    command = ["qemu-nbd", "--read-only", "--persistent", f"--shared={CLIENTS}"]
+    command += [f"--socket={SOCKET}", image]
+    with serving(confined(command, path, status, seconds), what="qemu-nbd") as server:
+        socket = outside(server.pid)
+        server.wait_for(lambda: os.path.exists(socket), START_SECONDS)  # noqa: PTH110
+        source = NbdSource(
+            unix_uri(socket),
+            file.name,
+            image_format,
+            file.identity,
+            check_origin=file.check_unchanged,
+            last_words=lambda: None if server.running else server.last_words,
+        )
+        try:
+            yield source
+        finally:
+            source.close()

@@ -1,0 +1,246 @@
+"""What the tables of a foreign disk image tell: its format, its end, and other files it needs.
+
+The formats that we leave to qemu-nbd. Before QEMU gets to see an image, this says whether it
+stands alone: an image that names another file (a parent, an extent) would have QEMU read that
+one. And whether it is whole: QEMU takes what a truncated image lacks for zeros. No input or output.
+"""
+
+import re
+import struct
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+
+Read = Callable[[int, int], bytes]  # offset and length, inside of the file -> exactly these bytes
+
+NAMES = ("vmdk", "vdi", "vhdx", "vpc", "qed", "parallels")
+# Of these, QEMU's drivers have a notion of a parent image ("backing" among their options).
+WITH_PARENT = ("qcow2", "vmdk", "qed")
+
+_SECTOR = 512
+_CHUNK = 4 << 20  # bytes of tables that are read in one go
+_MOST_TABLES = 1 << 21  # of a VMDK: 64 TiB with the usual 512 grains of 64 KiB in each
+_MOST_CLUSTERS = 1 << 26  # of a Parallels image: 64 TiB with the usual clusters of 1 MiB
+_MAGICS = {
+    b"QFI\xfb": "qcow2",
+    b"KDMV": "vmdk",
+    b"COWD": "vmdk",
+    b"# Disk DescriptorFile": "vmdk",
+    b"vhdxfile": "vhdx",
+    b"conectix": "vpc",
+    b"QED\0": "qed",
+    b"WithoutFreeSpace": "parallels",
+    b"WithouFreSpacExt": "parallels",
+    b"LUKS\xba\xbe": "luks",
+}
+_VDI_MAGIC = struct.pack("<I", 0xBEDA107F)  # at 64
+_VHD_MAGIC = b"conectix"
+_PARENT = "it needs a parent image"
+
+
+class ForeignError(ValueError):
+    """An image that we do not give to QEMU: of another format, damaged, not to be checked."""
+
+
+class NotAloneError(ForeignError):
+    """An image that needs another file."""
+
+
+def recognised(read: Read, size: int) -> str | None:
+    """The format that an image's first bytes name (a fixed VHD: its last ones), if any."""
+    head = read(0, min(size, _SECTOR))
+    for magic, name in _MAGICS.items():
+        if head.startswith(magic):
+            return name
+    if head[64:68] == _VDI_MAGIC:
+        return "vdi"
+    has_footer = size >= _SECTOR and read(size - _SECTOR, 8) == _VHD_MAGIC
+    return "vpc" if has_footer else None
+
+
+def check(image_format: str, read: Read, size: int) -> None:
+    """Checks that an image is what it is said to be, whole, and needs no other file.
+
+    Args:
+        image_format: one of NAMES.
+        read: reads the file.
+        size: of the file, bytes.
+
+    Raises:
+        NotAloneError: it names another file.
+        ForeignError: it is of another format, truncated, damaged, or cannot be checked.
+    """
+    found = recognised(read, size)
+    if found != image_format:
+        raise ForeignError(
+            f"it is {found}, not {image_format}" if found else f"it is not a {image_format} image"
+        )
+
+    def within(offset: int, length: int) -> bytes:
+        _require(max(offset, 0) + length, size)
+        return read(max(offset, 0), length)
+
+    _CHECKS[image_format](within, size)
+
+
+def _require(end: int, size: int) -> None:
+    if end > size:
+        raise ForeignError(f"it is truncated: it has {size} bytes, and needs {end}")
+
+
+def _check_vmdk(read: Read, size: int) -> None:
+    """VMware's Virtual Disk Format 5.0, "Hosted Sparse Extent Header" and "The Descriptor File".
+
+    Only a sparse extent that holds its own descriptor stands alone. QEMU takes one of capacity 0
+    for a descriptor of other files.
+    """
+    if (start := read(0, 4)) != b"KDMV":
+        what = "an ESX extent" if start == b"COWD" else "a descriptor"
+        raise NotAloneError(f"it is {what}: parts of the disk stand in other files")
+    header = read(0, _SECTOR)
+    capacity, _grain, at, length = struct.unpack_from("<QQQQ", header, 12)
+    if not (at and capacity) or length > _CHUNK // _SECTOR:
+        raise NotAloneError("it is a part of a disk that another file describes")
+    text = read(at * _SECTOR, length * _SECTOR).split(b"\0")[0].decode("utf-8", "replace")
+    values = dict(re.findall(r'^\s*(\w+)\s*=\s*"?([^"\r\n]*?)"?\s*$', text, re.M))
+    extents = re.findall(r"^\s*(?:RW|RDONLY|NOACCESS)\s+\d+\s+(\w+)", text, re.M)
+    kind = values.get("createType", "")
+    if values.get("parentCID", "").lower() != "ffffffff" or "parentFileNameHint" in text:
+        raise NotAloneError(_PARENT)
+    if kind not in ("monolithicSparse", "streamOptimized") or extents != ["SPARSE"]:
+        raise NotAloneError(f"parts of it stand in other files ({kind or 'no createType'})")
+    _check_grains(read, size, header)
+
+
+def _check_grains(read: Read, size: int, header: bytes) -> None:
+    """Looks whether the file ends before its last grain does."""
+    if struct.unpack_from("<Q", header, 56)[0] == 2**64 - 1:  # the directory's place: at the end
+        header = read(size - 2 * _SECTOR, _SECTOR)  # in a footer that repeats the header
+        if not header.startswith(b"KDMV"):
+            raise ForeignError("it is truncated: its footer is missing")
+    flags, capacity, grain = struct.unpack_from("<IQQ", header, 8)
+    entries, _, directory = struct.unpack_from("<IQQ", header, 44)
+    if not (8 <= grain <= 2048 and 1 <= entries <= 4096):
+        raise ForeignError("its vmdk header is damaged")
+    tables = -(-capacity // (grain * entries))
+    if tables > _MOST_TABLES:
+        raise ForeignError(f"its vmdk header is damaged: a disk of {capacity} sectors")
+    compressed = bool(flags & 1 << 16)
+    last = 0
+    for place in _runs(_u32(read, directory * _SECTOR, tables), entries * 4):
+        last = max(last, max(_u32_of(read(*place))))
+    if last > 1:  # 0: nothing was ever written; 1: zeros
+        end = last * _SECTOR
+        end += struct.unpack("<8xI", read(end, 12))[0] + 12 if compressed else grain * _SECTOR
+        _require(end, size)
+
+
+def _runs(sectors: Iterable[int], length: int) -> Iterator[tuple[int, int]]:
+    """Offsets and lengths of tables; those that follow each other are joined."""
+    start = end = 0
+    for sector in sectors:
+        if not sector:
+            continue
+        if sector * _SECTOR != end or end - start >= _CHUNK:
+            if end:
+                yield start, end - start
+            start = sector * _SECTOR
+            end = start
+        end += length
+    if end:
+        yield start, end - start
+
+
+def _u32_of(data: bytes) -> "array[int]":
+    """Little-endian 32-bit numbers."""
+    numbers = array("I", data)
+    if struct.pack("=I", 1) != struct.pack("<I", 1):
+        numbers.byteswap()
+    return numbers
+
+
+def _u32(read: Read, offset: int, count: int) -> Iterator[int]:
+    for done in range(0, count * 4, _CHUNK):
+        yield from _u32_of(read(offset + done, min(_CHUNK, count * 4 - done)))
+
+
+def _check_vdi(read: Read, size: int) -> None:
+    """VirtualBox's VDICore.h, VDIHEADER1PLUS."""
+    header = read(0, _SECTOR)
+    (kind,) = struct.unpack_from("<I", header, 0x4C)
+    (data,) = struct.unpack_from("<I", header, 0x158)
+    block, extra, _blocks, allocated = struct.unpack_from("<IIII", header, 0x178)
+    link, parent = struct.unpack_from("16s16s", header, 0x1A8)
+    if kind not in (1, 2) or any(link) or any(parent):  # dynamic, fixed
+        raise NotAloneError(_PARENT)
+    _require(data + allocated * (block + extra), size)
+
+
+def _check_vpc(read: Read, size: int) -> None:
+    """Microsoft's Virtual Hard Disk Image Format Specification, "Hard Disk Footer Format".
+
+    QEMU takes the copy at the beginning, sees to the blocks' places itself, and reads a
+    differencing disk as if its parent were zero.
+    """
+    footer = read(size - _SECTOR, _SECTOR)
+    if not footer.startswith(_VHD_MAGIC):
+        raise ForeignError("it is truncated: its footer is missing")
+    for part in (footer, read(0, _SECTOR)):
+        if part.startswith(_VHD_MAGIC) and int.from_bytes(part[60:64], "big") not in (2, 3):
+            raise NotAloneError(_PARENT)
+
+
+# [MS-VHDX] 2.2.3 and 2.6; the GUIDs as they stand on disk.
+_VHDX_REGIONS = (192 << 10, 256 << 10)  # the table and its copy, of 64 KiB each
+_VHDX_TABLE = 64 << 10
+_VHDX_METADATA = bytes.fromhex("06a27c8b90479a4bb8fe575f050f886e")
+_VHDX_PARAMETERS = bytes.fromhex("3767a1ca36fa434db3b633f0aa44e76b")
+
+
+def _check_vhdx(read: Read, size: int) -> None:
+    """QEMU itself looks whether all blocks are inside of the file, but rounds its size up."""
+    if size % (1 << 20):
+        raise ForeignError(f"it is truncated: {size} bytes are not whole MiB")
+    for place in _VHDX_REGIONS:
+        entry = _vhdx_entry(read(place, _VHDX_TABLE), 16, _VHDX_METADATA)
+        metadata = int.from_bytes(entry[16:24], "little")
+        entry = _vhdx_entry(read(metadata, _VHDX_TABLE), 32, _VHDX_PARAMETERS)
+        parameters = read(metadata + int.from_bytes(entry[16:20], "little"), 8)
+        if parameters[4] & 2:
+            raise NotAloneError(_PARENT)
+
+
+def _vhdx_entry(table: bytes, first: int, guid: bytes) -> bytes:
+    for place in range(first, len(table) - 31, 32):
+        if table[place : place + 16] == guid:
+            return table[place : place + 32]
+    raise ForeignError("its vhdx tables are damaged")
+
+
+def _check_qed(read: Read, size: int) -> None:
+    """QEMU's docs/interop/qed_spec.txt, "Header"; `qemu-img check` sees to whole clusters."""
+    cluster, _, _, features = struct.unpack("<IIIQ", read(4, 20))
+    if features & 1:
+        raise NotAloneError("it needs a backing file")
+    if not cluster or size % cluster:
+        raise ForeignError(f"it is truncated: {size} bytes are not whole clusters of {cluster}")
+
+
+def _check_parallels(read: Read, size: int) -> None:
+    """QEMU's docs/interop/parallels.txt: places are in sectors, or in clusters (the new magic)."""
+    header = read(0, 64)
+    sectors, entries = struct.unpack_from("<II", header, 28)
+    unit = _SECTOR if header.startswith(b"WithoutFreeSpace") else sectors * _SECTOR
+    if not sectors or entries > _MOST_CLUSTERS:
+        raise ForeignError("its parallels header is damaged")
+    last = max(_u32(read, 64, entries), default=0)
+    _require(last * unit + sectors * _SECTOR if last else 0, size)
+
+
+_CHECKS: dict[str, Callable[[Read, int], None]] = {
+    "vmdk": _check_vmdk,
+    "vdi": _check_vdi,
+    "vhdx": _check_vhdx,
+    "vpc": _check_vpc,
+    "qed": _check_qed,
+    "parallels": _check_parallels,
+}
