@@ -38,6 +38,7 @@ class Pool:
         self._turn = 0
         self._failed: BaseException | None = None
         self._stopping = False
+        self._ended = 0  # threads
 
     def mark(self) -> int:
         """The place before which all is done."""
@@ -54,9 +55,9 @@ class Pool:
         try:
             for thread in threads:
                 thread.start()
-            while any(thread.is_alive() for thread in threads):
+            while self._ended < len(threads):
                 with self._changed:
-                    self._changed.wait(TICK)
+                    self._changed.wait_for(lambda: self._ended == len(threads), TICK)
                 tick()
         finally:
             self._stop()
@@ -99,6 +100,7 @@ class Pool:
             self._stop()
         finally:
             with self._changed:
+                self._ended += 1
                 self._changed.notify_all()
 
     def _next(self) -> tuple[int, Item] | None:
