@@ -1,0 +1,273 @@
+"""The on-disk format qcow2: which bytes of the disk stand where in the file.
+
+From QEMU's docs/interop/qcow2, and nothing is taken on trust: each table entry is checked before
+it is used. No input or output of its own.
+"""
+
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import compress, count
+from operator import ne
+
+from converter.extents import Extent, Kind, merged
+from converter.qcow2_header import MAGIC, FormatError, Header, Read, parse_header, read_exactly
+from converter.qcow2_metadata import OFFSET, Metadata, inside, numbers, survey
+
+__all__ = ["MAGIC", "Allocation", "FormatError", "Image", "parse"]
+
+_COPIED = 1 << 63  # L1 and L2 entries: its refcount is exactly one
+_COMPRESSED = 1 << 62
+_ZERO = 1 << 0  # version 3 without extended entries
+_RESERVED = 0x3F00_0000_0000_0000  # bits 56-61 of a standard cluster's entry
+_SECTOR = 512  # a compressed cluster's size is counted in these
+_MAX_OFFSET = 1 << 56
+
+_SUBCLUSTERS = 32
+_ALL_ALLOCATED = (1 << _SUBCLUSTERS) - 1
+
+# A part of a cluster: its first byte, the byte behind its last, and whether data is there.
+_Part = tuple[int, int, bool]
+
+
+def parse(read: Read, file_size: int) -> "Image":
+    """The image in a file, its header and all tables but the L2 tables' contents checked.
+
+    Args:
+        read: gives the bytes at an offset of the file; asked for nothing behind its end.
+        file_size: of the file, bytes.
+
+    Raises:
+        FormatError: it is no qcow2 image, is damaged, or cannot be read without other files.
+    """
+    header = parse_header(read, file_size)
+    return Image(header, survey(header, read, file_size), read, file_size)
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What a disk's bytes are made of; bytes of the disk, but for the last two."""
+
+    data: int
+    compressed: int
+    zero: int
+    compressed_clusters: int
+    compressed_size: int  # bytes that these may take in the file
+
+
+class Image:
+    """A qcow2 image: the size of its disk, and where the file has which part of it."""
+
+    def __init__(self, header: Header, metadata: Metadata, read: Read, file_size: int) -> None:
+        self.header = header
+        self.size = header.size
+        self.cluster_size = header.cluster_size
+        self.compression = header.compression
+        self.version = header.version
+        self._metadata = metadata
+        self._read = read
+        self._file_size = file_size
+        self._span = header.l2_span
+        misaligned = self.cluster_size - 1
+        if header.version == 3 and not header.extended_l2:
+            misaligned &= ~_ZERO
+        self._forbidden = _RESERVED | misaligned
+
+    @property
+    def features(self) -> Mapping[str, str]:
+        """What the image uses, for people."""
+        header = self.header
+        return {
+            "version": str(header.version),
+            "cluster size": str(header.cluster_size),
+            "compression": header.compression,
+            "extended L2": "yes" if header.extended_l2 else "no",
+            "refcount bits": str(header.refcount_bits),
+            "lazy refcounts": "yes" if header.lazy_refcounts else "no",
+            "dirty": "yes" if header.dirty else "no",
+            "internal snapshots": str(header.snapshots),
+            "bitmaps": str(header.bitmaps.number if header.bitmaps else 0),
+        }
+
+    def check(self) -> Allocation:
+        """Walks every table entry that maps the disk.
+
+        Raises:
+            FormatError: an entry is invalid, or maps to where no data of the disk can be.
+        """
+        lengths = dict.fromkeys(Kind, 0)
+        clusters = size = 0
+        for extent in self.extents():
+            lengths[extent.kind] += extent.length
+            if extent.kind is Kind.COMPRESSED:
+                clusters += 1
+                size += extent.size
+        data, compressed, zero = (lengths[k] for k in (Kind.DATA, Kind.COMPRESSED, Kind.ZERO))
+        return Allocation(data, compressed, zero, clusters, size)
+
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        """All of the disk from `start` on, merged, in order and without gaps.
+
+        Raises:
+            FormatError: as `check`; the file changed since then.
+        """
+        for extent in merged(self._runs(start)):
+            yield extent if extent.start >= start else extent.cut(start, extent.end)
+
+    def _runs(self, start: int) -> Iterator[Extent]:
+        l1 = self._metadata.l1
+        index = start // self._span
+        while (place := index * self._span) < self.size:
+            table = l1[index] & OFFSET
+            if table:
+                skipped = max(start - place, 0) // self.cluster_size
+                yield from self._mapped(table, place, skipped)
+                index += 1
+            else:
+                tables = _run(l1, index, 0, len(l1) - index)
+                index += tables
+                yield Extent(place, min(tables * self._span, self.size - place), Kind.ZERO)
+
+    def _mapped(self, table: int, base: int, index: int) -> Iterator[Extent]:
+        """What an L2 table says of the disk from `base` on, without its first `index` entries.
+
+        Entries behind the disk's end are checked, too.
+        """
+        cluster = self.cluster_size
+        raw = numbers(read_exactly(self._read, table, cluster))
+        entries, bitmaps = (raw[::2], raw[1::2]) if self.header.extended_l2 else (raw, None)
+        bitmap = 0
+        alike = len(entries) if bitmaps is None else index  # so far do entries have one bitmap
+        while index < len(entries):
+            entry = entries[index]
+            place = base + index * cluster
+            if bitmaps is not None:
+                bitmap = bitmaps[index]
+                if index == alike:
+                    alike = index + _run(bitmaps, index, 0, len(entries) - index)
+            if entry & _COMPRESSED:
+                index += 1
+                extent = self._compressed(entry, bitmap, place)
+                if extent.length > 0:
+                    yield extent
+                continue
+            offset, parts = self._standard(entry, bitmap, place)
+            clusters = _run(entries, index, cluster if offset else 0, alike - index)
+            index += clusters
+            if offset:
+                self._claim(place, offset, clusters, parts)
+            left = self.size - place
+            if left <= 0:
+                continue
+            if len(parts) == 1:
+                length = min(clusters * cluster, left)
+                yield _extent(place, length, offset, parts[0][2])
+                continue
+            for skipped in range(0, min(clusters * cluster, left), cluster):
+                for first, end, is_data in parts:
+                    begin = skipped + first
+                    if begin < left:
+                        length = min(end - first, left - begin)
+                        yield _extent(place + begin, length, offset + begin, is_data)
+
+    def _standard(self, entry: int, bitmap: int, place: int) -> tuple[int, tuple[_Part, ...]]:
+        """Where a standard cluster stands in the file (0: nowhere), and its parts."""
+        offset = entry & OFFSET
+        if entry & self._forbidden:
+            raise _invalid(
+                place, entry, "reserved bits are set, or it points to no cluster's start"
+            )
+        if not offset and entry & _COPIED:
+            raise _invalid(place, entry, "data of the disk cannot be where the header is")
+        if not self.header.extended_l2:
+            is_data = bool(offset) and not entry & _ZERO
+            return offset, ((0, self.cluster_size, is_data),)
+        allocated = bitmap & _ALL_ALLOCATED
+        if allocated & bitmap >> _SUBCLUSTERS:
+            raise _invalid(place, bitmap, "a subcluster is allocated and zero at once")
+        if allocated and not offset:
+            raise _invalid(place, bitmap, "subclusters are allocated, and the cluster is not")
+        return offset, _parts(allocated, self.cluster_size // _SUBCLUSTERS)
+
+    def _claim(self, place: int, offset: int, clusters: int, parts: tuple[_Part, ...]) -> None:
+        """Makes sure that the file has the data of clusters in a row, and not in its tables.
+
+        QEMU writes new clusters whole, and no more of the last one than the disk has, or the
+        subclusters that are allocated: so much must be there, else the file was cut off. It reads
+        zeros behind the end of a file, and so would take a truncated image for a good one. Where
+        nothing will be read (preallocated zeros), the cluster must at least begin in the file.
+        """
+        read_last = max((end for _, end, is_data in parts if is_data), default=1)
+        before = (clusters - 1) * self.cluster_size
+        left = max(self.size - place - before, 1)
+        length = before + min(read_last, left)
+        inside(f"byte {place} of the disk", offset, length, self._file_size)
+        self._refuse_metadata(place, offset, offset + length)
+
+    def _refuse_metadata(self, place: int, start: int, end: int) -> None:
+        if holder := self._metadata.holder(start, end):
+            raise FormatError(f"byte {place} of the disk stands at {start}, in {holder}")
+
+    def _compressed(self, entry: int, bitmap: int, place: int) -> Extent:
+        shift = 62 - (self.header.cluster_bits - 8)
+        offset = entry & ((1 << shift) - 1)
+        if entry & _COPIED or bitmap or offset >= _MAX_OFFSET:
+            raise _invalid(place, entry, "no compressed cluster has these bits set")
+        sectors = ((entry & ~_COMPRESSED) >> shift) + 1
+        end = offset - offset % _SECTOR + sectors * _SECTOR
+        # The last sector may be cut off by the end of the file: QEMU counts sectors, and writes
+        # bytes. Whether they are all there is known when they are inflated.
+        whole_sectors = self._file_size + -self._file_size % _SECTOR
+        what = f"byte {place} of the disk (compressed)"
+        inside(what, offset, 1, self._file_size)
+        inside(what, offset, end - offset, whole_sectors)
+        self._refuse_metadata(place, offset, end)
+        length = min(self.cluster_size, self.size - place)
+        return Extent(place, length, Kind.COMPRESSED, offset, min(end, self._file_size) - offset)
+
+
+def _extent(start: int, length: int, offset: int, is_data: bool) -> Extent:
+    if is_data:
+        return Extent(start, length, Kind.DATA, offset)
+    return Extent(start, length, Kind.ZERO)
+
+
+def _invalid(place: int, entry: int, why: str) -> FormatError:
+    return FormatError(f"the L2 entry for byte {place} of the disk is {entry:#018x}: {why}")
+
+
+@lru_cache(maxsize=4096)
+def _parts(allocated: int, size: int) -> tuple[_Part, ...]:
+    """Runs of subclusters of one kind; `size` of a subcluster, bytes."""
+    parts: list[_Part] = []
+    for number in range(_SUBCLUSTERS):
+        is_data = bool(allocated >> number & 1)
+        begin = number * size
+        if parts and parts[-1][2] is is_data:
+            begin = parts.pop()[0]
+        parts.append((begin, (number + 1) * size, is_data))
+    return tuple(parts)
+
+
+def _run(entries: "array[int]", index: int, step: int, limit: int) -> int:
+    """How many entries from `index` on, `limit` at most, each differ by `step` from the one before.
+
+    Compared in ever larger pieces: one is soon known to stand alone, and thousands cost little.
+    """
+    length = 1
+    while length < limit:
+        width = min(length, limit - length)
+        begin = index + length
+        expected = _expected(entries[index] + length * step, step, width)
+        found = entries[begin : begin + width]
+        if found != expected:
+            return length + next(compress(count(), map(ne, found, expected)))
+        length += width
+    return length
+
+
+def _expected(first: int, step: int, length: int) -> "array[int]":
+    if step:
+        return array("Q", range(first, first + length * step, step))
+    return array("Q", (first,)) * length
