@@ -1,0 +1,105 @@
+"""`--inspect`: what the guest on some disks is configured for, and what of it is not there.
+
+Its file systems are read in the libguestfs appliance, never by the node's kernel.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from converter.guestconfig import (
+    NETWORK,
+    REFERRING,
+    Reference,
+    Setting,
+    addresses,
+    missing,
+    references,
+)
+from converter.inspect import printable
+from node.appliance import FileSystem, GuestFiles, looking_at
+from node.errors import KitError
+
+# What the appliance lists beside file systems that can be mounted.
+NO_FILE_SYSTEMS = {"swap", "unknown", "crypto_LUKS", "LVM2_member", "linux_raid_member"}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the files in all file systems say."""
+
+    missing: tuple[Reference, ...]
+    addresses: tuple[Setting, ...]
+    warnings: tuple[str, ...]
+
+
+def look_inside(
+    disks: Sequence[tuple[Path, str]], tags: Iterable[tuple[str, str]], *, use_kvm: bool = True
+) -> Findings:
+    """Reads the configuration of whatever guest is on the disks; none is written to.
+
+    Args:
+        disks: all of the guest's, each with its format; opened and checked as sources before.
+        tags: what was found on them already (`Contents.tags`), as PARTUUIDs.
+        use_kvm: whether the node's KVM may be used.
+
+    Raises:
+        KitError: the appliance does not start.
+    """
+    known = set(tags)
+    named: list[Reference] = []
+    settings: list[Setting] = []
+    warnings: list[str] = []
+    with looking_at(disks, use_kvm=use_kvm) as appliance:
+        listed = appliance.file_systems()
+        known |= _tags(listed)
+        for file_system in listed:
+            if file_system.type in NO_FILE_SYSTEMS:
+                continue
+            try:
+                with appliance.mounted(file_system) as files:
+                    for path, content in _contents(files, REFERRING):
+                        named += references(path, content)
+                    for path, content in _contents(files, NETWORK):
+                        settings += addresses(path, content)
+            except KitError as error:
+                warnings.append(error.message)
+    if any(one.type == "crypto_LUKS" for one in listed):
+        warnings.append("what is encrypted was not looked into; what seems missing may be there")
+    if not any(one.file == "/etc/fstab" for one in named):
+        warnings.append("no /etc/fstab that names a file system was found")
+    return Findings(tuple(missing(named, known)), tuple(settings), tuple(warnings))
+
+
+def findings_text(findings: Findings) -> str:
+    """The findings for people, one a line."""
+    lines = [
+        f"{one.file}:{one.line}: {one.tag}={one.value} is on none of the disks given: {one.text}"
+        for one in findings.missing
+    ]
+    lines += [f"{one.file}:{one.line}: {one.interface}: {one.value}" for one in findings.addresses]
+    lines += [f"warning: {warning}" for warning in findings.warnings]
+    return "".join(f"{printable(line)}\n" for line in lines)
+
+
+def findings_json(findings: Findings) -> dict[str, Any]:
+    """The findings as JSON."""
+    return {
+        "missing": [one._asdict() for one in findings.missing],
+        "addresses": [one._asdict() for one in findings.addresses],
+        "warnings": list(findings.warnings),
+    }
+
+
+def _tags(listed: Iterable[FileSystem]) -> set[tuple[str, str]]:
+    return {
+        (tag, v) for one in listed for tag, v in (("UUID", one.uuid), ("LABEL", one.label)) if v
+    }
+
+
+def _contents(files: GuestFiles, patterns: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for pattern in patterns:
+        for path in files.matching(pattern):
+            if (content := files.read(path)) is not None:
+                yield path, content
