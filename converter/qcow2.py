@@ -27,8 +27,9 @@ _MAX_OFFSET = 1 << 56
 _SUBCLUSTERS = 32
 _ALL_ALLOCATED = (1 << _SUBCLUSTERS) - 1
 
-# A part of a cluster: its first byte, the byte behind its last, and whether data is there.
-_Part = tuple[int, int, bool]
+# How far into a cluster data reaches, bytes; and its parts: the first byte of each, the byte
+# behind its last, and whether data is there.
+_Parts = tuple[int, tuple[tuple[int, int, bool], ...]]
 
 
 def parse(read: Read, file_size: int) -> "Image":
@@ -69,6 +70,8 @@ class Image:
         self._read = read
         self._file_size = file_size
         self._span = header.l2_span
+        self._data: _Parts = (self.cluster_size, ((0, self.cluster_size, True),))
+        self._zeros: _Parts = (0, ((0, self.cluster_size, False),))
         misaligned = self.cluster_size - 1
         if header.version == 3 and not header.extended_l2:
             misaligned &= ~_ZERO
@@ -96,14 +99,16 @@ class Image:
         Raises:
             FormatError: an entry is invalid, or maps to where no data of the disk can be.
         """
-        lengths = dict.fromkeys(Kind, 0)
-        clusters = size = 0
+        data = compressed = zero = clusters = size = 0
         for extent in self.extents():
-            lengths[extent.kind] += extent.length
-            if extent.kind is Kind.COMPRESSED:
+            if extent.kind is Kind.DATA:
+                data += extent.length
+            elif extent.kind is Kind.COMPRESSED:
+                compressed += extent.length
                 clusters += 1
                 size += extent.size
-        data, compressed, zero = (lengths[k] for k in (Kind.DATA, Kind.COMPRESSED, Kind.ZERO))
+            else:
+                zero += extent.length
         return Allocation(data, compressed, zero, clusters, size)
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
@@ -142,6 +147,7 @@ class Image:
         while index < len(entries):
             entry = entries[index]
             place = base + index * cluster
+            left = self.size - place
             if bitmaps is not None:
                 bitmap = bitmaps[index]
                 if index == alike:
@@ -149,61 +155,63 @@ class Image:
             if entry & _COMPRESSED:
                 index += 1
                 extent = self._compressed(entry, bitmap, place)
-                if extent.length > 0:
+                if left > 0:
                     yield extent
                 continue
-            offset, parts = self._standard(entry, bitmap, place)
+            offset = entry & OFFSET
+            if entry & self._forbidden:
+                raise _invalid(place, entry, "reserved bits are set, or no cluster begins there")
+            if not offset and entry & _COPIED:
+                raise _invalid(place, entry, "data of the disk cannot be where the header is")
             clusters = _run(entries, index, cluster if offset else 0, alike - index)
             index += clusters
+            if bitmaps is not None:
+                reach, parts = self._subclusters(offset, bitmap, place)
+            elif offset and not entry & _ZERO:
+                reach, parts = self._data
+            else:
+                reach, parts = self._zeros
             if offset:
-                self._claim(place, offset, clusters, parts)
-            left = self.size - place
+                self._claim(place, offset, (clusters - 1) * cluster, reach)
             if left <= 0:
                 continue
+            whole = min(clusters * cluster, left)
             if len(parts) == 1:
-                length = min(clusters * cluster, left)
-                yield _extent(place, length, offset, parts[0][2])
+                yield _extent(place, whole, offset, parts[0][2])
                 continue
-            for skipped in range(0, min(clusters * cluster, left), cluster):
+            for skipped in range(0, whole, cluster):
                 for first, end, is_data in parts:
                     begin = skipped + first
                     if begin < left:
                         length = min(end - first, left - begin)
                         yield _extent(place + begin, length, offset + begin, is_data)
 
-    def _standard(self, entry: int, bitmap: int, place: int) -> tuple[int, tuple[_Part, ...]]:
-        """Where a standard cluster stands in the file (0: nowhere), and its parts."""
-        offset = entry & OFFSET
-        if entry & self._forbidden:
-            raise _invalid(
-                place, entry, "reserved bits are set, or it points to no cluster's start"
-            )
-        if not offset and entry & _COPIED:
-            raise _invalid(place, entry, "data of the disk cannot be where the header is")
-        if not self.header.extended_l2:
-            is_data = bool(offset) and not entry & _ZERO
-            return offset, ((0, self.cluster_size, is_data),)
+    def _subclusters(self, offset: int, bitmap: int, place: int) -> _Parts:
         allocated = bitmap & _ALL_ALLOCATED
         if allocated & bitmap >> _SUBCLUSTERS:
             raise _invalid(place, bitmap, "a subcluster is allocated and zero at once")
         if allocated and not offset:
             raise _invalid(place, bitmap, "subclusters are allocated, and the cluster is not")
-        return offset, _parts(allocated, self.cluster_size // _SUBCLUSTERS)
+        return _parts(allocated, self.cluster_size // _SUBCLUSTERS)
 
-    def _claim(self, place: int, offset: int, clusters: int, parts: tuple[_Part, ...]) -> None:
+    def _claim(self, place: int, offset: int, before: int, reach: int) -> None:
         """Makes sure that the file has the data of clusters in a row, and not in its tables.
 
         QEMU writes new clusters whole, and no more of the last one than the disk has, or the
         subclusters that are allocated: so much must be there, else the file was cut off. It reads
         zeros behind the end of a file, and so would take a truncated image for a good one. Where
         nothing will be read (preallocated zeros), the cluster must at least begin in the file.
+
+        Args:
+            place: on the disk.
+            offset: in the file.
+            before: length of all clusters but the last one.
+            reach: how much of that one has to be in the file, if the disk goes so far.
         """
-        read_last = max((end for _, end, is_data in parts if is_data), default=1)
-        before = (clusters - 1) * self.cluster_size
-        left = max(self.size - place - before, 1)
-        length = before + min(read_last, left)
-        inside(f"byte {place} of the disk", offset, length, self._file_size)
-        self._refuse_metadata(place, offset, offset + length)
+        end = offset + before + max(1, min(reach, self.size - place - before))
+        if end > self._file_size:
+            inside(f"byte {place} of the disk", offset, end - offset, self._file_size)
+        self._refuse_metadata(place, offset, end)
 
     def _refuse_metadata(self, place: int, start: int, end: int) -> None:
         if holder := self._metadata.holder(start, end):
@@ -216,12 +224,12 @@ class Image:
             raise _invalid(place, entry, "no compressed cluster has these bits set")
         sectors = ((entry & ~_COMPRESSED) >> shift) + 1
         end = offset - offset % _SECTOR + sectors * _SECTOR
-        # The last sector may be cut off by the end of the file: QEMU counts sectors, and writes
-        # bytes. Whether they are all there is known when they are inflated.
-        whole_sectors = self._file_size + -self._file_size % _SECTOR
-        what = f"byte {place} of the disk (compressed)"
-        inside(what, offset, 1, self._file_size)
-        inside(what, offset, end - offset, whole_sectors)
+        # QEMU counts sectors, and writes bytes: the file may end within the last sector. Whether
+        # all that is needed of it is there shows when it is inflated.
+        needed = max(end - _SECTOR, offset) + 1
+        if needed > self._file_size:
+            what = f"byte {place} of the disk (compressed)"
+            inside(what, offset, needed - offset, self._file_size)
         self._refuse_metadata(place, offset, end)
         length = min(self.cluster_size, self.size - place)
         return Extent(place, length, Kind.COMPRESSED, offset, min(end, self._file_size) - offset)
@@ -238,16 +246,16 @@ def _invalid(place: int, entry: int, why: str) -> FormatError:
 
 
 @lru_cache(maxsize=4096)
-def _parts(allocated: int, size: int) -> tuple[_Part, ...]:
-    """Runs of subclusters of one kind; `size` of a subcluster, bytes."""
-    parts: list[_Part] = []
+def _parts(allocated: int, size: int) -> _Parts:
+    """Joins subclusters of one kind; `size` of a subcluster, bytes."""
+    parts: list[tuple[int, int, bool]] = []
     for number in range(_SUBCLUSTERS):
         is_data = bool(allocated >> number & 1)
         begin = number * size
         if parts and parts[-1][2] is is_data:
             begin = parts.pop()[0]
         parts.append((begin, (number + 1) * size, is_data))
-    return tuple(parts)
+    return allocated.bit_length() * size, tuple(parts)
 
 
 def _run(entries: "array[int]", index: int, step: int, limit: int) -> int:
@@ -255,7 +263,9 @@ def _run(entries: "array[int]", index: int, step: int, limit: int) -> int:
 
     Compared in ever larger pieces: one is soon known to stand alone, and thousands cost little.
     """
-    length = 1
+    if limit == 1 or entries[index + 1] != entries[index] + step:
+        return 1
+    length = 2
     while length < limit:
         width = min(length, limit - length)
         begin = index + length

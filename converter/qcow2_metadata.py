@@ -8,9 +8,9 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
-from itertools import compress, islice, pairwise
-from operator import eq
+from collections.abc import Iterable, Iterator
+from itertools import compress, count, islice
+from operator import gt
 from typing import NamedTuple
 
 from converter.qcow2_header import TRUNCATED, FormatError, Header, Read, read_exactly
@@ -31,6 +31,7 @@ _MAX_SNAPSHOT_EXTRA = 1024
 _MAX_SNAPSHOT_TABLE = 64 << 20
 _MAX_BITMAP_DIRECTORY = 64 << 20
 
+_TABLE = "L2 table or refcount block"
 _PIECE = 1 << 16  # entries that are sorted at a time
 
 
@@ -43,31 +44,30 @@ class Area(NamedTuple):
 
 
 class Metadata:
-    """The active L1 table, and all that must not be taken for the disk's data.
+    """The active L1 table, and where there is anything that cannot be the disk's data.
 
     Args:
         l1: the active L1 table, checked.
-        tables: offsets of L2 tables and refcount blocks, each one cluster, sorted.
-        areas: the others, sorted; none overlaps another nor one of `tables`.
+        starts: of all pieces of the file that hold metadata, in order.
+        ends: of these; none goes beyond the next one's start.
+        areas: those that have a name; the others are L2 tables and refcount blocks.
     """
 
     def __init__(
-        self, l1: "array[int]", tables: "array[int]", areas: list[Area], cluster_size: int
+        self, l1: "array[int]", starts: "array[int]", ends: "array[int]", areas: Iterable[Area]
     ) -> None:
         self.l1 = l1
-        self._tables = tables
-        self._areas = areas
-        self._aligned = ~(cluster_size - 1)
+        self._starts = starts
+        self._ends = ends
+        self._names = {area.start: area.what for area in areas}
 
     def holder(self, start: int, end: int) -> str | None:
         """What metadata is in this piece of the file, or None."""
-        nearest = bisect_left(self._areas, (end,)) - 1  # the last one that begins before the end
-        if nearest >= 0 and self._areas[nearest].end > start:
-            return self._areas[nearest].what
-        table = bisect_left(self._tables, start & self._aligned)
-        if table < len(self._tables) and self._tables[table] < end:
-            return f"the L2 table or refcount block at {self._tables[table]}"
-        return None
+        number = bisect_left(self._starts, end) - 1  # the last one that begins before the end
+        if number < 0 or self._ends[number] <= start:
+            return None
+        found = self._starts[number]
+        return self._names.get(found, f"the {_TABLE} at {found}")
 
 
 def numbers(raw: bytes) -> "array[int]":
@@ -105,21 +105,17 @@ def survey(header: Header, read: Read, file_size: int) -> Metadata:
             f"the L1 table has {header.l1_size} entries, the disk of {header.size} bytes"
             f" needs {needed}"
         )
-    areas = sorted(_areas(header, read, file_size))
-    for one, other in pairwise(areas):
-        if other.start < one.end:
-            raise FormatError(f"{one.what} and {other.what} overlap at {other.start}")
-
     cluster = header.cluster_size
+    areas = list(_areas(header, read, file_size))
+    # Before the tables are read: of two in one place, the wrong one would be told as damaged.
+    _disjoint(array("Q"), areas, array("Q"), cluster)
     l1 = numbers(read_exactly(read, header.l1_offset, header.l1_size * ENTRY))
     tables = _pointers("L1", l1, _L1_RESERVED, cluster, file_size)
     refcounts = numbers(
         read_exactly(read, header.refcount_table_offset, header.refcount_table_size)
     )
     tables += _pointers("refcount", refcounts, _REFCOUNT_RESERVED, cluster, file_size)
-    tables = _sorted(tables)
-    _refuse_overlaps(tables, areas)
-    return Metadata(l1, tables, areas, cluster)
+    return _disjoint(l1, areas, tables, cluster)
 
 
 def _areas(header: Header, read: Read, file_size: int) -> Iterator[Area]:
@@ -186,19 +182,21 @@ def _pointers(
     return used
 
 
+def _disjoint(l1: "array[int]", areas: list[Area], tables: "array[int]", cluster: int) -> Metadata:
+    """All metadata in its order, if none of it overlaps."""
+    starts = _sorted(tables + array("Q", (area.start for area in areas)))
+    ends = array("Q", map(cluster.__add__, tables)) + array("Q", (area.end for area in areas))
+    ends = _sorted(ends)  # where none overlaps, ends are in the order of starts
+    overlap = next(compress(count(), map(gt, ends, islice(starts, 1, None))), None)
+    if overlap is not None:
+        place = starts[overlap + 1]
+        holders = [area.what for area in areas if area.start <= place < area.end]
+        holders += [f"an {_TABLE}"] * tables.count(place)
+        raise FormatError(f"{holders[0]} and {holders[1]} overlap at {place}")
+    return Metadata(l1, starts, ends, areas)
+
+
 def _sorted(offsets: "array[int]") -> "array[int]":
     """Sorted in pieces, since a list of all would take five times their space."""
     pieces = (offsets[at : at + _PIECE] for at in range(0, len(offsets), _PIECE))
     return array("Q", heapq.merge(*(array("Q", sorted(piece)) for piece in pieces)))
-
-
-def _refuse_overlaps(tables: "array[int]", areas: list[Area]) -> None:
-    for area in areas:
-        first = bisect_left(tables, area.start)
-        if first < len(tables) and tables[first] < area.end:
-            raise FormatError(
-                f"an L2 table or refcount block stands at {tables[first]}, in {area.what}"
-            )
-    twice = next(compress(tables, map(eq, tables, islice(tables, 1, None))), None)
-    if twice is not None:
-        raise FormatError(f"the cluster at {twice} is used for two tables")
