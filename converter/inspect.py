@@ -1,243 +1,170 @@
-"""What is on an image, and what a copy would do: `--info`. Pure.
+"""`--info` and `--inspect`: what images hold, and what their guest is configured for.
 
-`guestconfig` and `lookinside` have what `--inspect` adds.
+Its file systems are read in the libguestfs appliance, never by the node's kernel.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from converter import gpt, partitions, swap
-from converter.extents import Extent, Kind
-from converter.partitions import Partition, Table
-from converter.signatures import Signature, signatures, text, uuid_text
-from converter.swap import SwapArea
-from converter.window import Read, Window
+from converter.contents import Image, describe, image_json, printable, render, work
+from converter.disk import Disk
+from converter.guestconfig import (
+    NETWORK,
+    REFERRING,
+    Reference,
+    Setting,
+    addresses,
+    missing,
+    references,
+)
+from converter.opening import LOCAL_FORMATS, opened
+from converter.source import Source
+from node.appliance import FileSystem, GuestFiles, looking_at
+from node.errors import KitError
 
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
-# Names for what is met on Linux guests; all else is shown as it is.
-TYPES = {
-    "0x05": "extended",
-    "0x07": "NTFS or exFAT",
-    "0x0c": "FAT32",
-    "0x82": "Linux swap",
-    "0x83": "Linux",
-    "0x8e": "Linux LVM",
-    "0xef": "EFI system",
-    "0xfd": "Linux RAID",
-    "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f": "Linux swap",
-    "0fc63daf-8483-4772-8e79-3d69d8477de4": "Linux",
-    "21686148-6449-6e6f-744e-656564454649": "BIOS boot",
-    "4f68bce3-e8cd-4db1-96e7-fbcaf984b709": "Linux root (x86-64)",
-    "a19d880f-05fc-4d3b-a006-743f0f84911e": "Linux RAID",
-    "c12a7328-f81f-11d2-ba4b-00a0c93ec93b": "EFI system",
-    "e6d6d379-f507-44c2-a23c-238f2a3df928": "Linux LVM",
-    "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7": "Microsoft basic data",
-}
+# What the appliance lists beside file systems that can be mounted.
+NO_FILE_SYSTEMS = {"swap", "unknown", "crypto_LUKS", "LVM2_member", "linux_raid_member"}
 
 
 @dataclass(frozen=True)
-class Place:
-    """The whole disk or a partition of it, and what its bytes say it holds."""
+class Findings:
+    """What the files in all file systems say."""
 
-    partition: Partition | None
-    start: int
-    length: int
-    holds: tuple[Signature, ...]
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What is on a disk; bytes."""
-
-    size: int
-    table: Table | None
-    places: tuple[Place, ...]
-    swap: tuple[SwapArea, ...]
-    gpt: str | None  # what becomes of a GPT on a larger target
+    missing: tuple[Reference, ...]
+    addresses: tuple[Setting, ...]
     warnings: tuple[str, ...]
 
-    @property
-    def tags(self) -> frozenset[tuple[str, str]]:
-        """By what a guest can name what is here: UUID, LABEL, PARTUUID, PARTLABEL, and its name."""
-        named = [
-            (tag, value)
-            for place in self.places
-            for found in place.holds
-            for tag, value in (("UUID", found.uuid), ("LABEL", found.label))
-        ]
-        for partition in self.table.partitions if self.table else ():
-            named += [("PARTUUID", partition.uuid), ("PARTLABEL", partition.name)]
-        return frozenset((tag, value) for tag, value in named if value)
 
-
-@dataclass(frozen=True)
-class Work:
-    """What a copy has to do; bytes of the disk, `stored` bytes of the source."""
-
-    stored: int
-    read: int
-    zeros: int
-    swap: int
-
-
-@dataclass(frozen=True)
-class Image:
-    """A source as --info shows it."""
-
-    name: str
-    format: str
-    contents: Contents
-    work: Work
-    features: Mapping[str, str] = field(default_factory=dict)
-
-
-def describe(read: Read, size: int) -> Contents:
-    """Looks at a disk of `size` bytes; a few KiB of each partition are read.
-
-    Raises:
-        ValueError: `read` gave less than was asked for.
-    """
-    table = partitions.table(read, size)
-    found = swap.find_areas(read, size)
-    # A megabyte more stands for any larger target.
-    repair = gpt.repaired(read, size, size + (1 << 20))
-    windows: list[tuple[Partition | None, Window]] = [(None, Window(read, 0, size))]
-    if table is not None:
-        windows = [(one, Window(read, one.start, one.length)) for one in table.partitions]
-    places = tuple(
-        Place(partition, window.start, window.length, tuple(_holds(window, found.areas)))
-        for partition, window in windows
-    )
-    why = repair.why if repair else None
-    return Contents(size, table, places, found.areas, why, found.warnings)
-
-
-def work(extents: Iterable[Extent], areas: Sequence[SwapArea]) -> Work:
-    """What a copy of a source would do, its swap made anew.
+def report(
+    names: Sequence[str],
+    image_format: str | None,
+    *,
+    deep: bool,
+    as_json: bool,
+    use_kvm: bool = True,
+) -> str:
+    """What --info, and --inspect (`deep`), print of sources.
 
     Args:
-        extents: all of the source's, in order.
-        areas: its swap areas, in order.
+        names: the sources, all of one guest's where `deep` is set.
+        image_format: as --format has it, of all of them.
+        deep: whether to look into the guest's file systems.
+        as_json: as JSON: {"images": [...]}, and "guest" with `deep`.
+        use_kvm: whether the node's KVM may be used for that.
+
+    Raises:
+        KitError: a source cannot be opened or is not sound; the appliance does not start.
     """
-    stored = read = zeros = 0
-    for extent in extents:
-        dropped = sum(
-            max(0, min(extent.end, area.start + area.length) - max(extent.start, area.start))
-            for area in areas
+    images: list[Image] = []
+    findings = None
+    with ExitStack() as stack:
+        disks = []
+        for name in names:
+            source = stack.enter_context(opened(name, image_format))
+            if deep:
+                disks.append(_appliance_disk(source))
+            images.append(_image(source))
+        if deep:
+            tags = {tag for image in images for tag in image.contents.tags}
+            findings = look_inside(disks, tags, use_kvm=use_kvm)
+    if as_json:
+        shown: dict[str, Any] = {"images": [image_json(image) for image in images]}
+        if findings is not None:
+            shown["guest"] = findings_json(findings)
+        return json.dumps(shown, indent=2)
+    parts = [*map(render, images), *([findings_text(findings)] if findings else [])]
+    return "\n".join(parts).rstrip("\n")
+
+
+def _image(source: Source) -> Image:
+    with closing(Disk(source)) as disk:
+        try:
+            contents = describe(disk.read, source.size)
+        except ValueError as error:
+            raise KitError(f"source {source.name}: {error}") from error
+    todo = work(source.extents(), contents.swap)
+    return Image(source.name, source.format, contents, todo, source.features)
+
+
+def _appliance_disk(source: Source) -> tuple[Path, str]:
+    if "://" in source.name or source.format not in LOCAL_FORMATS:
+        raise KitError(
+            f"source {source.name}: --inspect reads local raw and qcow2 images only",
+            hint="copy it first, and inspect the copy with --format raw",
         )
-        if extent.kind is Kind.ZERO:
-            zeros += extent.length - dropped
-        else:
-            stored += extent.size if extent.kind is Kind.COMPRESSED else extent.length
-            read += extent.length - dropped
-    return Work(stored, read, zeros, sum(area.length for area in areas))
+    return Path(source.name), source.format
 
 
-def as_json(image: Image) -> dict[str, Any]:
-    """An image as JSON: sizes are bytes, and what is not there is null."""
-    contents = image.contents
-    table = contents.table
-    return {
-        "name": image.name,
-        "format": image.format,
-        "features": dict(image.features),
-        "virtual_size": contents.size,
-        "allocated_size": image.work.stored,
-        "partition_table": table and {"type": table.kind, "uuid": table.uuid},
-        "contents": [
-            {
-                "partition": place.partition and place.partition.number,
-                "start": place.start,
-                "size": place.length,
-                "partition_type": place.partition and place.partition.type,
-                "partition_uuid": (place.partition and place.partition.uuid) or None,
-                "partition_label": (place.partition and place.partition.name) or None,
-                "holds": [found._asdict() for found in place.holds],
-            }
-            for place in contents.places
-        ],
-        "swap": [
-            {
-                "start": area.start,
-                "size": area.length,
-                "page_size": area.page_size,
-                "byte_order": area.byteorder,
-                "uuid": str(area.uuid),
-                "label": text(area.label),
-                "hibernated": area.hibernated,
-            }
-            for area in contents.swap
-        ],
-        "copy": {
-            "read_bytes": image.work.read,
-            "zero_bytes": image.work.zeros,
-            "swap_bytes": image.work.swap,
-            "gpt": contents.gpt,
-        },
-        "warnings": list(contents.warnings),
-    }
+def look_inside(
+    disks: Sequence[tuple[Path, str]], tags: Iterable[tuple[str, str]], *, use_kvm: bool = True
+) -> Findings:
+    """Reads the configuration of whatever guest is on the disks; none is written to.
+
+    Args:
+        disks: all of the guest's, each with its format; opened and checked as sources before.
+        tags: what was found on them already (`Contents.tags`), as PARTUUIDs.
+        use_kvm: whether the node's KVM may be used.
+
+    Raises:
+        KitError: the appliance does not start.
+    """
+    known = set(tags)
+    named: list[Reference] = []
+    settings: list[Setting] = []
+    warnings: list[str] = []
+    with looking_at(disks, use_kvm=use_kvm) as appliance:
+        listed = appliance.file_systems()
+        known |= _tags(listed)
+        for file_system in listed:
+            if file_system.type in NO_FILE_SYSTEMS:
+                continue
+            try:
+                with appliance.mounted(file_system) as files:
+                    for path, content in _contents(files, REFERRING):
+                        named += references(path, content)
+                    for path, content in _contents(files, NETWORK):
+                        settings += addresses(path, content)
+            except KitError as error:
+                warnings.append(error.message)
+    if any(one.type == "crypto_LUKS" for one in listed):
+        warnings.append("what is encrypted was not looked into; what seems missing may be there")
+    if not any(one.file == "/etc/fstab" for one in named):
+        warnings.append("no /etc/fstab that names a file system was found")
+    return Findings(tuple(missing(named, known)), tuple(settings), tuple(warnings))
 
 
-def render(image: Image) -> str:
-    """An image for people; what comes from the image itself cannot steer their terminal."""
-    contents = image.contents
+def findings_text(findings: Findings) -> str:
+    """The findings for people, one a line."""
     lines = [
-        f"{image.name}: {image.format}, {human(contents.size)}, "
-        f"{human(image.work.stored)} allocated",
-        *(f"  {name}: {value}" for name, value in image.features.items()),
+        f"{one.file}:{one.line}: {one.tag}={one.value} is on none of the disks given: {one.text}"
+        for one in findings.missing
     ]
-    table = contents.table
-    if table is not None:
-        lines.append(f"  partition table: {table.kind}, {table.uuid or 'unreadable'}")
-    for place in contents.places:
-        lines.append(f"  {_where(place)}: {', '.join(map(_what, place.holds)) or 'unknown'}")
-    lines.append(
-        f"  a copy reads {human(image.work.read)}, makes {human(image.work.zeros)} zero, "
-        f"drops {human(image.work.swap)} of swap"
-    )
-    for area in contents.swap:
-        asleep = f", a hibernated system is in it ({area.hibernated})" if area.hibernated else ""
-        lines.append(
-            f"  swap at byte {area.start} is made anew: UUID {area.uuid}, "
-            f"pages of {human(area.page_size)}, {area.byteorder}-endian{asleep}"
-        )
-    if contents.gpt:
-        lines.append(f"  on a larger target, {contents.gpt}")
-    lines += [f"  warning: {warning}" for warning in contents.warnings]
+    lines += [f"{one.file}:{one.line}: {one.interface}: {one.value}" for one in findings.addresses]
+    lines += [f"warning: {warning}" for warning in findings.warnings]
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
-def human(size: int) -> str:
-    """A number of bytes in the unit that suits: 1.5 GiB."""
-    figure, unit = float(size), 0
-    while figure >= 1024 and unit < len(UNITS) - 1:
-        figure, unit = figure / 1024, unit + 1
-    return f"{figure:.1f}".removesuffix(".0") + f" {UNITS[unit]}"
+def findings_json(findings: Findings) -> dict[str, Any]:
+    """The findings as JSON."""
+    return {
+        "missing": [one._asdict() for one in findings.missing],
+        "addresses": [one._asdict() for one in findings.addresses],
+        "warnings": list(findings.warnings),
+    }
 
 
-def printable(line: str) -> str:
-    """A line without control characters: they are escaped."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+def _tags(listed: Iterable[FileSystem]) -> set[tuple[str, str]]:
+    return {
+        (tag, v) for one in listed for tag, v in (("UUID", one.uuid), ("LABEL", one.label)) if v
+    }
 
 
-def _holds(window: Window, areas: Iterable[SwapArea]) -> Iterator[Signature]:
-    yield from signatures(window)
-    for area in areas:
-        if area.start == window.start:
-            yield Signature("swap", uuid_text(area.uuid.bytes), text(area.label))
-
-
-def _where(place: Place) -> str:
-    partition = place.partition
-    if partition is None:
-        return "whole disk"
-    kind = TYPES.get(partition.type, partition.type)
-    name = f" {partition.name!r}" if partition.name else ""
-    return f"partition {partition.number}{name} ({human(place.length)}, {kind})"
-
-
-def _what(found: Signature) -> str:
-    uuid = f" UUID {found.uuid}" if found.uuid else ""
-    label = f" label {found.label!r}" if found.label else ""
-    return f"{found.type}{uuid}{label}"
+def _contents(files: GuestFiles, patterns: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for pattern in patterns:
+        for path in files.matching(pattern):
+            if (content := files.read(path)) is not None:
+                yield path, content

@@ -61,9 +61,15 @@ class Appliance:
     def file_systems(self) -> list[FileSystem]:
         """All that is found on the disks, or in volumes of them that are not encrypted."""
         handle = self._handle
+        types: dict[str, str] = handle.list_filesystems()
+        # It leaves out what is encrypted, and members of volume groups and RAIDs.
+        for listing in (handle.list_devices, handle.list_partitions, handle.lvs):
+            for device in listing():
+                types.setdefault(device, handle.vfs_type(device))
         return [
             FileSystem(device, kind, handle.vfs_uuid(device), handle.vfs_label(device))
-            for device, kind in handle.list_filesystems().items()
+            for device, kind in types.items()
+            if kind
         ]
 
     @contextmanager

@@ -1,5 +1,7 @@
 """What --info and --inspect see, on file systems that the real tools make."""
 
+import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -7,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from converter.inspect import Contents, describe
-from converter.lookinside import look_inside
+from converter.contents import Contents, describe
+from converter.inspect import _appliance_disk, look_inside, report
 from node.errors import KitError
-from tests.system.create_support import output
+from tests.system.create_support import TOP, loop, output
 
 MIB = 1 << 20
+EMULATED = {"LIBGUESTFS_BACKEND": "direct", "LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}
 ROOT = "0e5e1c8a-77a8-4d0b-9f0c-3d3b8e6f4a11"
 SWAP = "1f5e1c8a-77a8-4d0b-9f0c-3d3b8e6f4a12"
 WRONG = "99999999-77a8-4d0b-9f0c-3d3b8e6f4a13"
@@ -52,6 +55,11 @@ def luks(kind: str) -> Callable[[Path], None]:
     return make
 
 
+def physical_volume(path: Path) -> None:
+    with loop(path, read_only=False) as device:
+        output("pvcreate", "--quiet", "--devices", device, device)
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "ext2": made("mkfs.ext2", "-q", "-F", "-L", "two"),
     "ext3": made("mkfs.ext3", "-q", "-F", "-L", "three"),
@@ -64,6 +72,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "swap": made("mkswap", "--label", "paging"),
     "luks1": luks("luks1"),
     "luks2": luks("luks2"),
+    "lvm": physical_volume,
 }
 
 
@@ -98,7 +107,7 @@ FILES = {
 GRUB = f"linux /vmlinuz root=UUID={ROOT} ro\nlinux /vmlinuz root=UUID={WRONG} ro\n"
 
 
-def guest(directory: Path) -> list[tuple[Path, str]]:
+def guest(directory: Path) -> list[Path]:
     """Two disks: one with /boot, root and swap in partitions, one that is data as a whole."""
     tree, boot = directory / "tree", directory / "boot"
     for name, content in FILES.items():
@@ -106,13 +115,13 @@ def guest(directory: Path) -> list[tuple[Path, str]]:
         (tree / name).write_text(content)
     (boot / "grub").mkdir(parents=True)
     (boot / "grub/grub.cfg").write_text(GRUB)
-    path = disk(directory / "disk0.raw", 64 * MIB)
+    raw = disk(directory / "disk0.raw", 64 * MIB)
     script = (
         "label: dos\nlabel-id: 0xc0ffee01\n"
         "start=2048, size=20480, type=83\nstart=22528, size=40960, type=83\n"
         "start=65536, size=20480, type=82\n"
     )
-    subprocess.run(["sfdisk", "--quiet", path], input=script, text=True, check=True)
+    subprocess.run(["sfdisk", "--quiet", raw], input=script, text=True, check=True)
     parts = [
         (2048, 20480, ["mkfs.ext2", "-q", "-F", "-U", BOOT, "-d", str(boot)]),
         (22528, 40960, ["mkfs.ext4", "-q", "-F", "-U", ROOT, "-d", str(tree)]),
@@ -121,38 +130,67 @@ def guest(directory: Path) -> list[tuple[Path, str]]:
     for start, sectors, argv in parts:
         part = disk(directory / "part", sectors * 512)
         output(*argv, part)
-        output("dd", f"if={part}", f"of={path}", f"seek={start}", "conv=notrunc", "status=none")
+        output("dd", f"if={part}", f"of={raw}", f"seek={start}", "conv=notrunc", "status=none")
     data = disk(directory / "data.raw", 16 * MIB)
     output("mkfs.ext4", "-q", "-F", "-L", "data", data)
-    qcow2 = directory / "data.qcow2"
-    output("qemu-img", "convert", "-f", "raw", "-O", "qcow2", data, qcow2)
+    images = [file.with_suffix(".qcow2") for file in (raw, data)]
+    for file, image in zip((raw, data), images, strict=True):
+        output("qemu-img", "convert", "-f", "raw", "-O", "qcow2", file, image)
     for used in (tree, boot):
         shutil.rmtree(used)
-    return [(path, "raw"), (qcow2, "qcow2")]
+    return images
 
 
-def test_a_guests_references_to_nothing_are_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LIBGUESTFS_BACKEND", "direct")
-    monkeypatch.setenv("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg")
+def test_a_guests_references_to_nothing_are_found(tmp_path: Path) -> None:
     disks = guest(tmp_path)
-    before = [path.read_bytes() for path, _ in disks]
-    tags = contents(disks[0][0]).tags
-    assert ("PARTUUID", "c0ffee01-03") in tags
-    found = look_inside(disks, tags, use_kvm=False)
-    assert {(one.file, one.line, one.tag, one.value) for one in found.missing} == {
+    before = [path.read_bytes() for path in disks]
+    ran = subprocess.run(
+        [TOP / "converter/qcow2raw.py", "--inspect", "--json", *disks],
+        env={**os.environ, **EMULATED},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    shown = json.loads(ran.stdout)
+    assert [image["name"] for image in shown["images"]] == [str(path) for path in disks]
+    assert shown["images"][0]["swap"][0]["uuid"] == SWAP
+    found = shown["guest"]
+    assert {(one["file"], one["line"], one["tag"], one["value"]) for one in found["missing"]} == {
         ("/etc/fstab", 4, "UUID", WRONG),
         ("/etc/fstab", 6, "PARTUUID", "c0ffee01-07"),
         ("/etc/initramfs-tools/conf.d/resume", 1, "UUID", WRONG),
         ("/grub/grub.cfg", 2, "UUID", WRONG),
     }
-    assert {(one.file, one.interface, one.value) for one in found.addresses} == {
+    assert {(one["file"], one["interface"], one["value"]) for one in found["addresses"]} == {
         ("/etc/network/interfaces.d/ens3", "ens3", "203.0.113.5/24"),
         ("/etc/systemd/network/lan.network", "lan0", "dhcp"),
     }
-    assert found.warnings == ()
-    assert [path.read_bytes() for path, _ in disks] == before
+    assert found["warnings"] == []
+    assert [path.read_bytes() for path in disks] == before
+
+
+def test_that_encrypted_disks_were_not_looked_into_is_told(tmp_path: Path) -> None:
+    path = disk(tmp_path / "disk", 32 * MIB)
+    luks("luks2")(path)
+    found = look_inside([(path, "raw")], (), use_kvm=False)
+    assert any("encrypted" in warning for warning in found.warnings)
+    assert any("no /etc/fstab" in warning for warning in found.warnings)
+
+
+def test_info_of_a_disk_that_is_all_swap(tmp_path: Path) -> None:
+    raw, path = disk(tmp_path / "swap.raw", 32 * MIB), tmp_path / "swap.qcow2"
+    output("mkswap", "--uuid", SWAP, raw)
+    output("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path)
+    said = report([str(path)], None, deep=False, as_json=False)
+    assert f"  whole disk: swap UUID {SWAP}\n" in said
+    assert "a copy reads 0 bytes, makes 0 bytes zero, drops 32 MiB of swap" in said
+
+
+def test_what_the_appliance_cannot_read_is_refused() -> None:
+    class Remote:
+        name, format = "nbd://203.0.113.9/disk", "raw"
+
+    with pytest.raises(KitError, match="local raw and qcow2 images only"):
+        _appliance_disk(Remote())  # type: ignore[arg-type]
 
 
 def test_a_disk_that_is_missing_is_an_error(

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from converter.contents import Contents, Image, Work, describe, human, image_json, render, work
 from converter.extents import Extent, Kind
 from converter.guestconfig import NETWORK, REFERRING, addresses, missing, references
-from converter.inspect import Contents, Image, Work, as_json, describe, human, render, work
-from converter.lookinside import Findings, findings_json, findings_text
+from converter.inspect import Findings, findings_json, findings_text
+from converter.signatures import Signature, signatures
+from converter.window import Window
 from tests.unit.converter.tables import gpt, mbr, reader
 
 MIB = 1 << 20
@@ -72,7 +74,7 @@ def test_a_disk_is_described_for_people() -> None:
 
 
 def test_a_disk_is_described_for_programs() -> None:
-    found = json.loads(json.dumps(as_json(image())))
+    found = json.loads(json.dumps(image_json(image())))
     assert found["virtual_size"] == 8 * MIB
     assert found["allocated_size"] == 2 * MIB + 1000 + MIB // 2
     assert found["partition_table"]["type"] == "gpt"
@@ -93,7 +95,7 @@ def test_an_empty_disk_is_described() -> None:
     text = render(Image("a.raw", "raw", found, work([Extent(0, MIB, Kind.ZERO)], ())))
     assert "  whole disk: unknown\n" in text
     assert "partition table" not in text
-    assert as_json(Image("a", "raw", found, Work(0, 0, 0, 0)))["partition_table"] is None
+    assert image_json(Image("a", "raw", found, Work(0, 0, 0, 0)))["partition_table"] is None
     assert found.tags == frozenset()
 
 
@@ -154,7 +156,7 @@ def test_no_bytes_make_a_description_fail(
     found = contents(content[:size])
     shown = Image("a", "raw", found, Work(0, 0, 0, 0))
     assert "\x1b" not in render(shown)
-    json.dumps(as_json(shown))
+    json.dumps(image_json(shown))
 
 
 FSTAB = f"""# UUID=commented
@@ -356,3 +358,44 @@ def test_no_text_makes_the_parsers_fail(file: str, lines: list[str]) -> None:
     content = "\n".join(lines)
     references(file, content)
     addresses(file, content)
+
+
+def window(*pokes: tuple[int, bytes], size: int = MIB) -> Window:
+    content = bytearray(size)
+    for place, found in pokes:
+        content[place : place + len(found)] = found
+    return Window(reader(content), 0, size)
+
+
+MD = struct.pack("<II", 0xA92B4EFC, 1).ljust(16, b"\0") + UUID(ID).bytes + b"node7:0"
+
+
+def md(place: int) -> Window:
+    block = MD.ljust(128, b"\0") + struct.pack("<Q", place // 512)
+    return window((place, block))
+
+
+@pytest.mark.parametrize("place", [0, 4096, MIB - 8192])
+def test_raid_members_of_metadata_1(place: int) -> None:
+    assert signatures(md(place)) == [Signature("linux_raid_member", ID, "node7:0")]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_raid_members_of_metadata_0_90(order: str) -> None:
+    words = struct.unpack(">4I", UUID(ID).bytes)
+    block = struct.pack(f"{order}II12xI28xIII", 0xA92B4EFC, 0, *words)
+    found = signatures(window((MIB - 0x10000, block)))
+    assert found == [Signature("linux_raid_member", ID)]
+
+
+def test_a_raid_superblock_elsewhere_is_none() -> None:
+    assert signatures(window((4096, MD.ljust(136, b"\1")))) == []
+
+
+def test_cd_images() -> None:
+    volume = b"\x01CD001".ljust(40, b"\0") + b"Debian 12".ljust(32)
+    created = (32768 + 813, b"2023061008070900")
+    assert signatures(window((32768, volume), created)) == [
+        Signature("iso9660", "2023-06-10-08-07-09-00", "Debian 12")
+    ]
+    assert signatures(window((32768, volume))) == [Signature("iso9660", None, "Debian 12")]
