@@ -15,11 +15,9 @@ from layout import GROUP
 from measure import BenchError
 from peers import Contender
 
-from node.block import claimed
-from node.loop import attached
-
 POLL_SECONDS = 0.05
 EVICTIONS = 20
+DETACH_SECONDS = 10.0
 DIRT = 4 * BLOCK  # bytes written at once
 DIRTY_SHARE = 50  # of the target, at its start, at least
 
@@ -51,11 +49,11 @@ def copied(
     try:
         if dirty:
             _dirty(file, image)
-        with _device(file) as (device, flush):
+        with _device(file) as device:
             _set_cached(image.path, warm=warm)
             os.sync()  # what the last run has left is not this one's
             argv = contender.argv(image, device, warm)
-            result = _timed(contender.name, argv, flush, log)
+            result = _timed(contender.name, argv, (device, file), log)
         if check and contender.copies and contents_digest(file) != image.digest:
             raise BenchError(f"{contender.name}: {image.path}: its copy is not what is in it")
     finally:
@@ -86,15 +84,19 @@ def _dirty(file: Path, image: Image) -> None:
 
 
 @contextmanager
-def _device(file: Path) -> Iterator[tuple[Path, list[int]]]:
-    """A loop device over a file, and the descriptors whose fsync puts all on the disk."""
-    with claimed(file) as backing, attached(backing) as device:
-        tool(["losetup", "--direct-io=on", str(device)])
-        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            yield device, [fd, backing.fd]
-        finally:
-            os.close(fd)
+def _device(file: Path) -> Iterator[Path]:
+    """A loop device over a file. Nobody has it open: ours refuses a target that somebody uses."""
+    attach = ["losetup", "--find", "--show", "--direct-io=on", str(file)]
+    device = Path(tool(attach).strip())
+    try:
+        yield device
+    finally:
+        tool(["losetup", "--detach", str(device)])  # when its last user is gone, says loop(4)
+        deadline = time.monotonic() + DETACH_SECONDS
+        while tool(["losetup", "--noheadings", "--associated", str(file)]):
+            if time.monotonic() > deadline:
+                raise BenchError(f"{device}: something still holds it")
+            time.sleep(POLL_SECONDS)
 
 
 def _set_cached(path: Path, *, warm: bool) -> None:
@@ -119,7 +121,7 @@ def _set_cached(path: Path, *, warm: bool) -> None:
     raise BenchError(f"{path}: {share:.0%} of it is in the page cache, which spoils the run")
 
 
-def _timed(name: str, argv: list[str], flush: list[int], log: Path) -> Copied:
+def _timed(name: str, argv: list[str], written: tuple[Path, Path], log: Path) -> Copied:
     before = _pids()
     with log.open("wb") as output:
         started = time.monotonic()
@@ -131,8 +133,8 @@ def _timed(name: str, argv: list[str], flush: list[int], log: Path) -> Copied:
         try:
             _, status, used = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-            for fd in flush:
-                os.fsync(fd)
+            for path in written:
+                _sync(path)
             seconds = time.monotonic() - started
         finally:
             peak.finished.set()
@@ -144,6 +146,14 @@ def _timed(name: str, argv: list[str], flush: list[int], log: Path) -> Copied:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise BenchError(f"{name}: {' '.join(argv)}: ended with {process.returncode}:\n{tail}")
     return Copied(seconds, used.ru_utime + used.ru_stime, peak.memory)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class _Peak(threading.Thread):
