@@ -19,6 +19,7 @@ NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm p
 # What the tests need besides: a real Ganeti, guests under emulation, a kernel for libguestfs.
 TEST_PACKAGES := python3-venv python3-pytest python3-hypothesis python3-pexpect ganeti socat \
   iproute2 qemu-system-x86 ovmf openssh-server libguestfs-tools nbdkit libnbd-bin fuse3 \
+  gdisk ntfs-3g cryptsetup-bin \
   linux-image-cloud-amd64 libcap2-bin acl attr man-db shellcheck procps make
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -53,8 +54,9 @@ test-e2e: test-packages .venv/installed ## A real Ganeti, guests that boot
 	$(PYTEST) tests/e2e
 
 .PHONY: bench
-bench: test-packages ## Ours against ganeti-instance-debootstrap, in one run
+bench: test-packages ## Ours against ganeti-instance-debootstrap, qemu-img and nbdcopy
 	bench/run
+	bench/convert
 
 .PHONY: generate
 generate: ## Write again what is made from the settings' definitions
