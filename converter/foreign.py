@@ -124,6 +124,7 @@ def _served(path: Path, file: LocalFile, image_format: str) -> Iterator[NbdSourc
             file.name,
             image_format,
             file.identity,
+            status=status,
             check_origin=file.check_unchanged,
             last_words=lambda: None if server.running else server.last_words,
         )

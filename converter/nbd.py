@@ -68,6 +68,7 @@ class NbdSource:
         image_format: of what the server reads.
         origin: what else identifies the image.
         features: of the image, for people.
+        status: of the image's file, where that is on this node.
         check_origin: raises KitError if the image has changed.
         last_words: of the program that the connection depends on, if it has some.
 
@@ -83,12 +84,14 @@ class NbdSource:
         origin: Origin,
         *,
         features: Mapping[str, str] | None = None,
+        status: os.stat_result | None = None,
         check_origin: Callable[[], None] = lambda: None,
         last_words: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.name = name
         self.format = image_format
         self.features = features or {}
+        self.status = status
         self._uri = uri
         self._last_words = last_words
         self._check_origin = check_origin
@@ -212,9 +215,13 @@ class _Connection:
         with self._turn:
             requests = []
             for offset, view in pieces:
-                for done in range(0, len(view), self._most):
-                    part = view[done : done + self._most]
-                    requests.append(self._begin(offset + done, part))
+                end = offset + len(view)
+                place = offset
+                while place < end:
+                    # Cut at multiples: a piece that is widened is not too large then.
+                    upto = min(end, place - place % self._most + self._most)
+                    requests.append(self._begin(place, view[place - offset : upto - offset]))
+                    place = upto
             for request in requests:
                 self._finish("read", request.offset, request.cookie)
                 request.finish()
