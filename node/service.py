@@ -104,6 +104,10 @@ class Service:
         """The last line of its stderr."""
         return self.complaints[-1] if self.complaints else "it ended without a message"
 
+    def complained(self, word: str) -> bool:
+        """Whether a word stands in the last lines of its stderr."""
+        return any(word in line for line in list(self.complaints))
+
     def stop(self, grace: float) -> None:
         """Closes its stdin, gives it so many seconds to end by itself, then kills its group."""
         self._input.put(None)
