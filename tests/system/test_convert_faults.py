@@ -60,6 +60,30 @@ def disk(
 
 
 @contextmanager
+def scripted(
+    tmp_path: Path, *, before: str = "", after: str = "", flush: str = "true"
+) -> Iterator[Device]:
+    """A dirty disk of TARGET bytes that is a shell script, and can neither discard nor zero.
+
+    Args:
+        tmp_path: where its file is.
+        before: run before each write: of $3 bytes at $4, which come on stdin.
+        after: run after each write.
+        flush: run for each flush.
+    """
+    file = support.dirty(tmp_path / "disk", TARGET)
+    dd = "dd status=none bs=1M"
+    plugin = (
+        *("eval", f"get_size=stat -c %s {file}", "can_write=true", "can_flush=true"),
+        f"pread={dd} if={file} skip=$4 count=$3 iflag=skip_bytes,count_bytes",
+        f"pwrite={before}\n{dd} of={file} seek=$4 oflag=seek_bytes conv=notrunc\n{after}",
+        f"flush={flush}",
+    )
+    with served(tmp_path, *plugin) as device:
+        yield device
+
+
+@contextmanager
 def bad_sectors(tmp_path: Path, file: Path, offset: int, length: int = 4096) -> Iterator[Path]:
     """A device with what the file holds; reads of some of it fail."""
     size = file.stat().st_size
@@ -82,11 +106,22 @@ def named_byte(outcome: support.Outcome) -> int:
     return int(found[1])
 
 
-def test_device_that_cannot_discard_or_zero(image: Path, tmp_path: Path, journals: Path) -> None:
-    with disk(tmp_path) as device:
-        qcow2raw(image, device.path, journals=journals).done()
-        support.require_same(device.path, tmp_path / "image.raw")
+def require_read_and_skip(device: Device, image: Path, journals: Path) -> None:
+    outcome = qcow2raw("--progress=json", image, device.path, journals=journals).done()
+    assert outcome.messages[-1]["zeroing"]["strategy"] == "read-and-skip"
+    support.require_same(device.path, image.with_suffix(".raw"))
     assert not list(journals.iterdir())
+
+
+def test_device_that_cannot_zero(image: Path, tmp_path: Path, journals: Path) -> None:
+    with scripted(tmp_path) as device:
+        require_read_and_skip(device, image, journals)
+
+
+def test_device_that_fails_to_zero(image: Path, tmp_path: Path, journals: Path) -> None:
+    parameters = ("error-zero-rate=100%", "error-trim-rate=100%")
+    with disk(tmp_path, "--filter=error", parameters=parameters) as device:
+        require_read_and_skip(device, image, journals)
 
 
 @pytest.mark.parametrize("bad", [BAD, SIZE - 4096], ids=["middle", "end"])
@@ -176,8 +211,11 @@ def test_target_that_takes_no_writes(
 
 @pytest.mark.parametrize("bad", [0, 7 * MIB, BAD, TARGET - 4096], ids=str)
 def test_target_with_a_bad_sector(image: Path, tmp_path: Path, journals: Path, bad: int) -> None:
-    # The filter answers with EPERM, which loop devices make EIO of.
-    with disk(tmp_path, "--filter=protect", parameters=(f"protect={bad}-{bad + 511}",)) as device:
+    fails = (
+        f"if [ $4 -le {bad} ] && [ $(($4 + $3)) -gt {bad} ]; then"
+        " cat >/dev/null; echo EIO a bad sector >&2; exit 1; fi"
+    )
+    with scripted(tmp_path, before=fails) as device:
         outcome = qcow2raw(image, device.path, journals=journals)
         outcome.failed(FAILED, str(device.path), "Input/output error")
         assert named_byte(outcome) <= bad < named_byte(outcome) + CHUNK
@@ -203,17 +241,10 @@ def test_target_whose_storage_is_full(image: Path, tmp_path: Path, journals: Pat
 
 
 def test_target_whose_flush_fails(image: Path, tmp_path: Path, journals: Path) -> None:
-    file = support.dirty(tmp_path / "disk", TARGET)
     broken = tmp_path / "broken"
     broken.touch()
-    dd = "status=none bs=1M"
-    plugin = (
-        *("eval", f"get_size=stat -c %s {file}", "can_write=true", "can_flush=true"),
-        f"pread=dd {dd} if={file} skip=$4 count=$3 iflag=skip_bytes,count_bytes",
-        f"pwrite=dd {dd} of={file} seek=$4 oflag=seek_bytes conv=notrunc",
-        f"flush=if [ -e {broken} ]; then echo EIO the disk lost it >&2; exit 1; fi",
-    )
-    with served(tmp_path, *plugin) as device:
+    fails = f"if [ -e {broken} ]; then echo EIO the disk lost it >&2; exit 1; fi"
+    with scripted(tmp_path, flush=fails) as device:
         outcome = qcow2raw(image, device.path, journals=journals)
         outcome.failed(FAILED, str(device.path), "flush", "Input/output error")
         # Nothing was flushed, so nothing is vouched for.
@@ -284,15 +315,9 @@ def test_target_that_cannot_be_read(image: Path, tmp_path: Path, journals: Path)
 
 def test_verify_sees_what_a_disk_did_not_keep(image: Path, tmp_path: Path, journals: Path) -> None:
     """A disk that says yes to all writes, and forgets one sector."""
-    file = support.dirty(tmp_path / "disk", TARGET)
-    dd = "status=none bs=1M"
-    plugin = (
-        *("eval", f"get_size=stat -c %s {file}", "can_write=true", "can_flush=true", "flush=true"),
-        f"pread=dd {dd} if={file} skip=$4 count=$3 iflag=skip_bytes,count_bytes",
-        f"pwrite=dd {dd} of={file} seek=$4 oflag=seek_bytes conv=notrunc;"
-        f" dd status=none bs=512 count=1 if=/dev/zero of={file} seek={BAD // 512} conv=notrunc",
-    )
-    with served(tmp_path, *plugin) as device:
+    (tmp_path / "nothing").write_bytes(bytes(512))
+    sector = f"if={tmp_path / 'nothing'} of={tmp_path / 'disk'} seek={BAD // 512}"
+    with scripted(tmp_path, after=f"dd status=none conv=notrunc {sector}") as device:
         outcome = qcow2raw("--verify", image, device.path, journals=journals)
         outcome.failed(FAILED, str(device.path))
         check = qcow2raw("--check", image, device.path, journals=journals)
