@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from converter.plan import Item
+from node.cleanup import signals_deferred
 
 TICK = 0.2  # seconds
 
@@ -48,22 +49,24 @@ class Pool:
     def run(self, workers: Sequence[Worker], tick: Callable[[], None]) -> None:
         """Works all items off, a thread for each worker, calling `tick` now and then meanwhile.
 
-        Raises what the first worker to fail raised, or what `tick` did (a signal's exception,
-        too), when all threads have ended the item that they were at.
+        Raises what the first worker to fail raised, or what `tick` did, when all threads have
+        ended the item that they were at. So does a signal: if it raised just where it comes, that
+        could be with a lock taken, or before a thread that uses our files is known.
         """
         threads = [threading.Thread(target=self._work, args=(worker,)) for worker in workers]
-        try:
-            for thread in threads:
-                thread.start()
-            while self._ended < len(threads):
-                with self._changed:
-                    self._changed.wait_for(lambda: self._ended == len(threads), TICK)
-                tick()
-        finally:
-            self._stop()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
+        with signals_deferred() as signalled:
+            try:
+                for thread in threads:
+                    thread.start()
+                while self._ended < len(threads) and not signalled():
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._ended == len(threads), TICK)
+                    tick()
+            finally:
+                self._stop()
+                for thread in threads:
+                    if thread.ident is not None:
+                        thread.join()
         if self._failed is not None:
             raise self._failed
         tick()

@@ -32,16 +32,20 @@ _deferral = _Deferral()
 
 
 @contextmanager
-def signals_deferred() -> Iterator[None]:
-    """Inside, a signal waits until the end: for what must not be left half done."""
-    _deferral.active = True
+def signals_deferred() -> Iterator[Callable[[], bool]]:
+    """Inside, a signal waits until the end: for what must not be left half done.
+
+    What it gives tells whether one does, so that what takes long can end early.
+    """
+    within, _deferral.active = _deferral.active, True
     try:
-        yield
+        yield lambda: _deferral.number is not None
     finally:
-        _deferral.active = False
-        number, _deferral.number = _deferral.number, None
-        if number is not None:
-            raise Terminated(number)
+        _deferral.active = within
+        if not within:
+            number, _deferral.number = _deferral.number, None
+            if number is not None:
+                raise Terminated(number)
 
 
 @contextmanager

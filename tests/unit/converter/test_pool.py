@@ -1,3 +1,4 @@
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -6,6 +7,7 @@ import pytest
 
 from converter.plan import Item
 from converter.pool import Pool
+from node.cleanup import Terminated, signals_raise
 
 
 def numbered(count: int) -> Iterator[Item]:
@@ -94,3 +96,51 @@ def test_items_that_cannot_be_made_are_a_failure() -> None:
 
     with pytest.raises(OSError, match="table"):
         Pool(broken(), 0).run([Doing(lambda _item, _number: None)] * 2, lambda: None)
+
+
+@pytest.mark.parametrize("moment", ["start", "lock", "join"])
+def test_a_signal_waits_until_no_thread_is_at_work(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it comes at the worst of moments: no lock stays taken, and no thread is forgotten."""
+    pool, sent = Pool(numbered(1000), 0), []
+
+    def once() -> None:
+        if not sent and threading.current_thread() is threading.main_thread():
+            sent.append(True)
+            signal.raise_signal(signal.SIGTERM)
+
+    class Lock(threading.Condition):
+        def __enter__(self) -> bool:
+            taken = super().__enter__()
+            if moment == "lock":
+                once()
+            return taken
+
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            if moment == "start":
+                once()
+
+        def join(self, timeout: float | None = None) -> None:
+            if moment == "join":
+                once()
+            super().join(timeout)
+
+    pool._changed = Lock()
+    monkeypatch.setattr(threading, "Thread", Thread)
+    working = []
+
+    def work(_item: Item, number: int) -> None:
+        working.append(number)
+        time.sleep(0.002)
+        working.remove(number)
+        if moment == "join" and number == 9:
+            raise ValueError("so that threads are joined while others work")
+
+    with signals_raise():
+        with pytest.raises(Terminated):
+            pool.run([Doing(work)] * 4, lambda: None)
+        assert sent and not working
+    assert pool.mark() < 10_000
