@@ -109,7 +109,8 @@ def survey(header: Header, read: Read, file_size: int) -> Metadata:
     areas = list(_areas(header, read, file_size))
     # Before the tables are read: of two in one place, the wrong one would be told as damaged.
     _disjoint(array("Q"), areas, array("Q"), cluster)
-    l1 = numbers(read_exactly(read, header.l1_offset, header.l1_size * ENTRY))
+    l1_offset = header.l1_offset if header.l1_size else 0  # without entries it may be anything
+    l1 = numbers(read_exactly(read, l1_offset, header.l1_size * ENTRY))
     tables = _pointers("L1", l1, _L1_RESERVED, cluster, file_size)
     refcounts = numbers(
         read_exactly(read, header.refcount_table_offset, header.refcount_table_size)

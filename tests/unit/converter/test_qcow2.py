@@ -102,8 +102,9 @@ def test_a_disk_may_end_within_a_cluster(cut: int) -> None:
     assert disk(packed.build()) == content(0)[: 512 - cut % 512]
 
 
-def test_an_empty_disk() -> None:
-    image = parsed(Image(clusters=0, fields={"l1_offset": 0}).build())
+@pytest.mark.parametrize("l1_offset", [0, 512, 1 << 63])
+def test_an_empty_disk(l1_offset: int) -> None:
+    image = parsed(Image(clusters=0, fields={"l1_offset": l1_offset}).build())
     assert (image.size, list(image.extents())) == (0, [])
     assert image.check() == qcow2.Allocation(0, 0, 0, 0, 0)
 
