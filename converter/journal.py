@@ -62,12 +62,14 @@ class Journal:
     def begin(self, record: Record) -> None:
         """Writes the first record of a copy.
 
-        It need not be on the disk: it vouches for nothing that a power cut could take back.
+        It need not be on the disk, as it vouches for nothing; but where it takes the place of an
+        earlier copy's record it must be: a power cut would bring that back, and it vouches for
+        bytes that this copy overwrites.
 
         Raises:
             KitError: it cannot be written.
         """
-        self._write(record, durable=False)
+        self._write(record, durable=self.path.exists())
 
     def advance(self, record: Record, done: int) -> None:
         """Replaces the record by one that is further on, and is on the disk afterwards.
@@ -98,10 +100,20 @@ class Journal:
             ) from error
 
     def remove(self) -> None:
-        """Takes the record away: the copy is complete, or will not go on."""
-        if self.path.exists():
+        """Takes the record away: the copy is complete, or will not go on.
+
+        Raises:
+            KitError: it cannot be taken away.
+        """
+        try:
             self.path.unlink()
             self._sync_directory()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise KitError(
+                f"journal {self.path}: {error.strerror}", hint="remove it: it is of no use any more"
+            ) from error
 
     def _sync_directory(self) -> None:
         fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -64,3 +64,29 @@ def test_a_changed_source_contradicts() -> None:
 def test_other_options_contradict() -> None:
     now = Record(SOURCE, TARGET, {"swap": "recreate"}, 0)
     assert "swap was copy, is recreate" in str(contradiction(RECORD, now))
+
+
+def test_a_record_that_replaces_another_copys_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut would bring back what vouches for bytes that were overwritten since."""
+    synced: list[int] = []
+    monkeypatch.setattr("converter.journal.os.fsync", synced.append)
+    journal = Journal(TARGET, tmp_path)
+    journal.begin(RECORD)
+    assert not synced
+    journal.begin(Record({"size": 11}, TARGET, {}, 0))
+    assert len(synced) == 2  # the file, then its directory
+
+
+def test_one_that_cannot_be_removed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(_path: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    journal = Journal(TARGET, tmp_path)
+    journal.begin(RECORD)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(KitError, match="Read-only"):
+        journal.remove()
