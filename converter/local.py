@@ -5,6 +5,8 @@ import fcntl
 import os
 import stat
 import struct
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from hashlib import blake2b
@@ -203,29 +205,44 @@ class _LocalSource:
 
 
 class RawSource(_LocalSource):
-    """A raw disk; the holes of a file are zeros that need not be read (lseek(2), SEEK_HOLE)."""
+    """A raw disk; the holes of a file are zeros that need not be read (lseek(2), SEEK_HOLE).
+
+    They are looked for once: where blocks are allocated but unwritten, what was a hole becomes
+    data as soon as reading ahead has brought it into the page cache.
+    """
 
     def __init__(self, file: LocalFile) -> None:
         super().__init__(file)
         self.format = "raw"
         self.size = file.size
         self.features = {}
+        self._data = array("Q", [0, self.size] if file.is_block else self._found())
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
-        if self._file.is_block:
-            if start < self.size:
-                yield Extent(start, self.size - start, Kind.DATA, start)
-            return
         place = start
-        while place < self.size:
-            data = min(self._seek(place, os.SEEK_DATA), self.size)
+        # The first run whose end is behind the start; the ends stand at odd places.
+        first = bisect_right(
+            range(len(self._data) // 2), start, key=lambda n: self._data[2 * n + 1]
+        )
+        for number in range(2 * first, len(self._data), 2):
+            data, end = max(self._data[number], start), self._data[number + 1]
             if data > place:
                 yield Extent(place, data - place, Kind.ZERO)
-            place = data
-            if place < self.size:
-                hole = min(self._seek(place, os.SEEK_HOLE), self.size)
-                yield Extent(place, hole - place, Kind.DATA, place)
-                place = hole
+            yield Extent(data, end - data, Kind.DATA, data)
+            place = end
+        if place < self.size:
+            yield Extent(place, self.size - place, Kind.ZERO)
+
+    def _found(self) -> Iterator[int]:
+        """Where each run of data begins and ends; holes below GAP count as data."""
+        start = end = min(self._seek(0, os.SEEK_DATA), self.size)
+        while end < self.size:
+            hole = min(self._seek(end, os.SEEK_HOLE), self.size)
+            data = min(self._seek(hole, os.SEEK_DATA), self.size) if hole < self.size else hole
+            if data - hole >= GAP or data == self.size:
+                yield from (start, hole)
+                start = data
+            end = data
 
     def _seek(self, place: int, whence: int) -> int:
         try:
