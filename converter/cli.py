@@ -1,9 +1,10 @@
 """The command line of qcow2raw."""
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any, NoReturn
 
 from converter import convert, opening
@@ -16,6 +17,7 @@ from node.errors import KitError
 
 AGAIN = "run it again"
 DONE, DIFFERENT, USAGE, REFUSED, FAILED = range(5)
+PROGRESS = "auto, bar, lines, none, json or json:FD"
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -58,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     add("--digest", choices=ALGORITHMS, help="print a digest of the disk's content")
     add("--update", action="store_true", help="write only blocks of DST that differ")
     add("--resume", action="store_true", help="go on with an interrupted copy")
-    add("--progress", default="auto", metavar="HOW", help="auto, bar, lines, none, json[:FD]")
+    add("--progress", default="auto", type=_progress, metavar="HOW", help=PROGRESS)
     add("--json", action="store_true", help="with --info and --inspect: for programs")
     add("-q", "--quiet", action="store_true", help="say nothing but errors")
     add("--debug", action="store_true", help="programs that are run, tracebacks")
@@ -90,10 +92,13 @@ def main(argv: Sequence[str]) -> int:
             log.log.exception("%s", error)
         words, code = f"unexpected: {type(error).__name__}: {error}", REFUSED
         hint = "this is a bug: run with --debug and report what it prints"
-    if state.touched:
+    if state.complete:
+        code, hint = max(code, FAILED), f"{options.sources[-1]} is complete all the same"
+    elif state.touched:
         code = max(code, FAILED)  # a signal's is larger
         hint = _way_out(hint, options, state)
-    progress.result({"type": "error", "error": words, "hint": hint, "exit_code": code})
+    with suppress(KitError):  # it may be the one
+        progress.result({"type": "error", "error": words, "hint": hint, "exit_code": code})
     _complain(words, hint)
     return code
 
@@ -103,7 +108,7 @@ def _act(options: argparse.Namespace, progress: Progress, state: State) -> int:
     if options.info or options.inspect:
         from converter import inspect  # it loads libguestfs
 
-        print(inspect.report(names, options.format, deep=options.inspect, as_json=options.json))
+        _say(inspect.report(names, options.format, deep=options.inspect, as_json=options.json))
         return DONE
     with ExitStack() as stack:
         volume = stack.enter_context(_new_volume(options)) if options.create else None
@@ -112,8 +117,8 @@ def _act(options: argparse.Namespace, progress: Progress, state: State) -> int:
             return _compare(job, progress, state)
         report = convert.make_swap(job, state) if options.swap_only else _copy(job, progress, state)
     progress.result({"type": "result", **report})
-    if options.digest and not options.progress.startswith("json"):
-        print(f"{report['digest']}  {options.digest}:{options.sources[0]}")
+    if options.digest and not options.dry_run and options.progress not in ("json", "json:1"):
+        _say(_on_one_line(f"{report['digest']}  {options.digest}:{options.sources[0]}"))
     return DONE
 
 
@@ -193,6 +198,10 @@ def _misused(options: argparse.Namespace) -> str | None:
     wanted = 1 if options.create else 2
     if not many and len(options.sources) != wanted:
         return "SRC and DST are needed" if wanted == 2 else "--create takes SRC only: it makes DST"
+    if many or options.check or options.swap_only:
+        for name in ("digest", "verify", "update", "resume"):
+            if getattr(options, name):
+                return f"--{name} goes with a copy"
     if (options.size is not None or options.thin_pool) and not options.create:
         return "--size and --thin-pool go with --create"
     if options.create and options.create.removeprefix("/dev/").count("/") != 1:
@@ -206,6 +215,7 @@ def _misused(options: argparse.Namespace) -> str | None:
 
 def _way_out(hint: str | None, options: argparse.Namespace, state: State) -> str:
     """The hint after a failure that left the target half done."""
+    hint = hint or "the lines above have more"
     if options.create:
         # An interrupted run keeps the volume that it made, a failed one does not.
         again = f"qcow2raw --resume {options.sources[0]} /dev/{options.create}"
@@ -215,7 +225,7 @@ def _way_out(hint: str | None, options: argparse.Namespace, state: State) -> str
     done = (
         f"{size(state.resumable)} of the target are done; go on with the same command and --resume"
     )
-    return done if hint in (AGAIN, None) else f"{hint}; {done}"
+    return done if hint == AGAIN else f"{hint}; {done}"
 
 
 def _confirmed(question: str) -> bool:
@@ -232,7 +242,30 @@ def _size(text: str) -> int:
     return int(number) * UNITS[unit]
 
 
+def _progress(text: str) -> str:
+    if not re.fullmatch(r"auto|bar|lines|none|json(:[0-9]{1,6})?", text):
+        raise argparse.ArgumentTypeError(f"{text}: not one of {PROGRESS}")
+    return text
+
+
+def _say(text: str) -> None:
+    """Prints a result.
+
+    Raises:
+        KitError: it cannot be; whoever relies on it must know.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        raise KitError(f"write to stdout: {error.strerror}") from error
+
+
 def _complain(words: str, hint: str | None) -> None:
-    sys.stdout.flush()
-    print(f"error: {words}", file=sys.stderr)
-    print(f"hint: {hint or 'the lines above have more'}", file=sys.stderr)
+    with suppress(OSError):  # there is nobody else to tell
+        print(f"error: {_on_one_line(words)}", file=sys.stderr)
+        print(f"hint: {_on_one_line(hint or 'the lines above have more')}", file=sys.stderr)
+
+
+def _on_one_line(text: str) -> str:
+    """A text whose names may hold anything, also what is no text (surrogates)."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -49,6 +49,7 @@ class State:
     """How far a run came: the exit code and the last words depend on it."""
 
     touched: bool = False  # a byte of the target may have been written
+    complete: bool = False  # all is there, and on the disk
     resumable: int | None = None  # --resume would go on at this byte of the target
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -118,10 +119,16 @@ def copy(job: Job, progress: Progress, state: State) -> dict[str, Any]:
             return report
         run = _Run(job, content, there, progress, state)
         report |= run.copy()
-        content.source.check_unchanged()
-        if job.verify:
-            run.verify()
+        try:
+            content.source.check_unchanged()
+            if job.verify:
+                run.verify()
+        except KitError:
+            state.resumable = None  # what is there cannot be relied on, so nothing can go on
+            run.journal.remove()
+            raise
         run.journal.remove()
+        state.complete = True
         return report | {"verified": job.verify, "seconds": state.seconds}
 
 
@@ -188,9 +195,11 @@ def make_swap(job: Job, state: State) -> dict[str, Any]:
         page = swap.new_header(area, there.size)
         aligned = buffer(len(page))
         aligned[:] = page
+        Journal(there.identity).remove()  # a copy that was interrupted cannot go on any more
         state.touched = True
         there.write(aligned, 0)
         there.sync()
+        state.complete = True
         return {"target": str(there.path), "target_size": there.size, "uuid": str(area.uuid)}
 
 
@@ -201,13 +210,15 @@ def _run(
     phase: str,
     total: int,
     counted: Counted,
+    *,
+    done: int = 0,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    progress.begin(phase, total)
+    progress.begin(phase, total, done)
     try:
 
         def ticked() -> None:
-            progress.update(counted.total())
+            progress.update(done + counted.total())
             tick()
 
         pool.run(workers, ticked)
@@ -300,7 +311,8 @@ class _Run:
                     synced = time.monotonic()
 
             try:
-                _run(pool, workers, self._progress, "copy", self._content.data(), counted, tick)
+                total, done = self._content.data(), self._content.data_before(start)
+                _run(pool, workers, self._progress, "copy", total, counted, done=done, tick=tick)
             except BaseException:
                 # A flush that fails now must not hide why the copy ended.
                 with suppress(KitError):

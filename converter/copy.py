@@ -39,6 +39,16 @@ class Content:
         """How many bytes come from the source."""
         return self.sizes[Kind.DATA] + self.sizes[Kind.COMPRESSED]
 
+    def data_before(self, end: int) -> int:
+        """How many of those are before a place."""
+        data = 0
+        for extent in self.extents() if end else ():
+            if extent.start >= end:
+                break
+            if extent.kind in (Kind.DATA, Kind.COMPRESSED):
+                data += min(extent.end, end) - extent.start
+        return data
+
     @cached_property
     def sizes(self) -> dict[Kind, int]:
         """How many bytes are of which kind."""

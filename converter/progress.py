@@ -1,9 +1,11 @@
 """How far a copy is: a bar on a terminal, lines in a log, JSON for programs."""
 
+import fcntl
 import json
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import Any, Protocol, TextIO
 
 from node.errors import KitError
@@ -44,6 +46,26 @@ class Silent:
         """Nothing."""
 
 
+class _Lossy:
+    """A stream that loses what cannot be written: that is no reason to end a copy."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        """Writes, if it can."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flushes, if it can."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
 class Bar(Silent):
     """tqdm's bar: bytes, rate, time to go."""
 
@@ -62,7 +84,7 @@ class Bar(Silent):
             unit="B",
             unit_scale=True,
             unit_divisor=1024,
-            file=self._stream,
+            file=_Lossy(self._stream),
             dynamic_ncols=True,
             mininterval=0.2,
         )
@@ -83,7 +105,7 @@ class Lines(Silent):
     """A line every ten seconds."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream = _Lossy(stream)
         self._next = self._began = 0.0
         self._phase = ""
         self._total = self._initial = 0
@@ -99,11 +121,8 @@ class Lines(Silent):
         now = time.monotonic()
         if now >= self._next:
             self._next = now + LINE_SECONDS
-            print(
-                line(self._phase, done, self._total, done - self._initial, now - self._began),
-                file=self._stream,
-                flush=True,
-            )
+            text = line(self._phase, done, self._total, done - self._initial, now - self._began)
+            print(text, file=self._stream, flush=True)
 
 
 def line(phase: str, done: int, total: int, moved: int, seconds: float) -> str:
@@ -115,7 +134,10 @@ def line(phase: str, done: int, total: int, moved: int, seconds: float) -> str:
 
 
 class Json(Silent):
-    """A JSON object on each line: the schema is in qcow2raw(8)."""
+    """A JSON object on each line: the schema is in qcow2raw(8).
+
+    A program that asked for it acts upon it: where it cannot be written, that is a KitError.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -136,8 +158,9 @@ class Json(Silent):
             self._write(done)
 
     def end(self) -> None:
-        """Writes the phase's last object."""
-        self._write(self._done)
+        """Writes the phase's last object; why the phase ended matters more than that it cannot."""
+        with suppress(KitError):
+            self._write(self._done)
 
     def _write(self, done: int) -> None:
         now = time.monotonic()
@@ -149,37 +172,41 @@ class Json(Silent):
 
     def result(self, fields: dict[str, Any]) -> None:
         """Writes one object."""
-        print(json.dumps(fields), file=self._stream, flush=True)
+        try:
+            print(json.dumps(fields), file=self._stream, flush=True)
+        except OSError as error:
+            raise KitError(
+                f"--progress json: {error.strerror}", hint="what reads it has ended, or is full"
+            ) from error
 
 
 def chosen(how: str, *, quiet: bool) -> Progress:
     """The progress that `--progress` names.
 
     Args:
-        how: auto, bar, lines, none, json or json:FD.
+        how: auto, bar, lines, none, json or json:FD; the command line takes no other.
         quiet: nothing but what is asked for by name.
 
     Raises:
-        KitError: there is no such kind, or the descriptor is not open.
+        KitError: the descriptor is not open for writing.
     """
     kind, _, number = how.partition(":")
     if kind == "json":
         try:
-            return Json(os.fdopen(os.dup(int(number or "1")), "w"))
-        except (OSError, ValueError) as error:
+            writes = fcntl.fcntl(int(number or "1"), fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        except OSError:
+            writes = False
+        if not writes:
             raise KitError(
-                f"--progress {how}: no descriptor to write to: {error}",
+                f"--progress {how}: the descriptor is not open for writing",
                 hint="open it in the shell, as in 3>progress.log",
-            ) from error
+            )
+        return Json(os.fdopen(os.dup(int(number or "1")), "w"))
     if how == "none" or (quiet and how == "auto"):
         return Silent()
     if how == "bar" or (how == "auto" and sys.stderr.isatty()):
         return Bar(sys.stderr)
-    if how in ("lines", "auto"):
-        return Lines(sys.stderr)
-    raise KitError(
-        f"--progress {how}: no such kind", hint="auto, bar, lines, none, json or json:FD"
-    )
+    return Lines(sys.stderr)
 
 
 def size(count: int) -> str:

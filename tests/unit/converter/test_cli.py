@@ -1,4 +1,8 @@
 import argparse
+import errno
+import io
+import os
+import sys
 
 import pytest
 
@@ -36,6 +40,14 @@ def test_other_sizes_are_refused(text: str) -> None:
         (["--digest", "md5", "a", "b"], "invalid choice"),
         (["--forc", "a", "b"], "unrecognized arguments"),
         ([], "SRC"),
+        *(
+            (["--progress", how, "a", "b"], "--progress")
+            for how in ("json:x", "fancy", "", "bar:3")
+        ),
+        (["--progress", f"json:{1 << 70}", "a", "b"], "--progress"),
+        (["--check", "--digest", "sha256", "a", "b"], "--digest goes with a copy"),
+        (["--swap-only", "--resume", "a", "b"], "--resume goes with a copy"),
+        (["--info", "--verify", "a"], "--verify goes with a copy"),
     ],
 )
 def test_misuse_ends_with_2_and_both_lines(
@@ -92,3 +104,40 @@ def test_the_summary_counts_what_was_copied() -> None:
         "/dev/vg/lv: 4.0 GiB of data copied in 0:04, 1.0 GiB/s; 5.0 GiB of zeros (punch);"
         " read back and verified"
     )
+
+
+def test_a_failure_without_a_hint_has_one_all_the_same() -> None:
+    hint = cli._way_out(None, parsed("a", "b"), State(touched=True))
+    assert "None" not in hint and hint.endswith("the target is incomplete")
+
+
+def test_names_stay_on_their_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["/nonexistent/a\nerror: b\udcff\x1b[2J", "/nonexistent/target"]) == 3
+    error, _hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: source /nonexistent/a\\nerror: b\\udcff\\x1b[2J: No such")
+
+
+class Full(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_result_that_cannot_be_printed_is_a_failure_of_a_complete_copy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def copied(_job: object, _progress: object, state: State) -> dict[str, object]:
+        state.touched = state.complete = True
+        return {"digest": "ab", "target": "b", "extents": {"data": 0, "compressed": 0, "zero": 0}}
+
+    monkeypatch.setattr(cli.convert, "copy", copied)
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert cli.main(["-q", "--digest", "xxh3", "a", "b"]) == 4
+    assert capsys.readouterr().err.splitlines() == [
+        "error: write to stdout: No space left on device",
+        "hint: b is complete all the same",
+    ]
+
+
+def test_a_full_stderr_changes_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert cli.main(["/nonexistent/image", "/nonexistent/target"]) == 3

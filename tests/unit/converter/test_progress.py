@@ -110,7 +110,37 @@ def test_without_a_terminal_it_is_lines(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(chosen("bar", quiet=True), Bar)
 
 
-@pytest.mark.parametrize("how", ["json:99", "json:x", "jsonx", "fancy", ""])
-def test_other_kinds_are_refused(how: str) -> None:
-    with pytest.raises(KitError, match="--progress"):
-        chosen(how, quiet=False)
+def test_a_descriptor_that_cannot_be_written_is_refused() -> None:
+    reading, writing = os.pipe()
+    try:
+        for number in (reading, 99):
+            with pytest.raises(KitError, match=f"--progress json:{number}"):
+                chosen(f"json:{number}", quiet=False)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_reader_that_has_ended_ends_the_copy_but_hides_no_other_error() -> None:
+    reading, writing = os.pipe()
+    json_lines = chosen(f"json:{writing}", quiet=False)
+    json_lines.begin("copy", 10)
+    os.close(reading)
+    os.close(writing)
+    with pytest.raises(KitError, match="--progress json: Broken pipe"):
+        json_lines.result({"type": "result"})
+    json_lines.end()
+
+
+class Full(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise OSError("full")
+
+
+@pytest.mark.parametrize("kind", [Lines, Bar])
+def test_a_log_or_terminal_that_fails_ends_no_copy(kind: type[Bar | Lines], clock: Clock) -> None:
+    told = kind(Full())
+    told.begin("copy", 1000)
+    clock.now += 60
+    told.update(500)
+    told.end()
