@@ -244,6 +244,7 @@ class _Run:
         self._state = state
         self._sums = Sums() if job.verify else None
         self._digest = new_hash(job.digest) if job.digest else None
+        self._zeroer = Zeroer(there, known_zero=job.reads_as_zeros)
         self.journal = Journal(there.identity)
         self._record = self._begun()
 
@@ -279,13 +280,12 @@ class _Run:
             Pool(self._content.items(start), start),
             Counted(WORKERS),
         )
-        zeroer = Zeroer(self._target, known_zero=self._job.reads_as_zeros)
         self.journal.begin(self._record)
         state.touched, state.resumable = True, resumed
         with ExitStack() as stack, state.timed("copy"):
             workers = []
             for number in range(WORKERS):
-                sink: Sink = Writer(self._target, zeroer)
+                sink: Sink = Writer(self._target, self._zeroer)
                 if self._job.update:
                     sink = Updater(self._target)
                 reader = stack.enter_context(closing(self._content.source.reader()))
@@ -322,7 +322,7 @@ class _Run:
             self._target.sync()
         return {
             "digest": self._digest.hexdigest() if self._digest else None,
-            "zeroing": zeroer.report(),
+            "zeroing": self._zeroer.report(),
             "resumed_at": resumed,
         }
 
@@ -335,7 +335,10 @@ class _Run:
             self._state.resumable = mark
 
     def verify(self) -> None:
-        """Reads all of the target back past the page cache.
+        """Reads the target back past the page cache.
+
+        All of it, but for zeros that the device made or always had: these are sampled. To read
+        all of a large and nearly empty target would take many times as long as the copy.
 
         Raises:
             KitError: it is not what was written.
@@ -343,7 +346,11 @@ class _Run:
         assert self._sums is not None
         sums, counted = Sums(), Counted(WORKERS)
         pool = Pool(self._content.items(), 0)
-        workers = [VerifyWorker(self._target, sums, counted, n) for n in range(WORKERS)]
+        sampled = self._zeroer.trusted and not self._job.update and not self._record.done
+        workers = [
+            VerifyWorker(self._target, sums, sampled=sampled, counted=counted, number=number)
+            for number in range(WORKERS)
+        ]
         with self._state.timed("verify"):
             self._target.forget_cached()
             _run(pool, workers, self._progress, "verify", self._content.end, counted)

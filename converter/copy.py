@@ -6,7 +6,7 @@ from functools import cached_property
 
 from converter.digests import Hash, Sums, update_zeros
 from converter.extents import Extent, Kind, merged, overlaid
-from converter.memory import buffer, is_zero
+from converter.memory import PAGE, buffer, is_zero
 from converter.plan import CHUNK, Item, items
 from converter.pool import Pool
 from converter.sinks import Sink
@@ -16,6 +16,7 @@ from node.errors import KitError
 
 # While some wait for the disk, others inflate or write; each has buffers of up to 8 MiB.
 WORKERS = max(4, min(8, 2 * (os.cpu_count() or 1)))
+SAMPLE = 8 << 20  # bytes; devices make zeros in pieces of some MiB
 
 
 class Content:
@@ -53,6 +54,10 @@ class Content:
     def sizes(self) -> dict[Kind, int]:
         """How many bytes are of which kind."""
         sizes = dict.fromkeys(Kind, 0)
+        if self.source.sizes is not None and not self.overlays:
+            sizes |= self.source.sizes
+            sizes[Kind.ZERO] += self.end - self.source.size
+            return sizes
         for extent in self.extents():
             sizes[extent.kind] += extent.length
         return sizes
@@ -148,11 +153,20 @@ class CopyWorker:
 
 
 class VerifyWorker:
-    """Reads the target back: sums of data, and zeros where zeros belong."""
+    """Reads the target back: sums of data, and zeros where zeros belong.
 
-    def __init__(self, target: Target, sums: Sums, counted: Counted, number: int) -> None:
+    Args:
+        sums: take each item's data.
+        sampled: of zeros, look only at a page every SAMPLE bytes.
+        counted: takes how many bytes this worker, its `number`, has dealt with.
+    """
+
+    def __init__(
+        self, target: Target, sums: Sums, *, sampled: bool, counted: Counted, number: int
+    ) -> None:
         self._target = target
         self._sums = sums
+        self._sampled = sampled
         self._counted = counted
         self._number = number
         self._buffer = buffer(CHUNK)
@@ -163,14 +177,24 @@ class VerifyWorker:
         Raises:
             KitError: it is not zero where it should be.
         """
-        for place in range(item.start, item.end, CHUNK):
-            view = self._buffer[: min(CHUNK, item.end - place)]
-            self._target.read_into(view, place)
-            if item.parts:
-                self._sums.add(place, view)
-            elif not is_zero(view):
-                raise differs(self._target, f"between the bytes {place} and {place + len(view)}")
-            self._counted.add(self._number, len(view))
+        if item.parts:
+            self._sums.add(item.start, self._read(item.start, item.length))
+        elif self._sampled:
+            for place in (*range(item.start, item.end, SAMPLE), max(item.end - PAGE, item.start)):
+                self._require_zero(place, min(PAGE, item.end - place))
+        else:
+            for place in range(item.start, item.end, CHUNK):
+                self._require_zero(place, min(CHUNK, item.end - place))
+        self._counted.add(self._number, item.length)
+
+    def _read(self, place: int, length: int) -> memoryview:
+        view = self._buffer[:length]
+        self._target.read_into(view, place)
+        return view
+
+    def _require_zero(self, place: int, length: int) -> None:
+        if not is_zero(self._read(place, length)):
+            raise differs(self._target, f"between the bytes {place} and {place + length}")
 
 
 def differs(target: Target, where: str) -> KitError:

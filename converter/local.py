@@ -192,6 +192,7 @@ class _LocalSource:
 
     format: str
     size: int
+    sizes: Mapping[Kind, int] | None = None
     features: Mapping[str, str]
 
     def __init__(self, file: LocalFile) -> None:
@@ -264,10 +265,15 @@ class Qcow2Source(_LocalSource):
         self.format = "qcow2"
         try:
             self._image = qcow2.parse(file.pread, file.size)
-            self._image.check()
+            allocation = self._image.check()
         except qcow2.FormatError as error:
             raise KitError(f"source {file.name}: {error}", hint=error.hint) from error
         self.size = self._image.size
+        self.sizes = {
+            Kind.DATA: allocation.data,
+            Kind.COMPRESSED: allocation.compressed,
+            Kind.ZERO: allocation.zero,
+        }
         self.features = self._image.features
 
     def extents(self, start: int = 0) -> Iterator[Extent]:

@@ -90,6 +90,7 @@ class NbdSource:
     ) -> None:
         self.name = name
         self.format = image_format
+        self.sizes: Mapping[Kind, int] | None = None
         self.features = features or {}
         self.status = status
         self._uri = uri

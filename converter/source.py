@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from converter.extents import Extent
+from converter.extents import Extent, Kind
 
 Part = tuple[Extent, memoryview]
 
@@ -29,6 +29,7 @@ class Source(Protocol):
     name: str  # as the user named it
     size: int  # of the disk, bytes
     format: str  # qcow2, raw, …
+    sizes: Mapping[Kind, int] | None  # how many bytes are of which kind; None: count the extents
     features: Mapping[str, str]  # of the format, for people
     identity: Mapping[str, str | int]  # changes whenever the source does: for the journal
     status: os.stat_result | None  # of its file or device, where that is on this node

@@ -89,6 +89,11 @@ class Zeroer:
         self._own = threading.local()
         self._zeros = buffer(CHUNK)
 
+    @property
+    def trusted(self) -> bool:
+        """Whether all ranges were zero, or made zero, without being read or written by us."""
+        return self.strategy in (Strategy.SKIP, Strategy.PUNCH)
+
     def report(self) -> dict[str, str | int]:
         """The strategy that was used last, and how many bytes went which way."""
         return {

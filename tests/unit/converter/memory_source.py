@@ -21,6 +21,7 @@ class MemorySource:
     features: Mapping[str, str] = {}
     identity: Mapping[str, str | int] = {}
     status = None
+    sizes: Mapping[Kind, int] | None = None
 
     def __init__(self, content: bytes, extents: Sequence[Extent], bad: Sequence[int] = ()) -> None:
         self.name = "memory"

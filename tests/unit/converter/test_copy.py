@@ -1,18 +1,21 @@
 import hashlib
 import random
 from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.copy import Content, CopyWorker, Counted, VerifyWorker
+from converter.copy import SAMPLE, Content, CopyWorker, Counted, VerifyWorker
 from converter.digests import Sums, new_hash
 from converter.extents import Extent, Kind
 from converter.memory import PAGE
-from converter.plan import CHUNK
+from converter.plan import CHUNK, Item
 from converter.pool import Pool
 from converter.sinks import Writer
+from converter.target import Target
 from node.errors import KitError
 from tests.unit.converter.memory_source import MemorySource, MemoryTarget
 
@@ -142,7 +145,10 @@ def test_a_failing_read_ends_all_and_the_mark_is_before_it() -> None:
 
 def verified(target: MemoryTarget, sums: Sums) -> int | None:
     what, back, counted = content(), Sums(), Counted(2)
-    workers = [VerifyWorker(target.as_target, back, counted, number) for number in range(2)]
+    workers = [
+        VerifyWorker(target.as_target, back, sampled=False, counted=counted, number=number)
+        for number in range(2)
+    ]
     Pool(what.items(), 0).run(workers, lambda: None)
     assert counted.total() == len(OLD)
     return sums.first_difference(back)
@@ -168,3 +174,62 @@ def test_a_bit_that_fell_over_is_seen(place: int, bit: int) -> None:
             verified(target, sums)
         first, last = (int(word) for word in str(caught.value).split() if word.isdigit())
         assert first <= place < last and first % PAGE == 0
+
+
+class Ranges:
+    """A target of zeros but for one byte, which keeps in mind what was read of it."""
+
+    path = Path("/dev/ranges")
+
+    def __init__(self, wrong: int | None = None) -> None:
+        self.wrong = wrong
+        self.read: list[tuple[int, int]] = []
+
+    def read_into(self, view: memoryview, place: int) -> None:
+        view[:] = bytes(len(view))
+        self.read.append((place, len(view)))
+        if self.wrong is not None and place <= self.wrong < place + len(view):
+            view[self.wrong - place] = 1
+
+
+def read_back(target: Ranges, item: Item, *, sampled: bool) -> int:
+    counted = Counted(1)
+    worker = VerifyWorker(cast(Target, target), Sums(), sampled=sampled, counted=counted, number=0)
+    worker.work(item, 0)
+    return counted.total()
+
+
+def test_zeros_are_read_back_in_full() -> None:
+    target = Ranges()
+    assert read_back(target, Item(PAGE, 3 * CHUNK, ()), sampled=False) == 3 * CHUNK - PAGE
+    assert target.read == [
+        (PAGE, CHUNK),
+        (PAGE + CHUNK, CHUNK),
+        (PAGE + 2 * CHUNK, CHUNK - PAGE),
+    ]
+
+
+def test_zeros_of_the_device_are_sampled_with_both_ends() -> None:
+    target = Ranges()
+    assert read_back(target, Item(0, 2 * SAMPLE + 100, ()), sampled=True) == 2 * SAMPLE + 100
+    assert target.read == [
+        (0, PAGE),
+        (SAMPLE, PAGE),
+        (2 * SAMPLE, 100),
+        (2 * SAMPLE + 100 - PAGE, PAGE),
+    ]
+
+
+@pytest.mark.parametrize(("wrong", "sampled"), [(3 * CHUNK - 1, False), (3 * CHUNK - 1, True)])
+def test_a_byte_that_is_not_zero_is_an_error(wrong: int, sampled: bool) -> None:
+    with pytest.raises(KitError, match="/dev/ranges"):
+        read_back(Ranges(wrong), Item(0, 3 * CHUNK, ()), sampled=sampled)
+
+
+def test_sizes_are_counted_once_where_the_source_knows_them() -> None:
+    source = MemorySource(b"", [Extent(0, 10, Kind.ZERO)])
+    source.sizes = {Kind.DATA: 7, Kind.COMPRESSED: 2, Kind.ZERO: 1}
+    content = Content(source, (), 15)
+    assert content.sizes == {Kind.DATA: 7, Kind.COMPRESSED: 2, Kind.ZERO: 6, Kind.LITERAL: 0}
+    over = Content(source, (Extent(0, 4, Kind.LITERAL, literal=b"abcd"),), 15)
+    assert over.sizes == {Kind.DATA: 0, Kind.COMPRESSED: 0, Kind.ZERO: 11, Kind.LITERAL: 4}
