@@ -136,6 +136,7 @@ def _job(options: argparse.Namespace, volume: lvm.LogicalVolume | None) -> Job:
         update=options.update,
         resume=options.resume,
         dry_run=options.dry_run,
+        made=volume is not None,
         reads_as_zeros=volume is not None and volume.zeroes_new_blocks,
         confirm=_confirmed if sys.stdin.isatty() and sys.stderr.isatty() else None,
     )

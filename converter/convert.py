@@ -40,6 +40,7 @@ class Job:
     update: bool = False
     resume: bool = False
     dry_run: bool = False
+    made: bool = False  # the target is a volume that was made for this copy, and goes if it fails
     reads_as_zeros: bool = False  # the target is a thin volume that was made for this copy
     confirm: Callable[[str], bool] | None = None
 
@@ -118,7 +119,12 @@ def copy(job: Job, progress: Progress, state: State) -> dict[str, Any]:
         if job.dry_run:
             return report
         run = _Run(job, content, there, progress, state)
-        report |= run.copy()
+        try:
+            report |= run.copy()
+        except KitError:
+            if job.made:
+                run.journal.remove()
+            raise
         try:
             content.source.check_unchanged()
             if job.verify:

@@ -125,13 +125,14 @@ def has_pv_label(head: bytes) -> bool:
     return False
 
 
-def content(own: os.stat_result, fd: int, path: Path) -> str | None:
-    """What is on a target already, in words; None if nothing is known to be.
+def content(own: os.stat_result, fd: int) -> str | None:
+    """What is on an open target already, in words; None if nothing is known to be.
 
     A device is asked for signatures, by blkid(8), as a file is; of a file all data count.
     """
     argv = ["timeout", "--kill-after=5", str(PROBE_SECONDS), "blkid", "-p", "-o", "export"]
-    probed = run([*argv, path], check=False)
+    # The open file, whatever its name is by now, and whatever that may hold.
+    probed = run([*argv, f"/proc/{os.getpid()}/fd/{fd}"], check=False)
     if probed.exit_code == 0:
         return described(probed.stdout)
     if probed.exit_code != NOTHING_FOUND:
@@ -166,16 +167,12 @@ def described(export: str) -> str:
     return ", ".join(parts) or "a signature without a name"
 
 
-def require_consent(
-    name: str, found: str | None, *, force: bool, confirm: Callable[[str], bool] | None
-) -> None:
-    """Sees to it that content is overwritten only where somebody said so.
+def require_consent(name: str, found: str, confirm: Callable[[str], bool] | None) -> None:
+    """Sees to it that content is overwritten only where a person says so.
 
     Raises:
         KitError: nobody did.
     """
-    if found is None or force:
-        return
     if confirm is not None and confirm(f"{name} holds {found}. Overwrite it?"):
         return
     raise KitError(

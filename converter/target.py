@@ -196,8 +196,8 @@ def _check_content(target: Target, *, force: bool, confirm: Callable[[str], bool
     head = buffer(HEAD)
     target.read_into(head[: min(HEAD, target.size)], 0)
     guards.refuse_pv(target.name, own, head.tobytes())
-    found = guards.content(own, target.fd, target.path)
-    guards.require_consent(target.name, found, force=force, confirm=confirm)
+    if not force and (found := guards.content(own, target.fd)) is not None:
+        guards.require_consent(target.name, found, confirm)
 
 
 @contextmanager

@@ -1,14 +1,8 @@
 """What udev knows of block devices: the one user of pyudev."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pyudev
-
-from node.run import run
-
-CONTROL = Path("/run/udev/control")  # the socket of a running udevd
-SETTLE_SECONDS = 10
 
 
 def properties(number: int) -> Mapping[str, str]:
@@ -21,9 +15,3 @@ def properties(number: int) -> Mapping[str, str]:
     except pyudev.DeviceNotFoundError:
         return {}
     return dict(device.properties)
-
-
-def settle() -> None:
-    """Awaits that udevd is done with the events up to now, where one runs; at most 10 seconds."""
-    if CONTROL.exists():
-        run(["udevadm", "settle", f"--timeout={SETTLE_SECONDS}"], check=False)

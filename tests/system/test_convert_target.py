@@ -341,4 +341,3 @@ def test_comparing_needs_no_claim_and_cannot_write(device: Path) -> None:
 def test_udev_knows_a_device_by_its_number_even_where_no_udevd_runs(device: Path) -> None:
     assert udev.properties(device.stat().st_rdev)["DEVNAME"] == str(device)
     assert udev.properties(os.makedev(250, 77)) == {}
-    udev.settle()
