@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any, NoReturn
 
 from converter import convert, opening
-from converter.convert import Job, State
 from converter.digests import ALGORITHMS
+from converter.job import Job, State
 from converter.progress import Progress, Silent, chosen, duration, size
 from node import log, lvm
 from node.cleanup import Terminated, signals_raise

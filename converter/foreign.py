@@ -9,7 +9,7 @@ from typing import Any
 
 from converter import formats
 from converter.confine import IMAGE, SOCKET, confined, outside
-from converter.local import LocalFile
+from converter.localfile import LocalFile
 from converter.nbd import NbdSource, unix_uri
 from node.errors import KitError
 from node.run import run

@@ -1,46 +1,24 @@
 """Sources that this node can open: qcow2 images, and raw disks in files and block devices."""
 
 import errno
-import fcntl
 import os
 import stat
-import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from hashlib import blake2b
 from pathlib import Path
 
-from converter import memory, qcow2
+from converter import formats, memory, qcow2
 from converter.extents import Extent, Kind
 from converter.inflate import InflateError, inflater
+from converter.localfile import LocalFile
 from converter.source import Part, Source
 from node.block import block_holder
 from node.errors import KitError
 
 SCRATCH = 4 << 20  # one read of compressed clusters; a cluster has 2 MiB at most
 GAP = 64 << 10  # reading so many bytes for nothing is cheaper than a read of its own
-HEAD = 64 << 10  # of the file, for its identity
-# What a disk image of another kind begins with, and the name that --format has for it.
-MAGICS = {
-    qcow2.MAGIC: "qcow2",
-    b"KDMV": "vmdk",
-    b"COWD": "vmdk",
-    b"# Disk DescriptorFile": "vmdk",
-    b"vhdxfile": "vhdx",
-    b"conectix": "vpc",
-    b"QED\0": "qed",
-    b"WithoutFreeSpace": "parallels",
-    b"WithouFreSpacExt": "parallels",
-    b"<<< ": "vdi",
-    b"LUKS\xba\xbe": "luks",
-}
-# fcntl_locking(2); QEMU's block/file-posix.c: a byte is read-locked for each permission that a
-# QEMU has (from 100 on) or does not let others have (from 200 on). Writing is permission 1.
-_F_OFD_GETLK, _F_OFD_SETLK = 36, 37
-_FLOCK = struct.Struct("hhqqi4x")
-_QEMU_WRITES, _NO_QEMU_MAY_WRITE = 101, 201
 
 
 @contextmanager
@@ -69,7 +47,7 @@ def opened(path: Path, name: str, image_format: str | None) -> Iterator[Source]:
     try:
         file = LocalFile(fd, name)
         image_format = image_format or ("raw" if file.is_block else "qcow2")
-        _check_magic(file, image_format)
+        _check_format(file, image_format)
         with closing(file.pages):
             yield Qcow2Source(file) if image_format == "qcow2" else RawSource(file)
     finally:
@@ -88,103 +66,25 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _check_magic(file: "LocalFile", image_format: str) -> None:
-    head = file.head
-    found = next((kind for magic, kind in MAGICS.items() if head.startswith(magic)), None)
-    if found == image_format:
+def _check_format(file: LocalFile, image_format: str) -> None:
+    found = formats.recognised(file.pread, file.size)
+    # A raw disk may be encrypted as a whole, by its guest: it is copied as it is.
+    if found == image_format or (found, image_format) == ("luks", "raw"):
         return
     if found is not None:
-        option = (
-            "leave --format out" if found == "qcow2" and not file.is_block else f"--format {found}"
-        )
+        option = f"--format {found if found != 'luks' else 'raw'}"
+        if found == "qcow2" and not file.is_block:
+            option = "leave --format out"
         raise KitError(
-            f"source {file.name}: by its first bytes it is a {found} image, not {image_format}",
+            f"source {file.name}: by its magic it is a {found} image, not {image_format}",
             hint=f"{option}, if that is what it should be",
         )
     if image_format == "qcow2":
-        begins = head[:4].hex(" ") or "nothing"
+        begins = file.head[:4].hex(" ") or "nothing"
         raise KitError(
             f"source {file.name}: not a qcow2 image: it begins with {begins}",
             hint="if it is a raw disk, say --format raw",
         )
-
-
-class LocalFile:
-    """An open file or block device: its size in bytes, its identity, and reads that are whole."""
-
-    def __init__(self, fd: int, name: str) -> None:
-        status = os.fstat(fd)
-        self.fd = fd
-        self.name = name
-        self.is_block = stat.S_ISBLK(status.st_mode)
-        if not self.is_block:
-            self._check_unused()
-        self.size = os.lseek(fd, 0, os.SEEK_END)
-        self.pages = memory.PageCache(fd, self.size)
-        self.head = self.pread(0, min(HEAD, self.size))
-        self.identity: Mapping[str, str | int] = {
-            "device": status.st_rdev if self.is_block else status.st_dev,
-            "inode": status.st_ino,
-            "size": self.size,
-            "mtime_ns": 0 if self.is_block else status.st_mtime_ns,
-            "head": blake2b(self.head, digest_size=16).hexdigest(),
-        }
-
-    def _check_unused(self) -> None:
-        """Sees to it that no QEMU writes to the file, now or until we are done."""
-        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _QEMU_WRITES, 1, 0)
-        (found, *_) = _FLOCK.unpack(fcntl.fcntl(self.fd, _F_OFD_GETLK, asked))
-        if found != fcntl.F_UNLCK:
-            raise KitError(
-                f"source {self.name}: in use: a running QEMU writes to it",
-                hint="shut that machine down, or copy from a snapshot",
-            )
-        kept = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, _NO_QEMU_MAY_WRITE, 1, 0)
-        try:
-            fcntl.fcntl(self.fd, _F_OFD_SETLK, kept)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                return  # a file system without locks
-            raise KitError(
-                f"source {self.name}: in use: another process has it locked",
-                hint="wait for that process, or end it",
-            ) from None
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """Exactly these bytes, through the page cache; raises KitError."""
-        data = bytearray(length)
-        self.read_into(memoryview(data), offset, self.fd)
-        return bytes(data)
-
-    def read_into(self, view: memoryview, offset: int, fd: int, enough: int | None = None) -> None:
-        """Fills a view; with `enough`, so many of its bytes will do (direct I/O reads pages)."""
-        wanted = len(view) if enough is None else enough
-        done = 0
-        while done < wanted:
-            try:
-                count = os.preadv(fd, [view[done:]], offset + done)
-            except OSError as error:
-                raise KitError(
-                    f"read of {self.name} at byte {offset + done}: {error.strerror}",
-                    hint="the disk or file system under it fails: see dmesg",
-                ) from error
-            if count == 0:
-                raise KitError(
-                    f"read of {self.name} at byte {offset + done}: the file ends there",
-                    hint="it was cut off while it was read: copy it again",
-                )
-            done += count
-
-    def check_unchanged(self) -> None:
-        """Raises KitError if the file was written to since it was opened."""
-        status = os.fstat(self.fd)
-        same_time = self.is_block or status.st_mtime_ns == self.identity["mtime_ns"]
-        same_head = self.pread(0, len(self.head)) == self.head
-        if not (same_time and same_head and os.lseek(self.fd, 0, os.SEEK_END) == self.size):
-            raise KitError(
-                f"source {self.name}: it changed while it was copied",
-                hint="stop what writes to it, and copy again",
-            )
 
 
 class _LocalSource:

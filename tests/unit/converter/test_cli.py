@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from converter import cli
-from converter.convert import State
+from converter.job import State
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from converter import local, memory
 from converter.extents import Extent, Kind
-from converter.local import GAP, LocalFile, RawSource
+from converter.local import GAP, RawSource
+from converter.localfile import LocalFile
 from node.errors import KitError
 
 K64 = 64 << 10
@@ -115,7 +116,6 @@ def refused(path: Path, image_format: str | None) -> KitError:
         (b"QFI\xfb", "raw", "it is a qcow2 image, not raw"),
         (b"KDMV", "raw", "it is a vmdk image, not raw"),
         (b"vhdxfile", None, "it is a vhdx image, not qcow2"),
-        (b"LUKS\xba\xbe", "raw", "it is a luks image"),
         (b"\0\0\0\0", None, "it begins with 00 00 00 00"),
         (b"", None, "it begins with nothing"),
     ],
@@ -166,3 +166,13 @@ def test_a_file_that_ends_early_is_named_with_the_byte(tmp_path: Path) -> None:
         with pytest.raises(KitError, match=f"at byte {K64}: the file ends"):
             reader.read([(extent, memory.buffer(extent.length))])
         reader.close()
+
+
+def test_a_raw_disk_may_be_encrypted_by_its_guest(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(b"LUKS\xba\xbe" + bytes(4090))
+    with local.opened(path, "disk", "raw") as source:
+        assert source.size == 4096
+    with pytest.raises(KitError, match="luks image, not qcow2") as caught:
+        local.opened(path, "disk", None).__enter__()
+    assert "--format raw" in str(caught.value.hint)

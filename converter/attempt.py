@@ -1,0 +1,178 @@
+"""One copy from its first byte on: threads, journal, verification."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing, suppress
+from typing import Any
+
+from converter.copy import WORKERS, Content, CopyWorker, Counted, VerifyWorker, differs
+from converter.digests import Sums, new_hash
+from converter.job import Job, State
+from converter.journal import Journal, Record, contradiction
+from converter.pool import Pool, Worker
+from converter.progress import Progress, size
+from converter.sinks import Sink, Updater, Writer
+from converter.target import Target
+from converter.zeros import Zeroer
+from node.errors import KitError
+from node.log import log
+
+SYNC_SECONDS = 3.0  # between two flushes of the target, each of which the journal then vouches for
+
+
+def run_through(
+    pool: Pool,
+    workers: Sequence[Worker],
+    progress: Progress,
+    phase: str,
+    total: int,
+    counted: Counted,
+    *,
+    done: int = 0,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Lets workers work off a pool, and tells how far they are."""
+    progress.begin(phase, total, done)
+    try:
+
+        def ticked() -> None:
+            progress.update(done + counted.total())
+            tick()
+
+        pool.run(workers, ticked)
+    finally:
+        progress.end()
+
+
+class Attempt:
+    """One copy from the first byte on: its journal, its sums."""
+
+    def __init__(
+        self,
+        job: Job,
+        content: Content,
+        there: Target,
+        progress: Progress,
+        state: State,
+    ) -> None:
+        self._job = job
+        self._content = content
+        self._target = there
+        self._progress = progress
+        self._state = state
+        self._sums = Sums() if job.verify else None
+        self._digest = new_hash(job.digest) if job.digest else None
+        self._zeroer = Zeroer(there, known_zero=job.reads_as_zeros)
+        self.journal = Journal(there.identity)
+        self._record = self._begun()
+
+    def _begun(self) -> Record:
+        """The journal's record of this copy: an earlier one to go on from, or a new one."""
+        options = {
+            "format": self._content.source.format,
+            "swap": self._job.swap,
+            "fix_gpt": "yes" if self._job.fix_gpt else "no",
+        }
+        new = Record(self._content.source.identity, self._target.identity, options, 0)
+        if not self._job.resume:
+            return new
+        before = self.journal.read()
+        if before is None:
+            log.info("no earlier copy to %s was interrupted: from the beginning", self._target.path)
+            return new
+        if why := contradiction(before, new):
+            raise KitError(
+                f"--resume of the copy to {self._target.path}: {why}",
+                hint="copy from the beginning: with --force instead of --resume",
+            )
+        log.info("going on at %s of %s", size(before.done), size(self._target.size))
+        return before
+
+    def copy(self) -> dict[str, Any]:
+        """Copies what is not there yet, and flushes it to the disk."""
+        resumed = self._record.done
+        # Digests are of all the content: what was copied before is read again for them.
+        start = 0 if self._sums or self._digest else resumed
+        state, pool, counted = (
+            self._state,
+            Pool(self._content.items(start), start),
+            Counted(WORKERS),
+        )
+        self.journal.begin(self._record)
+        state.touched, state.resumable = True, resumed
+        with ExitStack() as stack, state.timed("copy"):
+            workers = []
+            for number in range(WORKERS):
+                sink: Sink = Writer(self._target, self._zeroer)
+                if self._job.update:
+                    sink = Updater(self._target)
+                reader = stack.enter_context(closing(self._content.source.reader()))
+                workers.append(
+                    CopyWorker(
+                        self._content,
+                        reader,
+                        sink,
+                        pool,
+                        resumed=resumed,
+                        digest=self._digest,
+                        sums=self._sums,
+                        counted=counted,
+                        number=number,
+                    )
+                )
+            synced = time.monotonic()
+
+            def tick() -> None:
+                nonlocal synced
+                if time.monotonic() - synced > SYNC_SECONDS:
+                    self._vouch(pool)
+                    synced = time.monotonic()
+
+            try:
+                total, done = self._content.data(), self._content.data_before(start)
+                run_through(
+                    pool, workers, self._progress, "copy", total, counted, done=done, tick=tick
+                )
+            except BaseException:
+                # A flush that fails now must not hide why the copy ended.
+                with suppress(KitError):
+                    self._vouch(pool)
+                raise
+        with state.timed("flush"):
+            self._target.sync()
+        return {
+            "digest": self._digest.hexdigest() if self._digest else None,
+            "zeroing": self._zeroer.report(),
+            "resumed_at": resumed,
+        }
+
+    def _vouch(self, pool: Pool) -> None:
+        """Flushes the target, and notes in the journal that all up to the pool's mark is there."""
+        mark = pool.mark()
+        if mark > (self._state.resumable or 0):
+            self._target.sync()
+            self.journal.advance(self._record, mark)
+            self._state.resumable = mark
+
+    def verify(self) -> None:
+        """Reads the target back past the page cache.
+
+        All of it, but for zeros that the device made or always had: these are sampled. To read
+        all of a large and nearly empty target would take many times as long as the copy.
+
+        Raises:
+            KitError: it is not what was written.
+        """
+        assert self._sums is not None
+        sums, counted = Sums(), Counted(WORKERS)
+        pool = Pool(self._content.items(), 0)
+        sampled = self._zeroer.trusted and not self._job.update and not self._record.done
+        workers = [
+            VerifyWorker(self._target, sums, sampled=sampled, counted=counted, number=number)
+            for number in range(WORKERS)
+        ]
+        with self._state.timed("verify"):
+            self._target.forget_cached()
+            run_through(pool, workers, self._progress, "verify", self._content.end, counted)
+        if (place := self._sums.first_difference(sums)) is not None:
+            raise differs(self._target, f"in the GiB from byte {place} on")

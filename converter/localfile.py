@@ -1,0 +1,97 @@
+"""A file or block device of this node that is read: whole reads, its identity, who writes to it."""
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from collections.abc import Mapping
+from hashlib import blake2b
+
+from converter import memory
+from node.errors import KitError
+
+HEAD = 64 << 10  # of the file, for its identity
+# fcntl_locking(2); QEMU's block/file-posix.c: a byte is read-locked for each permission that a
+# QEMU has (from 100 on) or does not let others have (from 200 on). Writing is permission 1.
+_F_OFD_GETLK, _F_OFD_SETLK = 36, 37
+_FLOCK = struct.Struct("hhqqi4x")
+_QEMU_WRITES, _NO_QEMU_MAY_WRITE = 101, 201
+
+
+class LocalFile:
+    """An open file or block device: its size in bytes, its identity, and reads that are whole."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        status = os.fstat(fd)
+        self.fd = fd
+        self.name = name
+        self.is_block = stat.S_ISBLK(status.st_mode)
+        if not self.is_block:
+            self._check_unused()
+        self.size = os.lseek(fd, 0, os.SEEK_END)
+        self.pages = memory.PageCache(fd, self.size)
+        self.head = self.pread(0, min(HEAD, self.size))
+        self.identity: Mapping[str, str | int] = {
+            "device": status.st_rdev if self.is_block else status.st_dev,
+            "inode": status.st_ino,
+            "size": self.size,
+            "mtime_ns": 0 if self.is_block else status.st_mtime_ns,
+            "head": blake2b(self.head, digest_size=16).hexdigest(),
+        }
+
+    def _check_unused(self) -> None:
+        """Sees to it that no QEMU writes to the file, now or until we are done."""
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _QEMU_WRITES, 1, 0)
+        (found, *_) = _FLOCK.unpack(fcntl.fcntl(self.fd, _F_OFD_GETLK, asked))
+        if found != fcntl.F_UNLCK:
+            raise KitError(
+                f"source {self.name}: in use: a running QEMU writes to it",
+                hint="shut that machine down, or copy from a snapshot",
+            )
+        kept = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, _NO_QEMU_MAY_WRITE, 1, 0)
+        try:
+            fcntl.fcntl(self.fd, _F_OFD_SETLK, kept)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                return  # a file system without locks
+            raise KitError(
+                f"source {self.name}: in use: another process has it locked",
+                hint="wait for that process, or end it",
+            ) from None
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes, through the page cache; raises KitError."""
+        data = bytearray(length)
+        self.read_into(memoryview(data), offset, self.fd)
+        return bytes(data)
+
+    def read_into(self, view: memoryview, offset: int, fd: int, enough: int | None = None) -> None:
+        """Fills a view; with `enough`, so many of its bytes will do (direct I/O reads pages)."""
+        wanted = len(view) if enough is None else enough
+        done = 0
+        while done < wanted:
+            try:
+                count = os.preadv(fd, [view[done:]], offset + done)
+            except OSError as error:
+                raise KitError(
+                    f"read of {self.name} at byte {offset + done}: {error.strerror}",
+                    hint="the disk or file system under it fails: see dmesg",
+                ) from error
+            if count == 0:
+                raise KitError(
+                    f"read of {self.name} at byte {offset + done}: the file ends there",
+                    hint="it was cut off while it was read: copy it again",
+                )
+            done += count
+
+    def check_unchanged(self) -> None:
+        """Raises KitError if the file was written to since it was opened."""
+        status = os.fstat(self.fd)
+        same_time = self.is_block or status.st_mtime_ns == self.identity["mtime_ns"]
+        same_head = self.pread(0, len(self.head)) == self.head
+        if not (same_time and same_head and os.lseek(self.fd, 0, os.SEEK_END) == self.size):
+            raise KitError(
+                f"source {self.name}: it changed while it was copied",
+                hint="stop what writes to it, and copy again",
+            )
