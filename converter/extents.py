@@ -35,6 +35,8 @@ class Extent(NamedTuple):
     def cut(self, start: int, end: int) -> "Extent":
         """The part of it between two places of the disk, both inside of it."""
         skipped = start - self.start
+        if not skipped and end - start == self.length:
+            return self
         if self.kind is Kind.DATA:
             return Extent(start, end - start, Kind.DATA, self.offset + skipped)
         if self.kind is Kind.LITERAL:

@@ -55,12 +55,12 @@ def items(extents: Iterable[Extent], end: int) -> Iterator[Item]:
                 rest = extent.cut(last, extent.end)
         while rest.length:
             window = rest.start - rest.start % CHUNK + CHUNK
-            upto = min(window, rest.end)
-            parts.append(rest.cut(rest.start, upto))
-            rest = rest.cut(upto, rest.end)
-            if upto == window:
-                yield _item(parts)
-                parts = []
+            if rest.end < window:
+                parts.append(rest)
+                break
+            yield _item([*parts, rest.cut(rest.start, window)])
+            parts = []
+            rest = rest.cut(window, rest.end)
     if parts:
         yield _item(parts)
 
