@@ -90,7 +90,6 @@ class Run:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             process_group=0,
         )
 
@@ -114,7 +113,12 @@ class Run:
             stdout, stderr = self._process.communicate(timeout=timeout)
         finally:
             self.signal(signal.SIGKILL, group=True)
-        return Outcome(self._process.returncode, stdout, stderr)
+        # Not in text mode, which would make line feeds of the carriage returns of a bar.
+        return Outcome(
+            self._process.returncode,
+            stdout.decode(errors="replace"),
+            stderr.decode(errors="replace"),
+        )
 
 
 def qcow2raw(*words: str | Path, journals: Path | None = None, timeout: float = SECONDS) -> Outcome:
