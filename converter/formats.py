@@ -57,6 +57,14 @@ def recognised(read: Read, size: int) -> str | None:
     return "vpc" if has_footer else None
 
 
+def contradicts(found: str | None, image_format: str) -> bool:
+    """Whether what `recognised` found cannot be an image of that format.
+
+    A raw disk may be encrypted as a whole, by its guest: it is copied as it is.
+    """
+    return found not in (None, image_format) and (found, image_format) != ("luks", "raw")
+
+
 def check(image_format: str, read: Read, size: int) -> None:
     """Checks that an image is what it is said to be, whole, and needs no other file.
 

@@ -68,10 +68,7 @@ def _open(path: Path) -> int:
 
 def _check_format(file: LocalFile, image_format: str) -> None:
     found = formats.recognised(file.pread, file.size)
-    # A raw disk may be encrypted as a whole, by its guest: it is copied as it is.
-    if found == image_format or (found, image_format) == ("luks", "raw"):
-        return
-    if found is not None:
+    if formats.contradicts(found, image_format):
         option = f"--format {found if found != 'luks' else 'raw'}"
         if found == "qcow2" and not file.is_block:
             option = "leave --format out"
@@ -79,7 +76,7 @@ def _check_format(file: LocalFile, image_format: str) -> None:
             f"source {file.name}: by its magic it is a {found} image, not {image_format}",
             hint=f"{option}, if that is what it should be",
         )
-    if image_format == "qcow2":
+    if image_format == "qcow2" and found is None:
         begins = file.head[:4].hex(" ") or "nothing"
         raise KitError(
             f"source {file.name}: not a qcow2 image: it begins with {begins}",

@@ -155,7 +155,7 @@ class _Far:
                 raise self._refused()
             return {}
         found = formats.recognised(self.read, state.size)
-        if found not in (None, image_format):
+        if formats.contradicts(found, image_format):
             raise KitError(
                 f"source {self._url}: by its first bytes it is a {found} image, not {image_format}",
                 hint=f"--format {found}, if that is what it should be",

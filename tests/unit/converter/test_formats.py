@@ -131,3 +131,11 @@ def test_what_qemu_is_told() -> None:
 
 def test_the_places_in_the_room() -> None:
     assert (IMAGE, outside(7)) == ("/image", f"/proc/7/root{SOCKET}")
+
+
+def test_a_raw_disk_may_be_encrypted_and_nothing_else() -> None:
+    assert not formats.contradicts("luks", "raw")
+    assert not formats.contradicts(None, "raw")
+    assert not formats.contradicts("qcow2", "qcow2")
+    assert formats.contradicts("luks", "qcow2")
+    assert formats.contradicts("qcow2", "raw")
