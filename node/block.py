@@ -7,7 +7,7 @@ import stat
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,10 +192,8 @@ def block_user(own: os.stat_result) -> str | None:
     if stat.S_ISBLK(own.st_mode):
         whole = whole_disk(own.st_rdev)
         numbers = {own.st_rdev, *partitions(own.st_rdev), *([] if whole is None else [whole])}
-    for descriptor in PROC.glob("[0-9]*/fd/*"):
+    for descriptor in _descriptors():
         process = descriptor.parts[-3]
-        if process == str(os.getpid()):
-            continue
         try:
             # Only names of files are followed: pipes, sockets and the like are not disks.
             if not str(descriptor.readlink()).startswith("/"):
@@ -210,6 +208,14 @@ def block_user(own: os.stat_result) -> str | None:
         except OSError:
             continue  # it ended, or closed it
     return _xen_domain(numbers)
+
+
+def _descriptors() -> Iterator[Path]:
+    """What processes have open, without our own."""
+    for process in PROC.glob("[0-9]*"):
+        if process.name != str(os.getpid()):
+            with suppress(OSError):  # it ended; Path.glob() would not take that
+                yield from (process / "fd").iterdir()
 
 
 def _xen_domain(numbers: set[int]) -> str | None:
