@@ -73,11 +73,19 @@ class Attempt:
             "swap": self._job.swap,
             "fix_gpt": "yes" if self._job.fix_gpt else "no",
         }
-        new = Record(self._content.source.identity, self._target.identity, options, 0)
+        path = str(self._target.path.absolute())
+        new = Record(self._content.source.identity, self._target.identity, options, 0, path)
         if not self._job.resume:
             return new
         before = self.journal.read()
         if before is None:
+            if other := self.journal.of_another(path):
+                raise KitError(
+                    f"--resume of the copy to {self._target.path}: the copy that was interrupted"
+                    " was to another device of this name",
+                    hint="copy from the beginning: with --force instead of --resume; and remove"
+                    f" {other}, if that copy is not to go on",
+                )
             log.info("no earlier copy to %s was interrupted: from the beginning", self._target.path)
             return new
         if why := contradiction(before, new):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -24,6 +25,7 @@ class Record:
     target: Identity
     options: Identity  # those that change what the target shall hold
     done: int
+    path: str = ""  # of the target, as the user named it
     version: int = VERSION
 
 
@@ -58,6 +60,14 @@ class Journal:
                 hint="remove it, and copy from the beginning",
             ) from error
         return record
+
+    def of_another(self, path: str) -> Path | None:
+        """The file of a copy to what had this path then, and is another target than ours."""
+        for other in sorted(self.path.parent.glob("*.json")):
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                if other != self.path and json.loads(other.read_bytes())["path"] == path:
+                    return other
+        return None
 
     def begin(self, record: Record) -> None:
         """Writes the first record of a copy.

@@ -285,6 +285,11 @@ def test_resume_to_another_target(case: Case, slow: Path, tmp_path: Path, journa
         outcome = qcow2raw("--resume", case.image, link, journals=journals)
         outcome.failed(REFUSED, str(link), "ext4")
         assert support.digest(other) == before
+        support.output("wipefs", "--all", "--quiet", other)
+        before = support.digest(other)
+        outcome = qcow2raw("--resume", case.image, link, journals=journals)
+        outcome.failed(REFUSED, str(link), "another device")
+        assert support.digest(other) == before
 
 
 def test_two_copies_to_one_target(case: Case, slow: Path, tmp_path: Path, journals: Path) -> None:

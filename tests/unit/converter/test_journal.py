@@ -90,3 +90,14 @@ def test_one_that_cannot_be_removed_is_named(
     monkeypatch.setattr(Path, "unlink", read_only)
     with pytest.raises(KitError, match="Read-only"):
         journal.remove()
+
+
+def test_a_copy_to_another_target_of_the_same_path_is_found(tmp_path: Path) -> None:
+    other = Journal({**TARGET, "size": 30}, tmp_path)
+    other.begin(Record(SOURCE, {**TARGET, "size": 30}, {}, 0, "/dev/vg/lv"))
+    (tmp_path / "damaged.json").write_text("{")
+    ours = Journal(TARGET, tmp_path)
+    assert ours.of_another("/dev/vg/lv") == other.path
+    assert ours.of_another("/dev/vg/other") is None
+    assert other.of_another("/dev/vg/lv") is None
+    assert Journal(TARGET, tmp_path / "none").of_another("/dev/vg/lv") is None
