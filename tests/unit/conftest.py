@@ -2,8 +2,11 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 
 import pytest
+
+from node.log import log
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +17,12 @@ def _no_subprocess(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fork", forbidden)
     monkeypatch.setattr(os, "posix_spawn", forbidden)
     monkeypatch.setattr(subprocess.Popen, "__init__", forbidden)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """A program's main sends the log to its own stream: no other test is to find it there."""
+    handlers, propagate, level = log.handlers, log.propagate, log.level
+    yield
+    log.handlers, log.propagate = handlers, propagate
+    log.setLevel(level)
