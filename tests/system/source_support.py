@@ -2,12 +2,13 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+# As the program has it; and the tests look for its name among the processes.
+PYTHON = "/usr/bin/python3"
 READ_SOURCE = Path(__file__).with_name("read_source.py")
 SECONDS = 60
 SETTLE_SECONDS = 5.0
@@ -22,7 +23,7 @@ class Reading:
     def __init__(
         self, name: str | Path, image_format: str, out: Path, inside: Sequence[str] = ()
     ) -> None:
-        command = [*inside, sys.executable, READ_SOURCE, name, image_format, out, "pause"]
+        command = [*inside, PYTHON, READ_SOURCE, name, image_format, out, "pause"]
         self.process = subprocess.Popen(
             list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -52,7 +53,7 @@ def read(
     name: str | Path, image_format: str, out: Path, inside: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Reads a source to its end; gives what the reader told: "error" and "hint", or not."""
-    command = [*inside, sys.executable, READ_SOURCE, name, image_format, out]
+    command = [*inside, PYTHON, READ_SOURCE, name, image_format, out]
     ended = subprocess.run(
         list(map(str, command)),
         stdin=subprocess.DEVNULL,
