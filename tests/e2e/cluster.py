@@ -140,7 +140,7 @@ class Cluster(Sandbox):
         """
         command = ["gnt-instance", "shutdown", f"--timeout={SHUTDOWN_TIMEOUT}", name]
         with self._meanwhile(command), contextlib.closing(self._consoles.pop(name)) as console:
-            console.expect("reboot: Power down", timeout=SHUTDOWN_TIMEOUT, what="power-off")
+            console.wait_off(SHUTDOWN_TIMEOUT)
 
     @contextlib.contextmanager
     def _meanwhile(self, argv: Sequence[str]) -> Iterator[None]:

@@ -63,6 +63,11 @@ class Console:
                 f"console: no {what} ({how}); the last lines were:\n{last}"
             ) from None
 
+    def wait_off(self, timeout: float) -> None:
+        """Waits for the guest's power-off, of whose last line QEMU may take some along."""
+        self.expect("All filesystems unmounted", timeout=timeout, what="power-off")
+        self._process.expect(["reboot: Power down", pexpect.EOF], timeout=timeout)
+
     def send(self, line: str) -> None:
         """Types a line."""
         self._process.sendline(line)
