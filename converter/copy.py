@@ -1,6 +1,5 @@
 """The copy: threads that read a source and hand what they read to a sink."""
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
@@ -14,8 +13,9 @@ from converter.source import Reader, Source
 from converter.target import Target
 from node.errors import KitError
 
-# While some wait for the disk, others inflate or write; each has buffers of up to 8 MiB.
-WORKERS = max(4, min(8, 2 * (os.cpu_count() or 1)))
+# While some wait for the disk, others inflate or write. More of them keep a cold disk busy that is
+# read a cluster at a time; each has buffers of up to 8 MiB.
+WORKERS = 8
 SAMPLE = 8 << 20  # bytes; devices make zeros in pieces of some MiB
 
 
