@@ -258,7 +258,9 @@ def _say(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as error:
-        raise KitError(f"write to stdout: {error.strerror}") from error
+        raise KitError(
+            f"write to stdout: {error.strerror}", hint="what reads it has ended, or is full"
+        ) from error
 
 
 def _complain(words: str, hint: str | None) -> None:

@@ -85,7 +85,7 @@ def _image(source: Source) -> Image:
         try:
             contents = describe(disk.read, source.size)
         except ValueError as error:
-            raise KitError(f"source {source.name}: {error}") from error
+            raise KitError(f"source {source.name}: {error}", hint="is the source whole?") from error
     todo = work(source.extents(), contents.swap)
     return Image(source.name, source.format, contents, todo, source.features)
 

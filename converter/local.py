@@ -148,7 +148,10 @@ class RawSource(_LocalSource):
         except OSError as error:
             if error.errno == errno.ENXIO:  # nothing but a hole from here on
                 return self.size
-            raise KitError(f"source {self.name} at byte {place}: {error.strerror}") from error
+            raise KitError(
+                f"source {self.name} at byte {place}: {error.strerror}",
+                hint="the disk or file system under it fails: see dmesg",
+            ) from error
 
     def reader(self) -> "LocalReader":
         return LocalReader(self._file, None, 0)

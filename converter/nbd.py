@@ -189,7 +189,10 @@ class _Connection:
             while handle.aio_is_connecting() or handle.aio_is_negotiating():
                 handle.poll(_TICK_MS)
                 if time.monotonic() > deadline:
-                    raise KitError(f"source {name}: no answer in {CONNECT_SECONDS:.0f} s")
+                    raise KitError(
+                        f"source {name}: no answer in {CONNECT_SECONDS:.0f} s",
+                        hint="does its server run, and is it reached? nbdinfo asks it, too",
+                    )
             self.size: int = handle.get_size()
             self.can_share: bool = handle.can_multi_conn()
             self._has_status: bool = handle.can_meta_context(ALLOCATION)
@@ -278,7 +281,10 @@ class _Connection:
             if end > place and length:
                 runs.append(_Run(end, Kind.ZERO if flags & nbd.STATE_ZERO else Kind.DATA))
         if not runs:
-            raise KitError(f"block status of {self._name} at byte {place}: the answer is empty")
+            raise KitError(
+                f"block status of {self._name} at byte {place}: the answer is empty",
+                hint="the server does not keep to the protocol: use another one",
+            )
         return runs
 
     @property

@@ -35,7 +35,7 @@ def swap_areas(read: Read, size: int, name: str, *, mode: str) -> Sequence[SwapA
     try:
         found = swap.find_areas(read, size)
     except ValueError as error:
-        raise KitError(f"source {name}: {error}") from error
+        raise KitError(f"source {name}: {error}", hint="is the source whole?") from error
     for warning in found.warnings:
         log.warning("%s", warning)
     swap.require_awake(found.areas, name)

@@ -175,7 +175,9 @@ def new_header(area: SwapArea, length: int) -> bytes:
         try:
             os.ftruncate(descriptor, length)
         except OSError as error:
-            raise KitError(f"{what}: {length} bytes: {error.strerror}") from error
+            raise KitError(
+                f"{what}: {length} bytes: {error.strerror}", hint="--swap copy does without it"
+            ) from error
         run(
             [
                 *("mkswap", "--uuid", str(area.uuid), "--pagesize", str(area.page_size)),

@@ -213,7 +213,9 @@ def read_only(path: str | Path, *, size_needed: int) -> Iterator[Target]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise KitError(f"target {name}: {error.strerror}") from error
+        raise KitError(
+            f"target {name}: {error.strerror}", hint="name a device that root can read"
+        ) from error
     try:
         size = os.lseek(fd, 0, os.SEEK_END)
         if size < size_needed:
