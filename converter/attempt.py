@@ -150,7 +150,8 @@ class Attempt:
             self._target.sync()
         return {
             "digest": self._digest.hexdigest() if self._digest else None,
-            "zeroing": self._zeroer.report(),
+            # An update compares zeros like all else, and writes those that differ.
+            "zeroing": None if self._job.update else self._zeroer.report(),
             "resumed_at": resumed,
         }
 

@@ -185,7 +185,7 @@ def summary(report: Mapping[str, Any], verb: str) -> str:
     extents = report["extents"]
     data = extents["data"] + extents["compressed"]
     zeros = f"{size(extents['zero'])} of zeros"
-    if "zeroing" in report:
+    if report.get("zeroing"):
         zeros += f" ({report['zeroing']['strategy']})"
     seconds = report.get("seconds", {}).get("copy", 0.0) + report.get("seconds", {}).get("flush", 0)
     rate = f" in {duration(seconds)}, {size(int(data / seconds))}/s" if seconds else ""

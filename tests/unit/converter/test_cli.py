@@ -141,3 +141,9 @@ def test_a_result_that_cannot_be_printed_is_a_failure_of_a_complete_copy(
 def test_a_full_stderr_changes_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Full())
     assert cli.main(["/nonexistent/image", "/nonexistent/target"]) == 3
+
+
+def test_the_summary_of_an_update_names_no_way_of_zeroing() -> None:
+    extents = {"data": 1 << 30, "compressed": 0, "zero": 1 << 30, "literal": 0}
+    report = {"target": "/dev/vg/lv", "extents": extents, "zeroing": None}
+    assert cli.summary(report, "copied") == ("/dev/vg/lv: 1.0 GiB of data copied; 1.0 GiB of zeros")
