@@ -12,7 +12,7 @@ from installer import cache, debootstrap, devices, facts, sources, variants
 from installer.boot import kernel_package, own_kernel
 from installer.disks import Layout, can_be_kept, mountpoint_of, plan_layout
 from installer.environment import read_instance
-from installer.hooks import all_hooks
+from installer.hooks import stages
 from installer.hooks.base import Context, Hook, Report
 from installer.settings import Settings
 from installer.target import Target, chroot
@@ -33,21 +33,17 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
     started = time.monotonic()
     context, hooks, plan = planned(environ, os_dir)
     settings, layout = context.settings, context.layout
-    reports: list[Report] = []
     with ExitStack() as stack:
         with step("disks"):
             backings = devices.claim_all(stack, layout)
             made = stack.enter_context(devices.prepared(layout, settings.suite, backings))
-        with step(f"bootstrap of {settings.suite} ({settings.arch})"):
-            cache.fill(made.root, plan, settings)
         target = Target(made.root, made)
-        with flushing(made.root), chroot(target, {made.disk, made.fsysdev}):
-            for hook in hooks:
-                with step(f"hook {hook.name}"):
-                    report = hook.apply(context, target)
-                if report is not None:
-                    reports.append(report)
-            facts_found = [line for report in reports for line in report()]
+        with flushing(made.root):
+            with step(f"bootstrap of {settings.suite} ({settings.arch})"):
+                cache.fill(made.root, plan, settings)
+            with chroot(target, {made.disk, made.fsysdev}):
+                reports = [report for stage in hooks for report in _apply(stage, context, target)]
+                facts_found = [line for report in reports for line in report()]
         with step("flush to disk"):
             stack.close()
     log.info("done in %.1f s:", time.monotonic() - started)
@@ -55,10 +51,25 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         log.info("%s", line)
 
 
+def _apply(hooks: Sequence[Hook], context: Context, target: Target) -> list[Report]:
+    reports = []
+    for hook in hooks:
+        with step(f"hook {hook.name}"):
+            report = hook.apply(context, target)
+        if report is not None:
+            reports.append(report)
+    for hook in hooks:
+        hook.finish(context, target)
+    return reports
+
+
 def planned(
     environ: Mapping[str, str], os_dir: Path
-) -> tuple[Context, list[Hook], debootstrap.BootstrapPlan]:
-    """Everything that is decided and checked before a disk is opened for writing."""
+) -> tuple[Context, list[list[Hook]], debootstrap.BootstrapPlan]:
+    """Everything that is decided and checked before a disk is opened for writing.
+
+    The hooks are those that this guest gets, in their stages.
+    """
     instance = read_instance(environ)
     loaded = variants.load(instance.variant, environ, os_dir=os_dir)
     for warning in loaded.warnings:
@@ -67,7 +78,10 @@ def planned(
     settings = _resolved(loaded.settings, instance, node)
     layout = _layout(instance, settings)
     context = Context(instance, settings, layout, node)
-    hooks = [hook for hook in all_hooks(environ, os_dir) if hook.enabled(context)]
+    applied = [
+        [hook for hook in stage if hook.enabled(context)] for stage in stages(environ, os_dir)
+    ]
+    hooks = [hook for stage in applied for hook in stage]
     packages = [name for hook in hooks for name in hook.packages(context)]
     if settings.kernel != "none":
         packages.append(settings.kernel)
@@ -75,7 +89,7 @@ def planned(
     _check_tools([*devices.tools(layout), *debootstrap.tools(plan), *cache.TOOLS], hooks)
     cache.check(plan, settings)
     _log_plan(context, environ.get("INSTANCE_OS", "debootstrap"))
-    return context, hooks, plan
+    return context, applied, plan
 
 
 def _resolved(settings: Settings, instance: Instance, node: facts.NodeFacts) -> Settings:

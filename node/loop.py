@@ -17,6 +17,7 @@ from node.errors import KitError
 LOOP_CTL_ADD = 0x4C80
 LOOP_CONFIGURE = 0x4C0A
 LO_FLAGS_AUTOCLEAR = 4
+LO_FLAGS_DIRECT_IO = 16  # the kernel leaves it out where the backing cannot
 LOOP_MAJOR = 7
 BLOCK_SIZE = 0  # the kernel's choice
 # Below 10, GRUB's 10_linux takes a root on the device for loop-AES, and leaves it out of the menu
@@ -34,6 +35,7 @@ _LOOP_CONFIG = struct.Struct("=II QQQQQ IIII 64s 64s 32s QQ 64x")
 def attached(backing: Backing, offset: int = 0, size: int = 0) -> Iterator[Path]:
     """A loop device over `size` bytes of a disk from `offset` on (0: to its end).
 
+    It passes by the page cache of the disk, so that what is written is cached, and flushed, once.
     This stands in for a partition's own device: it works on kernels without partition tables and
     on logical volumes, and leaves nothing behind. At the end the device is flushed, and awaited
     until the kernel has let go of it.
@@ -50,7 +52,7 @@ def _attach(backing: Backing, offset: int, size: int) -> tuple[Path, int]:
     config = _LOOP_CONFIG.pack(
         *(backing.fd, BLOCK_SIZE),
         *(0, 0, 0, offset, size),
-        *(0, 0, 0, LO_FLAGS_AUTOCLEAR),
+        *(0, 0, 0, LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO),
         *(str(backing.path).encode()[:63], b"", b""),
         *(0, 0),
     )

@@ -15,6 +15,7 @@ from node.errors import KitError
 from node.log import log
 
 BUSY_SECONDS = 10.0
+FLUSH_SECONDS = 0.5
 TERM_SECONDS = 3.0
 KILL_SECONDS = 3.0
 # Options that are flags of mount(2); all others are the file system's own.
@@ -52,14 +53,22 @@ def mounted(
 def flushing(place: Path) -> Iterator[None]:
     """Writes a file system's dirty pages to its device, while other work goes on inside (sync(2)).
 
-    It only brings forward what unmounting does in any case, so its outcome does not matter.
+    It only brings forward what unmounting does in any case, so its outcome does not matter. The
+    kernel would begin after half a minute, or when a tenth of the memory is dirty.
     """
     descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    writer = threading.Thread(target=syscalls.syncfs, args=(descriptor,))
+    over = threading.Event()
+
+    def flush() -> None:
+        while not over.wait(FLUSH_SECONDS):
+            syscalls.syncfs(descriptor)
+
+    writer = threading.Thread(target=flush)
     writer.start()
     try:
         yield
     finally:
+        over.set()
         writer.join()
         os.close(descriptor)
 

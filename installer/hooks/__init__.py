@@ -14,20 +14,23 @@ from installer.hooks.locale import HookLocale, HookTimezone
 from installer.hooks.network import HookNetwork
 from installer.hooks.password import HookPassword
 from installer.hooks.site import HookSite
-from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookHostKeysMade, HookSsh
+from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookSsh
 from installer.hooks.swap import HookSwap
 
 
-def all_hooks(environ: Mapping[str, str], os_dir: Path) -> tuple[Hook, ...]:
-    """Every hook there is.
+def stages(environ: Mapping[str, str], os_dir: Path) -> tuple[tuple[Hook, ...], ...]:
+    """Every hook there is; a stage begins when all of the one before are finished.
+
+    What takes long comes first, as it goes on while others are applied.
 
     Args:
         environ: the environment that Ganeti gave us, for the site's hooks.
         os_dir: the OS definition's directory, where they start.
     """
-    host_keys = HookHostKeys()
-    return (
-        host_keys,  # first, as its keys take longest; awaited before the site's hooks
+    built_in = (
+        HookGrub(),
+        HookHostKeys(),
+        HookPassword(),
         HookFstab(),
         HookSwap(),
         HookHostname(),
@@ -37,10 +40,7 @@ def all_hooks(environ: Mapping[str, str], os_dir: Path) -> tuple[Hook, ...]:
         HookNetwork(),
         HookSsh(),
         HookAuthorizedKeys(),
-        HookPassword(),
         HookConsole(),
         HookGrow(),
-        HookGrub(),
-        HookHostKeysMade(host_keys),
-        HookSite(environ, os_dir),
     )
+    return built_in, (HookSite(environ, os_dir),)

@@ -64,3 +64,10 @@ class Hook:
         """Acts on the mounted guest, whose programs can be run."""
         target.write_all(self.render(context))
         return None
+
+    def finish(self, context: Context, target: Target) -> None:
+        """Awaits what `apply` has begun and left running, and does what comes after it.
+
+        Called when all hooks of the same stage have been applied; what takes long is a step of its
+        own.
+        """

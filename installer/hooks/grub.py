@@ -9,6 +9,7 @@ from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
 from installer.templates import render_template
 from node.errors import KitError
+from node.log import step
 from node.run import run
 
 MENU = "boot/grub/grub.cfg"
@@ -90,19 +91,28 @@ class HookGrub(Hook):
         target.symlink(f"dev/disk/by-uuid/{uuid}", str(devices.fsysdev))
         # Upgrades of grub-pc in the guest write to the disk as the guest will call it.
         selection = f"grub-pc grub-pc/install_devices multiselect {root_disk(context.instance)}\n"
-        noted = target.start(["debconf-set-selections"], input=selection)
+        self._begun = [target.start(["debconf-set-selections"], input=selection)]
         install = [
             *("grub-install", "--target=i386-pc", "--boot-directory=/boot", "--no-floppy"),
             f"--modules={' '.join(modules(context))}",
         ]
         if context.layout.root.partitions:
-            target.run([*install, str(devices.disk)])
+            self._begun.append(target.start([*install, str(devices.disk)]))
         else:
             # Without a partition table there is no gap to embed into: GRUB notes in which blocks
             # of the file system its image stands, so they must be on the disk.
-            target.run([*install, "--force", str(devices.disk)], syncs=True)
-        target.run(["update-grub"])
-        noted()
+            install.append("--force")
+            self._begun.append(target.start([*install, str(devices.disk)], syncs=True))
+        return None
+
+    def finish(self, context: Context, target: Target) -> None:
+        devices = target.devices
+        assert devices is not None
+        with step("hook grub: boot loader and menu"):
+            for done in self._begun:
+                done()
+            target.run(["update-grub"])
+        uuid = str(context.layout.root.uuid)
         # update-grub ends with 0 also when it found no kernel, or no name for the root.
         if f"root=UUID={uuid}" not in target.read(MENU):
             raise KitError(
@@ -111,7 +121,6 @@ class HookGrub(Hook):
             )
         if devices.esp is not None:
             self._fill_esp(context, target, devices.esp, uuid)
-        return None
 
     def _fill_esp(self, context: Context, target: Target, esp: Path, uuid: str) -> None:
         # With mtools, as the node's kernel may have no vfat.

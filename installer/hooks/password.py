@@ -34,17 +34,20 @@ class HookPassword(Hook):
 
     def apply(self, context: Context, target: Target) -> Report | None:
         password = random_password(context.node.hostname)
-        target.run(["chpasswd"], input=f"root:{password}\n")
-        if context.settings.password_expire:
-            target.run(["chage", "--lastday", "0", "root"])
-        made = _root_hash(target)
+        self._set = target.start(["chpasswd"], input=f"root:{password}\n")
 
         def report() -> list[str]:
-            if _root_hash(target) != made:
+            if _root_hash(target) != self._hash:
                 return ["the password of root was set by a site hook"]
             return [f"root password: {password}"]
 
         return report
+
+    def finish(self, context: Context, target: Target) -> None:
+        self._set()
+        if context.settings.password_expire:
+            target.run(["chage", "--lastday", "0", "root"])
+        self._hash = _root_hash(target)
 
 
 def _root_hash(target: Target) -> str:

@@ -8,7 +8,7 @@ from installer.facts import hidden
 from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
 from installer.templates import render_template
-from node.log import log
+from node.log import log, step
 from node.run import Result
 
 KEYGEN = "usr/bin/ssh-keygen"
@@ -40,28 +40,12 @@ class HookHostKeys(Hook):
         return None
 
     def finish(self, context: Context, target: Target) -> None:
-        """Awaits the keys."""
-        for kind, made in self._begun.items():
-            made()
-            # A node with a short name could hide a fingerprint: such a key is made again.
-            while hidden(_digest(target, kind), context.node.hostname):
-                _begin_key(target, kind, context)()
-
-
-class HookHostKeysMade(Hook):
-    """Awaits the host keys: the RSA key takes half a second, in which other hooks can work."""
-
-    name = "host_keys_made"
-
-    def __init__(self, begun: HookHostKeys) -> None:
-        self._begun = begun
-
-    def enabled(self, context: Context) -> bool:
-        return True
-
-    def apply(self, context: Context, target: Target) -> Report | None:
-        self._begun.finish(context, target)
-        return None
+        with step("hook host_keys: keys"):
+            for kind, made in self._begun.items():
+                made()
+                # A node with a short name could hide a fingerprint: such a key is made again.
+                while hidden(_digest(target, kind), context.node.hostname):
+                    _begin_key(target, kind, context)()
 
 
 class HookSsh(Hook):

@@ -18,14 +18,14 @@ from guest.resolv import Resolver
 from installer.devices import Devices
 from installer.disks import MIB, plan_layout
 from installer.facts import NodeFacts
-from installer.hooks import all_hooks
+from installer.hooks import stages
 from installer.hooks.base import Context
 from installer.hooks.fstab import HookFstab
 from installer.hooks.grub import HookGrub, modules
 from installer.hooks.locale import HookLocale, HookTimezone
 from installer.hooks.password import ALPHABET, LENGTH, HookPassword, random_password
 from installer.hooks.site import HookSite, variables
-from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookHostKeysMade, HookSsh
+from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookSsh
 from installer.settings import DEFINITIONS, Settings
 from installer.target import Target
 from node.errors import KitError
@@ -157,8 +157,10 @@ def test_a_node_without_name_gets_passwords_too() -> None:
 def test_the_password_travels_on_stdin_only(tmp_path: Path) -> None:
     target = RecordingTarget(tmp_path)
     target.write("etc/shadow", "daemon:*:1::::::\nroot:$y$hash:0::::::\n")
-    report = HookPassword().apply(context(), target)
+    hook = HookPassword()
+    report = hook.apply(context(), target)
     assert report is not None
+    hook.finish(context(), target)
     (line,) = report()
     password = line.removeprefix("root password: ")
     assert target.ran == [
@@ -170,8 +172,10 @@ def test_the_password_travels_on_stdin_only(tmp_path: Path) -> None:
 def test_a_password_that_a_site_hook_changed_is_not_claimed(tmp_path: Path) -> None:
     target = RecordingTarget(tmp_path)
     target.write("etc/shadow", "root:$y$hash:0::::::\n")
-    report = HookPassword().apply(context(password_expire=False), target)
+    hook, made = HookPassword(), context(password_expire=False)
+    report = hook.apply(made, target)
     assert report is not None
+    hook.finish(made, target)
     target.write("etc/shadow", "root:$y$other:0::::::\n")
     assert not any("root password" in line for line in report())
     assert [argv[0] for argv, _ in target.ran] == ["chpasswd"]
@@ -240,7 +244,7 @@ class KeyTarget(RecordingTarget):
 def make_keys(made: Context, target: KeyTarget) -> None:
     begun = HookHostKeys()
     assert begun.apply(made, target) is None
-    assert HookHostKeysMade(begun).apply(made, target) is None
+    begun.finish(made, target)
 
 
 def logged_keys(target: KeyTarget, hostname: str) -> list[str]:
@@ -282,7 +286,8 @@ def test_a_key_whose_fingerprint_holds_the_nodes_name_is_made_again(tmp_path: Pa
 
 
 def test_host_keys_are_made_also_where_only_the_site_installs_a_server(tmp_path: Path) -> None:
-    hooks = [hook for hook in all_hooks({}, Path("/")) if hook.enabled(context(hook_ssh=False))]
+    built_in, _ = stages({}, Path("/"))
+    hooks = [hook for hook in built_in if hook.enabled(context(hook_ssh=False))]
     (hook,) = (hook for hook in hooks if isinstance(hook, HookHostKeys))
     target = KeyTarget(tmp_path, blobs("a") * 3)
     assert hook.apply(context(), target) is None
@@ -403,10 +408,11 @@ def test_what_site_hooks_print_is_not_taken_for_a_fact(
 
 
 def test_every_hook_has_a_switch_and_the_sites_come_last() -> None:
-    hooks = all_hooks({}, Path("/"))
+    built_in, site = stages({}, Path("/"))
+    hooks = (*built_in, *site)
     names = [hook.name for hook in hooks]
-    assert names[-1] == "site"
-    always = ["host_keys", "fstab", "host_keys_made"]
+    assert [hook.name for hook in site] == ["site"]
+    always = ["host_keys", "fstab"]
     assert {f"hook_{name}" for name in names if name not in always} == {
         name for name in DEFINITIONS if name.startswith("hook_")
     } - {"hook_tmp"}

@@ -1,6 +1,9 @@
+import threading
 from pathlib import Path
 
-from node.mount import mounts_below
+import pytest
+
+from node.mount import flushing, mounts_below
 
 MOUNTINFO = r"""
 23 28 0:21 / /proc rw - proc proc rw
@@ -28,3 +31,21 @@ def test_what_is_not_mounted_has_none() -> None:
         Path("/run/build/guest/srv/my data")
     ]
     assert mounts_below(Path("/nowhere"), MOUNTINFO) == []
+
+
+def test_dirty_pages_are_written_again_and_again_until_the_work_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushes = threading.Semaphore(0)
+
+    def syncfs(descriptor: int) -> None:
+        assert Path(f"/proc/self/fd/{descriptor}").readlink() == tmp_path
+        flushes.release()
+
+    monkeypatch.setattr("node.mount.FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr("node.syscalls.syncfs", syncfs)
+    with flushing(tmp_path):
+        assert all(flushes.acquire(timeout=60) for _ in range(3))
+    while flushes.acquire(blocking=False):
+        pass
+    assert not flushes.acquire(timeout=0.05)

@@ -1,0 +1,30 @@
+"""Loop devices over a disk and over parts of it."""
+
+from pathlib import Path
+
+from node.block import claimed
+from node.loop import attached
+
+MIB = 1 << 20
+
+
+def test_a_loop_device_over_a_part_passes_by_the_page_cache(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with disk.open("wb") as file:
+        file.truncate(8 * MIB)
+    with claimed(disk) as backing, attached(backing, 2 * MIB, 4 * MIB) as device:
+        assert Path("/sys/block", device.name, "loop/dio").read_text() == "1\n"
+        assert Path("/sys/block", device.name, "size").read_text() == f"{4 * MIB // 512}\n"
+        device.write_bytes(b"x" * MIB)
+    assert disk.read_bytes() == bytes(2 * MIB) + b"x" * MIB + bytes(5 * MIB)
+
+
+def test_where_the_backing_has_no_direct_io_the_page_cache_serves() -> None:
+    disk = Path("/dev/shm/ganeti-instance-kit-test-disk")
+    try:
+        disk.write_bytes(bytes(MIB))
+        with claimed(disk) as backing, attached(backing) as device:
+            device.write_bytes(b"x" * 4096)
+        assert disk.read_bytes() == b"x" * 4096 + bytes(MIB - 4096)
+    finally:
+        disk.unlink()
