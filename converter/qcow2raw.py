@@ -4,22 +4,29 @@
 import os
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 # The Debian packages of the modules that are not ours.
-PACKAGES = {"nbd": "python3-libnbd", "pyudev": "python3-pyudev", "sh": "python3-sh"}
+PACKAGES = {
+    "nbd": "python3-libnbd",
+    "pyudev": "python3-pyudev",
+    "sh": "python3-sh",
+    "tqdm": "python3-tqdm",
+    "xxhash": "python3-xxhash",
+}
 
 
 def main() -> int:
     """Runs the program; returns its exit code."""
     _open_streams()
-    try:
-        from converter.cli import main as run
-    except ModuleNotFoundError as error:
-        package = PACKAGES.get(str(error.name), f"python3-{error.name}")
-        print(f"error: qcow2raw: the Python module {error.name} is missing", file=sys.stderr)
-        print(f"hint: apt-get install {package}", file=sys.stderr)
+    if missing := [module for module in PACKAGES if find_spec(module) is None]:
+        print(f"error: qcow2raw: Python modules: missing: {', '.join(missing)}", file=sys.stderr)
+        packages = " ".join(PACKAGES[module] for module in missing)
+        print(f"hint: apt-get install {packages}", file=sys.stderr)
         return 3
+    from converter.cli import main as run
+
     try:
         return run(sys.argv[1:])
     finally:

@@ -8,8 +8,6 @@ from os import PathLike, fspath
 from queue import Queue
 from typing import Any, TypedDict, Unpack
 
-import sh
-
 from node.cleanup import signals_deferred
 from node.errors import CommandError, KitError
 from node.log import log
@@ -37,6 +35,13 @@ class Result:
     exit_code: int
     stdout: str
     stderr: str
+
+
+def _sh() -> Any:
+    """The library `sh`: loading it takes long, and a copy of a local image runs no program."""
+    import sh
+
+    return sh
 
 
 def which(program: str) -> str | None:
@@ -116,7 +121,7 @@ def start(
 
     def finish() -> Result:
         try:
-            with suppress(sh.ErrorReturnCode):  # raised for signals, whatever _ok_code says
+            with suppress(_sh().ErrorReturnCode):  # raised for signals, whatever _ok_code says
                 process.wait()
         except BaseException:
             end(process)
@@ -164,6 +169,7 @@ def spawn(
         )
     log.debug("+ %s", " ".join(words))
     process: Any = None
+    sh = _sh()
     try:
         # A signal while the program starts would leave it running: nobody knew of it yet.
         with signals_deferred():
@@ -204,7 +210,7 @@ def end(process: Any) -> None:
     """Kills what `spawn` gave, and its group; a process that has ended is fine, too."""
     with suppress(ProcessLookupError):
         process.kill_group()
-    with suppress(sh.ErrorReturnCode):
+    with suppress(_sh().ErrorReturnCode):
         process.wait()
 
 

@@ -1,0 +1,39 @@
+"""What is said on a node that lacks Debian's Python packages."""
+
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+
+import pytest
+
+from converter import qcow2raw
+from installer import start
+
+
+def lacks(*modules: str):
+    return lambda name: None if name in modules else ModuleSpec(name, None)
+
+
+def test_qcow2raw_names_all_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(qcow2raw, "find_spec", lacks("nbd", "sh"))
+    assert qcow2raw.main() == 3
+    assert capsys.readouterr().err == (
+        "error: qcow2raw: Python modules: missing: nbd, sh\n"
+        "hint: apt-get install python3-libnbd python3-sh\n"
+    )
+
+
+def test_an_os_script_names_all_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(start, "find_spec", lacks("jinja2"))
+    with pytest.raises(SystemExit, match="1"):
+        start.start("create")
+    assert capsys.readouterr().err == (
+        "error: create: Python modules: missing: jinja2\nhint: apt-get install python3-jinja2\n"
+    )
+
+
+def test_the_names_are_those_of_modules() -> None:
+    assert all(find_spec(module) for module in (*qcow2raw.PACKAGES, *start.PACKAGES))
