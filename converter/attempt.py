@@ -9,6 +9,7 @@ from converter.copy import WORKERS, Content, CopyWorker, Counted, VerifyWorker, 
 from converter.digests import Sums, new_hash
 from converter.job import Job, State
 from converter.journal import Journal, Record, contradiction
+from converter.plan import zeros_first
 from converter.pool import Pool, Worker
 from converter.progress import Progress, size
 from converter.sinks import Sink, Updater, Writer
@@ -101,11 +102,11 @@ class Attempt:
         resumed = self._record.done
         # Digests are of all the content: what was copied before is read again for them.
         start = 0 if self._sums or self._digest else resumed
-        state, pool, counted = (
-            self._state,
-            Pool(self._content.items(start), start),
-            Counted(WORKERS),
-        )
+        # Digests are of the disk in order; an update reads all that it passes.
+        in_order = self._digest is not None or self._job.update
+        items = self._content.items(start)
+        pool = Pool(items if in_order else zeros_first(items), start)
+        state, counted = self._state, Counted(WORKERS)
         self.journal.begin(self._record)
         state.touched, state.resumable = True, resumed
         with ExitStack() as stack, state.timed("copy"):

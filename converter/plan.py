@@ -1,6 +1,7 @@
 """From what a target shall hold to the pieces of work of the threads: pure."""
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 from converter.extents import Extent, Kind
@@ -8,6 +9,7 @@ from converter.memory import PAGE
 
 CHUNK = 2 << 20  # bytes of a piece of data: a multiple of every cluster's size
 ZERO_CHUNK = 1 << 30  # bytes of a piece of zeros: for progress, and to be interruptible
+WINDOW = 1 << 30  # bytes of the disk whose zeros are made before its data are written
 # Fewer zeros than that between data travel with them: cheaper than an operation of their own.
 SMALL = 64 << 10
 
@@ -18,11 +20,15 @@ class Item(NamedTuple):
     Its parts are in order and without gaps. Both places are multiples of PAGE (but for the end of
     a target whose size is none): no two items share a page, so one thread may write past the page
     cache while another writes through it.
+
+    Where items are not in the order of the disk, `floor` is the place before which all is done when
+    all items before this one are; else that is its start, and `floor` is None.
     """
 
     start: int
     end: int
     parts: tuple[Extent, ...]
+    floor: int | None = None
 
     @property
     def length(self) -> int:
@@ -63,6 +69,19 @@ def items(extents: Iterable[Extent], end: int) -> Iterator[Item]:
             rest = rest.cut(window, rest.end)
     if parts:
         yield _item(parts)
+
+
+def zeros_first(pieces: Iterable[Item]) -> Iterator[Item]:
+    """Brings the zeros of each WINDOW before its data.
+
+    A file gets a hole only while nothing is written to it past the page cache: its file system
+    awaits what is under way, and lets nothing begin (inode_dio_wait() of Linux). The same holds for
+    loop devices. One such wait for each window is cheaper than one for each hole.
+    """
+    for _, window in groupby(pieces, key=lambda item: item.start // WINDOW):
+        found = list(window)
+        yield from (item._replace(floor=found[0].start) for item in found if not item.parts)
+        yield from (item for item in found if item.parts)
 
 
 def _item(parts: list[Extent]) -> Item:

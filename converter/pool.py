@@ -34,8 +34,8 @@ class Pool:
         self._items = enumerate(items)
         self._take = threading.Lock()
         self._changed = threading.Condition()
-        self._begun: dict[int, int] = {}  # number and start of items in work, in order
-        self._end = start  # of the last item begun
+        self._begun: dict[int, int] = {}  # of items in work: numbers in order, the place of mark()
+        self._end = start  # the place of mark() when the last item begun is done
         self._turn = 0
         self._failed: BaseException | None = None
         self._stopping = False
@@ -112,7 +112,8 @@ class Pool:
                 return None
             taken = next(self._items, None)
             if taken is not None:
+                number, item = taken
                 with self._changed:
-                    self._begun[taken[0]] = taken[1].start
-                    self._end = taken[1].end
+                    self._begun[number] = item.start if item.floor is None else item.floor
+                    self._end = item.end if item.floor is None else item.floor
             return taken

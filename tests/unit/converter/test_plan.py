@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from converter.extents import Extent, Kind, merged
 from converter.memory import PAGE
-from converter.plan import CHUNK, SMALL, ZERO_CHUNK, Item, items
+from converter.plan import CHUNK, SMALL, WINDOW, ZERO_CHUNK, Item, items, zeros_first
 
 
 def test_data_is_cut_at_multiples_of_a_chunk() -> None:
@@ -84,3 +84,40 @@ def test_what_is_resumed_is_cut_as_before(wanted: list[tuple[Kind, int]]) -> Non
     for number, item in enumerate(whole):
         rest = [e.cut(max(e.start, item.end), e.end) for e in extents if e.end > item.end]
         assert list(items(rest, place)) == whole[number + 1 :]
+
+
+def test_the_zeros_of_a_window_come_first_and_vouch_for_nothing_in_it() -> None:
+    data = (Extent(0, PAGE, Kind.DATA),)
+    in_order = [
+        Item(SMALL, 2 * SMALL, data),
+        Item(2 * SMALL, 3 * SMALL, ()),
+        Item(3 * SMALL, 4 * SMALL, data),
+        Item(4 * SMALL, WINDOW + SMALL, ()),
+        Item(WINDOW + SMALL, WINDOW + 2 * SMALL, data),
+    ]
+    assert list(zeros_first(in_order)) == [
+        Item(2 * SMALL, 3 * SMALL, (), SMALL),
+        Item(4 * SMALL, WINDOW + SMALL, (), SMALL),
+        Item(SMALL, 2 * SMALL, data),
+        Item(3 * SMALL, 4 * SMALL, data),
+        Item(WINDOW + SMALL, WINDOW + 2 * SMALL, data),
+    ]
+
+
+@settings(derandomize=True)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 3).map(lambda n: n * WINDOW // 3)), max_size=9)
+)
+def test_all_before_the_floor_is_done_when_the_items_before_are(
+    wanted: list[tuple[bool, int]],
+) -> None:
+    place, pieces = 0, []
+    for data, length in wanted:
+        parts = (Extent(place, length, Kind.DATA),) if data else ()
+        pieces.append(Item(place, place + length, parts))
+        place += length
+    order = list(zeros_first(pieces))
+    assert sorted(item._replace(floor=None) for item in order) == pieces
+    for number, item in enumerate(order):
+        floor = item.start if item.floor is None else item.floor
+        assert all(other.start >= floor for other in order[number:])

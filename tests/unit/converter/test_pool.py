@@ -43,6 +43,14 @@ def test_the_mark_is_before_the_first_item_in_work() -> None:
     assert pool.mark() == 30
 
 
+def test_items_out_of_order_are_vouched_for_up_to_their_floor() -> None:
+    ordered = [Item(10, 20, (), 0), Item(30, 40, (), 0), Item(0, 10, ()), Item(20, 30, ())]
+    pool, marks = Pool(iter(ordered), 0), []
+    pool.run([Doing(lambda _item, _number: marks.append(pool.mark()))], lambda: None)
+    assert marks == [0, 0, 0, 20]
+    assert pool.mark() == 30
+
+
 def test_a_mark_of_what_is_resumed_is_where_it_began() -> None:
     assert Pool(iter(()), 50).mark() == 50
 
