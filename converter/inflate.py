@@ -89,7 +89,6 @@ class _Deflate:
         self._cluster_size = cluster_size
 
     def __call__(self, data: memoryview, out: memoryview) -> None:
-        read = c_size_t()
         # Without a place for the actual size, less than a cluster is an error, too.
         result = self._decompress(
             self._decompressor,
@@ -97,7 +96,7 @@ class _Deflate:
             len(data),
             _address(out),
             self._cluster_size,
-            byref(read),
+            None,
             None,
         )
         if result != 0:
@@ -110,7 +109,8 @@ class _Zstd:
     """By libzstd (zstd.h)."""
 
     def __init__(self, library: ctypes.CDLL, cluster_size: int) -> None:
-        self._library = library
+        self._decompress = library.ZSTD_decompressDCtx
+        self._quick = _libzstd_quick()
         self._context = library.ZSTD_createDCtx()
         if not self._context:
             raise MemoryError
@@ -120,18 +120,16 @@ class _Zstd:
     def __call__(self, data: memoryview, out: memoryview) -> None:
         source = _address(data)
         # What follows the frame would be taken for another one.
-        length = self._checked(self._library.ZSTD_findFrameCompressedSize(source, len(data)))
+        length = self._checked(self._quick.ZSTD_findFrameCompressedSize(source, len(data)))
         inflated = self._checked(
-            self._library.ZSTD_decompressDCtx(
-                self._context, _address(out), self._cluster_size, source, length
-            )
+            self._decompress(self._context, _address(out), self._cluster_size, source, length)
         )
         if inflated != self._cluster_size:
             raise InflateError(f"it inflates to {inflated} bytes instead of {self._cluster_size}")
 
     def _checked(self, result: int) -> int:
-        if self._library.ZSTD_isError(result):
-            name = self._library.ZSTD_getErrorName(result).decode()
+        if self._quick.ZSTD_isError(result):
+            name = self._quick.ZSTD_getErrorName(result).decode()
             raise InflateError(f"it does not inflate: {name}")
         return result
 
@@ -168,10 +166,17 @@ def _libzstd() -> ctypes.CDLL:
     library.ZSTD_createDCtx.argtypes = []
     library.ZSTD_freeDCtx.restype = c_size_t
     library.ZSTD_freeDCtx.argtypes = [c_void_p]
-    library.ZSTD_findFrameCompressedSize.restype = c_size_t
-    library.ZSTD_findFrameCompressedSize.argtypes = [c_void_p, c_size_t]
     library.ZSTD_decompressDCtx.restype = c_size_t
     library.ZSTD_decompressDCtx.argtypes = [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t]
+    return library
+
+
+@cache
+def _libzstd_quick() -> ctypes.PyDLL:
+    """What takes less than letting go of the GIL and getting it back, which others contend for."""
+    library = ctypes.PyDLL(LIBZSTD)
+    library.ZSTD_findFrameCompressedSize.restype = c_size_t
+    library.ZSTD_findFrameCompressedSize.argtypes = [c_void_p, c_size_t]
     library.ZSTD_isError.restype = c_uint
     library.ZSTD_isError.argtypes = [c_size_t]
     library.ZSTD_getErrorName.restype = ctypes.c_char_p
