@@ -17,9 +17,12 @@ from node.errors import KitError
 LOOP_CTL_ADD = 0x4C80
 LOOP_CONFIGURE = 0x4C0A
 LO_FLAGS_AUTOCLEAR = 4
-LO_FLAGS_DIRECT_IO = 16  # the kernel leaves it out where the backing cannot
+# The kernel leaves it out where the disk cannot, or only in blocks of more than BLOCK_SIZE.
+LO_FLAGS_DIRECT_IO = 16
 LOOP_MAJOR = 7
-BLOCK_SIZE = 0  # the kernel's choice
+# That of QEMU's disks, in which partition tables count. With direct I/O the kernel would choose
+# that of the disk below, which may have 4 KiB (loop_default_blocksize() of Linux).
+BLOCK_SIZE = 512
 # Below 10, GRUB's 10_linux takes a root on the device for loop-AES, and leaves it out of the menu
 # (`/dev/loop[0-9]` in its script). So the first number is not the kernel's choice.
 NUMBERS = range(10, 1024)

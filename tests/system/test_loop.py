@@ -1,5 +1,6 @@
 """Loop devices over a disk and over parts of it."""
 
+import subprocess
 from pathlib import Path
 
 from node.block import claimed
@@ -14,9 +15,31 @@ def test_a_loop_device_over_a_part_passes_by_the_page_cache(tmp_path: Path) -> N
         file.truncate(8 * MIB)
     with claimed(disk) as backing, attached(backing, 2 * MIB, 4 * MIB) as device:
         assert Path("/sys/block", device.name, "loop/dio").read_text() == "1\n"
+        assert Path("/sys/block", device.name, "queue/logical_block_size").read_text() == "512\n"
         assert Path("/sys/block", device.name, "size").read_text() == f"{4 * MIB // 512}\n"
         device.write_bytes(b"x" * MIB)
     assert disk.read_bytes() == bytes(2 * MIB) + b"x" * MIB + bytes(5 * MIB)
+
+
+def test_over_a_disk_with_sectors_of_4_kib_partition_tables_still_count_in_512(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "disk"
+    with file.open("wb") as made:
+        made.truncate(MIB)
+    attach = ["losetup", "--find", "--show", "--sector-size=4096", str(file)]
+    disk = Path(subprocess.run(attach, check=True, capture_output=True, text=True).stdout.strip())
+    try:
+        with claimed(disk) as backing, attached(backing) as device:
+            assert (
+                Path("/sys/block", device.name, "queue/logical_block_size").read_text() == "512\n"
+            )
+            with device.open("r+b", buffering=0) as written:
+                written.seek(512)
+                written.write(b"x" * 512)
+    finally:
+        subprocess.run(["losetup", "--detach", disk], check=True)
+    assert file.read_bytes() == bytes(512) + b"x" * 512 + bytes(MIB - 1024)
 
 
 def test_where_the_backing_has_no_direct_io_the_page_cache_serves() -> None:
