@@ -18,7 +18,6 @@ from installer.settings import Settings
 from installer.target import Target, chroot
 from node.errors import KitError
 from node.log import durations, log, step
-from node.mount import flushing
 from node.run import run, which
 
 
@@ -37,13 +36,12 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         with step("disks"):
             backings = devices.claim_all(stack, layout)
             made = stack.enter_context(devices.prepared(layout, settings.suite, backings))
+        with step(f"bootstrap of {settings.suite} ({settings.arch})"):
+            cache.fill(made.root, plan, settings)
         target = Target(made.root, made)
-        with flushing(made.root):
-            with step(f"bootstrap of {settings.suite} ({settings.arch})"):
-                cache.fill(made.root, plan, settings)
-            with chroot(target, {made.disk, made.fsysdev}):
-                reports = [report for stage in hooks for report in _apply(stage, context, target)]
-                facts_found = [line for report in reports for line in report()]
+        with chroot(target, {made.disk, made.fsysdev}):
+            reports = [report for stage in hooks for report in _apply(stage, context, target)]
+            facts_found = [line for report in reports for line in report()]
         with step("flush to disk"):
             stack.close()
     log.info("done in %.1f s:", time.monotonic() - started)

@@ -10,7 +10,7 @@ from node.block import Backing, claimed
 from node.errors import KitError
 from node.log import log
 from node.loop import attached
-from node.mount import mounted
+from node.mount import flushed, mounted
 from node.run import run
 
 # What mkfs of a newer node turns on, kernel, fsck or GRUB of these cannot read: metadata_csum_seed
@@ -113,6 +113,7 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
         top = BUILD / "guest"
         top.mkdir()
         stack.enter_context(mounted(fsysdev, top, fstype=str(layout.root.fstype)))
+        stack.enter_context(flushed(top))
         for disk in layout.data:
             with ExitStack() as single:
                 device = single.enter_context(attached(disks[disk.disk.index]))
@@ -120,6 +121,7 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
                 place = top / str(disk.mountpoint).lstrip("/")
                 place.mkdir(parents=True, exist_ok=True)
                 single.enter_context(mounted(device, place, fstype=str(disk.fstype)))
+                single.enter_context(flushed(place))
                 stack.enter_context(single.pop_all())
         yield Devices(whole, fsysdev, esp, top)
 

@@ -50,27 +50,44 @@ def mounted(
 
 
 @contextmanager
-def flushing(place: Path) -> Iterator[None]:
-    """Writes a file system's dirty pages to its device, while other work goes on inside (sync(2)).
+def flushed(place: Path) -> Iterator[None]:
+    """Writes a file system's dirty pages to its device while it is worked on, and at the end.
 
-    It only brings forward what unmounting does in any case, so its outcome does not matter. The
-    kernel would begin after half a minute, or when a tenth of the memory is dirty.
+    The kernel would begin after half a minute, or when a tenth of the memory is dirty. And of what
+    it failed to write, unmounting tells nothing: only this does (syncfs(2), errors).
+
+    Raises:
+        KitError: something could not be written since the beginning.
     """
     descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     over = threading.Event()
+    failures: list[OSError] = []
 
     def flush() -> None:
-        while not over.wait(FLUSH_SECONDS):
+        try:
             syscalls.syncfs(descriptor)
+        except OSError as error:
+            failures.append(error)
 
-    writer = threading.Thread(target=flush)
-    writer.start()
-    try:
-        yield
-    finally:
+    def flush_again_and_again() -> None:
+        while not over.wait(FLUSH_SECONDS):
+            flush()
+
+    def finish() -> None:
         over.set()
         writer.join()
+        flush()
         os.close(descriptor)
+        if failures:
+            raise KitError(
+                f"flush of the file system on {place}: {failures[0].strerror}",
+                hint="the disk, or what it stands on, is full or fails: see df and dmesg",
+            )
+
+    writer = threading.Thread(target=flush_again_and_again)
+    writer.start()
+    with undone(finish):
+        yield
 
 
 def mounts_below(top: Path, mountinfo: str) -> list[Path]:

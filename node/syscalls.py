@@ -33,8 +33,14 @@ def umount(target: Path) -> None:
 
 
 def syncfs(descriptor: int) -> None:
-    """Writes the file system of an open file to its device; errors are left to unmounting."""
-    _libc.syncfs(descriptor)
+    """Writes the file system of an open file to its device.
+
+    Raises:
+        OSError: that failed, or has failed since the file was opened (each failure is told once).
+    """
+    if _libc.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _checked(result: int, path: str | Path) -> None:

@@ -1,9 +1,11 @@
+import errno
 import threading
 from pathlib import Path
 
 import pytest
 
-from node.mount import flushing, mounts_below
+from node.errors import KitError
+from node.mount import flushed, mounts_below
 
 MOUNTINFO = r"""
 23 28 0:21 / /proc rw - proc proc rw
@@ -44,8 +46,28 @@ def test_dirty_pages_are_written_again_and_again_until_the_work_is_done(
 
     monkeypatch.setattr("node.mount.FLUSH_SECONDS", 0.001)
     monkeypatch.setattr("node.syscalls.syncfs", syncfs)
-    with flushing(tmp_path):
+    with flushed(tmp_path):
         assert all(flushes.acquire(timeout=60) for _ in range(3))
     while flushes.acquire(blocking=False):
         pass
     assert not flushes.acquire(timeout=0.05)
+
+
+def test_what_was_not_written_is_told_once_all_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [OSError(errno.ENOSPC, "No space left on device")]
+    told = threading.Event()
+
+    def syncfs(_descriptor: int) -> None:
+        if errors:  # the kernel tells of each but once
+            told.set()
+            raise errors.pop()
+
+    monkeypatch.setattr("node.mount.FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr("node.syscalls.syncfs", syncfs)
+    with (
+        pytest.raises(KitError, match=f"on {tmp_path}: No space left on device"),
+        flushed(tmp_path),
+    ):
+        assert told.wait(60)
