@@ -113,7 +113,7 @@ class Pool:
             taken = next(self._items, None)
             if taken is not None:
                 number, item = taken
+                before, after = (item.start, item.end) if item.floor is None else (item.floor,) * 2
                 with self._changed:
-                    self._begun[number] = item.start if item.floor is None else item.floor
-                    self._end = item.end if item.floor is None else item.floor
+                    self._begun[number], self._end = before, after
             return taken

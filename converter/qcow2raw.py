@@ -4,7 +4,6 @@
 import os
 import sys
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 # The Debian packages of the modules that are not ours.
@@ -20,10 +19,9 @@ PACKAGES = {
 def main() -> int:
     """Runs the program; returns its exit code."""
     _open_streams()
-    if missing := [module for module in PACKAGES if find_spec(module) is None]:
-        print(f"error: qcow2raw: Python modules: missing: {', '.join(missing)}", file=sys.stderr)
-        packages = " ".join(PACKAGES[module] for module in missing)
-        print(f"hint: apt-get install {packages}", file=sys.stderr)
+    from node.modules import lacking
+
+    if lacking("qcow2raw", PACKAGES):
         return 3
     from converter.cli import main as run
 

@@ -81,6 +81,10 @@ def claim_all(stack: ExitStack, layout: Layout) -> dict[int, Backing]:
     return {disk.disk.index: stack.enter_context(claimed(_path(disk))) for disk in written}
 
 
+def _named(disk: PlannedDisk) -> str:
+    return f"disk {disk.disk.index} ({disk.disk.path})"
+
+
 def _path(disk: PlannedDisk) -> Path:
     if disk.disk.path is None:
         raise KitError(f"disk {disk.disk.index}: it has no path on this node")
@@ -113,7 +117,7 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
         top = BUILD / "guest"
         top.mkdir()
         stack.enter_context(mounted(fsysdev, top, fstype=str(layout.root.fstype)))
-        stack.enter_context(flushed(top))
+        stack.enter_context(flushed(top, _named(layout.root)))
         for disk in layout.data:
             with ExitStack() as single:
                 device = single.enter_context(attached(disks[disk.disk.index]))
@@ -121,7 +125,7 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
                 place = top / str(disk.mountpoint).lstrip("/")
                 place.mkdir(parents=True, exist_ok=True)
                 single.enter_context(mounted(device, place, fstype=str(disk.fstype)))
-                single.enter_context(flushed(place))
+                single.enter_context(flushed(place, _named(disk)))
                 stack.enter_context(single.pop_all())
         yield Devices(whole, fsysdev, esp, top)
 

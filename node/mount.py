@@ -50,11 +50,15 @@ def mounted(
 
 
 @contextmanager
-def flushed(place: Path) -> Iterator[None]:
+def flushed(place: Path, what: str) -> Iterator[None]:
     """Writes a file system's dirty pages to its device while it is worked on, and at the end.
 
     The kernel would begin after half a minute, or when a tenth of the memory is dirty. And of what
     it failed to write, unmounting tells nothing: only this does (syncfs(2), errors).
+
+    Args:
+        place: a directory of the file system.
+        what: what the file system is on, for the error.
 
     Raises:
         KitError: something could not be written since the beginning.
@@ -74,13 +78,15 @@ def flushed(place: Path) -> Iterator[None]:
             flush()
 
     def finish() -> None:
-        over.set()
-        writer.join()
-        flush()
-        os.close(descriptor)
+        try:
+            over.set()
+            writer.join()
+            flush()
+        finally:
+            os.close(descriptor)  # also when a signal comes: open, it would keep from unmounting
         if failures:
             raise KitError(
-                f"flush of the file system on {place}: {failures[0].strerror}",
+                f"flush of {what}: {failures[0].strerror}",
                 hint="the disk, or what it stands on, is full or fails: see df and dmesg",
             )
 

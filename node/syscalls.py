@@ -38,9 +38,7 @@ def syncfs(descriptor: int) -> None:
     Raises:
         OSError: that failed, or has failed since the file was opened (each failure is told once).
     """
-    if _libc.syncfs(descriptor) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    _checked(_libc.syncfs(descriptor), f"/proc/self/fd/{descriptor}")
 
 
 def _checked(result: int, path: str | Path) -> None:

@@ -362,8 +362,7 @@ def test_disks_that_are_no_path_of_the_node(tiny: Node) -> None:
 def test_a_disk_that_fails_while_it_is_written(tiny: Node, fstype: str, lacking: int) -> None:
     """The node's own disk is full: the guest's file is sparse, and there is no room for it.
 
-    Where little is lacking (MiB), nothing but data may be lost, of which only flushing tells. On
-    ext4 the guest's file is written past the page cache, on tmpfs through it.
+    Where little is lacking (MiB), nothing but data may be lost, of which only flushing tells.
     """
     full = tiny.directory / "full"
     full.mkdir()

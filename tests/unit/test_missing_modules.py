@@ -7,16 +7,17 @@ import pytest
 
 from converter import qcow2raw
 from installer import start
+from node import modules
 
 
-def lacks(*modules: str):
-    return lambda name: None if name in modules else ModuleSpec(name, None)
+def lacks(*missing: str):
+    return lambda name: None if name in missing else ModuleSpec(name, None)
 
 
 def test_qcow2raw_names_all_that_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(qcow2raw, "find_spec", lacks("nbd", "sh"))
+    monkeypatch.setattr(modules, "find_spec", lacks("nbd", "sh"))
     assert qcow2raw.main() == 3
     assert capsys.readouterr().err == (
         "error: qcow2raw: Python modules: missing: nbd, sh\n"
@@ -27,7 +28,7 @@ def test_qcow2raw_names_all_that_is_missing(
 def test_an_os_script_names_all_that_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(start, "find_spec", lacks("jinja2"))
+    monkeypatch.setattr(modules, "find_spec", lacks("jinja2"))
     with pytest.raises(SystemExit, match="1"):
         start.start("create")
     assert capsys.readouterr().err == (

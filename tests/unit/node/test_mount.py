@@ -46,7 +46,7 @@ def test_dirty_pages_are_written_again_and_again_until_the_work_is_done(
 
     monkeypatch.setattr("node.mount.FLUSH_SECONDS", 0.001)
     monkeypatch.setattr("node.syscalls.syncfs", syncfs)
-    with flushed(tmp_path):
+    with flushed(tmp_path, "disk 0"):
         assert all(flushes.acquire(timeout=60) for _ in range(3))
     while flushes.acquire(blocking=False):
         pass
@@ -67,7 +67,7 @@ def test_what_was_not_written_is_told_once_all_is_done(
     monkeypatch.setattr("node.mount.FLUSH_SECONDS", 0.001)
     monkeypatch.setattr("node.syscalls.syncfs", syncfs)
     with (
-        pytest.raises(KitError, match=f"on {tmp_path}: No space left on device"),
-        flushed(tmp_path),
+        pytest.raises(KitError, match="flush of disk 0: No space left on device"),
+        flushed(tmp_path, "disk 0"),
     ):
         assert told.wait(60)
