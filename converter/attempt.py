@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
-from converter.copy import WORKERS, Content, CopyWorker, Counted, VerifyWorker, differs
+from converter.copy import COMPARERS, WORKERS, Content, CopyWorker, Counted, VerifyWorker, differs
 from converter.digests import Sums, new_hash
 from converter.job import Job, State
 from converter.journal import Journal, Record, contradiction
@@ -106,12 +106,13 @@ class Attempt:
         in_order = self._digest is not None or self._job.update
         items = self._content.items(start)
         pool = Pool(items if in_order else zeros_first(items), start)
-        state, counted = self._state, Counted(WORKERS)
+        count = COMPARERS if self._job.update else WORKERS
+        state, counted = self._state, Counted(count)
         self.journal.begin(self._record)
         state.touched, state.resumable = True, resumed
         with ExitStack() as stack, state.timed("copy"):
             workers = []
-            for number in range(WORKERS):
+            for number in range(count):
                 sink: Sink = Writer(self._target, self._zeroer)
                 if self._job.update:
                     sink = Updater(self._target)

@@ -6,7 +6,7 @@ from typing import Any
 
 from converter import opening, overlays, swap, target
 from converter.attempt import Attempt, run_through
-from converter.copy import WORKERS, Content, CopyWorker, Counted
+from converter.copy import COMPARERS, Content, CopyWorker, Counted
 from converter.disk import Disk
 from converter.job import Job, State
 from converter.journal import Journal
@@ -112,7 +112,7 @@ def check(job: Job, progress: Progress, state: State) -> dict[str, Any]:
 
     found = Comparison()
     with _planned(job, open_target, state) as (content, there, report), ExitStack() as stack:
-        pool, counted = Pool(content.items(), 0), Counted(WORKERS)
+        pool, counted = Pool(content.items(), 0), Counted(COMPARERS)
         with state.timed("compare"):
             workers = [
                 CopyWorker(
@@ -123,7 +123,7 @@ def check(job: Job, progress: Progress, state: State) -> dict[str, Any]:
                     counted=counted,
                     number=number,
                 )
-                for number in range(WORKERS)
+                for number in range(COMPARERS)
             ]
             run_through(pool, workers, progress, "compare", content.data(), counted)
         content.source.check_unchanged()

@@ -13,9 +13,10 @@ from converter.source import Reader, Source
 from converter.target import Target
 from node.errors import KitError
 
-# While some wait for the disk, others inflate or write. More of them keep a cold disk busy that is
-# read a cluster at a time; each has buffers of up to 8 MiB.
-WORKERS = 8
+# While some wait for the disk, others inflate or write. So many keep a cold disk busy that is read
+# a cluster at a time; each has buffers of some MiB.
+WORKERS = 16
+COMPARERS = 8  # the same where each has a buffer more, for what the target holds
 SAMPLE = 8 << 20  # bytes; devices make zeros in pieces of some MiB
 
 
@@ -138,18 +139,17 @@ class CopyWorker:
 
     def _fill(self, item: Item, view: memoryview) -> int:
         """Puts an item's bytes together; returns how many of them came from the source."""
-        reads = []
+        reads: list[Extent] = []
         for part in item.parts:
-            place = view[part.start - item.start : part.end - item.start]
             if part.kind is Kind.ZERO:
-                place[:] = bytes(part.length)
+                view[part.start - item.start : part.end - item.start] = bytes(part.length)
             elif part.kind is Kind.LITERAL:
-                place[:] = part.literal
+                view[part.start - item.start : part.end - item.start] = part.literal
             else:
-                reads.append((part, place))
+                reads.append(part)
         if reads:
-            self._reader.read(reads)
-        return sum(part.length for part, _ in reads)
+            self._reader.read(reads, view, item.start)
+        return sum([part.length for part in reads])
 
 
 class VerifyWorker:

@@ -1,6 +1,5 @@
 """Digests of a disk's content: one over all of it in order, and sums that need no order."""
 
-import hashlib
 import threading
 from typing import Protocol
 
@@ -27,6 +26,8 @@ def new_hash(algorithm: str) -> Hash:
     """One of ALGORITHMS; xxh3 is its variant of 128 bits."""
     if algorithm == "xxh3":
         return xxhash.xxh3_128()
+    import hashlib  # with OpenSSL behind it, which takes its time to load
+
     return hashlib.new(algorithm)
 
 

@@ -33,7 +33,7 @@ class Disk:
         for extent in self._source.extents(offset - offset % CHUNK):
             first, last = max(extent.start, offset), min(extent.end, end)
             if first < last and extent.kind is not Kind.ZERO:
-                self._reader.read([(extent.cut(first, last), view[first - offset : last - offset])])
+                self._reader.read([extent.cut(first, last)], view, offset)
             if extent.end >= end:
                 break
         return bytes(found)

@@ -50,10 +50,10 @@ def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
     """Joins neighbours of one kind that continue each other in the source."""
     held: Extent | None = None
     for extent in extents:
-        if held is not None and held.kind is extent.kind:
-            zero = extent.kind is Kind.ZERO
-            data = extent.kind is Kind.DATA and held.offset + held.length == extent.offset
-            if zero or data:
+        kind = extent.kind
+        if held is not None and held.kind is kind and kind is not Kind.COMPRESSED:
+            data = kind is Kind.DATA and held.offset + held.length == extent.offset
+            if data or kind is Kind.ZERO:
                 held = held._replace(length=held.length + extent.length)
                 continue
         if held is not None:
@@ -78,6 +78,10 @@ def overlaid(
     pending = deque(overlays)
     for given in chain(extents, [None]):
         extent = given or Extent(place, end - place, Kind.ZERO)
+        if not pending and extent.length:
+            yield extent
+            place = extent.start + extent.length
+            continue
         while place < extent.end:
             while pending and pending[0].end <= place:
                 pending.popleft()

@@ -7,13 +7,28 @@ missing, Python's zlib does its work, slower.
 import ctypes
 import weakref
 import zlib
-from collections.abc import Callable
-from ctypes import byref, c_char, c_int, c_size_t, c_uint, c_void_p
+from collections.abc import Callable, Iterable, Sequence
+from ctypes import c_int, c_size_t, c_uint, c_void_p
 from functools import cache
+from typing import NamedTuple
 
+from converter.memory import address
 from node.errors import KitError
 
-Inflate = Callable[[memoryview, memoryview], None]  # compressed bytes, where the disk's go
+
+class Cluster(NamedTuple):
+    """Where one cluster's compressed bytes are in one buffer, and where the disk's go in another.
+
+    All figures are bytes.
+    """
+
+    begin: int
+    size: int  # at most so many: others may follow
+    place: int
+
+
+# Inflates clusters from one buffer into the other; both are writable.
+Inflate = Callable[[memoryview, memoryview, Sequence[Cluster]], None]
 
 # Debian's names of the ABIs that are declared below.
 LIBDEFLATE = "libdeflate.so.0"
@@ -22,15 +37,18 @@ _RAW = -zlib.MAX_WBITS  # QEMU uses windows of 4 KiB; larger ones are inflated a
 
 
 class InflateError(ValueError):
-    """The bytes do not inflate to a cluster."""
+    """The bytes of a cluster do not inflate to one; `number` of those that were given."""
+
+    def __init__(self, why: str, number: int) -> None:
+        super().__init__(why)
+        self.number = number
 
 
 def inflater(compression: str, cluster_size: int) -> Inflate:
-    """What inflates one cluster after the other; each thread needs one of its own.
+    """What inflates clusters, many at a time; each thread needs one of its own.
 
     The compressed bytes may be followed by others: the format knows their length in sectors only.
-    The view that is filled has the length of a cluster, or less for its first part; a cluster of
-    other length is an InflateError, always.
+    They inflate to a whole cluster, or it is an InflateError.
 
     Args:
         compression: zlib (raw deflate, RFC 1951) or zstd (one frame, RFC 8878).
@@ -39,42 +57,45 @@ def inflater(compression: str, cluster_size: int) -> Inflate:
     Raises:
         KitError: libzstd is needed and is not on this node.
     """
-    whole: Inflate
+    inflate: Inflate
     if compression == "zstd":
-        whole = _Zstd(_libzstd(), cluster_size)
+        inflate = _Zstd(_libzstd(), cluster_size)
     elif (libdeflate := _libdeflate()) is not None:
-        whole = _Deflate(libdeflate, cluster_size)
+        inflate = _Deflate(libdeflate, cluster_size)
     else:
-        whole = _zlib
-    scratch = memoryview(bytearray(cluster_size))
+        inflate = _Zlib(cluster_size)
 
-    def inflate(data: memoryview, out: memoryview) -> None:
-        if not data:
-            raise InflateError("it is empty")
-        if len(out) == cluster_size:
-            whole(data, out)
-        else:
-            whole(data, scratch)
-            out[:] = scratch[: len(out)]
+    def checked(source: memoryview, out: memoryview, clusters: Sequence[Cluster]) -> None:
+        # What is called below trusts these figures.
+        last = len(out) - cluster_size
+        for begin, size, place in clusters:
+            if not (0 <= begin < begin + size <= len(source) and 0 <= place <= last):
+                raise IndexError(f"{(begin, size, place)} is outside of {len(source)}, {len(out)}")
+        inflate(source, out, clusters)
 
-    return inflate
+    return checked
 
 
-def _address(view: memoryview) -> "ctypes._CArgObject":
-    """A pointer to a view's bytes, which stay where they are as long as it exists."""
-    # ctypes takes no address of what is read-only.
-    return byref(c_char.from_buffer(bytearray(view) if view.readonly else view))
-
-
-def _zlib(data: memoryview, out: memoryview) -> None:
+class _Zlib:
     """By Python's zlib, which like QEMU is content with a cluster, and reads no further."""
-    try:
-        inflated = zlib.decompressobj(_RAW).decompress(data, len(out))
-    except zlib.error as error:
-        raise InflateError(f"it does not inflate: {error}") from error
-    if len(inflated) != len(out):
-        raise InflateError(f"it inflates to {len(inflated)} bytes instead of {len(out)}")
-    out[:] = inflated
+
+    def __init__(self, cluster_size: int) -> None:
+        self._cluster_size = cluster_size
+
+    def __call__(
+        self, source: memoryview, out: memoryview, clusters: Iterable[Cluster], first: int = 0
+    ) -> None:
+        """Inflates clusters; `first` is the first one's number."""
+        wanted = self._cluster_size
+        for number, (begin, size, place) in enumerate(clusters, first):
+            try:
+                inflated = zlib.decompressobj(_RAW).decompress(source[begin : begin + size], wanted)
+            except zlib.error as error:
+                raise InflateError(f"it does not inflate: {error}", number) from error
+            if len(inflated) != wanted:
+                why = f"it inflates to {len(inflated)} bytes instead of {wanted}"
+                raise InflateError(why, number)
+            out[place : place + wanted] = inflated
 
 
 class _Deflate:
@@ -86,23 +107,21 @@ class _Deflate:
             raise MemoryError
         weakref.finalize(self, library.libdeflate_free_decompressor, self._decompressor)
         self._decompress = library.libdeflate_deflate_decompress_ex
+        self._zlib = _Zlib(cluster_size)
         self._cluster_size = cluster_size
 
-    def __call__(self, data: memoryview, out: memoryview) -> None:
-        # Without a place for the actual size, less than a cluster is an error, too.
-        result = self._decompress(
-            self._decompressor,
-            _address(data),
-            len(data),
-            _address(out),
-            self._cluster_size,
-            None,
-            None,
-        )
-        if result != 0:
-            # More than a cluster, or a stream without an end: neither disturbs QEMU. Else zlib
-            # has the words for what is wrong.
-            _zlib(data, out)
+    def __call__(self, source: memoryview, out: memoryview, clusters: Sequence[Cluster]) -> None:
+        # Little is done for each cluster: it is done with the GIL, which others wait for.
+        decompress, decompressor, wanted = self._decompress, self._decompressor, self._cluster_size
+        source_at, out_at = address(source), address(out)
+        for number, (begin, size, place) in enumerate(clusters):
+            # Without a place for the actual size, less than a cluster is an error, too.
+            if decompress(
+                decompressor, source_at + begin, size, out_at + place, wanted, None, None
+            ):
+                # More than a cluster, or a stream without an end: neither disturbs QEMU. Else
+                # zlib has the words for what is wrong.
+                self._zlib(source, out, clusters[number : number + 1], number)
 
 
 class _Zstd:
@@ -117,21 +136,24 @@ class _Zstd:
         weakref.finalize(self, library.ZSTD_freeDCtx, self._context)
         self._cluster_size = cluster_size
 
-    def __call__(self, data: memoryview, out: memoryview) -> None:
-        source = _address(data)
-        # What follows the frame would be taken for another one.
-        length = self._checked(self._quick.ZSTD_findFrameCompressedSize(source, len(data)))
-        inflated = self._checked(
-            self._decompress(self._context, _address(out), self._cluster_size, source, length)
-        )
-        if inflated != self._cluster_size:
-            raise InflateError(f"it inflates to {inflated} bytes instead of {self._cluster_size}")
+    def __call__(self, source: memoryview, out: memoryview, clusters: Sequence[Cluster]) -> None:
+        frame_size = self._quick.ZSTD_findFrameCompressedSize
+        decompress, context, wanted = self._decompress, self._context, self._cluster_size
+        source_at, out_at = address(source), address(out)
+        for number, (begin, size, place) in enumerate(clusters):
+            # What follows the frame would be taken for another one.
+            length = frame_size(source_at + begin, size)
+            inflated = length  # where that is an error's number, libzstd is not asked for more
+            if length <= size:
+                inflated = decompress(context, out_at + place, wanted, source_at + begin, length)
+            if inflated != wanted or length > size:
+                raise InflateError(self._why(inflated), number)
 
-    def _checked(self, result: int) -> int:
+    def _why(self, result: int) -> str:
         if self._quick.ZSTD_isError(result):
             name = self._quick.ZSTD_getErrorName(result).decode()
-            raise InflateError(f"it does not inflate: {name}")
-        return result
+            return f"it does not inflate: {name}"
+        return f"it inflates to {result} bytes instead of {self._cluster_size}"
 
 
 @cache

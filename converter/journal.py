@@ -4,8 +4,9 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
+
+import xxhash
 
 from converter.identity import Identity
 from node.errors import KitError
@@ -36,8 +37,8 @@ class Journal:
     """
 
     def __init__(self, target: Identity, directory: Path = DIRECTORY) -> None:
-        name = blake2b(json.dumps(dict(target), sort_keys=True).encode(), digest_size=12)
-        self.path = directory / f"{name.hexdigest()}.json"
+        name = xxhash.xxh3_128_hexdigest(json.dumps(dict(target), sort_keys=True).encode())
+        self.path = directory / f"{name}.json"
 
     def read(self) -> Record | None:
         """The record; None where there is none.

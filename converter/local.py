@@ -11,9 +11,9 @@ from pathlib import Path
 
 from converter import formats, memory, qcow2
 from converter.extents import Extent, Kind
-from converter.inflate import InflateError, inflater
+from converter.inflate import Cluster, InflateError, inflater
 from converter.localfile import LocalFile
-from converter.source import Part, Source
+from converter.source import Source
 from node.block import block_holder
 from node.errors import KitError
 
@@ -197,26 +197,26 @@ class LocalReader:
         if compression is not None:
             self._inflate = inflater(compression, cluster_size)
             self._scratch = memory.buffer(SCRATCH + 2 * memory.PAGE)
-            self._spare = memory.buffer(cluster_size)  # for a cluster whose beginning is not wanted
+            self._spare = memory.buffer(cluster_size)  # for a cluster of which a part is wanted
 
     def close(self) -> None:
         if self._direct is not None:
             os.close(self._direct)
             self._direct = None
 
-    def read(self, parts: Sequence[Part]) -> None:
-        compressed: list[Part] = []
-        for part in parts:
-            if part[0].kind is Kind.COMPRESSED:
-                if compressed and not _reads_on(compressed, part[0]):
-                    self._read_compressed(compressed)
-                    compressed = []
-                compressed.append(part)
+    def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
+        close: list[Extent] = []  # compressed clusters that stand close together in the file
+        for extent in extents:
+            if extent.kind is Kind.COMPRESSED:
+                if close and not _reads_on(close[0], close[-1], extent):
+                    self._read_compressed(close, view, start)
+                    close = []
+                close.append(extent)
             else:
-                extent, view = part
-                self._read(view, extent.offset)
-        if compressed:
-            self._read_compressed(compressed)
+                place = extent.start - start
+                self._read(view[place : place + extent.length], extent.offset)
+        if close:
+            self._read_compressed(close, view, start)
 
     def _read(self, view: memoryview, offset: int, enough: int | None = None) -> None:
         fd = self._file.fd
@@ -228,32 +228,44 @@ class LocalReader:
             fd = self._direct
         self._file.read_into(view, offset, fd, enough)
 
-    def _read_compressed(self, parts: Sequence[Part]) -> None:
-        """Reads compressed clusters that stand close together in one go, and inflates each."""
-        start = parts[0][0].offset
-        end = max(extent.offset + extent.size for extent, _ in parts)
-        first = start - start % memory.PAGE
+    def _read_compressed(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
+        """Reads compressed clusters that stand close together in one go, and inflates them."""
+        begin = extents[0].offset
+        end = max([extent.offset + extent.size for extent in extents])
+        first = begin - begin % memory.PAGE
         last = end + -end % memory.PAGE
         self._read(self._scratch[: last - first], first, end - first)
-        for extent, view in parts:
-            begin = extent.offset - first
-            whole = view if not extent.skip else self._spare[: extent.skip + extent.length]
-            try:
-                self._inflate(self._scratch[begin : begin + extent.size], whole)
-            except InflateError as error:
-                raise KitError(
-                    f"source {self._file.name}: damaged: the compressed cluster at byte"
-                    f" {extent.offset} (byte {extent.start} of the disk): {error}",
-                    hint="qemu-img check may tell more; restore the image from a good copy",
-                ) from error
-            if extent.skip:
-                view[:] = whole[extent.skip :]
+        whole = [extent for extent in extents if extent.length == len(self._spare)]
+        self._inflated(
+            whole, view, [Cluster(e.offset - first, e.size, e.start - start) for e in whole]
+        )
+        for extent in extents if len(whole) < len(extents) else ():
+            if extent.length < len(self._spare):
+                self._inflated(
+                    [extent], self._spare, [Cluster(extent.offset - first, extent.size, 0)]
+                )
+                place = extent.start - start
+                wanted = self._spare[extent.skip : extent.skip + extent.length]
+                view[place : place + extent.length] = wanted
+
+    def _inflated(
+        self, extents: Sequence[Extent], out: memoryview, clusters: Sequence[Cluster]
+    ) -> None:
+        try:
+            self._inflate(self._scratch, out, clusters)
+        except InflateError as error:
+            extent = extents[error.number]
+            raise KitError(
+                f"source {self._file.name}: damaged: the compressed cluster at byte"
+                f" {extent.offset} (byte {extent.start} of the disk): {error}",
+                hint="qemu-img check may tell more; restore the image from a good copy",
+            ) from error
 
 
-def _reads_on(parts: Sequence[Part], extent: Extent) -> bool:
-    start = parts[0][0].offset
-    before = parts[-1][0]
+def _reads_on(first: Extent, before: Extent, extent: Extent) -> bool:
+    """Whether reading from the first cluster on may go on to another, behind the one before."""
+    offset = extent.offset
     return (
-        start <= extent.offset <= before.offset + before.size + GAP
-        and extent.offset + extent.size - start <= SCRATCH
+        first.offset <= offset <= before.offset + before.size + GAP
+        and offset + extent.size - first.offset <= SCRATCH
     )

@@ -6,7 +6,8 @@ import os
 import stat
 import struct
 from collections.abc import Mapping
-from hashlib import blake2b
+
+import xxhash
 
 from converter import memory
 from node.errors import KitError
@@ -37,7 +38,7 @@ class LocalFile:
             "inode": status.st_ino,
             "size": self.size,
             "mtime_ns": 0 if self.is_block else status.st_mtime_ns,
-            "head": blake2b(self.head, digest_size=16).hexdigest(),
+            "head": xxhash.xxh3_128_hexdigest(self.head),
         }
 
     def _check_unused(self) -> None:

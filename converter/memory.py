@@ -12,7 +12,9 @@ _libc.memcmp.restype = ctypes.c_int
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
 _libc.mmap.restype = ctypes.c_void_p
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
+# With the GIL: these take less than letting go of it and getting it back.
+_quick = ctypes.PyDLL(None, use_errno=True)
+_quick.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 
@@ -67,7 +69,7 @@ class PageCache:
             return False
         pages = -(-length // PAGE)
         there = ctypes.create_string_buffer(pages)
-        if _libc.mincore(self._start + first, length, there) != 0:
+        if _quick.mincore(self._start + first, length, there) != 0:
             return False
         return there.raw.count(b"\x01") * 8 >= pages * 7
 

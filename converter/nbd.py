@@ -9,14 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote
 
 import nbd
+import xxhash
 
 from converter.extents import Extent, Kind, merged
-from converter.source import Part
 from node.errors import KitError
 
 ALLOCATION = "base:allocation"
@@ -104,7 +103,7 @@ class NbdSource:
     def _digest(self) -> str:
         head = bytearray(min(HEAD, self.size))
         self._control.read([(0, memoryview(head))])
-        return blake2b(head, digest_size=16).hexdigest()
+        return xxhash.xxh3_128_hexdigest(head)
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """As `Source` has it; only what the server says reads as zeros is ZERO."""
@@ -148,9 +147,11 @@ class NbdReader:
         self._connection = connection
         self._is_own = is_own
 
-    def read(self, parts: Sequence[Part]) -> None:
+    def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
         """As `Reader` has it."""
-        self._connection.read([(extent.offset, view) for extent, view in parts])
+        self._connection.read(
+            [(each.offset, view[each.start - start : each.end - start]) for each in extents]
+        )
 
     def close(self) -> None:
         """Disconnects, if the connection is the reader's own."""

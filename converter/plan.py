@@ -9,7 +9,7 @@ from converter.memory import PAGE
 
 CHUNK = 2 << 20  # bytes of a piece of data: a multiple of every cluster's size
 ZERO_CHUNK = 1 << 30  # bytes of a piece of zeros: for progress, and to be interruptible
-WINDOW = 1 << 30  # bytes of the disk whose zeros are made before its data are written
+WINDOW = 64 << 20  # bytes of the disk whose zeros are made before its data are written
 # Fewer zeros than that between data travel with them: cheaper than an operation of their own.
 SMALL = 64 << 10
 
@@ -61,7 +61,7 @@ def items(extents: Iterable[Extent], end: int) -> Iterator[Item]:
                 rest = extent.cut(last, extent.end)
         while rest.length:
             window = rest.start - rest.start % CHUNK + CHUNK
-            if rest.end < window:
+            if rest.start + rest.length < window:
                 parts.append(rest)
                 break
             yield _item([*parts, rest.cut(rest.start, window)])

@@ -8,8 +8,6 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import compress, count
-from operator import ne
 
 from converter.extents import Extent, Kind, merged
 from converter.qcow2_header import MAGIC, FormatError, Header, Read, parse_header, read_exactly
@@ -76,6 +74,8 @@ class Image:
         if header.version == 3 and not header.extended_l2:
             misaligned &= ~_ZERO
         self._forbidden = _RESERVED | misaligned
+        # Of the entry of a compressed cluster: where the number of its sectors begins.
+        self._shift = 62 - (header.cluster_bits - 8)
 
     @property
     def features(self) -> Mapping[str, str]:
@@ -100,13 +100,13 @@ class Image:
             FormatError: an entry is invalid, or maps to where no data of the disk can be.
         """
         data = compressed = zero = clusters = size = 0
-        for extent in self.extents():
-            if extent.kind is Kind.DATA:
-                data += extent.length
-            elif extent.kind is Kind.COMPRESSED:
+        for extent in self._runs(0):
+            if extent.kind is Kind.COMPRESSED:
                 compressed += extent.length
                 clusters += 1
                 size += extent.size
+            elif extent.kind is Kind.DATA:
+                data += extent.length
             else:
                 zero += extent.length
         return Allocation(data, compressed, zero, clusters, size)
@@ -218,7 +218,7 @@ class Image:
             raise FormatError(f"byte {place} of the disk stands at {start}, in {holder}")
 
     def _compressed(self, entry: int, bitmap: int, place: int) -> Extent:
-        shift = 62 - (self.header.cluster_bits - 8)
+        shift = self._shift
         offset = entry & ((1 << shift) - 1)
         if entry & _COPIED or bitmap or offset >= _MAX_OFFSET:
             raise _invalid(place, entry, "no compressed cluster has these bits set")
@@ -226,8 +226,7 @@ class Image:
         end = offset - offset % _SECTOR + sectors * _SECTOR
         # QEMU counts sectors, and writes bytes: the file may end within the last sector. Whether
         # all that is needed of it is there shows when it is inflated.
-        needed = max(end - _SECTOR, offset) + 1
-        if needed > self._file_size:
+        if end > self._file_size and (needed := max(end - _SECTOR, offset) + 1) > self._file_size:
             what = f"byte {place} of the disk (compressed)"
             inside(what, offset, needed - offset, self._file_size)
         self._refuse_metadata(place, offset, end)
@@ -272,9 +271,21 @@ def _run(entries: "array[int]", index: int, step: int, limit: int) -> int:
         expected = _expected(entries[index] + length * step, step, width)
         found = entries[begin : begin + width]
         if found != expected:
-            return length + next(compress(count(), map(ne, found, expected)))
+            return length + _alike(found, expected)
         length += width
     return length
+
+
+def _alike(one: "array[int]", other: "array[int]") -> int:
+    """How many entries at the start of two tables, which differ somewhere, are the same."""
+    first, behind = 0, len(one)  # the first entry that differs is between these
+    while behind - first > 1:
+        middle = (first + behind) // 2
+        if one[first:middle] == other[first:middle]:
+            first = middle
+        else:
+            behind = middle
+    return first
 
 
 def _expected(first: int, step: int, length: int) -> "array[int]":

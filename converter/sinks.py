@@ -9,6 +9,7 @@ from converter.target import Target
 from converter.zeros import Zeroer
 
 BLOCK = 64 << 10  # bytes: what --update writes at least
+_ZEROS = buffer(CHUNK)
 
 
 class Sink(Protocol):
@@ -46,7 +47,6 @@ class _Reading:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._there = buffer(CHUNK)
-        self._none = buffer(CHUNK)
 
     def data(self, start: int, view: memoryview) -> None:
         there = self._there[: len(view)]
@@ -56,7 +56,7 @@ class _Reading:
 
     def zeros(self, start: int, end: int) -> None:
         for place in range(start, end, CHUNK):
-            self.data(place, self._none[: min(CHUNK, end - place)])
+            self.data(place, _ZEROS[: min(CHUNK, end - place)])
 
     def differs(self, start: int, view: memoryview, there: memoryview) -> None:
         raise NotImplementedError

@@ -6,14 +6,14 @@ from typing import Protocol
 
 from converter.extents import Extent, Kind
 
-Part = tuple[Extent, memoryview]
-
 
 class Reader(Protocol):
     """Reads one source; each thread has its own."""
 
-    def read(self, parts: Sequence[Part]) -> None:
-        """Fills each view (`extent.length` bytes) with its DATA or COMPRESSED extent's bytes.
+    def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
+        """Puts the bytes of DATA and COMPRESSED extents where they belong in a writable view.
+
+        The view stands for the disk from `start` on.
 
         Raises:
             KitError: the source cannot be read, is short or damaged there; its offset is named.

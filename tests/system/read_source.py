@@ -34,7 +34,7 @@ def main(name: str, image_format: str, out: str, *pause: str) -> dict[str, objec
                 for start in range(extent.start, extent.end, PIECE):
                     part = extent.cut(start, min(start + PIECE, extent.end))
                     view = memoryview(bytearray(part.length))
-                    reader.read([(part, view)])
+                    reader.read([part], view, part.start)
                     os.pwrite(file.fileno(), view, part.start)
                     data += part.length
                     if pause and data == part.length:

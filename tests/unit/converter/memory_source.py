@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import cast
 
 from converter.extents import Extent, Kind
-from converter.source import Part
 from converter.target import Target
 from converter.zeros import Zeroer
 from node.errors import KitError
@@ -43,12 +42,13 @@ class MemorySource:
     def close(self) -> None:
         self.open_readers -= 1
 
-    def read(self, parts: Sequence[Part]) -> None:
-        for extent, view in parts:
-            assert extent.kind is Kind.DATA and len(view) == extent.length
+    def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
+        for extent in extents:
+            assert extent.kind is Kind.DATA
             if any(extent.offset <= place < extent.offset + extent.length for place in self.bad):
                 raise KitError(f"read of memory at byte {extent.offset}")
-            view[:] = self.content[extent.offset : extent.offset + extent.length]
+            found = self.content[extent.offset : extent.offset + extent.length]
+            view[extent.start - start : extent.end - start] = found
 
     def check_unchanged(self) -> None:
         pass

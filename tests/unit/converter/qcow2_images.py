@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from converter import qcow2
 from converter.extents import Kind
-from converter.inflate import inflater
+from converter.inflate import Cluster, inflater
 
 COPIED = 1 << 63
 COMPRESSED = 1 << 62
@@ -163,6 +163,7 @@ def disk(file: bytes | bytearray) -> bytes:
     """The disk's bytes; every extent is checked to follow the one before and to be in the file."""
     image = parsed(file)
     inflate = inflater(image.compression, image.cluster_size)
+    writable, whole = memoryview(bytearray(file)), memoryview(bytearray(image.cluster_size))
     out = bytearray(image.size)
     view, place = memoryview(out), 0
     for extent in image.extents():
@@ -174,8 +175,8 @@ def disk(file: bytes | bytearray) -> bytes:
             view[extent.start : place] = file[extent.offset : extent.offset + extent.length]
         elif extent.kind is Kind.COMPRESSED:
             assert 0 < extent.size <= len(file) - extent.offset
-            compressed = memoryview(file)[extent.offset : extent.offset + extent.size]
-            inflate(compressed, view[extent.start : place])
+            inflate(writable, whole, [Cluster(extent.offset, extent.size, 0)])
+            view[extent.start : place] = whole[: extent.length]
     assert place == image.size
     view.release()
     return bytes(out)

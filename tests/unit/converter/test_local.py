@@ -88,7 +88,7 @@ def test_a_reader_gives_the_bytes(runs: list[tuple[int, int]], odd: int) -> None
         found = memory.buffer(size)
         extents = list(source.extents())
         assert [e.start for e in extents] == [0, *(e.end for e in extents)][: len(extents)]
-        reader.read([(e, found[e.start : e.end]) for e in extents if e.kind is Kind.DATA])
+        reader.read([e for e in extents if e.kind is Kind.DATA], found, 0)
         assert found[:size] == os.pread(fd, size, 0)
         assert all(e.length >= GAP for e in extents[1:-1] if e.kind is Kind.ZERO)
         reader.close()
@@ -164,7 +164,7 @@ def test_a_file_that_ends_early_is_named_with_the_byte(tmp_path: Path) -> None:
         [extent] = source.extents()
         reader = source.reader()
         with pytest.raises(KitError, match=f"at byte {K64}: the file ends"):
-            reader.read([(extent, memory.buffer(extent.length))])
+            reader.read([extent], memory.buffer(extent.length), extent.start)
         reader.close()
 
 

@@ -145,7 +145,7 @@ def contents(opened: NbdSource, start: int = 0) -> bytes:
         assert extent.start == start + len(found)
         view = memoryview(bytearray(extent.length))
         if extent.kind is Kind.DATA:
-            reader.read([(extent, view)])
+            reader.read([extent], view, extent.start)
         found += view
     reader.close()
     return found
@@ -210,7 +210,7 @@ def test_reads_that_are_no_whole_blocks_are_widened(serve: Callable[..., Server]
     opened = source()
     server.reads.clear()
     view = memoryview(bytearray(5000))
-    opened.reader().read([(Extent(1000, 5000, Kind.DATA, 1000), view)])
+    opened.reader().read([Extent(1000, 5000, Kind.DATA, 1000)], view, 1000)
     assert view == disk[1000:6000]
     assert server.reads == [(0, 8192)]
 
@@ -227,7 +227,7 @@ def test_readers_share_a_connection_only_where_they_must(serve: Callable[..., Se
     reader = opened.reader()
     assert server.handles == 1
     reader.close()
-    opened.reader().read([(Extent(0, UNIT, Kind.DATA), memoryview(bytearray(UNIT)))])
+    opened.reader().read([Extent(0, UNIT, Kind.DATA)], memoryview(bytearray(UNIT)), 0)
 
 
 def test_a_failing_read_names_the_byte(serve: Callable[..., Server]) -> None:
@@ -245,12 +245,12 @@ def test_a_lost_connection_is_told_from_a_failing_read(serve: Callable[..., Serv
     opened = NbdSource("nbd://x", "the disk", "raw", {}, last_words=lambda: "out of memory")
     reader = opened.reader()
     server.fails_at, server.dies, server.error = 0, True, errno.ENOTCONN
-    part = (Extent(0, UNIT, Kind.DATA), memoryview(bytearray(UNIT)))
+    extents, view = [Extent(0, UNIT, Kind.DATA)], memoryview(bytearray(UNIT))
     with pytest.raises(KitError, match="byte 0: the connection was lost: out of memory") as caught:
-        reader.read([part])
+        reader.read(extents, view, 0)
     assert caught.value.hint and "--resume" in caught.value.hint
     with pytest.raises(KitError, match="the connection is closed"):
-        reader.read([part])
+        reader.read(extents, view, 0)
 
 
 def test_a_silent_server_is_an_error(
