@@ -1,11 +1,21 @@
 """One copy from its first byte on: threads, journal, verification."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
-from converter.copy import COMPARERS, WORKERS, Content, CopyWorker, Counted, VerifyWorker, differs
+from converter.copy import (
+    COMPARERS,
+    WORKERS,
+    WRITERS,
+    Content,
+    CopyWorker,
+    Counted,
+    VerifyWorker,
+    differs,
+)
 from converter.digests import Sums, new_hash
 from converter.job import Job, State
 from converter.journal import Journal, Record, contradiction
@@ -111,9 +121,9 @@ class Attempt:
         self.journal.begin(self._record)
         state.touched, state.resumable = True, resumed
         with ExitStack() as stack, state.timed("copy"):
-            workers = []
+            workers, few = [], threading.Semaphore(WRITERS)
             for number in range(count):
-                sink: Sink = Writer(self._target, self._zeroer)
+                sink: Sink = Writer(self._target, self._zeroer, few)
                 if self._job.update:
                     sink = Updater(self._target)
                 reader = stack.enter_context(closing(self._content.source.reader()))
@@ -134,8 +144,7 @@ class Attempt:
 
             def tick() -> None:
                 nonlocal synced
-                if time.monotonic() - synced > SYNC_SECONDS:
-                    self._vouch(pool)
+                if time.monotonic() - synced > SYNC_SECONDS and self._vouch(pool):
                     synced = time.monotonic()
 
             try:
@@ -157,13 +166,18 @@ class Attempt:
             "resumed_at": resumed,
         }
 
-    def _vouch(self, pool: Pool) -> None:
-        """Flushes the target, and notes in the journal that all up to the pool's mark is there."""
+    def _vouch(self, pool: Pool) -> bool:
+        """Flushes the target, and notes in the journal that all up to the pool's mark is there.
+
+        Returns whether there was anything new to vouch for.
+        """
         mark = pool.mark()
-        if mark > (self._state.resumable or 0):
-            self._target.sync()
-            self.journal.advance(self._record, mark)
-            self._state.resumable = mark
+        if mark <= (self._state.resumable or 0):
+            return False
+        self._target.sync()
+        self.journal.advance(self._record, mark)
+        self._state.resumable = mark
+        return True
 
     def verify(self) -> None:
         """Reads the target back past the page cache.

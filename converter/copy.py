@@ -16,6 +16,7 @@ from node.errors import KitError
 # While some wait for the disk, others inflate or write. So many keep a cold disk busy that is read
 # a cluster at a time; each has buffers of some MiB.
 WORKERS = 16
+WRITERS = 8  # of the workers, at once
 COMPARERS = 8  # the same where each has a buffer more, for what the target holds
 SAMPLE = 8 << 20  # bytes; devices make zeros in pieces of some MiB
 

@@ -23,18 +23,25 @@ class Sink(Protocol):
 
 
 class Writer:
-    """Writes all data; zeros as cheaply as the target can have them."""
+    """Writes all data; zeros as cheaply as the target can have them.
 
-    def __init__(self, target: Target, zeroer: Zeroer) -> None:
+    Args:
+        few: lets so many threads write at once as keep a disk busy. With more, each of their pieces
+            would take longer on a slow one, and the journal would wait for the first to be done.
+    """
+
+    def __init__(self, target: Target, zeroer: Zeroer, few: threading.Semaphore) -> None:
         self._target = target
         self._zeroer = zeroer
+        self._few = few
 
     def data(self, start: int, view: memoryview) -> None:
         """Writes bytes; where these are zeros, as zeros."""
         if is_zero(view):
             self._zeroer.zero(start, len(view))
         else:
-            self._target.write(view, start)
+            with self._few:
+                self._target.write(view, start)
 
     def zeros(self, start: int, end: int) -> None:
         """Makes a range zero."""

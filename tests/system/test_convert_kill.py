@@ -163,7 +163,7 @@ def test_killed_again_and_again(case: Case, slow: Path, tmp_path: Path, journals
     """Each time a bit further."""
     set_rate(tmp_path, "60M")
     before = 0
-    for _ in range(3):
+    for _ in range(2):
         before = killed_beyond(
             before, Run("--resume", case.image, slow, journals=journals), journals
         )

@@ -1,5 +1,6 @@
 import hashlib
 import random
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -65,7 +66,7 @@ def copy(
         CopyWorker(
             what,
             what.source.reader(),
-            Writer(target.as_target, target.as_zeroer),
+            Writer(target.as_target, target.as_zeroer, threading.Semaphore()),
             pool,
             counted=counted,
             number=number,
@@ -130,7 +131,7 @@ def test_a_failing_read_ends_all_and_the_mark_is_before_it() -> None:
     worker = CopyWorker(
         what,
         what.source.reader(),
-        Writer(target.as_target, target.as_zeroer),
+        Writer(target.as_target, target.as_zeroer, threading.Semaphore()),
         pool,
         counted=Counted(1),
         number=0,

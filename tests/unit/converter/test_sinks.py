@@ -1,4 +1,5 @@
 import random
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ def changed(places: list[int]) -> bytes:
 
 def test_data_is_written_and_zeros_in_it_are_left_to_the_zeroer() -> None:
     target = MemoryTarget(OLD)
-    sink = Writer(target.as_target, target.as_zeroer)
+    sink = Writer(target.as_target, target.as_zeroer, threading.Semaphore())
     sink.data(PAGE, view_of(b"x" * PAGE))
     sink.data(3 * PAGE, view_of(bytes(PAGE)))
     sink.zeros(5 * PAGE, 7 * PAGE)
