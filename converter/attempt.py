@@ -116,7 +116,8 @@ class Attempt:
         in_order = self._digest is not None or self._job.update
         items = self._content.items(start)
         pool = Pool(items if in_order else zeros_first(items), start)
-        count = COMPARERS if self._job.update else WORKERS
+        most = COMPARERS if self._job.update else WORKERS
+        count = min(most, self._content.source.readers)
         state, counted = self._state, Counted(count)
         self.journal.begin(self._record)
         state.touched, state.resumable = True, resumed

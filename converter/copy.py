@@ -13,11 +13,11 @@ from converter.source import Reader, Source
 from converter.target import Target
 from node.errors import KitError
 
-# While some wait for the disk, others inflate or write. So many keep a cold disk busy that is read
-# a cluster at a time; each has buffers of some MiB.
+# Threads, at most. While some wait for the disk, others inflate or write; each has buffers of some
+# MiB.
 WORKERS = 16
-WRITERS = 8  # of the workers, at once
-COMPARERS = 8  # the same where each has a buffer more, for what the target holds
+WRITERS = 8  # of these, at once
+COMPARERS = 8  # of --update and --check, where each has a buffer more for what the target holds
 SAMPLE = 8 << 20  # bytes; devices make zeros in pieces of some MiB
 
 

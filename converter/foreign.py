@@ -9,14 +9,13 @@ from typing import Any
 
 from converter import formats
 from converter.confine import IMAGE, SOCKET, confined, outside
-from converter.copy import WORKERS
 from converter.localfile import LocalFile
 from converter.nbd import NbdSource, unix_uri
 from node.errors import KitError
 from node.run import run
 from node.service import serving
 
-CLIENTS = WORKERS + 4  # connections at once: the threads' and ours; one more would wait for ever
+CLIENTS = 16  # connections at once: the threads' and ours
 CHECK_SECONDS = 600  # of processor time
 START_SECONDS = 30.0
 SLOWEST = 4 << 20  # bytes of the disk for a second of qemu-nbd's processor time, at least

@@ -91,6 +91,7 @@ class _LocalSource:
     size: int
     sizes: Mapping[Kind, int] | None = None
     features: Mapping[str, str]
+    readers = 16  # a cold disk is kept busy, also where it is read a cluster at a time
 
     def __init__(self, file: LocalFile) -> None:
         self._file = file
@@ -239,14 +240,11 @@ class LocalReader:
         self._inflated(
             whole, view, [Cluster(e.offset - first, e.size, e.start - start) for e in whole]
         )
-        for extent in extents if len(whole) < len(extents) else ():
-            if extent.length < len(self._spare):
-                self._inflated(
-                    [extent], self._spare, [Cluster(extent.offset - first, extent.size, 0)]
-                )
-                place = extent.start - start
-                wanted = self._spare[extent.skip : extent.skip + extent.length]
-                view[place : place + extent.length] = wanted
+        for extent in [extent for extent in extents if extent.length < len(self._spare)]:
+            self._inflated([extent], self._spare, [Cluster(extent.offset - first, extent.size, 0)])
+            place = extent.start - start
+            wanted = self._spare[extent.skip : extent.skip + extent.length]
+            view[place : place + extent.length] = wanted
 
     def _inflated(
         self, extents: Sequence[Extent], out: memoryview, clusters: Sequence[Cluster]

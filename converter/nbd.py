@@ -75,6 +75,8 @@ class NbdSource:
         KitError: it cannot be reached or read.
     """
 
+    readers = 8  # servers let in a limited number, and leave who is one too many without an answer
+
     def __init__(
         self,
         uri: str,

@@ -32,6 +32,7 @@ class Source(Protocol):
     sizes: Mapping[Kind, int] | None  # how many bytes are of which kind; None: count the extents
     features: Mapping[str, str]  # of the format, for people
     identity: Mapping[str, str | int]  # changes whenever the source does: for the journal
+    readers: int  # so many at once are of use, and can be had
     status: os.stat_result | None  # of its file or device, where that is on this node
 
     def extents(self, start: int = 0) -> Iterator[Extent]:

@@ -31,7 +31,7 @@ SLOW = [round(MOMENTS.uniform(0, 0.95), 3) for _ in range(10)]
 FAST = [round(MOMENTS.random(), 3) for _ in range(10)]
 # Bits in a second, after a burst of 2 seconds: the journal advances several times in a copy.
 RATE = 150_000_000
-DATA = 149 * MIB
+DATA = 187 * MIB
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
         Write(MIB, support.noise(60 * MIB, 2)),
         *(Write((70 + 4 * i) * MIB, support.prose(3 * MIB, 3 + i), True) for i in range(16)),
         Write(140 * MIB, 20 * MIB),
+        Write(161 * MIB, support.noise(38 * MIB, 21)),
         Write(SWAP_START, area.read_bytes()),
         Write(250 * MIB, support.noise(40 * MIB, 20)),
     )
@@ -163,7 +164,7 @@ def test_killed_again_and_again(case: Case, slow: Path, tmp_path: Path, journals
     """Each time a bit further."""
     set_rate(tmp_path, "60M")
     before = 0
-    for _ in range(2):
+    for _ in range(3):
         before = killed_beyond(
             before, Run("--resume", case.image, slow, journals=journals), journals
         )

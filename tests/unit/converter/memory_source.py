@@ -20,6 +20,7 @@ class MemorySource:
     features: Mapping[str, str] = {}
     identity: Mapping[str, str | int] = {}
     status = None
+    readers = 2
     sizes: Mapping[Kind, int] | None = None
 
     def __init__(self, content: bytes, extents: Sequence[Extent], bad: Sequence[int] = ()) -> None:

@@ -1,4 +1,6 @@
 import os
+import random
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -6,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter import local, memory
+from converter.disk import Disk
 from converter.extents import Extent, Kind
 from converter.local import GAP, RawSource
 from converter.localfile import LocalFile
 from node.errors import KitError
+from tests.unit.converter.qcow2_images import Image, deflated
 
 K64 = 64 << 10
 
@@ -176,3 +180,35 @@ def test_a_raw_disk_may_be_encrypted_by_its_guest(tmp_path: Path) -> None:
     with pytest.raises(KitError, match="luks image, not qcow2") as caught:
         local.opened(path, "disk", None).__enter__()
     assert "--format raw" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("place", [0, 100, K64 - 1])
+@pytest.mark.parametrize("length", [1, 5000, K64 - 511])
+def test_a_part_of_a_compressed_cluster(tmp_path: Path, place: int, length: int) -> None:
+    """The last cluster is not a whole one of the disk."""
+    inside = random.Random(5).randbytes(K64 // 2) + b"ab" * (K64 // 4)
+    image = Image(
+        clusters=2,
+        cluster_bits=16,
+        cut=512,
+        compressed={0: deflated(inside), 1: deflated(inside[::-1])},
+    )
+    path = tmp_path / "image.qcow2"
+    path.write_bytes(image.build())
+    wanted = (inside + inside[::-1])[place : place + length]
+    with local.opened(path, str(path), None) as source, closing(Disk(source)) as disk:
+        assert disk.read(place, length) == wanted
+
+
+def test_a_part_of_a_cluster_is_an_error_where_the_cluster_is_short(tmp_path: Path) -> None:
+    """Also where what there is would do."""
+    path = tmp_path / "image.qcow2"
+    path.write_bytes(
+        Image(clusters=1, cluster_bits=16, compressed={0: deflated(bytes(K64 - 1))}).build()
+    )
+    with (
+        local.opened(path, str(path), None) as source,
+        closing(Disk(source)) as disk,
+        pytest.raises(KitError, match=f"byte 0 of the disk.*{K64 - 1} bytes instead of {K64}"),
+    ):
+        disk.read(0, 1000)
