@@ -357,7 +357,7 @@ def test_disks_that_are_no_path_of_the_node(tiny: Node) -> None:
     assert untouched(disk)
 
 
-@pytest.mark.parametrize("lacking", [8, 32, 128], ids=str)
+@pytest.mark.parametrize("lacking", [2, 32, 128], ids=str)
 @pytest.mark.parametrize("fstype", ["tmpfs", "ext4"])
 def test_a_disk_that_fails_while_it_is_written(tiny: Node, fstype: str, lacking: int) -> None:
     """The node's own disk is full: the guest's file is sparse, and there is no room for it.
@@ -380,6 +380,9 @@ def test_a_disk_that_fails_while_it_is_written(tiny: Node, fstype: str, lacking:
         disk.touch()
         os.truncate(disk, support.TINY_DISK)
         tiny.create().succeeded()
+        # Whenever it likes, the kernel fills ext4's inode tables with zeros: what cannot be lost
+        # is not lacking.
+        output("fallocate", "--dig-holes", disk)
         taken = disk.stat().st_blocks * 512
         disk.write_bytes(b"")
         os.truncate(disk, support.TINY_DISK)
