@@ -19,6 +19,7 @@ from node.errors import KitError
 
 SCRATCH = 4 << 20  # one read of compressed clusters; a cluster has 2 MiB at most
 GAP = 64 << 10  # reading so many bytes for nothing is cheaper than a read of its own
+SCATTERED = 8  # places of the file: a piece that stands in so many is read by the page cache
 
 
 @contextmanager
@@ -187,6 +188,9 @@ class Qcow2Source(_LocalSource):
 class LocalReader:
     """Reads past the page cache what the page cache does not hold (that is faster), else from it.
 
+    What is scattered over the file is read through it: with the neighbours that it reads as well,
+    later pieces are made.
+
     Args:
         compression: of the clusters; None where there are none.
         cluster_size: bytes.
@@ -206,6 +210,14 @@ class LocalReader:
             self._direct = None
 
     def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
+        plain = [extent for extent in extents if extent.kind is Kind.DATA]
+        for extent in plain:
+            place = extent.start - start
+            part = view[place : place + extent.length]
+            if len(plain) < SCATTERED:
+                self._read(part, extent.offset)
+            else:
+                self._file.read_into(part, extent.offset, self._file.fd)
         close: list[Extent] = []  # compressed clusters that stand close together in the file
         for extent in extents:
             if extent.kind is Kind.COMPRESSED:
@@ -213,9 +225,6 @@ class LocalReader:
                     self._read_compressed(close, view, start)
                     close = []
                 close.append(extent)
-            else:
-                place = extent.start - start
-                self._read(view[place : place + extent.length], extent.offset)
         if close:
             self._read_compressed(close, view, start)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from converter import local, memory
 from converter.disk import Disk
 from converter.extents import Extent, Kind
-from converter.local import GAP, RawSource
+from converter.local import GAP, SCATTERED, RawSource
 from converter.localfile import LocalFile
 from node.errors import KitError
 from tests.unit.converter.qcow2_images import Image, deflated
@@ -170,6 +170,37 @@ def test_a_file_that_ends_early_is_named_with_the_byte(tmp_path: Path) -> None:
         with pytest.raises(KitError, match=f"at byte {K64}: the file ends"):
             reader.read([extent], memory.buffer(extent.length), extent.start)
         reader.close()
+
+
+@pytest.mark.parametrize("places", [SCATTERED - 1, SCATTERED])
+def test_a_scattered_piece_is_read_through_the_page_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: int
+) -> None:
+    # Not every file system has direct I/O: a second descriptor stands for that.
+    monkeypatch.setattr(memory, "direct", lambda fd, _flags: os.dup(fd))
+    monkeypatch.setattr(memory.PageCache, "holds", lambda *_: False)
+    used: list[int] = []
+    real = LocalFile.read_into
+
+    def read_into(
+        self: LocalFile, view: memoryview, offset: int, fd: int, enough: int | None = None
+    ) -> None:
+        used.append(fd)
+        real(self, view, offset, fd, enough)
+
+    size = 2 * SCATTERED * K64
+    path = sparse(tmp_path / "disk", size, (0, size))
+    with local.opened(path, "disk", "raw") as source, closing(source.reader()) as reader:
+        monkeypatch.setattr(LocalFile, "read_into", read_into)
+        backwards = [
+            Extent(n * K64, K64, Kind.DATA, size - (2 * n + 1) * K64) for n in range(places)
+        ]
+        found = memory.buffer(places * K64)
+        reader.read(backwards, found, 0)
+        assert bytes(found) == b"\x5a" * len(found)
+        own = reader._file.fd  # type: ignore[attr-defined]
+        assert {fd == own for fd in used} == {places >= SCATTERED}
+        monkeypatch.undo()
 
 
 def test_a_raw_disk_may_be_encrypted_by_its_guest(tmp_path: Path) -> None:
