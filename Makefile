@@ -17,12 +17,15 @@ NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm p
   dosfstools mtools fdisk util-linux mount debianutils arch-test \
   python3-libnbd python3-xxhash qemu-utils openssh-client libdeflate0 libzstd1 lvm2
 # What the tests need besides: a real Ganeti, guests under emulation, a kernel for libguestfs.
-TEST_PACKAGES := python3-venv python3-pytest python3-hypothesis python3-pexpect ganeti socat \
+TEST_PACKAGES := python3-venv python3-pytest python3-pytest-xdist python3-hypothesis python3-pexpect ganeti socat \
   iproute2 qemu-system-x86 ovmf openssh-server libguestfs-tools nbdkit libnbd-bin fuse3 \
   gdisk ntfs-3g cryptsetup-bin \
   linux-image-cloud-amd64 libcap2-bin acl attr man-db shellcheck procps make
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
+PARALLEL := -n $(shell nproc)
+# What `make test` runs: paths and options of pytest.
+T ?= tests/unit
 
 .PHONY: help
 help: ## This list
@@ -33,25 +36,23 @@ demo: node-packages ## Create a bookworm instance on file-backed disks, as Ganet
 	$(if $(BOOT),tools/apt-need qemu-system-x86)
 	demo/run $(if $(BOOT),--boot)
 
+.PHONY: quick
+quick: test-packages .venv/installed ## What is worth to run after each change: minutes
+	$(PYTEST) tests/lint tests/unit $(PARALLEL)
+	$(PYTEST) tests/system -m quick $(PARALLEL)
+
 .PHONY: check
 check: test-packages .venv/installed ## Install what is needed and run all tests
-	$(PYTEST) tests/unit tests/lint tests/system tests/e2e
+	$(PYTEST) tests/lint tests/unit $(PARALLEL)
+	$(PYTEST) tests/system tests/e2e $(PARALLEL) --durations=25
+
+.PHONY: test
+test: test-packages .venv/installed ## Some tests: make test T="tests/system/test_loop.py -k sectors"
+	$(PYTEST) $(T)
 
 .PHONY: lint
 lint: .venv/installed ## Format and lint checks, types, import arrows
 	$(PYTEST) tests/lint
-
-.PHONY: test-unit
-test-unit: .venv/installed ## Unit tests: no root, no subprocess
-	$(PYTEST) tests/unit
-
-.PHONY: test-system
-test-system: test-packages .venv/installed ## System tests: root, loop devices, real tools
-	$(PYTEST) tests/system
-
-.PHONY: test-e2e
-test-e2e: test-packages .venv/installed ## A real Ganeti, guests that boot
-	$(PYTEST) tests/e2e
 
 .PHONY: bench
 bench: test-packages ## Ours against ganeti-instance-debootstrap, qemu-img and nbdcopy

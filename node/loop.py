@@ -31,7 +31,7 @@ DETACH_SECONDS = 10.0
 # struct loop_config of linux/loop.h: fd, block_size, then struct loop_info64 (device, inode,
 # rdevice, offset, sizelimit; number, encrypt_type, encrypt_key_size, flags; file_name, crypt_name,
 # encrypt_key; init[2]), then 8 reserved words.
-_LOOP_CONFIG = struct.Struct("=II QQQQQ IIII 64s 64s 32s QQ 64x")
+LOOP_CONFIG = struct.Struct("=II QQQQQ IIII 64s 64s 32s QQ 64x")
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def attached(backing: Backing, offset: int = 0, size: int = 0) -> Iterator[Path]
 
 
 def _attach(backing: Backing, offset: int, size: int) -> tuple[Path, int]:
-    config = _LOOP_CONFIG.pack(
+    config = LOOP_CONFIG.pack(
         *(backing.fd, BLOCK_SIZE),
         *(0, 0, 0, offset, size),
         *(0, 0, 0, LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO),

@@ -1,13 +1,14 @@
 """The cluster that all end-to-end tests share."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import bootstraps
+
 from . import ssh
-from .cluster import CHECKOUT, Cluster
+from .cluster import Cluster
 from .sandbox import missing_capability
 
 HERE = Path(__file__).parent
@@ -25,14 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A running cluster with the kit and a key of the node's administrator.
-
-    The bootstrap caches stay in the directory that SANDBOX_CACHE names, build/e2e-cache else.
-    """
+    """A running cluster with the kit and a key of the node's administrator."""
     why = missing_capability()
     if why:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
-    cluster = Cluster(Path(os.environ.get("SANDBOX_CACHE", CHECKOUT / "build/e2e-cache")))
+        pytest.skip(why)
+    cluster = Cluster(bootstraps.directory())
     try:
         cluster.start()
         cluster.install_kit()

@@ -138,8 +138,10 @@ class Sandbox:
 
 
 def sandbox_settings() -> dict[str, str]:
-    """The settings of ganeti-sandbox that the caller of the tests may make."""
-    return {key: os.environ[key] for key in ("SANDBOX_SIZE", "SANDBOX_TMP") if key in os.environ}
+    """The settings of ganeti-sandbox: the disk is the run's, unless the caller says otherwise."""
+    found = {"SANDBOX_TMP": os.environ["KIT_TESTS_RUN"]}
+    found |= {key: os.environ[key] for key in ("SANDBOX_SIZE", "SANDBOX_TMP") if key in os.environ}
+    return found
 
 
 def missing_capability() -> str | None:

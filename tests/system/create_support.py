@@ -16,6 +16,10 @@ from typing import Any
 
 from installer.devices import BUILD
 from installer.settings import DEFINITIONS
+from tests import bootstraps
+from tests.system.loops import loop
+
+__all__ = ["loop"]  # for all who use what is here
 
 TOP = Path(__file__).parents[2]
 OS_DIR = TOP / "os-definition"
@@ -24,8 +28,7 @@ CREATE_TIMEOUT = 240
 # What a killed create's kernel needs to take its mounts and devices down.
 SETTLE_SECONDS = 5.0
 
-# Bootstraps take a minute: they are kept from one run to the next, and shared with tests/e2e.
-CACHE = Path(os.environ.get("SANDBOX_CACHE", TOP / "build/e2e-cache"))
+CACHE = bootstraps.directory()  # shared with tests/e2e
 
 # The smallest guest: what is tested is the create, and not its hooks.
 TINY = {
@@ -244,18 +247,6 @@ def output(*argv: str | Path, check: bool = True) -> str:
     command = shlex.join([*map(str, argv)])
     assert ran.returncode == 0 or not check, f"{command}: {ran.stdout}"
     return ran.stdout
-
-
-@contextmanager
-def loop(disk: Path, offset: int = 0, size: int = 0, *, read_only: bool = True) -> Iterator[Path]:
-    """A loop device over a disk, or `size` bytes of it from `offset` on."""
-    limits = ["--offset", str(offset), *(["--sizelimit", str(size)] if size else [])]
-    mode = ["--read-only"] if read_only else []
-    device = output("losetup", "--find", "--show", *mode, *limits, disk).strip()
-    try:
-        yield Path(device)
-    finally:
-        output("losetup", "--detach", device)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Block devices that fail, stall or forget: a loop device over nbdfuse over nbdkit's filters."""
 
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -43,17 +42,19 @@ def served(directory: Path, *nbdkit: str | Path, read_only: bool = False) -> Ite
     with subprocess.Popen(["nbdfuse", file, *server], stderr=subprocess.DEVNULL) as nbdfuse:
         try:
             _until(file.exists, f"nbdkit {nbdkit} does not serve")
-            with loop(file, read_only=read_only) as device:
-                # Past the page cache of nbdfuse's file: what is read is what the disk has.
-                output("losetup", "--direct-io=on", device)
+            # Past the page cache of nbdfuse's file: what is read is what the disk has.
+            with loop(file, read_only=read_only, direct_io=True) as device:
+                assert Path("/sys/block", device.name, "loop/dio").read_text() == "1\n"
                 yield Device(device, nbdfuse)
         finally:
             # The kernel lets go of the loop device's file a moment later.
             unmount = ("fusermount3", "-u", str(place))
             try:
                 _until(lambda: _runs(*unmount) or not place.is_mount(), f"{place} stays mounted")
+                # It removes libnbd's directory in /tmp, unless it is killed.
+                nbdfuse.wait(SECONDS)
             finally:
-                nbdfuse.send_signal(signal.SIGKILL)
+                nbdfuse.kill()
     place.rmdir()
 
 

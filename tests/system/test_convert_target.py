@@ -143,11 +143,8 @@ def test_a_file_that_a_process_has_open(disk: Path) -> None:
 
 
 def test_a_read_only_device(disk: Path) -> None:
-    attached = output("losetup", "--read-only", "--find", "--show", str(disk)).strip()
-    try:
-        refused(Path(attached), "read-only")
-    finally:
-        output("losetup", "--detach", attached)
+    with create_support.loop(disk, read_only=True) as device:
+        refused(device, "read-only")
 
 
 def test_one_sector_too_small(tmp_path: Path) -> None:

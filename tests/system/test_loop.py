@@ -1,10 +1,10 @@
 """Loop devices over a disk and over parts of it."""
 
-import subprocess
 from pathlib import Path
 
 from node.block import claimed
 from node.loop import attached
+from tests.system.loops import loop
 
 MIB = 1 << 20
 
@@ -28,17 +28,15 @@ def test_over_a_disk_with_sectors_of_4_kib_partition_tables_still_count_in_512(
     file = tmp_path / "disk"
     with file.open("wb") as made:
         made.truncate(MIB)
-    attach = ["losetup", "--find", "--show", "--sector-size=4096", str(file)]
-    disk = Path(subprocess.run(attach, check=True, capture_output=True, text=True).stdout.strip())
-    try:
-        with claimed(disk) as backing, attached(backing) as device:
-            assert (
-                Path("/sys/block", device.name, "queue/logical_block_size").read_text() == "512\n"
-            )
-            assert Path("/sys/block", device.name, "loop/dio").read_text() == "0\n"
-            with device.open("r+b", buffering=0) as written:
-                written.seek(512)
-                written.write(b"x" * 512)
-    finally:
-        subprocess.run(["losetup", "--detach", disk], check=True)
+    with (
+        loop(file, read_only=False, sector_size=4096) as disk,
+        claimed(disk) as backing,
+        attached(backing) as device,
+    ):
+        assert Path("/sys/block", disk.name, "queue/logical_block_size").read_text() == "4096\n"
+        assert Path("/sys/block", device.name, "queue/logical_block_size").read_text() == "512\n"
+        assert Path("/sys/block", device.name, "loop/dio").read_text() == "0\n"
+        with device.open("r+b", buffering=0) as written:
+            written.seek(512)
+            written.write(b"x" * 512)
     assert file.read_bytes() == bytes(512) + b"x" * 512 + bytes(MIB - 1024)

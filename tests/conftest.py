@@ -1,0 +1,84 @@
+"""How all tests are run: those that act on the machine are isolated from it (tools/isolated.py)."""
+
+import os
+import shlex
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import bootstraps, scheduling
+
+TOP = Path(__file__).parents[1]
+ISOLATED = TOP / "tools/isolated.py"
+RUN = "KIT_TESTS_RUN"  # as ISOLATED has it
+ACTING = ("tests/system", "tests/e2e")
+IN_CI = os.environ.get("CI") == "true"
+
+
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Starts pytest again, isolated, unless it is already, or runs only what acts on nothing."""
+    if _is_worker(config) or not _acts(config):
+        return
+    if RUN not in os.environ:
+        words = [str(ISOLATED), sys.executable, "-m", "pytest", *config.invocation_params.args]
+        os.execv(ISOLATED, words)
+    if config.option.basetemp is None:
+        config.option.basetemp = f"{os.environ[RUN]}/t"
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _acts(config: pytest.Config) -> bool:
+    """Whether tests are to be run that need root, and act on the machine."""
+    if os.geteuid() != 0 or config.option.collectonly or config.option.help:
+        return False
+    here = config.invocation_params.dir
+    chosen = [(here / argument.partition("::")[0]).resolve() for argument in config.args]
+    places = [TOP / place for place in ACTING]
+    return any(
+        path.is_relative_to(place) or place.is_relative_to(path)
+        for path in chosen
+        for place in places
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "quick: one of the system tests of `make quick`")
+    if _is_worker(config) or RUN not in os.environ:
+        return
+    bootstraps.hold()  # until our process ends
+    if getattr(config.option, "tx", None):  # each worker in namespaces of its own
+        python = shlex.join([str(ISOLATED), sys.executable])
+        config.option.tx = [
+            f"popen//python={python}" if spec == "popen" else spec for spec in config.option.tx
+        ]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return scheduling.scheduler(config, log) if RUN in os.environ else None  # None: xdist's own
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, Any, None]:
+    outcome = yield
+    _fail_if_skipped(outcome.get_result())
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, Any, None]:
+    outcome = yield
+    _fail_if_skipped(outcome.get_result())
+
+
+def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """In CI, what is skipped would be missed by nobody."""
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI=true forbids: {reason}"

@@ -1,0 +1,122 @@
+#!/usr/bin/python3
+"""isolated.py COMMAND [ARG...]: runs a command with processes, mounts and a /tmp of its own.
+
+Whatever ends the command, or this program, SIGKILL included: the kernel ends every process that
+came of it, and drops its mounts and autoclear loop devices. The command's large files belong below
+the directory that KIT_TESTS_RUN names: it is on a disk, no other run has it, and it is removed at
+the end; what a killed run leaves of it is removed by the next one. Within such a run, the program
+gives another command namespaces of its own, and the same directory.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+TOP = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TOP))
+
+from node.cleanup import SIGNALS  # noqa: E402 - found by the line above
+from node.errors import KitError  # noqa: E402
+from node.namespace import contained  # noqa: E402
+from node.syscalls import mount  # noqa: E402
+
+MS_BIND = 0x1000  # sys/mount.h
+RUN = "KIT_TESTS_RUN"
+DISKS = Path("/var/tmp")
+PREFIX = "kit-tests."
+TMP = Path("/tmp")
+JOURNALS = Path("/var/lib/ganeti-instance-kit")  # what the kit keeps on a node
+# After a Ctrl-C, which all programs of the terminal get, for the command to sum up.
+INTERRUPT_SECONDS = 20
+USAGE = 64  # EX_USAGE of sysexits.h
+
+
+@contextmanager
+def run_directory() -> Iterator[Path]:
+    """A new directory for the run's files, locked as long as a process of the run lives."""
+    for path in DISKS.glob(f"{PREFIX}*"):
+        if path.lstat().st_uid == os.geteuid():
+            with suppress(BlockingIOError, FileNotFoundError), _locked(path):
+                shutil.rmtree(path)
+    while True:
+        made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=DISKS))
+        # Another run may remove it before it is locked.
+        with suppress(BlockingIOError, FileNotFoundError), _locked(made) as descriptor:
+            if os.fstat(descriptor).st_nlink:
+                try:
+                    yield made
+                finally:
+                    shutil.rmtree(made)
+                return
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def first_process(command: list[str], run: Path) -> int:
+    """Runs the command in our new namespaces, and collects their orphans; gives its exit code."""
+    for number in (*SIGNALS, signal.SIGALRM):
+        signal.signal(number, _end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    _mount_private()
+    process = subprocess.Popen(command, env={**os.environ, RUN: str(run)})
+    while True:
+        pid, status = os.wait()
+        if pid == process.pid:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    if number == signal.SIGINT:
+        signal.alarm(INTERRUPT_SECONDS)
+    else:
+        os._exit(128 + number)  # the kernel ends all others with us
+
+
+def _mount_private() -> None:
+    """Mounts empty directories where the kit and the tests write; a checkout in /tmp stays."""
+    here = Path.cwd()
+    checkout = os.open(TOP, os.O_PATH | os.O_CLOEXEC)
+    mount("tmpfs", TMP, "tmpfs", 0, "mode=1777")
+    if TOP.is_relative_to(TMP):
+        TOP.mkdir(parents=True)
+        mount(f"/proc/self/fd/{checkout}", TOP, None, MS_BIND)
+        os.chdir(here)
+    os.close(checkout)
+    JOURNALS.mkdir(parents=True, exist_ok=True)
+    mount("tmpfs", JOURNALS, "tmpfs", 0, "mode=755")
+
+
+def main(command: list[str]) -> int:
+    """Runs the command isolated; gives its exit code."""
+    if not command:
+        print(__doc__, file=sys.stderr)
+        return USAGE
+    try:
+        if outer := os.environ.get(RUN):
+            return contained(lambda: first_process(command, Path(outer)))
+        with run_directory() as run:
+            return contained(lambda: first_process(command, run))
+    except KitError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
