@@ -2,7 +2,7 @@
 """Damages small qcow2 images at random, as long as is asked for, and parses and inflates them.
 
 Nothing but a FormatError or an InflateError may come of it, in little time and memory, and what
-is accepted must be whole: `disk` checks that. Run by hand; make test-unit has a small, seeded
+is accepted must be whole: `disk` checks that. Run by hand; the unit tests have a small, seeded
 version of this.
 
     tests/fuzz/fuzz_qcow2.py --minutes 60 [--seed 1] [IMAGE...]

@@ -93,6 +93,7 @@ def written(device: Path) -> int:
 # What is copied
 
 
+@pytest.mark.quick
 def test_a_dirty_larger_target_holds_the_image_and_zeros(
     image: Path, reference: Path, device: Path
 ) -> None:
@@ -104,6 +105,16 @@ def test_a_dirty_larger_target_holds_the_image_and_zeros(
     support.require_same(device, reference)
 
 
+@pytest.mark.quick
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
+def test_compressed_clusters(compression: str, device: Path, tmp_path: Path) -> None:
+    write = Write(3 * MIB, support.prose(2 * MIB, 2), compressed=True)
+    options = f"compression_type={compression}"
+    image = support.qcow2(tmp_path / "image.qcow2", SIZE, write, options=options)
+    qcow2raw(image, device).done()
+    support.require_same(device, support.raw_of(image, tmp_path / "raw"))
+
+
 @pytest.mark.parametrize("size", [SIZE, SIZE + 512, SIZE + 4096 + 1536], ids=str)
 def test_targets_that_end_anywhere(image: Path, reference: Path, tmp_path: Path, size: int) -> None:
     with support.target(tmp_path / "end", size) as device:
@@ -112,6 +123,7 @@ def test_targets_that_end_anywhere(image: Path, reference: Path, tmp_path: Path,
         qcow2raw("--check", image, device).done()
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("size", [1, 511, 3 * MIB + 777, 3 * MIB + 4096 + 100], ids=str)
 def test_raw_files_of_any_size(device: Path, tmp_path: Path, size: int) -> None:
     raw = tmp_path / "disk.raw"
@@ -120,6 +132,7 @@ def test_raw_files_of_any_size(device: Path, tmp_path: Path, size: int) -> None:
     support.require_same(device, raw)
 
 
+@pytest.mark.quick
 def test_a_raw_file_with_holes(device: Path, tmp_path: Path) -> None:
     raw = tmp_path / "disk.raw"
     with raw.open("wb") as file:
@@ -140,6 +153,7 @@ def test_a_block_device_is_a_raw_disk(image: Path, reference: Path, device: Path
         qcow2raw(source, device).failed(REFUSED, "it is a qcow2 image, not raw")
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("algorithm", ["sha256", "blake2b", "xxh3"])
 def test_digests_are_those_of_other_programs(
     image: Path, reference: Path, device: Path, algorithm: str
@@ -230,6 +244,7 @@ elif method not in ("open", "can_write", "can_flush"):
 """
 
 
+@pytest.mark.quick
 @pytest.mark.skipif(LACKING, reason="needs nbdfuse")
 @pytest.mark.parametrize(
     ("place", "words"),
@@ -249,6 +264,7 @@ def test_verify_finds_out_a_disk_that_lies(
         assert "--resume" not in outcome.hint
 
 
+@pytest.mark.quick
 def test_check_names_the_first_byte_and_writes_nothing(image: Path, device: Path) -> None:
     qcow2raw(image, device).done()
     before = written(device)
@@ -270,6 +286,7 @@ def test_check_names_the_first_byte_and_writes_nothing(image: Path, device: Path
     assert (result["first_difference"], result["different_bytes"]) == (4096, 3 * 4096)
 
 
+@pytest.mark.quick
 def test_an_update_writes_what_differs(image: Path, reference: Path, device: Path) -> None:
     qcow2raw(image, device).done()
     before = written(device)
@@ -285,6 +302,7 @@ def test_an_update_writes_what_differs(image: Path, reference: Path, device: Pat
     support.require_same(device, reference)
 
 
+@pytest.mark.quick
 def test_a_dry_run_writes_nothing(image: Path, device: Path, tmp_path: Path) -> None:
     before = support.digest(device)
     outcome = qcow2raw("--dry-run", "--digest", "sha256", "--verify", image, device).done()
@@ -314,6 +332,7 @@ def blkid(device: Path) -> str:
     return support.output("blkid", "-p", "-o", "export", device)
 
 
+@pytest.mark.quick
 def test_swap_is_made_anew_or_copied(swap: Path, device: Path) -> None:
     outcome = qcow2raw(swap, device).done()
     assert SWAP_UUID in outcome.stderr
@@ -356,6 +375,7 @@ def gpt(tmp_path: Path) -> Path:
     return raw
 
 
+@pytest.mark.quick
 def test_a_gpt_goes_to_the_end_unless_it_shall_not(gpt: Path, device: Path) -> None:
     outcome = qcow2raw("--format", "raw", gpt, device).done()
     assert "GPT" in outcome.stderr
@@ -385,6 +405,7 @@ RESULT = {
 }
 
 
+@pytest.mark.quick
 def test_progress_for_programs(image: Path, reference: Path, device: Path) -> None:
     words = ("--progress", "json", "--digest", "sha256", "--verify", image, device)
     messages = qcow2raw(*words).done().messages
@@ -459,6 +480,7 @@ def make_fast(tmp_path: Path) -> None:
     part.rename(tmp_path / "rate")
 
 
+@pytest.mark.quick
 @pytest.mark.skipif(LACKING, reason="needs nbdfuse")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_leaves_what_can_go_on(
@@ -582,6 +604,7 @@ def test_names(image: Path, reference: Path, device: Path, tmp_path: Path, name:
     again.failed(REFUSED, "it holds ")
 
 
+@pytest.mark.quick
 def test_what_is_no_image_and_what_is_no_target(image: Path, device: Path, tmp_path: Path) -> None:
     before = support.digest(device)
     empty = tmp_path / "empty"

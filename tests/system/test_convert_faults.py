@@ -125,6 +125,7 @@ def test_device_that_fails_to_zero(image: Path, tmp_path: Path, journals: Path) 
         require_read_and_skip(device, image, journals)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("bad", [BAD, SIZE - MIB], ids=["middle", "end"])
 def test_raw_source_with_a_bad_sector(tmp_path: Path, journals: Path, bad: int) -> None:
     source = tmp_path / "source"

@@ -62,6 +62,7 @@ def poke(path: Path, offset: int, data: bytes) -> None:
         assert os.pwrite(file.fileno(), data, offset) == len(data)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_bytes_are_those_that_qemu_img_sees(kind: str, disk: Path, tmp_path: Path) -> None:
     image_format, image = make(disk, kind, tmp_path / "a b'c.img")
@@ -211,6 +212,7 @@ def test_in_the_room_there_is_no_other_file(hostile: object, secret: Path, tmp_p
     assert "No such file" in inside.stderr
 
 
+@pytest.mark.quick
 def test_the_room_is_closed(tmp_path: Path) -> None:
     image = tmp_path / "image"
     image.write_bytes(b"image")
@@ -289,6 +291,7 @@ def nbdkit(directory: Path, *words: str | Path) -> Iterator[str]:
         server.wait()
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "options",
     [

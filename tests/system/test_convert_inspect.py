@@ -176,6 +176,7 @@ def test_that_encrypted_disks_were_not_looked_into_is_told(tmp_path: Path) -> No
     assert any("no /etc/fstab" in warning for warning in found.warnings)
 
 
+@pytest.mark.quick
 def test_info_of_a_disk_that_is_all_swap(tmp_path: Path) -> None:
     raw, path = disk(tmp_path / "swap.raw", 32 * MIB), tmp_path / "swap.qcow2"
     output("mkswap", "--uuid", SWAP, raw)

@@ -75,6 +75,7 @@ def test_the_bytes_are_the_images_and_no_more_than_its_data_crosses_the_wire(
     assert changed["identity"] != told["identity"]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("image_format", ["raw", "vmdk", "vdi"])
 def test_other_formats(image_format: str, far: Sshd, tmp_path: Path) -> None:
     raw = tmp_path / "raw"

@@ -157,6 +157,7 @@ def swaps_in(path: Path) -> None:
     assert fields(path, swap.start, swap.length)["UUID"] == UUID
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("script", [DOS, GPT], ids=["dos", "gpt"])
 def test_swap_in_a_partition_is_made_anew_and_all_else_stays(tmp_path: Path, script: str) -> None:
     path = disk(tmp_path / "disk", 32 * MIB)

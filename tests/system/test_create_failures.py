@@ -62,6 +62,7 @@ def test_an_old_suite_without_a_mirror(tiny: Node) -> None:
     assert untouched(tiny.disks[0][0])
 
 
+@pytest.mark.quick
 def test_bad_parameters_are_named_all_at_once(tiny: Node) -> None:
     tiny.parameters |= {"filesystem": "ntfs", "swapfile_size": "many"}
     fails(tiny, "filesystem=ntfs", "swapfile_size=many")
@@ -245,6 +246,7 @@ def test_no_engine_at_all(tiny: Node) -> None:
     fails(tiny, "mmdebstrap", "not on this node")
 
 
+@pytest.mark.quick
 def test_a_disk_that_is_attached(tiny: Node) -> None:
     disk = tiny.disks[0][0]
     with support.loop(disk) as device:

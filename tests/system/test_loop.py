@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from node.block import claimed
 from node.loop import attached
 from tests.system.loops import loop
@@ -9,6 +11,7 @@ from tests.system.loops import loop
 MIB = 1 << 20
 
 
+@pytest.mark.quick
 def test_a_loop_device_over_a_part_passes_by_the_page_cache(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with disk.open("wb") as file:
