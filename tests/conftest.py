@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests import bootstraps, scheduling
+from tools.isolated import current_run
 
 TOP = Path(__file__).parents[1]
 ISOLATED = TOP / "tools/isolated.py"
-RUN = "KIT_TESTS_RUN"  # as ISOLATED has it
 ACTING = ("tests/system", "tests/e2e")
 IN_CI = os.environ.get("CI") == "true"
 
@@ -22,11 +22,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """Starts pytest again, isolated, unless it is already, or runs only what acts on nothing."""
     if _is_worker(config) or not _acts(config):
         return
-    if RUN not in os.environ:
+    run = current_run()
+    if run is None:
         words = [str(ISOLATED), sys.executable, "-m", "pytest", *config.invocation_params.args]
         os.execv(ISOLATED, words)
     if config.option.basetemp is None:
-        config.option.basetemp = f"{os.environ[RUN]}/t"
+        config.option.basetemp = f"{run}/t"
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -49,7 +50,7 @@ def _acts(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "quick: one of the system tests of `make quick`")
-    if _is_worker(config) or RUN not in os.environ:
+    if _is_worker(config) or current_run() is None:
         return
     bootstraps.hold()  # until our process ends
     if getattr(config.option, "tx", None):  # each worker in namespaces of its own
@@ -61,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    return scheduling.scheduler(config, log) if RUN in os.environ else None  # None: xdist's own
+    return scheduling.scheduler(config, log) if current_run() else None  # None: xdist's own
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)

@@ -8,6 +8,7 @@ the end; what a killed run leaves of it is removed by the next one. Within such 
 gives another command namespaces of its own, and the same directory.
 """
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -25,7 +26,7 @@ sys.path.insert(0, str(TOP))
 
 from node.cleanup import SIGNALS  # noqa: E402 - found by the line above
 from node.errors import KitError  # noqa: E402
-from node.namespace import contained  # noqa: E402
+from node.namespace import CLONE_NEWNS, contained  # noqa: E402
 from node.syscalls import mount  # noqa: E402
 
 MS_BIND = 0x1000  # sys/mount.h
@@ -37,6 +38,12 @@ JOURNALS = Path("/var/lib/ganeti-instance-kit")  # what the kit keeps on a node
 # After a Ctrl-C, which all programs of the terminal get, for the command to sum up.
 INTERRUPT_SECONDS = 20
 USAGE = 64  # EX_USAGE of sysexits.h
+
+
+def current_run() -> Path | None:
+    """The directory of the run that we are in; not that of a run outside of a node's own tree."""
+    named = os.environ.get(RUN)
+    return Path(named) if named and Path(named).is_dir() else None
 
 
 @contextmanager
@@ -52,10 +59,24 @@ def run_directory() -> Iterator[Path]:
         with suppress(BlockingIOError, FileNotFoundError), _locked(made) as descriptor:
             if os.fstat(descriptor).st_nlink:
                 try:
-                    yield made
+                    with _mounts_as_before():
+                        yield made
                 finally:
                     shutil.rmtree(made)
                 return
+
+
+@contextmanager
+def _mounts_as_before() -> Iterator[None]:
+    """Afterwards we have the mounts of now, not those that the run has left: none is emptied."""
+    before = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        # Python has a function for setns(2) since 3.12.
+        if ctypes.CDLL(None, use_errno=True).setns(before, CLONE_NEWNS) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+        os.close(before)
 
 
 @contextmanager
@@ -109,8 +130,8 @@ def main(command: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return USAGE
     try:
-        if outer := os.environ.get(RUN):
-            return contained(lambda: first_process(command, Path(outer)))
+        if outer := current_run():
+            return contained(lambda: first_process(command, outer))
         with run_directory() as run:
             return contained(lambda: first_process(command, run))
     except KitError as error:
