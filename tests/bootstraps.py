@@ -30,16 +30,17 @@ def directory() -> Path:
 
 
 def code_digest(top: Path) -> str:
-    """16 hexadecimal digits for the modules that a bootstrap comes from, found by their imports."""
+    """16 hexadecimal digits for the modules that a bootstrap comes from."""
     digest = hashlib.sha256()
-    for path in sorted(_imported(top, ENTRY)):
+    for path in sorted(modules(top)):
         digest.update(f"{path.relative_to(top)}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
-def _imported(top: Path, entry: str) -> set[Path]:
+def modules(top: Path) -> set[Path]:
+    """The modules of a checkout that a bootstrap comes from, found by their imports."""
     found: set[Path] = set()
-    wanted = [entry]
+    wanted = [ENTRY]
     while wanted:
         name = wanted.pop()
         stem = top.joinpath(*name.split("."))

@@ -3,19 +3,20 @@
 import os
 import shlex
 import sys
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import bootstraps, scheduling
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
 from tools.isolated import current_run
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 TOP = Path(__file__).parents[1]
 ISOLATED = TOP / "tools/isolated.py"
 ACTING = ("tests/system", "tests/e2e")
-IN_CI = os.environ.get("CI") == "true"
 
 
 def pytest_cmdline_main(config: pytest.Config) -> None:
@@ -63,23 +64,3 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return scheduling.scheduler(config, log) if current_run() else None  # None: xdist's own
-
-
-@pytest.hookimpl(hookwrapper=True, tryfirst=True)
-def pytest_runtest_makereport() -> Generator[None, Any, None]:
-    outcome = yield
-    _fail_if_skipped(outcome.get_result())
-
-
-@pytest.hookimpl(hookwrapper=True, tryfirst=True)
-def pytest_make_collect_report() -> Generator[None, Any, None]:
-    outcome = yield
-    _fail_if_skipped(outcome.get_result())
-
-
-def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """In CI, what is skipped would be missed by nobody."""
-    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-        report.outcome = "failed"
-        report.longrepr = f"skipped, which CI=true forbids: {reason}"
