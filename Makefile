@@ -37,12 +37,12 @@ demo: node-packages ## Create a bookworm instance on file-backed disks, as Ganet
 	demo/run $(if $(BOOT),--boot)
 
 .PHONY: quick
-quick: test-packages .venv/installed ## What is worth to run after each change: minutes
+quick: test-packages .venv/installed ## For every change: lint, types, unit tests, a test of each feature
 	$(PYTEST) tests/lint tests/unit $(PARALLEL)
 	$(PYTEST) tests/system -m quick $(PARALLEL)
 
 .PHONY: check
-check: test-packages .venv/installed ## Install what is needed and run all tests
+check: test-packages .venv/installed ## Install what is needed and run all tests, in parallel
 	$(PYTEST) tests/lint tests/unit $(PARALLEL)
 	$(PYTEST) tests/system tests/e2e $(PARALLEL) --durations=25
 

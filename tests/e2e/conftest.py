@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import bootstraps
+from tests import bootstraps, leaks
 
 from . import ssh
 from .cluster import Cluster
@@ -40,6 +40,13 @@ def cluster() -> Iterator[Cluster]:
     finally:
         cluster.stop()
     assert not held, f"loop devices were left attached: {held}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """On the machine; what runs on the cluster's node ends with it."""
+    with leaks.none(tmp_path_factory.getbasetemp()):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,7 +196,7 @@ def test_stopped(
     number: signal.Signals, group: bool, case: Case, slow: Path, tmp_path: Path, journals: Path
 ) -> None:
     run = Run(case.image, slow, journals=journals)
-    time.sleep(3)
+    support.wait_until(lambda: vouched(journals) > 0)
     run.signal(number, group=group)
     outcome = run.wait(20).failed(128 + number, number.name)
     assert "--resume" in outcome.hint, outcome
@@ -219,17 +220,26 @@ def test_stopped_before_anything_is_written(case: Case, tmp_path: Path, journals
     ):
         before = support.digest(target)
         run = Run("--format=qcow2", source.path, target, journals=journals)
-        time.sleep(2)
+        support.wait_until(lambda: source.path in opened(run.pid))
         run.signal(signal.SIGTERM)
         run.wait(60).failed(128 + signal.SIGTERM, "SIGTERM")
         assert support.digest(target) == before
     assert not list(journals.iterdir())
 
 
+def opened(pid: int) -> list[Path]:
+    """What a process has open."""
+    found = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.append(descriptor.readlink())
+    return found
+
+
 def stopped(case: Case, target: Path, journals: Path, image: Path | None = None) -> None:
     """Stops a copy to a slow disk when its journal vouches for some of it."""
     run = Run(image or case.image, target, journals=journals)
-    time.sleep(3)
+    support.wait_until(lambda: vouched(journals) > 0)
     run.signal(signal.SIGTERM)
     run.wait(20).failed(128 + signal.SIGTERM)
     assert list(journals.iterdir())
@@ -295,7 +305,7 @@ def test_two_copies_to_one_target(case: Case, slow: Path, tmp_path: Path, journa
     set_rate(tmp_path, "20M")
     first = Run(case.image, slow, journals=journals)
     try:
-        time.sleep(3)
+        support.wait_until(lambda: any(journals.glob("*.json")))
         for options in ((), ("--force",), ("--resume",)):
             second = qcow2raw(*options, case.image, slow, journals=journals)
             second.failed(REFUSED, str(slow), "in use")
