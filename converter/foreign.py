@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from converter import formats
+from converter import disksize, formats
 from converter.confine import IMAGE, SOCKET, confined, outside
+from converter.disksize import Stated
 from converter.localfile import LocalFile
 from converter.nbd import NbdSource, unix_uri
 from node.errors import KitError
@@ -50,21 +51,22 @@ def format_source(path: Path, image_format: str) -> Iterator[NbdSource]:
         ) from error
     try:
         file = LocalFile(fd, name)
-        check(name, image_format, file.pread, file.size)
-        with _served(path.resolve(), file, image_format) as source:
+        found = check(name, image_format, file.pread, file.size)
+        with _served(path.resolve(), file, image_format, found) as source:
             yield source
     finally:
         os.close(fd)
 
 
-def check(name: str, image_format: str, read: formats.Read, size: int) -> None:
-    """Like `formats.check`, with errors for people.
+def check(name: str, image_format: str, read: formats.Read, size: int) -> Stated:
+    """Like `formats.check`, with errors for people; gives what the image says of its disk.
 
     Raises:
         KitError: the image is not one that QEMU may read.
     """
     try:
         formats.check(image_format, read, size)
+        return disksize.stated(image_format, read, size)
     except formats.NotAloneError as error:
         raise KitError(
             f"source {name}: {error}",
@@ -77,10 +79,35 @@ def check(name: str, image_format: str, read: formats.Read, size: int) -> None:
         ) from error
 
 
-def driver_options(image_format: str, filename: str, *, is_block: bool = False) -> str:
+def check_size(source: NbdSource, size: int) -> None:
+    """Sees to it that QEMU takes an image's disk for as large as the image says it is.
+
+    Args:
+        source: the disk, as QEMU has it.
+        size: what the image's header states, bytes.
+
+    Raises:
+        KitError: it is another size: its end would be lost, or be something else.
+    """
+    if source.size not in (size, disksize.whole_sectors(size)):
+        raise KitError(
+            f"source {source.name}: the image says that its disk has {size} bytes, and QEMU reads"
+            f" {source.size} of it",
+            hint="let the program that made it write a raw or qcow2 image, and compare the sizes",
+        )
+
+
+def driver_options(
+    image_format: str,
+    filename: str,
+    *,
+    is_block: bool = False,
+    more: Mapping[str, str] | None = None,
+) -> str:
     """The image as QEMU's tools shall open it: this format, this file, no parent.
 
-    A `json:` pseudo-protocol name (qemu(1), "Device URL Syntax"), without white space.
+    A `json:` pseudo-protocol name (qemu(1), "Device URL Syntax"), without white space; `more` are
+    further options of the format's driver.
     """
     driver = "host_device" if is_block else "file"
     options: dict[str, Any] = {
@@ -89,13 +116,14 @@ def driver_options(image_format: str, filename: str, *, is_block: bool = False) 
     }
     if image_format in formats.WITH_PARENT:
         options["backing"] = None
+    options |= more or {}
     return "json:" + json.dumps(options, separators=(",", ":"))
 
 
 @contextmanager
-def _served(path: Path, file: LocalFile, image_format: str) -> Iterator[NbdSource]:
+def _served(path: Path, file: LocalFile, image_format: str, found: Stated) -> Iterator[NbdSource]:
     status = os.fstat(file.fd)
-    image = driver_options(image_format, IMAGE, is_block=file.is_block)
+    image = driver_options(image_format, IMAGE, is_block=file.is_block, more=found.options)
 
     def qemu_img(*words: str) -> Any:
         command = ["qemu-img", *words, image]
@@ -129,6 +157,7 @@ def _served(path: Path, file: LocalFile, image_format: str) -> Iterator[NbdSourc
             last_words=lambda: None if server.running else server.last_words,
         )
         try:
+            check_size(source, found.size)
             yield source
         finally:
             source.close()

@@ -33,7 +33,7 @@ _MAGICS = {
     b"LUKS\xba\xbe": "luks",
 }
 _VDI_MAGIC = struct.pack("<I", 0xBEDA107F)  # at 64
-_VHD_MAGIC = b"conectix"
+VHD_MAGIC = b"conectix"
 _PARENT = "it needs a parent image"
 
 
@@ -53,7 +53,7 @@ def recognised(read: Read, size: int) -> str | None:
             return name
     if head[64:68] == _VDI_MAGIC:
         return "vdi"
-    has_footer = size >= _SECTOR and read(size - _SECTOR, 8) == _VHD_MAGIC
+    has_footer = size >= _SECTOR and read(size - _SECTOR, 8) == VHD_MAGIC
     return "vpc" if has_footer else None
 
 
@@ -108,7 +108,7 @@ def _check_vmdk(read: Read, size: int) -> None:
     capacity, _grain, at, length = struct.unpack_from("<QQQQ", header, 12)
     if not (at and capacity) or length > _CHUNK // _SECTOR:
         raise NotAloneError("it is a part of a disk that another file describes")
-    text = read(at * _SECTOR, length * _SECTOR).split(b"\0")[0].decode("utf-8", "replace")
+    text = vmdk_descriptor(read, header)
     values = dict(re.findall(r'^\s*(\w+)\s*=\s*"?([^"\r\n]*?)"?\s*$', text, re.M))
     extents = re.findall(r"^\s*(?:RW|RDONLY|NOACCESS)\s+\d+\s+(\w+)", text, re.M)
     kind = values.get("createType", "")
@@ -117,6 +117,12 @@ def _check_vmdk(read: Read, size: int) -> None:
     if kind not in ("monolithicSparse", "streamOptimized") or extents != ["SPARSE"]:
         raise NotAloneError(f"parts of it stand in other files ({kind or 'no createType'})")
     _check_grains(read, size, header)
+
+
+def vmdk_descriptor(read: Read, header: bytes) -> str:
+    """The descriptor within a sparse extent whose header was checked."""
+    at, length = struct.unpack_from("<QQ", header, 28)
+    return read(at * _SECTOR, length * _SECTOR).split(b"\0")[0].decode("utf-8", "replace")
 
 
 def _check_grains(read: Read, size: int, header: bytes) -> None:
@@ -190,10 +196,10 @@ def _check_vpc(read: Read, size: int) -> None:
     differencing disk as if its parent were zero.
     """
     footer = read(size - _SECTOR, _SECTOR)
-    if not footer.startswith(_VHD_MAGIC):
+    if not footer.startswith(VHD_MAGIC):
         raise ForeignError("it is truncated: its footer is missing")
     for part in (footer, read(0, _SECTOR)):
-        if part.startswith(_VHD_MAGIC) and int.from_bytes(part[60:64], "big") not in (2, 3):
+        if part.startswith(VHD_MAGIC) and int.from_bytes(part[60:64], "big") not in (2, 3):
             raise NotAloneError(_PARENT)
 
 
@@ -208,13 +214,18 @@ def _check_vhdx(read: Read, size: int) -> None:
     """QEMU itself looks whether all blocks are inside of the file, but rounds its size up."""
     if size % (1 << 20):
         raise ForeignError(f"it is truncated: {size} bytes are not whole MiB")
+    for place in vhdx_metadata(read, _VHDX_PARAMETERS):
+        if read(place, 8)[4] & 2:
+            raise NotAloneError(_PARENT)
+
+
+def vhdx_metadata(read: Read, item: bytes) -> Iterator[int]:
+    """Where a metadata item stands, given by its GUID: by the region table and by its copy."""
     for place in _VHDX_REGIONS:
         entry = _vhdx_entry(read(place, _VHDX_TABLE), 16, _VHDX_METADATA)
         metadata = int.from_bytes(entry[16:24], "little")
-        entry = _vhdx_entry(read(metadata, _VHDX_TABLE), 32, _VHDX_PARAMETERS)
-        parameters = read(metadata + int.from_bytes(entry[16:20], "little"), 8)
-        if parameters[4] & 2:
-            raise NotAloneError(_PARENT)
+        entry = _vhdx_entry(read(metadata, _VHDX_TABLE), 32, item)
+        yield metadata + int.from_bytes(entry[16:20], "little")
 
 
 def _vhdx_entry(table: bytes, first: int, guid: bytes) -> bytes:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from converter import foreign, formats, qcow2
+from converter.disksize import Stated
 from converter.farside import (
     IMAGE,
     Location,
@@ -63,10 +64,13 @@ def ssh_source(url: str, image_format: str | None = None) -> Iterator[NbdSource]
         far = _Far(ssh, url, directory)
         state = far.state()
         image_format = location.image_format or ("raw" if state.is_block else "qcow2")
-        features = far.checked(image_format, state)
-        far.serve(foreign.driver_options(image_format, IMAGE, is_block=state.is_block))
+        features, found = far.checked(image_format, state)
+        far.serve(
+            foreign.driver_options(image_format, IMAGE, is_block=state.is_block, more=found.options)
+        )
         source = _connected(far, url, image_format, location, state, features)
         try:
+            foreign.check_size(source, found.size)
             yield source
         finally:
             source.close()
@@ -144,16 +148,18 @@ class _Far:
             data += piece
         return bytes(data)
 
-    def checked(self, image_format: str, state: State) -> Mapping[str, str]:
-        """Checks the image as one of this node is checked; gives its features."""
+    def checked(self, image_format: str, state: State) -> tuple[Mapping[str, str], Stated]:
+        """Checks the image as one of this node is checked; gives its features, and its size."""
         if self._told(is_written, "locks", state.inode, seconds=ANSWER_SECONDS):
             raise self._in_use()
         if image_format in formats.NAMES:
-            foreign.check(self._url, image_format, self.read, state.size)
-            image = foreign.driver_options(image_format, IMAGE, is_block=state.is_block)
+            stated = foreign.check(self._url, image_format, self.read, state.size)
+            image = foreign.driver_options(
+                image_format, IMAGE, is_block=state.is_block, more=stated.options
+            )
             if self._told(int, "check", image, seconds=CHECK_SECONDS) not in foreign.SOUND:
                 raise self._refused()
-            return {}
+            return {}, stated
         found = formats.recognised(self.read, state.size)
         if formats.contradicts(found, image_format):
             raise KitError(
@@ -161,13 +167,13 @@ class _Far:
                 hint=f"--format {found}, if that is what it should be",
             )
         if image_format == "raw":
-            return {}
+            return {}, Stated(state.size)
         try:
             image_tables = qcow2.parse(self.read, state.size)
             image_tables.check()
         except qcow2.FormatError as error:
             raise KitError(f"source {self._url}: {error}", hint=error.hint) from error
-        return image_tables.features
+        return image_tables.features, Stated(image_tables.size)
 
     def serve(self, image: str) -> None:
         """Starts that host's qemu-nbd; raises KitError."""
