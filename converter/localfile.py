@@ -1,23 +1,16 @@
 """A file or block device of this node that is read: whole reads, its identity, who writes to it."""
 
-import errno
-import fcntl
 import os
 import stat
-import struct
 from collections.abc import Mapping
 
 import xxhash
 
 from converter import memory
+from node import qemu_locks
 from node.errors import KitError
 
 HEAD = 64 << 10  # of the file, for its identity
-# fcntl_locking(2); QEMU's block/file-posix.c: a byte is read-locked for each permission that a
-# QEMU has (from 100 on) or does not let others have (from 200 on). Writing is permission 1.
-_F_OFD_GETLK, _F_OFD_SETLK = 36, 37
-_FLOCK = struct.Struct("hhqqi4x")
-_QEMU_WRITES, _NO_QEMU_MAY_WRITE = 101, 201
 
 
 class LocalFile:
@@ -28,8 +21,7 @@ class LocalFile:
         self.fd = fd
         self.name = name
         self.is_block = stat.S_ISBLK(status.st_mode)
-        if not self.is_block:
-            self._check_unused()
+        self._check_unused()
         self.size = os.lseek(fd, 0, os.SEEK_END)
         self.pages = memory.PageCache(fd, self.size)
         self.head = self.pread(0, min(HEAD, self.size))
@@ -42,24 +34,21 @@ class LocalFile:
         }
 
     def _check_unused(self) -> None:
-        """Sees to it that no QEMU writes to the file, now or until we are done."""
-        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _QEMU_WRITES, 1, 0)
-        (found, *_) = _FLOCK.unpack(fcntl.fcntl(self.fd, _F_OFD_GETLK, asked))
-        if found != fcntl.F_UNLCK:
-            raise KitError(
-                f"source {self.name}: in use: a running QEMU writes to it",
-                hint="shut that machine down, or copy from a snapshot",
-            )
-        kept = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, _NO_QEMU_MAY_WRITE, 1, 0)
+        """Sees to it that no QEMU writes to it, now or until we are done."""
         try:
-            fcntl.fcntl(self.fd, _F_OFD_SETLK, kept)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                return  # a file system without locks
+            if qemu_locks.is_written(self.fd):
+                raise KitError(
+                    f"source {self.name}: in use: a running QEMU writes to it",
+                    hint="shut that machine down, or copy from a snapshot",
+                )
+            kept = qemu_locks.keep_writers_out(self.fd)
+        except OSError:
+            return  # a file system without locks
+        if not kept:
             raise KitError(
                 f"source {self.name}: in use: another process has it locked",
                 hint="wait for that process, or end it",
-            ) from None
+            )
 
     def pread(self, offset: int, length: int) -> bytes:
         """Exactly these bytes, through the page cache; raises KitError."""

@@ -181,7 +181,7 @@ def opened(
         guards.refuse_source(name, own, source)
     guards.refuse_running(name, path, own)
     with ExitStack() as stack:
-        backing = stack.enter_context(claimed(path, unopened=True, name=f"target {name}"))
+        backing = stack.enter_context(claimed(path, name=f"target {name}"))
         if backing.is_block and backing.size < size_needed:
             raise _too_small(path, name, backing.size, size_needed)
         target = Target(backing, max(backing.size, size_needed), name=name)
@@ -273,7 +273,7 @@ def _new_file(path: Path, size: int, allow_file: bool) -> Iterator[Target]:
     target = None
     try:
         with ExitStack() as stack:
-            claim = claimed(path, unopened=True, name=f"target {path}")
+            claim = claimed(path, name=f"target {path}")
             target = Target(stack.enter_context(claim), size, name=str(path), created=True)
             stack.enter_context(closing(target))
             yield target

@@ -11,18 +11,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from node import qemu_locks
 from node.errors import KitError
+from node.namespace import outer_proc
 from node.stack import SYS, loop_status, partitions, stacked_on, sysfs, whole_disk
 
 SECTOR = 512
 SETTLE_SECONDS = 5.0
-# fcntl_locking(2) and linux/fs.h; Python has no names for them.
-F_OFD_SETLK = 37
-BLKROGET = 0x125E
+BLKROGET = 0x125E  # linux/fs.h; Python has no name for it
 PROC = Path("/proc")
 HINT = "gnt-cluster verify-disks and gnt-instance info tell what Ganeti knows of it"
-# struct flock: l_type, l_whence, l_start, l_len, l_pid
-_FLOCK = struct.Struct("hhqqi4x")
 
 
 @dataclass(frozen=True)
@@ -36,24 +34,23 @@ class Backing:
 
 
 @contextmanager
-def claimed(path: Path, *, unopened: bool = False, name: str | None = None) -> Iterator[Backing]:
+def claimed(path: Path, *, name: str | None = None) -> Iterator[Backing]:
     """Opens a block device or disk file for writing, for us alone, and syncs it at the end.
 
     A block device is opened O_EXCL, which the kernel refuses while it is mounted anywhere, used
-    as swap, or held by device mapper, md or another O_EXCL opener (open(2)); a regular file is
-    locked as QEMU locks its images. Loop devices do neither, so they are looked up.
+    as swap, or held by device mapper, md or another O_EXCL opener (open(2)). QEMU claims no device
+    that way: both devices and files are locked as QEMU locks them, and must not be open in any
+    other process. Loop devices do none of that, so they are looked up.
 
     Args:
         path: the device or file.
-        unopened: whether it is in use also if any process merely has it open, as QEMU has the
-            devices of its guests.
         name: what errors call it.
 
     Raises:
         KitError: it is missing, of another kind, read-only or in use; the holder is named.
     """
     name = name or f"disk {path}"
-    backing = _open(path, unopened, name)
+    backing = _open(path, name)
     try:
         yield backing
         try:
@@ -64,11 +61,11 @@ def claimed(path: Path, *, unopened: bool = False, name: str | None = None) -> I
         os.close(backing.fd)
 
 
-def _open(path: Path, unopened: bool, name: str) -> Backing:
+def _open(path: Path, name: str) -> Backing:
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         try:
-            return _open_once(path, unopened, name)
+            return _open_once(path, name)
         except _InUseError as busy:
             # udev probes a device for a moment, and the kernel detaches a killed run's loop
             # devices shortly after its processes are gone.
@@ -84,7 +81,7 @@ class _InUseError(Exception):
     pass
 
 
-def _open_once(path: Path, unopened: bool, name: str) -> Backing:
+def _open_once(path: Path, name: str) -> Backing:
     try:
         mode = path.stat().st_mode
         if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
@@ -104,12 +101,11 @@ def _open_once(path: Path, unopened: bool, name: str) -> Backing:
     try:
         if loop := _loop_over(path.stat()):
             raise _InUseError(f"attached as {loop}")
-        if unopened and (user := block_user(path.stat())):
+        if user := block_user(os.fstat(fd)):
             raise _InUseError(f"{user} has it open")
         if is_block:
             _require_writable(path, fd, name)
-        else:
-            _lock(fd)
+        _lock(fd, name)
         return Backing(path, os.lseek(fd, 0, os.SEEK_END), fd, is_block)
     except BaseException:
         os.close(fd)
@@ -124,11 +120,17 @@ def _require_writable(path: Path, fd: int, name: str) -> None:
         )
 
 
-def _lock(fd: int) -> None:
+def _lock(fd: int, name: str) -> None:
     try:
-        fcntl.fcntl(fd, F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-    except (BlockingIOError, PermissionError):  # either, says fcntl_locking(2)
-        raise _InUseError("a process holds a lock on it (a running QEMU?)") from None
+        locked = qemu_locks.lock_whole(fd)
+    except OSError as error:
+        raise KitError(
+            f"{name}: whether it is in use cannot be told: its file system takes no locks:"
+            f" {error.strerror}",
+            hint="use a file system with working locks; of NFS: is rpc.statd running?",
+        ) from error
+    if not locked:
+        raise _InUseError("a process holds a lock on it (a running QEMU, perhaps on another node)")
 
 
 def block_holder(path: Path) -> str:
@@ -153,9 +155,9 @@ def block_holder(path: Path) -> str:
 
 def _mounted_on(number: int) -> str | None:
     name = f"{os.major(number)}:{os.minor(number)}"
-    for mountinfo in PROC.glob("[0-9]*/mountinfo"):
+    for process in _processes():
         try:
-            lines = mountinfo.read_text().splitlines()
+            lines = (process / "mountinfo").read_text().splitlines()
         except OSError:
             continue
         for line in lines:
@@ -186,14 +188,17 @@ def block_user(own: os.stat_result) -> str | None:
     """Who has a block device or file open, without any claim that the kernel would enforce.
 
     That is how QEMU opens the disks of its guests. A disk's partitions and a partition's disk
-    count, too: they share bytes. Our own process does not.
+    count, too: they share bytes. Our own process does not, nor does the one that serves an NBD
+    device.
     """
     numbers: set[int] = set()
+    servers: set[str] = set()
     if stat.S_ISBLK(own.st_mode):
         whole = whole_disk(own.st_rdev)
         numbers = {own.st_rdev, *partitions(own.st_rdev), *([] if whole is None else [whole])}
+        servers = {served for number in numbers if (served := _nbd_thread(number))}
     for descriptor in _descriptors():
-        process = descriptor.parts[-3]
+        process = descriptor.parents[1]
         try:
             # Only names of files are followed: pipes, sockets and the like are not disks.
             if not str(descriptor.readlink()).startswith("/"):
@@ -203,19 +208,34 @@ def block_user(own: os.stat_result) -> str | None:
                 same = found.st_rdev in numbers
             else:
                 same = (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
-            if same:
-                return f"process {process} ({(PROC / process / 'comm').read_text().strip()})"
+            if same and not any((process / "task" / thread).exists() for thread in servers):
+                return f"process {process.name} ({(process / 'comm').read_text().strip()})"
         except OSError:
             continue  # it ended, or closed it
     return _xen_domain(numbers)
 
 
+def _processes() -> Iterator[Path]:
+    """Where proc(5) tells of each process of the node."""
+    yield from (outer_proc() or PROC).glob("[0-9]*")
+
+
 def _descriptors() -> Iterator[Path]:
     """What processes have open, without our own."""
-    for process in PROC.glob("[0-9]*"):
-        if process.name != str(os.getpid()):
+    outside = outer_proc()
+    own = (outside / "self").readlink().name if outside else str(os.getpid())
+    for process in _processes():
+        if process.name != own:
             with suppress(OSError):  # it ended; Path.glob() would not take that
                 yield from (process / "fd").iterdir()
+
+
+def _nbd_thread(number: int) -> str | None:
+    """The thread that serves an NBD device (drivers/block/nbd.c of Linux): it has that open."""
+    try:
+        return (sysfs(number) / "pid").read_text().strip()
+    except OSError:
+        return None
 
 
 def _xen_domain(numbers: set[int]) -> str | None:

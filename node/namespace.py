@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from node.cleanup import SIGNALS
 from node.errors import KitError
@@ -17,6 +19,21 @@ PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+@dataclass
+class _Outside:
+    """The /proc of the namespace that `contained` has left; None where it was not called."""
+
+    proc: Path | None = None
+
+
+_outside = _Outside()
+
+
+def outer_proc() -> Path | None:
+    """Within `contained`: where all processes of the node are seen; /proc has our own alone."""
+    return _outside.proc
+
+
 def contained(main: Callable[[], int]) -> int:
     """Runs `main` as the first process of its own PID and mount namespaces; gives its exit code.
 
@@ -27,6 +44,7 @@ def contained(main: Callable[[], int]) -> int:
     Raises:
         KitError: the kernel refuses the namespaces (not root, or a locked down container).
     """
+    outer = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if _libc.unshare(CLONE_NEWNS | CLONE_NEWPID) != 0:
         reason = os.strerror(ctypes.get_errno())
         raise KitError(
@@ -40,7 +58,8 @@ def contained(main: Callable[[], int]) -> int:
     child = os.fork()
     if child == 0:
         os.close(parent_end)
-        _first_process(main, parent_alive)
+        _first_process(main, parent_alive, outer)
+    os.close(outer)
     os.close(parent_alive)
     for number in SIGNALS:
         signal.signal(number, lambda received, _frame: os.kill(child, received))
@@ -55,7 +74,7 @@ def contained(main: Callable[[], int]) -> int:
     return code
 
 
-def _first_process(main: Callable[[], int], parent_alive: int) -> None:
+def _first_process(main: Callable[[], int], parent_alive: int, outer: int) -> None:
     code = 1
     try:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -68,6 +87,7 @@ def _first_process(main: Callable[[], int], parent_alive: int) -> None:
         if not orphaned:
             mount(None, "/", None, MS_REC | MS_PRIVATE)
             mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+            _outside.proc = Path(f"/proc/self/fd/{outer}")
             code = main()
     except OSError as error:
         print(f"error: mount of {error.filename}: {error.strerror}", file=sys.stderr)

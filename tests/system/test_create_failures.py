@@ -262,7 +262,7 @@ def test_a_disk_that_qemu_runs_on(tiny: Node) -> None:
     ) as machine:
         while f":{disk.stat().st_ino} " not in Path("/proc/locks").read_text():
             time.sleep(0.02)
-        fails(tiny, f"disk {disk}: in use", "holds a lock on it")
+        fails(tiny, f"disk {disk}: in use: process", "(qemu-io) has it open")
         machine.communicate(b"quit\n")
     assert untouched(disk)
     tiny.create().succeeded()

@@ -1,0 +1,52 @@
+"""Which processes count as users of a block device."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from node import block, stack
+
+NBD0 = os.makedev(43, 0)
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A node whose process 17 has the device /dev/nbd0 open."""
+    (tmp_path / "sys/dev/block/43:0").mkdir(parents=True)
+    (tmp_path / "proc/17/fd").mkdir(parents=True)
+    (tmp_path / "proc/17/task/19").mkdir(parents=True)
+    (tmp_path / "proc/17/comm").write_text("qemu-nbd\n")
+    device = tmp_path / "nbd0"
+    device.touch()
+    (tmp_path / "proc/17/fd/4").symlink_to(device)
+    monkeypatch.setattr(block, "PROC", tmp_path / "proc")
+    for module in (block, stack):
+        monkeypatch.setattr(module, "SYS", tmp_path / "sys")
+    real = Path.stat
+
+    def status(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.name == "4":  # no unit test makes device nodes
+            return nbd0()
+        return real(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", status)
+    return tmp_path
+
+
+def nbd0() -> os.stat_result:
+    return os.stat_result((stat.S_IFBLK, *(0,) * 9), {"st_rdev": NBD0})
+
+
+@pytest.mark.usefixtures("node")
+def test_a_process_that_has_a_device_open_uses_it() -> None:
+    assert block.block_user(nbd0()) == "process 17 (qemu-nbd)"
+
+
+def test_a_process_that_serves_an_nbd_device_does_not_use_it(node: Path) -> None:
+    served = node / "sys/dev/block/43:0/pid"
+    served.write_text("19\n")
+    assert block.block_user(nbd0()) is None
+    served.write_text("23\n")
+    assert block.block_user(nbd0()) == "process 17 (qemu-nbd)"
