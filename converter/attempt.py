@@ -21,12 +21,13 @@ from converter.job import Job, State
 from converter.journal import Journal, Record, contradiction
 from converter.plan import zeros_first
 from converter.pool import Pool, Worker
-from converter.progress import Progress, size
+from converter.progress import Progress
 from converter.sinks import Sink, Updater, Writer
 from converter.target import Target
 from converter.zeros import Zeroer
 from node.errors import KitError
 from node.log import log
+from node.text import size
 
 SYNC_SECONDS = 3.0  # between two flushes of the target, each of which the journal then vouches for
 

@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 from converter import convert, opening
 from converter.digests import ALGORITHMS
 from converter.job import Job, State
-from converter.progress import Progress, Silent, chosen, duration, size
+from converter.progress import Progress, Silent, chosen, duration
 from node import log, lvm
 from node.cleanup import Terminated, signals_raise
 from node.errors import KitError
+from node.text import printable, size
 
 AGAIN = "run it again"
 DONE, DIFFERENT, USAGE, REFUSED, FAILED = range(5)
@@ -118,7 +119,7 @@ def _act(options: argparse.Namespace, progress: Progress, state: State) -> int:
         report = convert.make_swap(job, state) if options.swap_only else _copy(job, progress, state)
     progress.result({"type": "result", **report})
     if options.digest and not options.dry_run and options.progress not in ("json", "json:1"):
-        _say(_on_one_line(f"{report['digest']}  {options.digest}:{options.sources[0]}"))
+        _say(printable(f"{report['digest']}  {options.digest}:{options.sources[0]}"))
     return DONE
 
 
@@ -230,7 +231,7 @@ def _way_out(hint: str | None, options: argparse.Namespace, state: State) -> str
 
 
 def _confirmed(question: str) -> bool:
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -265,10 +266,5 @@ def _say(text: str) -> None:
 
 def _complain(words: str, hint: str | None) -> None:
     with suppress(OSError):  # there is nobody else to tell
-        print(f"error: {_on_one_line(words)}", file=sys.stderr)
-        print(f"hint: {_on_one_line(hint or 'the lines above have more')}", file=sys.stderr)
-
-
-def _on_one_line(text: str) -> str:
-    """A text whose names may hold anything, also what is no text (surrogates)."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        print(f"error: {printable(words)}", file=sys.stderr)
+        print(f"hint: {printable(hint or 'the lines above have more')}", file=sys.stderr)

@@ -10,8 +10,8 @@ from converter.partitions import Partition, Table
 from converter.signatures import Signature, signatures, text, uuid_text
 from converter.swap import SwapArea
 from converter.window import Read, Window
+from node.text import printable, size
 
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 # Names for what is met on Linux guests; all else is shown as it is.
 TYPES = {
     "0x05": "extended",
@@ -180,8 +180,7 @@ def render(image: Image) -> str:
     """An image for people; what comes from the image itself cannot steer their terminal."""
     contents = image.contents
     lines = [
-        f"{image.name}: {image.format}, {human(contents.size)}, "
-        f"{human(image.work.stored)} allocated",
+        f"{image.name}: {image.format}, {size(contents.size)}, {size(image.work.stored)} allocated",
         *(f"  {name}: {value}" for name, value in image.features.items()),
     ]
     table = contents.table
@@ -190,32 +189,19 @@ def render(image: Image) -> str:
     for place in contents.places:
         lines.append(f"  {_where(place)}: {', '.join(map(_what, place.holds)) or 'unknown'}")
     lines.append(
-        f"  a copy reads {human(image.work.read)}, makes {human(image.work.zeros)} zero, "
-        f"drops {human(image.work.swap)} of swap"
+        f"  a copy reads {size(image.work.read)}, makes {size(image.work.zeros)} zero, "
+        f"drops {size(image.work.swap)} of swap"
     )
     for area in contents.swap:
         asleep = f", a hibernated system is in it ({area.hibernated})" if area.hibernated else ""
         lines.append(
             f"  swap at byte {area.start} is made anew: UUID {area.uuid}, "
-            f"pages of {human(area.page_size)}, {area.byteorder}-endian{asleep}"
+            f"pages of {size(area.page_size)}, {area.byteorder}-endian{asleep}"
         )
     if contents.gpt:
         lines.append(f"  on a larger target, {contents.gpt}")
     lines += [f"  warning: {warning}" for warning in contents.warnings]
     return "".join(f"{printable(line)}\n" for line in lines)
-
-
-def human(size: int) -> str:
-    """A number of bytes in the unit that suits: 1.5 GiB."""
-    figure, unit = float(size), 0
-    while figure >= 1024 and unit < len(UNITS) - 1:
-        figure, unit = figure / 1024, unit + 1
-    return f"{figure:.1f}".removesuffix(".0") + f" {UNITS[unit]}"
-
-
-def printable(line: str) -> str:
-    """A line without control characters: they are escaped."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
 
 
 def _holds(window: Window, areas: Iterable[SwapArea]) -> Iterator[Signature]:
@@ -231,7 +217,7 @@ def _where(place: Place) -> str:
         return "whole disk"
     kind = TYPES.get(partition.type, partition.type)
     name = f" {partition.name!r}" if partition.name else ""
-    return f"partition {partition.number}{name} ({human(place.length)}, {kind})"
+    return f"partition {partition.number}{name} ({size(place.length)}, {kind})"
 
 
 def _what(found: Signature) -> str:

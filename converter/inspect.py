@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converter.contents import Image, describe, image_json, printable, render, work
+from converter.contents import Image, describe, image_json, render, work
 from converter.disk import Disk
 from converter.guestconfig import (
     NETWORK,
@@ -25,6 +25,7 @@ from converter.opening import LOCAL_FORMATS, opened
 from converter.source import Source
 from node.appliance import FileSystem, GuestFiles, looking_at
 from node.errors import KitError
+from node.text import printable
 
 # What the appliance lists beside file systems that can be mounted.
 NO_FILE_SYSTEMS = {"swap", "unknown", "crypto_LUKS", "LVM2_member", "linux_raid_member"}

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Protocol, TextIO
 
 from node.errors import KitError
+from node.text import size
 
 LINE_SECONDS = 10.0
 JSON_SECONDS = 0.5
@@ -207,15 +208,6 @@ def chosen(how: str, *, quiet: bool) -> Progress:
     if how == "bar" or (how == "auto" and sys.stderr.isatty()):
         return Bar(sys.stderr)
     return Lines(sys.stderr)
-
-
-def size(count: int) -> str:
-    """Bytes for people: 1.5 GiB."""
-    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1024 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{count} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
 
 
 def duration(seconds: float) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from node.text import printable
+
 log = logging.getLogger("ganeti-instance-kit")
 
 
@@ -22,11 +24,16 @@ _steps = _Steps()
 
 
 class _Indented(logging.Formatter):
+    """One line for each record: whatever it names cannot begin another, or steer a terminal."""
+
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
+        text = printable(record.getMessage().expandtabs())
         if record.levelno == logging.WARNING:
             text = f"warning: {text}"
-        return "  " * _steps.depth + text
+        shown = "  " * _steps.depth + text
+        if record.exc_info:
+            shown += f"\n{self.formatException(record.exc_info)}"
+        return shown
 
 
 def to_stream(*, debug: bool = False, quiet: bool = False, stderr: bool = False) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from node import text
 from node.cleanup import signals_deferred
 from node.errors import KitError
 from node.log import log
@@ -138,8 +139,8 @@ def _check(vg: str, name: str, size: int, pool: str | None, group: dict[str, int
     if pool is None:
         if size > (free := group["free"]):
             raise KitError(
-                f"new volume {vg}/{name}: it needs {_mib(size)}, and {vg} has {_mib(free)} free: "
-                f"{_mib(size - free)} too little",
+                f"new volume {vg}/{name}: it needs {text.size(size)}, and {vg} has {text.size(free)} free: "
+                f"{text.size(size - free)} too little",
                 hint=f"vgextend {vg}, or choose another volume group (vgs lists them)",
             )
     elif types.get(pool) != _THIN_POOL:
@@ -187,7 +188,3 @@ def _report(kind: str, argv: Sequence[str]) -> list[dict[str, str]]:
     except (ValueError, LookupError) as error:
         raise KitError(f"{argv[0]}: its report cannot be understood: {error}") from error
     return rows
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"

@@ -75,7 +75,7 @@ def parsed(*argv: str) -> argparse.Namespace:
 def test_what_was_touched_can_be_resumed() -> None:
     state = State(touched=True, resumable=1 << 30)
     assert cli._way_out("free space", parsed("a", "b"), state) == (
-        "free space; 1.0 GiB of the target are done; go on with the same command and --resume"
+        "free space; 1 GiB of the target are done; go on with the same command and --resume"
     )
 
 
@@ -101,7 +101,7 @@ def test_the_summary_counts_what_was_copied() -> None:
         "verified": True,
     }
     assert cli.summary(report, "copied") == (
-        "/dev/vg/lv: 4.0 GiB of data copied in 0:04, 1.0 GiB/s; 5.0 GiB of zeros (punch);"
+        "/dev/vg/lv: 4 GiB of data copied in 0:04, 1 GiB/s; 5 GiB of zeros (punch);"
         " read back and verified"
     )
 
@@ -114,7 +114,7 @@ def test_a_failure_without_a_hint_has_one_all_the_same() -> None:
 def test_names_stay_on_their_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["/nonexistent/a\nerror: b\udcff\x1b[2J", "/nonexistent/target"]) == 3
     error, _hint = capsys.readouterr().err.splitlines()
-    assert error.startswith("error: source /nonexistent/a\\nerror: b\\udcff\\x1b[2J: No such")
+    assert error.startswith("error: source /nonexistent/a\\nerror: b\\xff\\x1b[2J: No such")
 
 
 class Full(io.StringIO):
@@ -146,4 +146,4 @@ def test_a_full_stderr_changes_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_summary_of_an_update_names_no_way_of_zeroing() -> None:
     extents = {"data": 1 << 30, "compressed": 0, "zero": 1 << 30, "literal": 0}
     report = {"target": "/dev/vg/lv", "extents": extents, "zeroing": None}
-    assert cli.summary(report, "copied") == ("/dev/vg/lv: 1.0 GiB of data copied; 1.0 GiB of zeros")
+    assert cli.summary(report, "copied") == ("/dev/vg/lv: 1 GiB of data copied; 1 GiB of zeros")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.contents import Contents, Image, Work, describe, human, image_json, render, work
+from converter.contents import Contents, Image, Work, describe, image_json, render, work
 from converter.extents import Extent, Kind
 from converter.guestconfig import NETWORK, REFERRING, addresses, missing, references
 from converter.inspect import Findings, findings_json, findings_text
@@ -127,14 +127,6 @@ def test_warnings_are_shown() -> None:
     found = contents(content)
     text = render(Image("a", "raw", found, Work(0, 0, 0, 0)))
     assert "  warning: partition 1: is not inside of the disk; it does not count\n" in text
-
-
-@pytest.mark.parametrize(
-    ("size", "said"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (20 << 30, "20 GiB")],
-)
-def test_sizes(size: int, said: str) -> None:
-    assert human(size) == said
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)

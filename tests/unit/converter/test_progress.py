@@ -5,7 +5,7 @@ import os
 import pytest
 
 from converter import progress
-from converter.progress import Bar, Json, Lines, Silent, chosen, duration, line, size
+from converter.progress import Bar, Json, Lines, Silent, chosen, duration, line
 from node.errors import KitError
 
 
@@ -20,21 +20,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1536, "1.5 KiB"),
-        (20 << 30, "20.0 GiB"),
-        (3 << 40, "3.0 TiB"),
-        (5 << 50, "5120.0 TiB"),
-    ],
-)
-def test_sizes(count: int, words: str) -> None:
-    assert size(count) == words
-
-
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0:00"), (123, "2:03"), (3723, "1:02:03")])
 def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
@@ -42,7 +27,7 @@ def test_durations(seconds: float, words: str) -> None:
 
 def test_a_line_tells_the_rate_of_this_run_and_what_is_left() -> None:
     told = line("copy", done=6 << 30, total=8 << 30, moved=2 << 30, seconds=2.0)
-    assert told == "copy: 6.0 GiB of 8.0 GiB (75 %), 1.0 GiB/s, 0:02 to go"
+    assert told == "copy: 6 GiB of 8 GiB (75 %), 1 GiB/s, 0:02 to go"
 
 
 def test_a_line_of_nothing_to_do() -> None:

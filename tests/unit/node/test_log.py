@@ -36,3 +36,23 @@ def test_debug_lines_are_shown_only_in_debug_mode(capsys: pytest.CaptureFixture[
     log.log.debug("shown")
     assert capsys.readouterr().out == "shown\n"
     assert log.log.level == logging.DEBUG
+
+
+def test_what_is_logged_cannot_begin_a_line_or_steer_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.to_stream()
+    with log.step("disk \x1b[2J"):
+        log.log.info("%s: copied\nroot password: evil", "b\udcfcro")
+    assert capsys.readouterr().out == ("disk \\x1b[2J\n  b\\xfcro: copied\\nroot password: evil\n")
+
+
+def test_a_logged_exception_has_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    log.to_stream()
+    try:
+        raise RuntimeError("odd")
+    except RuntimeError:
+        log.log.exception("it failed")
+    out = capsys.readouterr().out
+    assert out.startswith("it failed\nTraceback (most recent call last):\n")
+    assert out.endswith("RuntimeError: odd\n")

@@ -152,7 +152,7 @@ def refused(tools: Tools, size: int, pool: str | None, *words: str) -> None:
 
 
 def test_what_is_refused_before_anything_is_made(tools: Tools) -> None:
-    refused(tools, 3 * EXTENT + 1, None, "16.0 MiB", "12.0 MiB free", "4.0 MiB too little")
+    refused(tools, 3 * EXTENT + 1, None, "16 MiB", "12 MiB free", "4 MiB too little")
     refused(tools, EXTENT, "other", "no thin pool other", "pool")
     tools.volumes = [POOL, {"lv_name": "web1", "lv_attr": "-wi-a-----"}]
     refused(tools, EXTENT, None, "the name is taken", "/dev/xenvg/web1", "lvremove")

@@ -1,0 +1,28 @@
+"""Text for people: what comes from outside made harmless, and numbers of bytes."""
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def printable(text: str) -> str:
+    r"""Text from outside (names, what images and other hosts say) on one line, fit for a terminal.
+
+    Whatever could steer a terminal, begin another line or hide a part of the text is escaped as in
+    Python's strings. So are bytes of file names that are no text: `\xff` (os.fsdecode() has them
+    as surrogates, PEP 383).
+    """
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def _escaped(one: str) -> str:
+    if "\udc80" <= one <= "\udcff":
+        return f"\\x{ord(one) - 0xDC00:02x}"
+    return ascii(one)[1:-1]
+
+
+def size(count: int) -> str:
+    """A number of bytes in the unit that suits, with one decimal at most: 512 B, 1.5 GiB, 3 PiB."""
+    figure, unit = float(count), 0
+    # What would be rounded to 1024 is one of the next unit.
+    while round(figure, 1) >= 1024 and unit < len(UNITS) - 1:
+        figure, unit = figure / 1024, unit + 1
+    return f"{figure:.1f}".removesuffix(".0") + f" {UNITS[unit]}"

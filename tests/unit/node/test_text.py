@@ -1,0 +1,49 @@
+"""What comes from outside and goes to terminals and logs; numbers of bytes for people."""
+
+import os
+
+import pytest
+
+from node.text import printable, size
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/srv/büro 1.qcow2", "/srv/büro 1.qcow2"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("a\nerror: b\r", "a\\nerror: b\\r"),
+        ("tab\there", "tab\\there"),
+        ("\x9b2J", "\\x9b2J"),  # CSI as one character (C1)
+        ("gpj.\u202etxt", "gpj.\\u202etxt"),  # turns what follows around
+        ("zero\u200bwidth", "zero\\u200bwidth"),
+        ("line\u2028separator", "line\\u2028separator"),
+        (os.fsdecode(b"b\xfcro \x9b\xff"), "b\\xfcro \\x9b\\xff"),
+        ("\ud800", "\\ud800"),
+        ("", ""),
+    ],
+)
+def test_nothing_from_outside_steers_a_terminal(text: str, shown: str):
+    assert printable(text) == shown
+    assert shown.isprintable()
+    shown.encode()  # and every stream takes it
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (1024 * 1024 - 1, "1 MiB"),
+        (512 << 20, "512 MiB"),
+        (20 << 30, "20 GiB"),
+        ((3 << 40) - (1 << 30), "3 TiB"),
+        (3 << 50, "3 PiB"),
+        ((1 << 63) - 1, "8 EiB"),
+        (5 << 70, "5120 EiB"),
+    ],
+)
+def test_sizes_have_the_unit_that_suits(count: int, said: str):
+    assert size(count) == said
