@@ -1,24 +1,33 @@
 """The command line of qcow2raw."""
 
 import argparse
+import errno
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from converter import convert, opening
 from converter.digests import ALGORITHMS
 from converter.job import Job, State
 from converter.progress import Progress, Silent, chosen, duration
 from node import log, lvm
-from node.cleanup import Terminated, signals_raise
+from node.cleanup import Terminated, signals_deferred, signals_raise
 from node.errors import KitError
 from node.text import printable, size
 
-AGAIN = "run it again"
 DONE, DIFFERENT, USAGE, REFUSED, FAILED = range(5)
+RESUME = ("qcow2raw", "--resume")
 PROGRESS = "auto, bar, lines, none, json or json:FD"
+# What this process may have too little of, and who sets that.
+LIMITS = {
+    errno.ENOMEM: "give it more: ulimit -v of the shell, MemoryMax of its unit; or free some",
+    errno.EMFILE: "ulimit -n of the shell, or LimitNOFILE of its unit, is too low",
+    errno.ENFILE: "the whole node has too many files open: sysctl fs.file-max",
+    errno.EAGAIN: "it may have no more threads: ulimit -u of the shell, TasksMax of its unit",
+}
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -75,33 +84,63 @@ def main(argv: Sequence[str]) -> int:
     if complaint := _misused(options):
         made.error(complaint)
     log.to_stream(debug=options.debug, quiet=options.quiet, stderr=True)
+    try:
+        # What is said at the end belongs to it: a second signal must not cut that off.
+        with signals_raise():
+            return _reported(options)
+    except Terminated as signal:  # the first one, while something was said at the end
+        return 128 + signal.number
+
+
+class _Failure(NamedTuple):
+    """Why a run ended before its end."""
+
+    words: str
+    hint: str | None
+    code: int = REFUSED
+    stopped: bool = False  # by a signal: nothing is wrong
+
+
+def _reported(options: argparse.Namespace) -> int:
+    """Runs the program; a failure is said in the last two lines."""
     state = State()
     progress: Progress = Silent()
-    hint: str | None
     try:
-        with signals_raise():
-            progress = chosen(options.progress, quiet=options.quiet)
-            return _act(options, progress, state)
-    except KitError as error:
-        if options.debug:
-            log.log.exception("%s", error)
-        words, hint, code = error.message, error.hint, REFUSED
+        progress = chosen(options.progress, quiet=options.quiet)
+        return _act(options, progress, state)
     except Terminated as signal:
-        words, hint, code = f"stopped by {signal}", AGAIN, 128 + signal.number
+        failure = _Failure(f"stopped by {signal}", None, 128 + signal.number, stopped=True)
     except Exception as error:  # whatever it is, the user gets a last line
         if options.debug:
             log.log.exception("%s", error)
-        words, code = f"unexpected: {type(error).__name__}: {error}", REFUSED
-        hint = "this is a bug: run with --debug and report what it prints"
+        failure = _failure(error)
+    code, hint = failure.code, failure.hint
+    if failure.stopped:
+        hint = "run it again"
     if state.complete:
         code, hint = max(code, FAILED), f"{options.sources[-1]} is complete all the same"
     elif state.touched:
         code = max(code, FAILED)  # a signal's is larger
-        hint = _way_out(hint, options, state)
-    with suppress(KitError):  # it may be the one
-        progress.result({"type": "error", "error": words, "hint": hint, "exit_code": code})
-    _complain(words, hint)
+        hint = _way_out(failure, options, state)
+    with signals_deferred():
+        with suppress(KitError):  # it may be the one
+            fields = {"error": failure.words, "hint": hint, "exit_code": code}
+            progress.result({"type": "error", **fields})
+        _complain(failure.words, hint)
     return code
+
+
+def _failure(error: Exception) -> _Failure:
+    if isinstance(error, KitError):
+        return _Failure(error.message, error.hint)
+    if isinstance(error, MemoryError):
+        return _Failure("memory: there is no more for this process", LIMITS[errno.ENOMEM])
+    if isinstance(error, OSError) and error.errno in LIMITS:
+        return _Failure(f"limits of this process: {error.strerror}", LIMITS[error.errno])
+    return _Failure(
+        f"unexpected: {type(error).__name__}: {error}",
+        "this is a bug: run with --debug and report what it prints",
+    )
 
 
 def _act(options: argparse.Namespace, progress: Progress, state: State) -> int:
@@ -215,19 +254,20 @@ def _misused(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _way_out(hint: str | None, options: argparse.Namespace, state: State) -> str:
+def _way_out(failure: _Failure, options: argparse.Namespace, state: State) -> str:
     """The hint after a failure that left the target half done."""
-    hint = hint or "the lines above have more"
+    hint = failure.hint or "the lines above have more"
     if options.create:
         # An interrupted run keeps the volume that it made, a failed one does not.
-        again = f"qcow2raw --resume {options.sources[0]} /dev/{options.create}"
-        return f"go on with: {again}" if hint == AGAIN else f"{hint}; {options.create} was removed"
+        if not failure.stopped:
+            return f"{hint}; {options.create} was removed"
+        return f"go on with: {shlex.join([*RESUME, options.sources[0], f'/dev/{options.create}'])}"
     if state.resumable is None:
         return f"{hint}; the target is incomplete"
     done = (
         f"{size(state.resumable)} of the target are done; go on with the same command and --resume"
     )
-    return done if hint == AGAIN else f"{hint}; {done}"
+    return done if failure.stopped else f"{hint}; {done}"
 
 
 def _confirmed(question: str) -> bool:

@@ -31,6 +31,26 @@ class _Deferral:
 _deferral = _Deferral()
 
 
+@dataclass
+class _Watch:
+    """How many `signals_raise` we stand in, and whether a signal has come in any."""
+
+    depth: int = 0
+    stopping: bool = False
+
+
+_watch = _Watch()
+
+
+def heeded() -> list[signal.Signals]:
+    """Those of SIGNALS that end us.
+
+    What is ignored when a program begins stays so: nohup(1) ignores SIGHUP, and a shell without
+    job control SIGINT for what it runs in the background.
+    """
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 @contextmanager
 def signals_deferred() -> Iterator[Callable[[], bool]]:
     """Inside, a signal waits until the end: for what must not be left half done.
@@ -50,28 +70,40 @@ def signals_deferred() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def signals_raise() -> Iterator[None]:
-    """Inside, the first SIGTERM, SIGINT or SIGHUP raises Terminated; later ones are ignored.
+    """Inside, the first SIGTERM, SIGINT or SIGHUP raises Terminated; later ones do nothing.
 
-    They are ignored because the first one's unwinding must reach its end: unmounting is bounded
-    in time, and SIGKILL is left for whoever cannot wait.
+    They do nothing because the first one's unwinding must reach its end: unmounting is bounded
+    in time, and SIGKILL is left for whoever cannot wait. A handler that returns does that: after
+    SIG_IGN, Python would complain of those that came at the same moment ("Signal 15 ignored due to
+    race condition"). What was ignored before stays ignored.
+
+    After a signal they stay blocked: the process is about to end, and when Python does so, they
+    would have their default action.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        for other in SIGNALS:
-            signal.signal(other, signal.SIG_IGN)
+        if _watch.stopping:
+            return
+        _watch.stopping = True
         if _deferral.active:
             _deferral.number = number
         else:
             raise Terminated(number)
 
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    before = {number: signal.signal(number, handle) for number in heeded()}
+    _watch.depth += 1
     try:
         # Blocked, they would never come, neither here nor in any program that we start.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         yield
     finally:
+        if _watch.stopping:
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for number, handler in before.items():
             signal.signal(number, handler)
+        _watch.depth -= 1
+        if not _watch.depth:
+            _watch.stopping = False
 
 
 @contextmanager

@@ -139,8 +139,8 @@ def _check(vg: str, name: str, size: int, pool: str | None, group: dict[str, int
     if pool is None:
         if size > (free := group["free"]):
             raise KitError(
-                f"new volume {vg}/{name}: it needs {text.size(size)}, and {vg} has {text.size(free)} free: "
-                f"{text.size(size - free)} too little",
+                f"new volume {vg}/{name}: it needs {text.size(size)}, and {vg} has"
+                f" {text.size(free)} free: {text.size(size - free)} too little",
                 hint=f"vgextend {vg}, or choose another volume group (vgs lists them)",
             )
     elif types.get(pool) != _THIN_POOL:

@@ -5,10 +5,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
-from node.cleanup import SIGNALS
+from node.cleanup import SIGNALS, heeded
 from node.errors import KitError
 from node.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, mount
 
@@ -61,8 +63,13 @@ def contained(main: Callable[[], int]) -> int:
         _first_process(main, parent_alive, outer)
     os.close(outer)
     os.close(parent_alive)
-    for number in SIGNALS:
-        signal.signal(number, lambda received, _frame: os.kill(child, received))
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        with suppress(ProcessLookupError):  # it has ended by now
+            os.kill(child, number)
+
+    for number in heeded():
+        signal.signal(number, pass_on)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)

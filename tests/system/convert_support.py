@@ -78,14 +78,16 @@ class Outcome:
 
 
 class Run:
-    """A qcow2raw that runs, in a process group of its own."""
+    """A qcow2raw that runs, in a process group of its own; `by` is what executes it."""
 
-    def __init__(self, *words: str | Path, journals: Path | None = None) -> None:
+    def __init__(
+        self, *words: str | Path, journals: Path | None = None, by: tuple[str, ...] = ()
+    ) -> None:
         self._process = subprocess.Popen(
             [
                 *("unshare", "--mount", "--propagation=private", "--"),
                 *("sh", "-ec", _ENTER, "qcow2raw", str(journals or "")),
-                *(str(PROGRAM), *map(str, words)),
+                *(*by, str(PROGRAM), *map(str, words)),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -1,6 +1,7 @@
 """Unit tests run no program: what they test is pure, or its command line is what is tested."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 
@@ -17,6 +18,14 @@ def _no_subprocess(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fork", forbidden)
     monkeypatch.setattr(os, "posix_spawn", forbidden)
     monkeypatch.setattr(subprocess.Popen, "__init__", forbidden)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """A program that a signal ends blocks others until its end; we go on."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.fixture(autouse=True)

@@ -68,28 +68,35 @@ def test_a_source_that_is_missing_is_refused(capsys: pytest.CaptureFixture[str])
     assert hint.startswith("hint: ")
 
 
+STOPPED = cli._Failure("stopped by SIGTERM", None, 143, stopped=True)
+
+
+def failed(hint: str | None) -> cli._Failure:
+    return cli._Failure("it failed", hint)
+
+
 def parsed(*argv: str) -> argparse.Namespace:
     return cli.parser().parse_args(argv)
 
 
 def test_what_was_touched_can_be_resumed() -> None:
     state = State(touched=True, resumable=1 << 30)
-    assert cli._way_out("free space", parsed("a", "b"), state) == (
+    assert cli._way_out(failed("free space"), parsed("a", "b"), state) == (
         "free space; 1 GiB of the target are done; go on with the same command and --resume"
     )
 
 
 def test_what_was_stopped_says_only_how_to_go_on() -> None:
     state = State(touched=True, resumable=0)
-    assert cli._way_out(cli.AGAIN, parsed("a", "b"), state) == (
+    assert cli._way_out(STOPPED, parsed("a", "b"), state) == (
         "0 B of the target are done; go on with the same command and --resume"
     )
 
 
 def test_a_volume_that_was_made_is_kept_after_a_signal_only() -> None:
     state, options = State(touched=True, resumable=0), parsed("--create", "vg/lv", "a")
-    assert "qcow2raw --resume a /dev/vg/lv" in cli._way_out(cli.AGAIN, options, state)
-    assert cli._way_out("check dmesg", options, state) == "check dmesg; vg/lv was removed"
+    assert "qcow2raw --resume a /dev/vg/lv" in cli._way_out(STOPPED, options, state)
+    assert cli._way_out(failed("check dmesg"), options, state) == "check dmesg; vg/lv was removed"
 
 
 def test_the_summary_counts_what_was_copied() -> None:
@@ -107,7 +114,7 @@ def test_the_summary_counts_what_was_copied() -> None:
 
 
 def test_a_failure_without_a_hint_has_one_all_the_same() -> None:
-    hint = cli._way_out(None, parsed("a", "b"), State(touched=True))
+    hint = cli._way_out(failed(None), parsed("a", "b"), State(touched=True))
     assert "None" not in hint and hint.endswith("the target is incomplete")
 
 
@@ -147,3 +154,44 @@ def test_the_summary_of_an_update_names_no_way_of_zeroing() -> None:
     extents = {"data": 1 << 30, "compressed": 0, "zero": 1 << 30, "literal": 0}
     report = {"target": "/dev/vg/lv", "extents": extents, "zeroing": None}
     assert cli.summary(report, "copied") == ("/dev/vg/lv: 1 GiB of data copied; 1 GiB of zeros")
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "hint"),
+    [
+        (MemoryError(), "memory: there is no more", "ulimit -v"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files", "ulimit -n"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate", "ulimit -v"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily"), "temporarily", "TasksMax"),
+        (ValueError("odd"), "unexpected: ValueError: odd", "this is a bug"),
+    ],
+)
+def test_limits_are_no_bugs(error: Exception, words: str, hint: str) -> None:
+    failure = cli._failure(error)
+    assert words in failure.words
+    assert failure.hint is not None and hint in failure.hint
+    assert failure.code == 3
+
+
+def test_a_hint_that_says_run_it_again_is_not_taken_for_a_signal() -> None:
+    state = State(touched=True, resumable=1 << 30)
+    assert cli._way_out(failed("run it again"), parsed("a", "b"), state) == (
+        "run it again; 1 GiB of the target are done; go on with the same command and --resume"
+    )
+
+
+def test_a_command_to_go_on_with_can_be_pasted() -> None:
+    state, options = State(touched=True, resumable=0), parsed("--create", "vg/lv", "a b.qcow2")
+    assert cli._way_out(STOPPED, options, state) == (
+        "go on with: qcow2raw --resume 'a b.qcow2' /dev/vg/lv"
+    )
+
+
+def test_questions_cannot_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert cli._confirmed("/dev/\x1b[2Jx holds ext4, label \u202ea. Overwrite it?")
+    assert capsys.readouterr().err == (
+        "/dev/\\x1b[2Jx holds ext4, label \\u202ea. Overwrite it? [y/N] "
+    )

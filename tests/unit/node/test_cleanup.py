@@ -1,9 +1,12 @@
 import os
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from node.cleanup import Terminated, signals_deferred, signals_raise, undone
+from node.cleanup import SIGNALS, Terminated, heeded, signals_deferred, signals_raise, undone
 from node.errors import KitError
 
 
@@ -41,3 +44,51 @@ def test_undo_runs_at_the_end_and_its_failure_counts() -> None:
 def test_a_failed_undo_does_not_mask_the_first_error() -> None:
     with pytest.raises(KitError, match="first"), undone(lambda: fail("undo")):
         fail("first")
+
+
+@contextmanager
+def ignored(number: signal.Signals) -> Iterator[None]:
+    """As nohup(1) has it for SIGHUP, and shells have it for SIGINT of what is in the background."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_was_ignored_stays_so(number: signal.Signals) -> None:
+    with ignored(number):
+        with signals_raise():
+            os.kill(os.getpid(), number)
+            assert signal.getsignal(number) is signal.SIG_IGN
+            assert number not in heeded() and len(heeded()) == len(SIGNALS) - 1
+        assert signal.getsignal(number) is signal.SIG_IGN
+
+
+def burst() -> None:
+    """Sends all of SIGNALS at one moment."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    for number in SIGNALS:
+        os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def test_a_burst_of_signals_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    with signals_raise():
+        with pytest.raises(Terminated):
+            burst()
+        burst()
+    assert complaints == []
+
+
+def test_after_the_first_signal_none_is_raised_in_what_is_said_at_the_end() -> None:
+    with signals_raise():
+        with pytest.raises(Terminated), signals_raise():
+            burst()
+        burst()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= set(SIGNALS)
+    with pytest.raises(Terminated), signals_raise():
+        burst()
