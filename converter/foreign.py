@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from converter import disksize, formats
+from converter import disksize, formats, sized
 from converter.confine import IMAGE, SOCKET, confined, outside
 from converter.disksize import Stated
 from converter.localfile import LocalFile
 from converter.nbd import NbdSource, unix_uri
+from converter.source import Source
 from node.errors import KitError
 from node.run import run
 from node.service import serving
@@ -25,7 +26,7 @@ SOUND = (0, 3, 63)
 
 
 @contextmanager
-def format_source(path: Path, image_format: str) -> Iterator[NbdSource]:
+def format_source(path: Path, image_format: str) -> Iterator[Source]:
     """Opens an image file of a format that QEMU reads for us.
 
     Args:
@@ -79,24 +80,6 @@ def check(name: str, image_format: str, read: formats.Read, size: int) -> Stated
         ) from error
 
 
-def check_size(source: NbdSource, size: int) -> None:
-    """Sees to it that QEMU takes an image's disk for as large as the image says it is.
-
-    Args:
-        source: the disk, as QEMU has it.
-        size: what the image's header states, bytes.
-
-    Raises:
-        KitError: it is another size: its end would be lost, or be something else.
-    """
-    if source.size not in (size, disksize.whole_sectors(size)):
-        raise KitError(
-            f"source {source.name}: the image says that its disk has {size} bytes, and QEMU reads"
-            f" {source.size} of it",
-            hint="let the program that made it write a raw or qcow2 image, and compare the sizes",
-        )
-
-
 def driver_options(
     image_format: str,
     filename: str,
@@ -121,7 +104,7 @@ def driver_options(
 
 
 @contextmanager
-def _served(path: Path, file: LocalFile, image_format: str, found: Stated) -> Iterator[NbdSource]:
+def _served(path: Path, file: LocalFile, image_format: str, found: Stated) -> Iterator[Source]:
     status = os.fstat(file.fd)
     image = driver_options(image_format, IMAGE, is_block=file.is_block, more=found.options)
 
@@ -157,7 +140,6 @@ def _served(path: Path, file: LocalFile, image_format: str, found: Stated) -> It
             last_words=lambda: None if server.running else server.last_words,
         )
         try:
-            check_size(source, found.size)
-            yield source
+            yield sized.exactly(source, found.size)
         finally:
             source.close()

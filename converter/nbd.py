@@ -186,6 +186,8 @@ class _Connection:
         handle = nbd.NBD()
         try:
             handle.add_meta_context(ALLOCATION)
+            # `_begin` sees to it, but for the end of a disk that ends within a block.
+            handle.set_strict_mode(handle.get_strict_mode() & ~nbd.STRICT_ALIGN)
             handle.set_pread_initialize(False)  # zeroing memory that is then read into
             handle.aio_connect_uri(uri)
             deadline = time.monotonic() + CONNECT_SECONDS
@@ -235,7 +237,9 @@ class _Connection:
 
     def _begin(self, offset: int, view: memoryview) -> _Request:
         before = offset % self._unit
-        behind = -(offset + len(view)) % self._unit
+        end = offset + len(view)
+        # A disk may end within a block: behind its end there is nothing to ask for.
+        behind = max(min(-end % self._unit, self.size - end), 0)
         if before or behind:  # the server takes whole blocks only
             whole = memoryview(bytearray(before + len(view) + behind))
 

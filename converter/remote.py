@@ -12,9 +12,9 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from converter import foreign, formats, qcow2
+from converter import foreign, formats, qcow2, sized
 from converter.disksize import Stated
 from converter.farside import (
     IMAGE,
@@ -27,6 +27,7 @@ from converter.farside import (
     ssh_command,
 )
 from converter.nbd import NbdSource, unix_uri
+from converter.source import Source
 from node.errors import KitError
 from node.service import Service, serving
 
@@ -43,7 +44,7 @@ ENVIRONMENT = ("HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME")
 
 
 @contextmanager
-def ssh_source(url: str, image_format: str | None = None) -> Iterator[NbdSource]:
+def ssh_source(url: str, image_format: str | None = None) -> Iterator[Source]:
     """Opens an image on another host, checked as if it stood here.
 
     Args:
@@ -64,14 +65,14 @@ def ssh_source(url: str, image_format: str | None = None) -> Iterator[NbdSource]
         far = _Far(ssh, url, directory)
         state = far.state()
         image_format = location.image_format or ("raw" if state.is_block else "qcow2")
-        features, found = far.checked(image_format, state)
+        found = far.checked(image_format, state)
+        options = found.stated.options
         far.serve(
-            foreign.driver_options(image_format, IMAGE, is_block=state.is_block, more=found.options)
+            foreign.driver_options(image_format, IMAGE, is_block=state.is_block, more=options)
         )
-        source = _connected(far, url, image_format, location, state, features)
+        source = _connected(far, url, image_format, location, state, found.features)
         try:
-            foreign.check_size(source, found.size)
-            yield source
+            yield sized.exactly(source, found.stated.size, found.tail)
         finally:
             source.close()
 
@@ -94,6 +95,14 @@ def _location(url: str, image_format: str | None) -> Location:
             hint=f"known are {', '.join(FORMATS)}",
         )
     return location._replace(image_format=named.pop() if named else None)
+
+
+class _Checked(NamedTuple):
+    """What an image says of itself."""
+
+    stated: Stated
+    features: Mapping[str, str] = {}
+    tail: bytes = b""  # of its disk, where QEMU leaves that out
 
 
 class _Far:
@@ -148,8 +157,8 @@ class _Far:
             data += piece
         return bytes(data)
 
-    def checked(self, image_format: str, state: State) -> tuple[Mapping[str, str], Stated]:
-        """Checks the image as one of this node is checked; gives its features, and its size."""
+    def checked(self, image_format: str, state: State) -> "_Checked":
+        """Checks the image as one of this node is checked."""
         if self._told(is_written, "locks", state.inode, seconds=ANSWER_SECONDS):
             raise self._in_use()
         if image_format in formats.NAMES:
@@ -159,7 +168,7 @@ class _Far:
             )
             if self._told(int, "check", image, seconds=CHECK_SECONDS) not in foreign.SOUND:
                 raise self._refused()
-            return {}, stated
+            return _Checked(stated)
         found = formats.recognised(self.read, state.size)
         if formats.contradicts(found, image_format):
             raise KitError(
@@ -167,13 +176,14 @@ class _Far:
                 hint=f"--format {found}, if that is what it should be",
             )
         if image_format == "raw":
-            return {}, Stated(state.size)
+            return _Checked(Stated(state.size))
         try:
             image_tables = qcow2.parse(self.read, state.size)
             image_tables.check()
+            tail = sized.tail_of(image_tables, self.read)
         except qcow2.FormatError as error:
             raise KitError(f"source {self._url}: {error}", hint=error.hint) from error
-        return image_tables.features, Stated(image_tables.size)
+        return _Checked(Stated(image_tables.size), image_tables.features, tail)
 
     def serve(self, image: str) -> None:
         """Starts that host's qemu-nbd; raises KitError."""

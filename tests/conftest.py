@@ -2,12 +2,14 @@
 
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from node.cleanup import SIGNALS
 from tests import bootstraps, scheduling
 from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
 from tools.isolated import current_run
@@ -17,6 +19,14 @@ __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 TOP = Path(__file__).parents[1]
 ISOLATED = TOP / "tools/isolated.py"
 ACTING = ("tests/system", "tests/e2e")
+
+# What is ignored stays so in all programs that are run: a nohup(1), or a shell that runs the tests
+# in the background, would decide what they find.
+for _number in SIGNALS:
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(
+            _number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL
+        )
 
 
 def pytest_cmdline_main(config: pytest.Config) -> None:

@@ -312,6 +312,17 @@ def test_an_nbd_server_gives_the_bytes(options: list[str], disk: Path, tmp_path:
     assert json.dumps(told["identity"]) and told["identity"]["uri"] == uri
 
 
+@pytest.mark.parametrize("options", [[], ["blocksize-minimum=512"], ["blocksize-minimum=4096"]])
+def test_an_nbd_server_gives_disks_of_odd_sizes_whole(options: list[str], tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(noise(2 * MIB + 1000, 5))
+    filters = ["--filter=blocksize-policy"] if options else []
+    with nbdkit(tmp_path, "--read-only", *filters, "file", disk, *options) as uri:
+        told = sources.read(uri, "", tmp_path / "out")
+    assert "error" not in told, told
+    assert sources.same(tmp_path / "out", disk)
+
+
 def test_a_failing_read_is_named_with_its_byte(disk: Path, tmp_path: Path) -> None:
     trigger = tmp_path / "trigger"
     faults = ["error-pread=EIO", "error-pread-rate=100%", f"error-pread-file={trigger}"]

@@ -51,6 +51,11 @@ class Handle:
 
     def set_pread_initialize(self, _flag: bool) -> None: ...
 
+    def get_strict_mode(self) -> int:
+        return 0x1F
+
+    def set_strict_mode(self, _mode: int) -> None: ...
+
     def aio_connect_uri(self, _uri: str) -> None: ...
 
     def aio_is_connecting(self) -> bool:
