@@ -9,14 +9,20 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from converter.formats import VHD_MAGIC, ForeignError, Read, vhdx_metadata, vmdk_descriptor
+from converter.formats import (
+    VHD_MAGIC,
+    VHDX_SIZE,
+    ForeignError,
+    Read,
+    vhdx_metadata,
+    vmdk_descriptor,
+)
 
 _SECTOR = 512
 # Creators of VHDs whose disks are as large as their geometry says: Virtual PC, and QEMU before it
 # had `force_size` (QEMU's block/vpc.c, at vpc_open).
 _BY_GEOMETRY = (b"vpc ", b"qemu")
 _LARGEST_GEOMETRY = 65535 * 16 * 255  # sectors; it stands for all that is larger, too
-_VHDX_SIZE = bytes.fromhex("2442a52f1bcd7648b2115dbed83bf4b8")
 
 
 class Stated(NamedTuple):
@@ -24,6 +30,7 @@ class Stated(NamedTuple):
 
     size: int  # of the disk, bytes
     options: Mapping[str, str] = {}  # of QEMU's driver, so that it takes this size
+    end: int | None = None  # where the image ends, if its file goes on: bytes
 
 
 def stated(image_format: str, read: Read, size: int) -> Stated:
@@ -70,7 +77,7 @@ def _vdi(read: Read, _size: int) -> Stated:
 
 
 def _vhdx(read: Read, _size: int) -> Stated:
-    sizes = {int.from_bytes(read(place, 8), "little") for place in vhdx_metadata(read, _VHDX_SIZE)}
+    sizes = {int.from_bytes(read(place, 8), "little") for place in vhdx_metadata(read, VHDX_SIZE)}
     return Stated(_one_of(sizes))
 
 

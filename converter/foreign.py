@@ -2,12 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from converter import disksize, formats, sized
+from converter import blocks, disksize, ends, formats, sized
 from converter.confine import IMAGE, SOCKET, confined, outside
 from converter.disksize import Stated
 from converter.localfile import LocalFile
@@ -66,8 +66,11 @@ def check(name: str, image_format: str, read: formats.Read, size: int) -> Stated
         KitError: the image is not one that QEMU may read.
     """
     try:
-        formats.check(image_format, read, size)
-        return disksize.stated(image_format, read, size)
+        end = ends.end(image_format, read, size)
+        formats.check(image_format, read, end)
+        blocks.check(image_format, read, end)
+        found = disksize.stated(image_format, read, end)
+        return found._replace(end=end) if end < size else found
     except formats.NotAloneError as error:
         raise KitError(
             f"source {name}: {error}",
@@ -85,28 +88,30 @@ def driver_options(
     filename: str,
     *,
     is_block: bool = False,
-    more: Mapping[str, str] | None = None,
+    found: Stated | None = None,
 ) -> str:
     """The image as QEMU's tools shall open it: this format, this file, no parent.
 
-    A `json:` pseudo-protocol name (qemu(1), "Device URL Syntax"), without white space; `more` are
-    further options of the format's driver.
+    A `json:` pseudo-protocol name (qemu(1), "Device URL Syntax"), without white space; `found` is
+    what the image says of itself.
     """
-    driver = "host_device" if is_block else "file"
-    options: dict[str, Any] = {
-        "driver": image_format,
-        "file": {"driver": driver, "filename": filename},
+    file: dict[str, Any] = {
+        "driver": "host_device" if is_block else "file",
+        "filename": filename,
     }
+    if found is not None and found.end is not None:
+        file = {"driver": "raw", "offset": 0, "size": found.end, "file": file}
+    options: dict[str, Any] = {"driver": image_format, "file": file}
     if image_format in formats.WITH_PARENT:
         options["backing"] = None
-    options |= more or {}
+    options |= found.options if found is not None else {}
     return "json:" + json.dumps(options, separators=(",", ":"))
 
 
 @contextmanager
 def _served(path: Path, file: LocalFile, image_format: str, found: Stated) -> Iterator[Source]:
     status = os.fstat(file.fd)
-    image = driver_options(image_format, IMAGE, is_block=file.is_block, more=found.options)
+    image = driver_options(image_format, IMAGE, is_block=file.is_block, found=found)
 
     def qemu_img(*words: str) -> Any:
         command = ["qemu-img", *words, image]

@@ -19,7 +19,7 @@ WITH_PARENT = ("qcow2", "vmdk", "qed")
 _SECTOR = 512
 _CHUNK = 4 << 20  # bytes of tables that are read in one go
 _MOST_TABLES = 1 << 21  # of a VMDK: 64 TiB with the usual 512 grains of 64 KiB in each
-_MOST_CLUSTERS = 1 << 26  # of a Parallels image: 64 TiB with the usual clusters of 1 MiB
+MOST_CLUSTERS = 1 << 26  # of a Parallels image: 64 TiB with the usual clusters of 1 MiB
 _MAGICS = {
     b"QFI\xfb": "qcow2",
     b"KDMV": "vmdk",
@@ -83,14 +83,21 @@ def check(image_format: str, read: Read, size: int) -> None:
             f"it is {found}, not {image_format}" if found else f"it is not a {image_format} image"
         )
 
-    def within(offset: int, length: int) -> bytes:
-        _require(max(offset, 0) + length, size)
+    _CHECKS[image_format](within(read, size), size)
+
+
+def within(read: Read, size: int) -> Read:
+    """Reads a file of so many bytes; what a table has behind its end is a ForeignError."""
+
+    def inside(offset: int, length: int) -> bytes:
+        require(max(offset, 0) + length, size)
         return read(max(offset, 0), length)
 
-    _CHECKS[image_format](within, size)
+    return inside
 
 
-def _require(end: int, size: int) -> None:
+def require(end: int, size: int) -> None:
+    """Raises ForeignError if a file of so many bytes ends before a place that it must have."""
     if end > size:
         raise ForeignError(f"it is truncated: it has {size} bytes, and needs {end}")
 
@@ -140,12 +147,12 @@ def _check_grains(read: Read, size: int, header: bytes) -> None:
         raise ForeignError(f"its vmdk header is damaged: a disk of {capacity} sectors")
     compressed = bool(flags & 1 << 16)
     last = 0
-    for place in _runs(_u32(read, directory * _SECTOR, tables), entries * 4):
+    for place in _runs(words(read, directory * _SECTOR, tables, "<I"), entries * 4):
         last = max(last, max(_u32_of(read(*place))))
     if last > 1:  # 0: nothing was ever written; 1: zeros
         end = last * _SECTOR
         end += struct.unpack("<8xI", read(end, 12))[0] + 12 if compressed else grain * _SECTOR
-        _require(end, size)
+        require(end, size)
 
 
 def _runs(sectors: Iterable[int], length: int) -> Iterator[tuple[int, int]]:
@@ -166,15 +173,21 @@ def _runs(sectors: Iterable[int], length: int) -> Iterator[tuple[int, int]]:
 
 def _u32_of(data: bytes) -> "array[int]":
     """Little-endian 32-bit numbers."""
-    numbers = array("I", data)
-    if struct.pack("=I", 1) != struct.pack("<I", 1):
+    return _numbers(data, "<I")
+
+
+def _numbers(data: bytes, form: str) -> "array[int]":
+    numbers = array(form[1], data)
+    if struct.pack(f"={form[1]}", 1) != struct.pack(form, 1):
         numbers.byteswap()
     return numbers
 
 
-def _u32(read: Read, offset: int, count: int) -> Iterator[int]:
-    for done in range(0, count * 4, _CHUNK):
-        yield from _u32_of(read(offset + done, min(_CHUNK, count * 4 - done)))
+def words(read: Read, offset: int, count: int, form: str) -> Iterator[int]:
+    """So many numbers of a form of `struct`, read piece by piece."""
+    length = count * struct.calcsize(form)
+    for done in range(0, length, _CHUNK):
+        yield from _numbers(read(offset + done, min(_CHUNK, length - done)), form)
 
 
 def _check_vdi(read: Read, size: int) -> None:
@@ -186,46 +199,52 @@ def _check_vdi(read: Read, size: int) -> None:
     link, parent = struct.unpack_from("16s16s", header, 0x1A8)
     if kind not in (1, 2) or any(link) or any(parent):  # dynamic, fixed
         raise NotAloneError(_PARENT)
-    _require(data + allocated * (block + extra), size)
+    require(data + allocated * (block + extra), size)
 
 
 def _check_vpc(read: Read, size: int) -> None:
     """Microsoft's Virtual Hard Disk Image Format Specification, "Hard Disk Footer Format".
 
-    QEMU takes the copy at the beginning, sees to the blocks' places itself, and reads a
-    differencing disk as if its parent were zero.
+    QEMU takes the copy at the beginning of a dynamic disk, and reads a differencing disk as if its
+    parent were zero.
     """
-    footer = read(size - _SECTOR, _SECTOR)
-    if not footer.startswith(VHD_MAGIC):
+    parts = (read(0, _SECTOR), read(size - _SECTOR, _SECTOR))
+    footers = [part for part in parts if part.startswith(VHD_MAGIC)]
+    if not footers:
         raise ForeignError("it is truncated: its footer is missing")
-    for part in (footer, read(0, _SECTOR)):
-        if part.startswith(VHD_MAGIC) and int.from_bytes(part[60:64], "big") not in (2, 3):
-            raise NotAloneError(_PARENT)
+    if any(int.from_bytes(footer[60:64], "big") not in (2, 3) for footer in footers):
+        raise NotAloneError(_PARENT)
 
 
 # [MS-VHDX] 2.2.3 and 2.6; the GUIDs as they stand on disk.
 _VHDX_REGIONS = (192 << 10, 256 << 10)  # the table and its copy, of 64 KiB each
 _VHDX_TABLE = 64 << 10
 _VHDX_METADATA = bytes.fromhex("06a27c8b90479a4bb8fe575f050f886e")
-_VHDX_PARAMETERS = bytes.fromhex("3767a1ca36fa434db3b633f0aa44e76b")
+VHDX_BAT = bytes.fromhex("6677c22d23f600429d64115e9bfd4a08")
+VHDX_PARAMETERS = bytes.fromhex("3767a1ca36fa434db3b633f0aa44e76b")
+VHDX_SECTOR = bytes.fromhex("1dbf41816fa90947ba47f233a8faab5f")
+VHDX_SIZE = bytes.fromhex("2442a52f1bcd7648b2115dbed83bf4b8")
 
 
-def _check_vhdx(read: Read, size: int) -> None:
-    """QEMU itself looks whether all blocks are inside of the file, but rounds its size up."""
-    if size % (1 << 20):
-        raise ForeignError(f"it is truncated: {size} bytes are not whole MiB")
-    for place in vhdx_metadata(read, _VHDX_PARAMETERS):
+def _check_vhdx(read: Read, _size: int) -> None:
+    """Both copies of the tables count: QEMU takes the first one whose checksum is right."""
+    for place in vhdx_metadata(read, VHDX_PARAMETERS):
         if read(place, 8)[4] & 2:
             raise NotAloneError(_PARENT)
 
 
 def vhdx_metadata(read: Read, item: bytes) -> Iterator[int]:
     """Where a metadata item stands, given by its GUID: by the region table and by its copy."""
-    for place in _VHDX_REGIONS:
-        entry = _vhdx_entry(read(place, _VHDX_TABLE), 16, _VHDX_METADATA)
-        metadata = int.from_bytes(entry[16:24], "little")
+    for metadata in vhdx_regions(read, _VHDX_METADATA):
         entry = _vhdx_entry(read(metadata, _VHDX_TABLE), 32, item)
         yield metadata + int.from_bytes(entry[16:20], "little")
+
+
+def vhdx_regions(read: Read, region: bytes) -> Iterator[int]:
+    """Where a region begins: by the region table and by its copy."""
+    for place in _VHDX_REGIONS:
+        entry = _vhdx_entry(read(place, _VHDX_TABLE), 16, region)
+        yield int.from_bytes(entry[16:24], "little")
 
 
 def _vhdx_entry(table: bytes, first: int, guid: bytes) -> bytes:
@@ -235,13 +254,10 @@ def _vhdx_entry(table: bytes, first: int, guid: bytes) -> bytes:
     raise ForeignError("its vhdx tables are damaged")
 
 
-def _check_qed(read: Read, size: int) -> None:
-    """QEMU's docs/interop/qed_spec.txt, "Header"; `qemu-img check` sees to whole clusters."""
-    cluster, _, _, features = struct.unpack("<IIIQ", read(4, 20))
-    if features & 1:
+def _check_qed(read: Read, _size: int) -> None:
+    """QEMU's docs/interop/qed_spec.txt, "Header"."""
+    if struct.unpack("<Q", read(16, 8))[0] & 1:
         raise NotAloneError("it needs a backing file")
-    if not cluster or size % cluster:
-        raise ForeignError(f"it is truncated: {size} bytes are not whole clusters of {cluster}")
 
 
 def _check_parallels(read: Read, size: int) -> None:
@@ -249,10 +265,10 @@ def _check_parallels(read: Read, size: int) -> None:
     header = read(0, 64)
     sectors, entries = struct.unpack_from("<II", header, 28)
     unit = _SECTOR if header.startswith(b"WithoutFreeSpace") else sectors * _SECTOR
-    if not sectors or entries > _MOST_CLUSTERS:
+    if not sectors or entries > MOST_CLUSTERS:
         raise ForeignError("its parallels header is damaged")
-    last = max(_u32(read, 64, entries), default=0)
-    _require(last * unit + sectors * _SECTOR if last else 0, size)
+    last = max(words(read, 64, entries, "<I"), default=0)
+    require(last * unit + sectors * _SECTOR if last else 0, size)
 
 
 _CHECKS: dict[str, Callable[[Read, int], None]] = {

@@ -66,13 +66,13 @@ def ssh_source(url: str, image_format: str | None = None) -> Iterator[Source]:
         state = far.state()
         image_format = location.image_format or ("raw" if state.is_block else "qcow2")
         found = far.checked(image_format, state)
-        options = found.stated.options
+        stated = found.stated
         far.serve(
-            foreign.driver_options(image_format, IMAGE, is_block=state.is_block, more=options)
+            foreign.driver_options(image_format, IMAGE, is_block=state.is_block, found=stated)
         )
         source = _connected(far, url, image_format, location, state, found.features)
         try:
-            yield sized.exactly(source, found.stated.size, found.tail)
+            yield sized.exactly(source, stated.size, found.tail)
         finally:
             source.close()
 
@@ -164,7 +164,7 @@ class _Far:
         if image_format in formats.NAMES:
             stated = foreign.check(self._url, image_format, self.read, state.size)
             image = foreign.driver_options(
-                image_format, IMAGE, is_block=state.is_block, more=stated.options
+                image_format, IMAGE, is_block=state.is_block, found=stated
             )
             if self._told(int, "check", image, seconds=CHECK_SECONDS) not in foreign.SOUND:
                 raise self._refused()
