@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from installer import debootstrap
+from installer import debootstrap, mirror_check
 from installer.debootstrap import BootstrapPlan
 from installer.settings import Settings
 from node.errors import CommandError, KitError
@@ -21,7 +21,7 @@ from node.lockfile import locked, part_of, same_file, unlink_if_free
 from node.log import log, step
 from node.run import run
 
-FORMAT = 1  # to be raised when the same plan comes to another tree
+FORMAT = 2  # to be raised when the same plan comes to another tree
 TOOLS = ("tar", "zstd")
 
 # ganeti-instance-debootstrap's own, cache-<suite>-<arch>.tar, have no key and are left alone.
@@ -91,7 +91,7 @@ def check(plan: BootstrapPlan, settings: Settings) -> None:
     tidy(directory, settings.clean_cache)
     opened = _open(directory / file_name(plan))
     if opened is None:
-        debootstrap.check(plan)
+        mirror_check.check(plan)
     else:
         os.close(opened)
 

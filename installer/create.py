@@ -83,7 +83,12 @@ def planned(
     packages = [name for hook in hooks for name in hook.packages(context)]
     if settings.kernel != "none":
         packages.append(settings.kernel)
-    plan = debootstrap.plan(settings, node, (*packages, *settings.base_pkgs, *settings.extra_pkgs))
+    plan = debootstrap.plan(
+        settings,
+        node,
+        (*packages, *settings.base_pkgs, *settings.extra_pkgs),
+        named_by_user=bool(loaded.parameters & {"mirror", "security_mirror"}),
+    )
     _check_tools([*devices.tools(layout), *debootstrap.tools(plan), *cache.TOOLS], hooks)
     cache.check(plan, settings)
     _log_plan(context, environ.get("INSTANCE_OS", "debootstrap"))

@@ -16,6 +16,7 @@ from installer.engines import (
     mmdebstrap_argv,
 )
 from installer.facts import NodeFacts
+from installer.mirror_check import served
 from installer.progress import Progress, harmless
 from installer.settings import Settings
 from installer.sources import Mirrors
@@ -24,7 +25,7 @@ from node.errors import CommandError, KitError
 from node.log import log, step
 from node.run import run, which
 
-__all__ = ["BootstrapPlan", "bootstrap", "check", "plan", "tools"]
+__all__ = ["BootstrapPlan", "bootstrap", "plan", "tools"]
 
 KEYRINGS = Path("/usr/share/keyrings")
 REMOVED_KEYS = KEYRINGS / "debian-archive-removed-keys.gpg"
@@ -35,8 +36,16 @@ NO_INITRD = {"INITRD": "No"}
 INITRD_HOOKS = ("etc/kernel/postinst.d/initramfs-tools", "etc/kernel/postinst.d/dracut")
 
 
-def plan(settings: Settings, node: NodeFacts, packages: Sequence[str]) -> BootstrapPlan:
+def plan(
+    settings: Settings, node: NodeFacts, packages: Sequence[str], *, named_by_user: bool = False
+) -> BootstrapPlan:
     """Decides how the guest is made, and refuses what cannot be.
+
+    Args:
+        settings: with suite and architecture filled in.
+        node: the facts of this node.
+        packages: what is installed.
+        named_by_user: whether an OS parameter names one of the mirrors.
 
     Raises:
         KitError: an alias, an old suite without a mirror, a missing keyring, an architecture whose
@@ -60,6 +69,7 @@ def plan(settings: Settings, node: NodeFacts, packages: Sequence[str]) -> Bootst
         merged_usr=settings.merged_usr,
         keyrings=keyrings(suite, family, settings.keyring),
         proxy=settings.proxy or None,
+        named_by_user=named_by_user,
     )
 
 
@@ -117,52 +127,12 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
     return (keyring, REMOVED_KEYS) if removed else (keyring,)
 
 
-def check(plan: BootstrapPlan) -> None:
-    """Asks the mirrors for the suites of all archives, see `sources.archives`.
-
-    An engine's default mirror is not asked, since its URL is not known: if that one is dead, the
-    engine itself says so, after the disks have been written.
-
-    Raises:
-        KitError: one of them cannot be asked, or the main one does not have the suite.
-    """
-    _missing(plan, plan.mirrors)
-
-
-def served(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
-    """URI and suite of each archive that exists; a warning for each that does not."""
-    missing = _missing(plan, mirrors)
-    for uri, suite in missing:
-        log.warning("mirror %s has no suite %s: the guest goes without it", uri, suite)
-    return [
-        found
-        for found in sources.archives(plan.suite, plan.family, mirrors)
-        if found not in missing
-    ]
-
-
-def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
-    """URI and suite of each archive that does not exist, of which the main one is an error."""
-    from installer import archive  # brings HTTP and TLS, for which most creates have no use
-
-    missing = []
-    for uri, suite in sources.archives(plan.suite, plan.family, mirrors):
-        if archive.serves(uri, suite, plan.proxy):
-            continue
-        if (uri, suite) == (mirrors.main, plan.suite):
-            raise KitError(
-                f"suite {suite}: the mirror {uri} (from {mirrors.origin}) does not have it",
-                hint="correct SUITE, or set MIRROR to one that has it",
-            )
-        missing.append((uri, suite))
-    return missing
-
-
 def bootstrap(root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = log.info) -> None:
     """Installs the plan's packages into a mounted, empty guest; nothing host-specific stays.
 
     Raises:
-        KitError: the engine failed (the reason is its most telling line), or a mirror, see `check`.
+        KitError: the engine failed (the reason is its most telling line), or a mirror, see
+            `mirror_check.check`.
     """
     log.info("engine: %s; mirror: %s (from %s)", plan.engine,
              plan.mirrors.main or "its default", plan.mirrors.origin)  # fmt: skip

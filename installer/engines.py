@@ -23,7 +23,7 @@ _MERGED_BY_CHOICE = (
 
 @dataclass(frozen=True)
 class BootstrapPlan:
-    """All that determines the tree that an engine makes; and the proxy, which does not.
+    """All that determines the tree that an engine makes; and two that do not, the last ones.
 
     Attributes:
         engine: "debootstrap" or "mmdebstrap".
@@ -31,6 +31,7 @@ class BootstrapPlan:
         packages: sorted, each once; on top of all packages of priority important or higher.
         merged_usr: "auto" (as debootstrap does it for the suite), "yes" or "no".
         keyrings: files of the node; a signature by a key of any of them counts.
+        named_by_user: whether a mirror was named by an OS parameter, and not by a file of the node.
     """
 
     engine: str
@@ -43,6 +44,7 @@ class BootstrapPlan:
     merged_usr: str
     keyrings: tuple[Path, ...]
     proxy: str | None = field(repr=False)  # may hold a password
+    named_by_user: bool = False
 
 
 def check_merged_usr(suite: str, merged_usr: str) -> None:

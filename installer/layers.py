@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
+from installer.hosts import is_inner
 from installer.settings import DEFINITIONS, Definition, Settings
 from installer.sources import suite_problem
 from installer.values import MIN_ALIGNMENT, shown
@@ -92,9 +93,13 @@ def _read(definition: Definition, text: str, layer: Layer) -> Any:
     """The value; raises ValueError with what is wrong with it."""
     value = definition.read(text)
     is_mirror = definition.name in ("mirror", "security_mirror")
-    if layer.parameters and is_mirror and urlsplit(value).scheme == "file":
-        # It would show whoever may create instances what lies on the node's disks.
-        raise ValueError("file: URLs may be set in files of the node only")
+    if layer.parameters and is_mirror:
+        # They would show whoever may create instances what only the node can reach.
+        parts = urlsplit(value)
+        if parts.scheme == "file":
+            raise ValueError("file: URLs may be set in files of the node only")
+        if parts.hostname and is_inner(parts.hostname):
+            raise ValueError("a host that is this node or on its link: in files of the node only")
     return value
 
 

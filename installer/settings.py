@@ -45,9 +45,7 @@ class Definition:
 
 _AS_DEFAULT: Any = object()
 # Without a password: it would end up in the guest's apt sources, which all of its users may read.
-_ARCHIVE = url(
-    *("http", "https", "file"), example="http://mirror.example.org/debian", userinfo=False
-)
+_ARCHIVE = url(*("http", "https", "file"), example="http://mirror.example.org/debian", archive=True)
 
 
 def _setting(
@@ -82,10 +80,10 @@ class Settings:
         "mirror, or the default of the engine.",
     )
     security_mirror: str = _setting(
-        _ARCHIVE,
+        values.or_word("none", _ARCHIVE),
         "",
-        "Where security updates come from; a file: URL in files of the node only. Unset: where "
-        "the node has them from.",
+        "Where security updates come from; a file: URL in files of the node only. none: the guest "
+        "gets none. Unset: where the node has them from.",
     )
     components: tuple[str, ...] = _setting(
         values.COMPONENTS, (), "Components of the archive. Unset: the default of the engine, main."
@@ -94,7 +92,7 @@ class Settings:
         values.ARCHITECTURE, "", "The architecture of the guest. Unset: the node's own."
     )
     proxy: str = _setting(
-        url("http", "https", example="http://proxy.example.org:3128", userinfo=True),
+        url("http", "https", example="http://proxy.example.org:3128"),
         "",
         "A proxy for the downloads of the bootstrap. The guest does not keep it.",
         parameter=False,

@@ -19,6 +19,7 @@ UBUNTU_SCRIPTS = (
 )  # fmt: skip
 SCRIPTS = Path("/usr/share/debootstrap/scripts")
 APT = Path("/etc/apt")
+NO_MIRROR = "none"  # as the setting SECURITY_MIRROR
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def resolve(
         suite: the guest's suite.
         family: the distribution of the guest's suite, see `distribution`.
         mirror: the setting MIRROR.
-        security_mirror: the setting SECURITY_MIRROR.
+        security_mirror: the setting SECURITY_MIRROR; "none" where there shall be none.
         entries: the node's apt sources.
         families: the distribution of each suite among `entries`.
     """
@@ -174,15 +175,19 @@ def resolve(
             beside = mirror.rstrip("/") + "-security"
             # The security mirror of the node has dropped old suites, too.
             sibling = beside if suite in END_OF_LIFE else node_security or beside
-        return Mirrors(mirror, security_mirror or sibling, "settings")
+        return Mirrors(mirror, _security(security_mirror, sibling), "settings")
     if node_main is not None:
         sibling = node_security
         if sibling is None and family == "debian" and node_main.endswith("/debian"):
             sibling = node_main + "-security"
         if sibling is None and family == "ubuntu":
             sibling = node_main
-        return Mirrors(node_main, security_mirror or sibling, "the node's apt sources")
-    return Mirrors(None, security_mirror or None, "the engine")
+        return Mirrors(node_main, _security(security_mirror, sibling), "the node's apt sources")
+    return Mirrors(None, _security(security_mirror, None), "the engine")
+
+
+def _security(setting: str | None, found: str | None) -> str | None:
+    return None if setting == NO_MIRROR else setting or found
 
 
 def archives(suite: str, family: str, mirrors: Mirrors) -> list[tuple[str, str]]:

@@ -104,13 +104,24 @@ def listed(item: Kind[T], allowed: str) -> Kind[tuple[T, ...]]:
     return Kind(allowed, parse)
 
 
-def url(*schemes: str, example: str, userinfo: bool) -> Kind[str]:
+def or_word(word: str, kind: Kind[str]) -> Kind[str]:
+    """A value of a kind, or one word beside it."""
+    return _kind(
+        f"{kind.allowed}, or {word}",
+        lambda text: text if text == word else kind.parse(text),
+        secret=kind.secret,
+    )
+
+
+def url(*schemes: str, example: str, archive: bool = False) -> Kind[str]:
     """A URL with a host (none for file:) of one of these schemes.
 
     Args:
         schemes: in lower case, without a colon.
         example: what errors show.
-        userinfo: whether there may be a user and a password before the host (RFC 3986 3.2.1).
+        archive: whether it names an archive: then it has neither user and password before the host
+            (RFC 3986 3.2.1), as all users of the guest may read it, nor query and fragment, behind
+            which the path of a suite would be no path any more.
     """
 
     def read(text: str) -> str | None:
@@ -122,12 +133,12 @@ def url(*schemes: str, example: str, userinfo: bool) -> Kind[str]:
         else:
             # .port raises ValueError for what is no port.
             located = bool(parts.hostname) and parts.port != 0
-        public = userinfo or "@" not in parts.netloc
-        fits = plain and located and public and parts.scheme in schemes
+        bare = "@" not in parts.netloc and "?" not in text and "#" not in text
+        fits = plain and located and parts.scheme in schemes and (bare or not archive)
         return text if fits else None
 
     named = ", ".join(f"{scheme}:" for scheme in schemes)
-    without = "" if userinfo else " without user and password"
+    without = " without user and password, query and fragment" if archive else ""
     return _kind(f"a URL ({named}){without} like {example}", read, secret=True)
 
 
@@ -157,7 +168,8 @@ YES_NO = _kind("yes or no", _read_yes_no)
 PATH = _kind("an absolute path without '..'", _read_path)
 SUITE = matching(r"[a-z][a-z0-9.-]*", "a suite's name like bookworm")
 ARCHITECTURE = matching(r"[a-z0-9][a-z0-9-]*", "an architecture's name like amd64")
-PACKAGE = matching(_PACKAGE, "a package's name (Debian policy 5.6.1)")
+# apt-get(8) would take out what ends in a minus, and takes a dot before a plus for a pattern.
+PACKAGE = matching(rf"(?!.*(-|\.\+)(:|$)){_PACKAGE}", "a package's name (Debian policy 5.6.1)")
 PACKAGES = listed(PACKAGE, "names of packages, with commas or blanks between them")
 COMPONENTS = listed(
     matching(r"[a-z][a-z0-9-]*", "a component's name like main"),

@@ -18,10 +18,17 @@ _GANETIS = ("OS_", "INSTANCE_", "DISK_", "NIC_", "HYPERVISOR")
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings that have been read and checked, and what is odd but does no harm."""
+    """Settings that have been read and checked.
+
+    Attributes:
+        settings: all of them.
+        warnings: what is odd but does no harm.
+        parameters: the names of those that OS parameters set.
+    """
 
     settings: Settings
     warnings: tuple[str, ...]
+    parameters: frozenset[str]
 
 
 class BadSettingsError(KitError):
@@ -67,7 +74,8 @@ def load(
         settings, warnings = resolve(layers)
     except SettingsError as error:
         raise BadSettingsError(error.problems) from None
-    return Loaded(settings, tuple(warnings))
+    names = frozenset(key.removeprefix(PREFIX).lower() for key in parameters)
+    return Loaded(settings, tuple(warnings), names)
 
 
 def _read(path: Path, seen: Mapping[str, str]) -> Layer:

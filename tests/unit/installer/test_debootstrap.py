@@ -7,12 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from installer import debootstrap, sources
-from installer.debootstrap import check, choose_engine, keyrings, served
+from installer.debootstrap import choose_engine, keyrings
 from installer.engines import BootstrapPlan
 from installer.progress import Progress
 from installer.scrub import scrub, seed, usr_directories
 from installer.settings import Settings
-from installer.sources import Mirrors
 from installer.target import Target
 from node.errors import CommandError, KitError
 
@@ -86,45 +85,6 @@ def test_what_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             debootstrap.plan(settings, node, [])  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def local(tmp_path: Path) -> BootstrapPlan:
-    """The plan for a mirror on the node's disk that has bookworm, but no updates of it."""
-    mirror = tmp_path / "debian"
-    (mirror / "dists/bookworm").mkdir(parents=True)
-    (mirror / "dists/bookworm/InRelease").touch()
-    return BootstrapPlan(
-        engine="mmdebstrap",
-        suite="bookworm",
-        family="debian",
-        arch="amd64",
-        mirrors=Mirrors(f"file://{mirror}", None, "settings"),
-        components=("main",),
-        packages=(),
-        merged_usr="auto",
-        keyrings=(),
-        proxy=None,
-    )
-
-
-def test_the_mirror_is_asked_before(local: BootstrapPlan) -> None:
-    check(local)
-    with pytest.raises(KitError, match=r"suite trixie: the mirror file://.* does not have it"):
-        check(replace(local, suite="trixie"))
-    check(replace(local, suite="trixie", mirrors=Mirrors(None, None, "the engine")))
-
-
-def test_a_dead_mirror_is_named(local: BootstrapPlan) -> None:
-    dead = Mirrors("http://127.0.0.1:9/debian", None, "settings")
-    with pytest.raises(KitError, match=r"127.0.0.1:9/debian/dists/bookworm/InRelease.*refused"):
-        check(replace(local, mirrors=dead))
-
-
-def test_all_mirrors_are_asked_before(local: BootstrapPlan) -> None:
-    dead = replace(local.mirrors, security="http://127.0.0.1:9/debian-security")
-    with pytest.raises(KitError, match=r"debian-security/dists/bookworm-security/.*refused"):
-        check(replace(local, mirrors=dead))
-
-
 @pytest.mark.parametrize("engine", ["mmdebstrap", "debootstrap"])
 @pytest.mark.parametrize("updates", [False, True])
 def test_a_guest_gets_the_archives_that_are_there(
@@ -137,7 +97,7 @@ def test_a_guest_gets_the_archives_that_are_there(
     monkeypatch.setattr(debootstrap, "_run_engine", lambda *_args: None)
     monkeypatch.setattr(debootstrap, "chroot", lambda *_args: nullcontext())
     if updates:
-        index = tmp_path / "debian/dists/bookworm-updates/Release"
+        index = tmp_path / "debian/dists/bookworm-updates/InRelease"
         index.parent.mkdir()
         index.touch()
     root = tmp_path / "guest"
@@ -145,13 +105,6 @@ def test_a_guest_gets_the_archives_that_are_there(
     debootstrap.bootstrap(root, replace(local, engine=engine))
     written = (root / "etc/apt/sources.list").read_text()
     assert ("bookworm-updates" in written) is updates
-
-
-def test_archives_that_do_not_exist_are_warned_about(
-    local: BootstrapPlan, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert served(local, local.mirrors) == [(local.mirrors.main, "bookworm")]
-    assert "no suite bookworm-updates" in caplog.text
 
 
 def test_an_empty_guest_is_seeded(tmp_path: Path) -> None:

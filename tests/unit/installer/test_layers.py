@@ -56,7 +56,7 @@ def test_every_problem_of_every_layer_is_named():
     ) == (
         f'{DEFAULTS}: FILESYSTEM="zfs": not one of ext4, xfs, btrfs, ext3, ext2',
         f'{DEFAULTS}: MIRROR="http://***@ho st/": not a URL (http:, https:, file:) '
-        "without user and password like http://mirror.example.org/debian",
+        "without user and password, query and fragment like http://mirror.example.org/debian",
         "-O filesystem=ntfs: not one of ext4, xfs, btrfs, ext3, ext2",
         "-O proxy: may be set in files of the node only",
         "-O filesytem: unknown parameter (is it filesystem?)",
@@ -87,6 +87,21 @@ def test_passwords_of_mirrors_are_refused_and_not_shown(name):
         assert "without user and password" in problem
         assert "secret" not in problem
     assert resolve([Layer("v", {"PROXY": url})])[0].proxy == url
+
+
+@pytest.mark.parametrize("name", ["mirror", "security_mirror"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8108", "localhost", "[::1]", "169.254.169.254", "127.1"]
+)
+def test_parameters_cannot_name_what_only_the_node_reaches(name, host):
+    url = f"http://{host}/admin"
+    (problem,) = problems(parameters(**{name: url}))
+    assert (
+        problem == f"-O {name}={url}: a host that is this node or on its link: in files of the"
+        " node only"
+    )
+    settings, _ = resolve([Layer(DEFAULTS, {name.upper(): url})])
+    assert getattr(settings, name) == url
 
 
 @pytest.mark.parametrize("name", ["mirror", "security_mirror"])

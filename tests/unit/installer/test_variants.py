@@ -30,8 +30,8 @@ def refused(site, variant=None, **environ):
 
 def test_without_files_the_defaults_hold(tmp_path):
     loaded = load(tmp_path, None, OSP_FILESYSTEM="xfs")
-    assert loaded == variants.Loaded(Settings(filesystem="xfs"), ())
-    assert load(tmp_path, "") == variants.Loaded(Settings(), ())
+    assert loaded == variants.Loaded(Settings(filesystem="xfs"), (), frozenset({"filesystem"}))
+    assert load(tmp_path, "") == variants.Loaded(Settings(), (), frozenset())
 
 
 def test_a_variant_adds_to_the_defaults_file(site):
