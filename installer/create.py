@@ -1,6 +1,7 @@
 """`create`: from Ganeti's environment to a guest that boots; also what a reinstall runs."""
 
 import dataclasses
+import resource
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,6 +20,8 @@ from installer.target import Target, chroot
 from node.errors import KitError
 from node.log import durations, log, step
 from node.run import run, which
+
+OPEN_FILES = 256
 
 
 def create(environ: Mapping[str, str], os_dir: Path) -> None:
@@ -80,6 +83,8 @@ def planned(
         [hook for hook in stage if hook.enabled(context)] for stage in stages(environ, os_dir)
     ]
     hooks = [hook for stage in applied for hook in stage]
+    for hook in hooks:
+        hook.check(context)
     packages = [name for hook in hooks for name in hook.packages(context)]
     if settings.kernel != "none":
         packages.append(settings.kernel)
@@ -91,6 +96,8 @@ def planned(
     )
     _check_tools([*devices.tools(layout), *debootstrap.tools(plan), *cache.TOOLS], hooks)
     cache.check(plan, settings)
+    devices.make_build_directory()
+    _check_open_files()
     _log_plan(context, environ.get("INSTANCE_OS", "debootstrap"))
     return context, applied, plan
 
@@ -177,6 +184,18 @@ def _check_tools(names: Sequence[str], hooks: Sequence[Hook]) -> None:
             f"programs that this create needs: not on this node: {', '.join(missing)}",
             hint=f"apt-get install {' '.join(packages)}",
         )
+
+
+def _check_open_files() -> None:
+    """Sees to it that we may have as many open files as a create needs (getrlimit(2))."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < OPEN_FILES:
+        raise KitError(
+            f"open files: this process may have {most}, and a create needs {OPEN_FILES}",
+            hint="raise the hard limit: `ulimit -Hn`, or LimitNOFILE of Ganeti's service",
+        )
+    # No more than that: programs close as many as they may have, one by one.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, OPEN_FILES), most))
 
 
 # The Debian package of each program that is not named like it.

@@ -71,6 +71,20 @@ def mkfs_argv(fstype: str, uuid: str, suite: str, device: Path) -> list[str]:
     return ["mke2fs", "-q", "-F", "-t", fstype, "-U", uuid, *features, str(device)]
 
 
+def make_build_directory() -> None:
+    """Makes the directory that the guest is mounted below.
+
+    Raises:
+        KitError: the node does not let us.
+    """
+    try:
+        BUILD.mkdir(exist_ok=True)
+    except OSError as error:
+        raise KitError(
+            f"directory {BUILD}: {error.strerror}", hint=f"see `findmnt -T {BUILD.parent}`"
+        ) from error
+
+
 def claim_all(stack: ExitStack, layout: Layout) -> dict[int, Backing]:
     """Opens every disk that will be written, for us alone, before the first byte is.
 
@@ -110,7 +124,6 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
             run(["mkfs.vfat", "-F", "32", "-i", number, "-n", "EFI", esp], what="mkfs of the ESP")
         for disk in layout.swaps:
             _make_swap(disk, disks[disk.disk.index])
-        BUILD.mkdir(exist_ok=True)
         stack.enter_context(
             mounted("tmpfs", BUILD, fstype="tmpfs", options=("mode=755", "size=1m"))
         )

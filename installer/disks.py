@@ -34,6 +34,8 @@ SWAP_SIZE = 1 * MIB
 # The places that a disk's name may stand for. /usr, /boot and /etc are not among them: the boot
 # loader and the initramfs would have to find them first.
 MOUNT_TOPS = ("home", "media", "mnt", "opt", "srv", "tmp", "var")
+# Links in every guest (Debian's base-files): what is mounted there ends up elsewhere.
+LINKS = ("/var/lock", "/var/run", "/var/spool/mail")
 # What the bootstrap itself fills: an earlier installation's content cannot be kept there.
 SYSTEM_DATA = PurePosixPath("/var/lib/dpkg")
 # Where apt and dpkg work, while a guest is made and at each of its upgrades. Package lists with
@@ -304,6 +306,12 @@ def _check(planned: list[PlannedDisk], settings: Settings, *, has_kernel: bool) 
                 f"disk {index} ({name}): read-only, so it cannot become {disk.role.value}"
             )
         if disk.mountpoint is not None:
+            for link in LINKS:
+                if PurePosixPath(disk.mountpoint).is_relative_to(link):
+                    raise ValueError(
+                        f"disk {index} ({name}): {link} is a link in the guest, where nothing can"
+                        " be mounted"
+                    )
             if disk.mountpoint in seen:
                 raise ValueError(
                     f"disk {index} ({name}): disk {seen[disk.mountpoint]} is at that place already"

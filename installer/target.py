@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from installer.devices import Devices
 from node.errors import KitError
 from node.mount import end_processes_in, mounted
-from node.run import Result, start
+from node.run import Result, Running, start
 
 # invoke-rc.d(8): 101 is "action forbidden by policy".
 POLICY_RC_D = "usr/sbin/policy-rc.d"
@@ -53,6 +53,7 @@ class Target:
     def __init__(self, root: Path, devices: Devices | None = None) -> None:
         self.root = root
         self.devices = devices
+        self._started: list[Running] = []
 
     def path(self, relative: str) -> Path:
         """The node's path of a file in the guest.
@@ -146,9 +147,9 @@ class Target:
         check: bool = True,
         on_line: Callable[[str], None] | None = None,
         syncs: bool = False,
-    ) -> Callable[[], Result]:
-        """Starts a program of the guest in the guest; the function that it gives awaits its end."""
-        return start(
+    ) -> Running:
+        """Starts a program of the guest in the guest; what it gives awaits its end when called."""
+        running = start(
             ["chroot", self.root, *argv],
             input=input,
             check=check,
@@ -156,6 +157,13 @@ class Target:
             what=f"{argv[0]} in the guest",
             syncs=syncs,
         )
+        self._started.append(running)
+        return running
+
+    def end_started(self) -> None:
+        """Ends what `start` began and nobody awaited, as a failure came between."""
+        for running in self._started:
+            running.end()
 
 
 @contextmanager
@@ -184,6 +192,7 @@ def chroot(target: Target, devices: Collection[Path]) -> Iterator[None]:
         target.write(POLICY_RC_D, POLICY, 0o755)
         stack.callback(target.remove, POLICY_RC_D)
         stack.callback(end_processes_in, target.root)
+        stack.callback(target.end_started)  # else they would count as left running by somebody
         yield
 
 

@@ -188,12 +188,5 @@ KERNEL = _kind(
     lambda text: text if re.fullmatch(_PACKAGE, text, re.ASCII) else None,
 )
 ALIGNMENT = _kind(f"a multiple of 8 that is {MIN_ALIGNMENT} (1 MiB) or more", _read_alignment)
-TIMEZONE = _kind(
-    "a time zone like Europe/Berlin",
-    lambda text: (
-        text
-        if re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9_+/-]*", text, re.ASCII) and ".." not in text
-        else None
-    ),
-)
+TIMEZONE = matching(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "a time zone like Europe/Berlin")
 LOCALE = matching(r"[A-Za-z0-9_.@-]+", "a locale like C.UTF-8 or de_DE.UTF-8")

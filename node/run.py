@@ -76,8 +76,8 @@ def start(
     on_line: Callable[[str], None] | None = None,
     what: str | None = None,
     syncs: bool = True,
-) -> Callable[[], Result]:
-    """Starts a program; the function that it gives awaits its end.
+) -> "Running":
+    """Starts a program; what it gives awaits its end when it is called.
 
     A program that fails is reported here and nowhere else: its last lines go to the log, the last
     of all into the error. When we are interrupted, the program and its group are ended first.
@@ -119,19 +119,39 @@ def start(
         syncs=syncs,
     )
 
-    def finish() -> Result:
+    def result() -> Result:
+        ended = Result(process.exit_code, "".join(stdout), "".join(stderr))
+        if check and ended.exit_code != 0:
+            raise _failure(what, ended, shown=on_line is not None)
+        return ended
+
+    return Running(process, result)
+
+
+class Running:
+    """A program that was started. Call it to await its end and get its result, as `start` says."""
+
+    def __init__(self, process: Any, result: Callable[[], Result]) -> None:
+        self._process = process
+        self._result = result
+        self._awaited = False
+
+    def __call__(self) -> Result:
+        """Awaits its end."""
+        self._awaited = True
         try:
             with suppress(_sh().ErrorReturnCode):  # raised for signals, whatever _ok_code says
-                process.wait()
+                self._process.wait()
         except BaseException:
-            end(process)
+            end(self._process)
             raise
-        result = Result(process.exit_code, "".join(stdout), "".join(stderr))
-        if check and result.exit_code != 0:
-            raise _failure(what, result, shown=on_line is not None)
-        return result
+        return self._result()
 
-    return finish
+    def end(self) -> None:
+        """Ends it with its group, unless it was awaited."""
+        if not self._awaited:
+            self._awaited = True
+            end(self._process)
 
 
 def program_name(argv: Sequence[str | PathLike[str]]) -> str:

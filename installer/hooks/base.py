@@ -56,6 +56,13 @@ class Hook:
         """What joins the one bootstrap; what it depends on ends up in the cache's key."""
         return ()
 
+    def check(self, context: Context) -> None:
+        """Refuses what can be seen to fail before a disk is touched.
+
+        Raises:
+            KitError: what it is.
+        """
+
     def render(self, context: Context) -> Mapping[str, File]:
         """Paths in the guest (relative), and the files that belong there. Pure."""
         return {}

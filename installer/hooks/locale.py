@@ -1,7 +1,9 @@
 """Time zone and locale."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from installer import zones
 from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
 from node.errors import KitError
@@ -10,6 +12,7 @@ from node.log import log
 ZONES = "usr/share/zoneinfo"
 FALLBACK_ZONE = "Etc/UTC"
 SUPPORTED = "usr/share/i18n/SUPPORTED"
+_HINT = "set TIMEZONE to a name such as Europe/Paris or Etc/UTC"
 
 
 class HookTimezone(Hook):
@@ -20,28 +23,25 @@ class HookTimezone(Hook):
     def packages(self, context: Context) -> tuple[str, ...]:
         return ("tzdata",)
 
+    def check(self, context: Context) -> None:
+        zone = context.settings.timezone
+        if zone and zones.ZONEINFO.is_dir() and not zones.aliases(zone):
+            raise KitError(f"time zone {zone}: there is no such zone", hint=_HINT)
+
     def apply(self, context: Context, target: Target) -> Report | None:
-        wanted = context.settings.timezone
-        zone = wanted or context.node.timezone
-        if not _is_zone(zone, target):
-            if wanted:
-                raise KitError(
-                    f"time zone {zone}: the guest's tzdata does not know it",
-                    hint="set TIMEZONE to a name such as Europe/Paris or Etc/UTC",
-                )
-            # Old names are in a package of their own in newer suites: tzdata-legacy.
-            log.warning("the guest does not know the node's time zone %s: it gets UTC", zone)
+        wanted = context.settings.timezone or context.node.timezone
+        zoneinfo = target.path(ZONES)
+        names = zones.aliases(wanted) or (wanted,)
+        # Suites differ in the names that they have for a zone.
+        zone = next((name for name in names if zones.is_zone(name, zoneinfo)), None)
+        if zone is None and context.settings.timezone:
+            raise KitError(f"time zone {wanted}: the guest's tzdata does not know it", hint=_HINT)
+        if zone is None:
+            log.warning("the guest does not know the node's time zone %s: it gets UTC", wanted)
             zone = FALLBACK_ZONE
         target.symlink("etc/localtime", f"/{ZONES}/{zone}")
         target.write("etc/timezone", f"{zone}\n")
         return None
-
-
-def _is_zone(name: str, target: Target) -> bool:
-    # Links from one zone to another are usual, but there are some that lead elsewhere.
-    zones = target.path(ZONES).resolve()
-    path = (zones / name).resolve()
-    return path.is_relative_to(zones) and path.is_file()
 
 
 class HookLocale(Hook):
@@ -52,13 +52,19 @@ class HookLocale(Hook):
     def packages(self, context: Context) -> tuple[str, ...]:
         return ("locales",) if _generated(context) else ()
 
+    def check(self, context: Context) -> None:
+        known = Path("/", SUPPORTED)  # of the node's own package locales
+        if _generated(context) and known.is_file():
+            _supported(context.settings.locale, known.read_text())
+
     def render(self, context: Context) -> Mapping[str, File]:
         return {"etc/default/locale": File(f"LANG={context.settings.locale}\n")}
 
     def apply(self, context: Context, target: Target) -> Report | None:
         target.write_all(self.render(context))
         if _generated(context):
-            target.write("etc/locale.gen", _supported(context.settings.locale, target) + "\n")
+            line = _supported(context.settings.locale, target.read(SUPPORTED))
+            target.write("etc/locale.gen", line + "\n")
             target.run(["locale-gen"])
         return None
 
@@ -67,12 +73,12 @@ def _generated(context: Context) -> bool:
     return context.settings.locale not in ("C", "POSIX", "C.UTF-8")
 
 
-def _supported(name: str, target: Target) -> str:
+def _supported(name: str, table: str) -> str:
     """The line of locale.gen(5) for a locale: its name and its character set."""
-    for line in target.read(SUPPORTED).splitlines():
+    for line in table.splitlines():
         if line.split() and line.split()[0] == name:
             return line.strip()
     raise KitError(
-        f"locale {name}: the guest's locales package does not know it",
+        f"locale {name}: the package locales does not know it",
         hint="set LOCALE to a name such as en_GB.UTF-8 or C.UTF-8",
     )

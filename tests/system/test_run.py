@@ -2,13 +2,14 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from node.cleanup import Terminated, signals_raise
 from node.errors import CommandError, KitError
-from node.run import run
+from node.run import run, start
 
 
 def test_output_and_exit_code_are_kept_apart() -> None:
@@ -29,6 +30,20 @@ def test_a_failure_says_the_last_thing_that_the_program_said() -> None:
 def test_a_program_that_a_signal_ends_is_an_error() -> None:
     with pytest.raises(CommandError, match="signal 9"):
         run(["sh", "-c", "kill -9 $$"])
+
+
+def test_a_program_that_nobody_awaits_is_ended_with_its_children(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    running = start(["sh", "-c", f"sleep 100 & echo $! $$ > {pids}; wait"])
+    deadline = time.monotonic() + 20
+    while not pids.exists() or len(pids.read_text().split()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    running.end()
+    for pid in pids.read_text().split():
+        with suppress(FileNotFoundError):
+            # Orphans wait for the first process to take note of their end.
+            assert Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "ZX"
 
 
 def test_a_missing_program_is_named() -> None:

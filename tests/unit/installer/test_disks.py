@@ -171,6 +171,12 @@ def test_a_small_data_disk_is_refused() -> None:
         planned(None, "srv", sizes=[4096, 200], filesystem="xfs")
 
 
+@pytest.mark.parametrize("name", ["var-run", "/var/lock/x", "var-spool-mail"])
+def test_nothing_is_mounted_on_a_link_of_every_guest(name: str) -> None:
+    with pytest.raises(ValueError, match=r"disk 1 \(.*\): /var/.* is a link in the guest"):
+        planned(None, name)
+
+
 def test_two_disks_cannot_be_one_mountpoint() -> None:
     with pytest.raises(ValueError, match=r"disk 2 \(/srv\): disk 1 is at that place already"):
         planned(None, "srv", "/srv")

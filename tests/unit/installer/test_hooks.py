@@ -314,7 +314,7 @@ def test_authorized_keys_keep_options_and_comments(tmp_path: Path) -> None:
 def test_the_time_zone_is_the_nodes_unless_set(tmp_path: Path) -> None:
     target = RecordingTarget(tmp_path)
     for zone in ("Europe/Paris", "Etc/UTC"):
-        target.write(f"usr/share/zoneinfo/{zone}", "")
+        target.write(f"usr/share/zoneinfo/{zone}", "TZif")
     HookTimezone().apply(context(), target)
     assert target.read("etc/timezone") == "Europe/Paris\n"
     HookTimezone().apply(context(timezone="Etc/UTC"), target)
@@ -327,7 +327,7 @@ def test_the_nodes_time_zone_is_left_out_where_the_guest_does_not_know_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     target = RecordingTarget(tmp_path)
-    target.write("usr/share/zoneinfo/Etc/UTC", "")
+    target.write("usr/share/zoneinfo/Etc/UTC", "TZif")
     made = context()
     node = replace(NODE, timezone="US/Eastern")
     HookTimezone().apply(replace(made, node=node), target)
@@ -338,13 +338,14 @@ def test_the_nodes_time_zone_is_left_out_where_the_guest_does_not_know_it(
 
 def test_a_time_zone_is_a_file_of_the_guest(tmp_path: Path) -> None:
     target = RecordingTarget(tmp_path / "guest")
-    target.write("usr/share/zoneinfo/America/New_York", "")
+    target.write("usr/share/zoneinfo/America/New_York", "TZif")
+    target.write("usr/share/zoneinfo/leapseconds", "# table")
     target.symlink("usr/share/zoneinfo/US/Eastern", "../America/New_York")
     (tmp_path / "passwd").touch()
     target.symlink("usr/share/zoneinfo/localtime", str(tmp_path / "passwd"))
     HookTimezone().apply(context(timezone="US/Eastern"), target)
     assert target.read("etc/timezone") == "US/Eastern\n"
-    for zone in ("America", "localtime", "../../../../passwd"):
+    for zone in ("America", "localtime", "leapseconds", "../../../../passwd"):
         with pytest.raises(KitError, match=zone):
             HookTimezone().apply(context(timezone=zone), target)
 

@@ -1,11 +1,13 @@
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from installer.target import File, Target
+from installer import target as tree
+from installer.target import File, Target, chroot
 from node.errors import KitError
 
 
@@ -73,3 +75,31 @@ def test_no_path_is_outside_of_the_root(relative: str) -> None:
     except KitError:
         return
     assert os.path.normpath(path).startswith(f"{root}/")
+
+
+def test_what_was_begun_and_not_awaited_is_ended_first(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+
+    class Program:
+        """Stands in for a program, which no unit test may run."""
+
+        def end(self) -> None:
+            happened.append("ended")
+
+    monkeypatch.setattr(tree, "start", lambda *_args, **_options: Program())
+    monkeypatch.setattr(tree, "mounted", lambda *_args, **_options: nullcontext())
+    monkeypatch.setattr(tree, "_fill_dev", lambda *_args: None)
+    monkeypatch.setattr(tree, "end_processes_in", lambda _root: happened.append("looked"))
+    (target.root / "run").mkdir()
+    (target.root / "usr/sbin").mkdir()
+
+    def fail() -> None:
+        with chroot(target, ()):
+            target.start(["ssh-keygen"])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert happened == ["ended", "looked"]
