@@ -23,7 +23,8 @@ class Disk:
         end = offset + length
         if not 0 <= offset <= end <= self.size:
             raise KitError(
-                f"source {self._source.name}: bytes {offset} to {end} are not on the disk"
+                f"source {self._source.name}: bytes {offset} to {end} are not on the disk",
+                hint="what names them is damaged: a partition table or a boot sector of the source",
             )
         found = bytearray(length)
         view = memoryview(found)

@@ -297,7 +297,10 @@ class _Connection:
     @property
     def _open(self) -> Any:
         if self._handle is None:
-            raise KitError(f"source {self._name}: the connection is closed")
+            raise KitError(
+                f"source {self._name}: the connection is closed",
+                hint="see whether its server still runs, then run it again",
+            )
         return self._handle
 
     def _finish(self, what: str, offset: int, cookie: int) -> None:

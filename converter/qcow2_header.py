@@ -57,7 +57,7 @@ _NEWER = (
 class FormatError(ValueError):
     """The file is no qcow2 image that we read; `hint` is the way out."""
 
-    def __init__(self, message: str, hint: str | None = DAMAGED) -> None:
+    def __init__(self, message: str, hint: str = DAMAGED) -> None:
         super().__init__(message)
         self.hint = hint
 

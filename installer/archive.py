@@ -13,6 +13,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from installer.hosts import is_inner
+from node.cleanup import signals_blocked
 from node.errors import KitError
 
 TIMEOUT = 20.0  # seconds that a server may be silent
@@ -140,7 +141,8 @@ def _within(deadline: float, action: Callable[[], bytes | None]) -> bytes | None
             failures.append(error)
 
     thread = threading.Thread(target=act, daemon=True)
-    thread.start()
+    with signals_blocked():
+        thread.start()
     thread.join(max(0.0, deadline - time.monotonic()))
     if failures:
         raise failures[0]

@@ -4,8 +4,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from installer import oslog
 from installer.create import create
 from installer.rename import rename
 from installer.verify import main as verify
@@ -26,7 +28,7 @@ def main(script: str) -> int:
     os.umask(UMASK)
     debug = os.environ.get("DEBUG_LEVEL", "0") not in ("", "0")
     # export's stdout is the instance's data.
-    log.to_stream(debug=debug, stderr=script in ("export", "import"))
+    log.to_stream(debug=debug, stderr=script in ("export", "import"), clean=oslog.shown)
     action = _ACTIONS[script]
     if script in ("create", "rename"):
         return _reported(lambda: contained(lambda: _reported(action, debug)), debug)
@@ -44,15 +46,20 @@ def _reported(action: Callable[[], int | None], debug: bool) -> int:
         message, hint, code = error.message, error.hint, 1
     except Terminated as signal:
         message, hint, code = f"stopped by {signal}", "run it again", 128 + signal.number
+    except OSError as error:  # of a file whose failure nobody has foreseen
+        if debug:
+            traceback.print_exc()
+        what = os.fsdecode(error.filename) if error.filename is not None else "a system call"
+        message = f"{what}: {error.strerror or error}"
+        hint, code = "dmesg and df tell more; debug level 1 shows what was being done", 1
     except Exception as error:  # whatever it is, the user gets a last line
         if debug:
             traceback.print_exc()
         message = f"unexpected: {type(error).__name__}: {error}"
         hint, code = "this is a bug: run with debug level 1 and report what it prints", 1
-    sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr)
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+    log.flush()
+    with suppress(OSError):
+        print(f"error: {oslog.shown(message)}\nhint: {oslog.shown(hint)}", file=sys.stderr)
     return code
 
 

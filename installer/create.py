@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from guest.instance import Instance
-from installer import cache, debootstrap, devices, facts, sources, variants
+from installer import cache, debootstrap, devices, facts, oslog, sources, variants
 from installer.boot import kernel_package, own_kernel
 from installer.disks import Layout, can_be_kept, mountpoint_of, plan_layout
 from installer.environment import read_instance
@@ -48,8 +48,9 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         with step("flush to disk"):
             stack.close()
     log.info("done in %.1f s:", time.monotonic() - started)
-    for line in (*durations(), *facts_found):
+    for line in durations():
         log.info("%s", line)
+    oslog.state(facts_found)
 
 
 def _apply(hooks: Sequence[Hook], context: Context, target: Target) -> list[Report]:
@@ -143,7 +144,7 @@ def _layout(instance: Instance, settings: Settings) -> Layout:
         return plan_layout(instance, settings, sizes, existing=existing, new_uuid=uuid4)
     except ValueError as error:
         raise KitError(
-            f"instance {instance.name}: {error}", hint="see DISKS in ganeti-os-debootstrap(7)"
+            f"layout of {instance.name}: {error}", hint="see DISKS in ganeti-os-debootstrap(7)"
         ) from error
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 from installer import scrub, sources
@@ -17,10 +18,10 @@ from installer.engines import (
 )
 from installer.facts import NodeFacts
 from installer.mirror_check import served
-from installer.progress import Progress, harmless
+from installer.progress import Progress
 from installer.settings import Settings
 from installer.sources import Mirrors
-from installer.target import Target, chroot
+from installer.target import CONFINED, Target, chroot
 from node.errors import CommandError, KitError
 from node.log import log, step
 from node.run import run, which
@@ -54,7 +55,7 @@ def plan(
     """
     suite, arch = settings.suite, settings.arch
     if problem := sources.suite_problem(suite, settings.mirror):
-        raise KitError(problem)
+        raise KitError(problem, hint="see SUITE in ganeti-os-debootstrap(7)")
     family = sources.distribution(suite, settings.mirror)
     check_merged_usr(suite, settings.merged_usr)
     check_architecture(arch, node.architecture)
@@ -112,9 +113,12 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
         KitError: one is missing; a signature is never left unverified.
     """
     if not configured and not family:
+        known = get_close_matches(suite, sources.known_suites(), n=1, cutoff=0.7)
         raise KitError(
-            f"suite {suite}: it is not known which keys sign it",
-            hint="set KEYRING in the variant's file to the keyring of its archive",
+            f"suite {suite}: it is not known which keys sign it"
+            + "".join(f" (is it {name}?)" for name in known),
+            hint="mind the spelling of SUITE; for another archive, set MIRROR, and KEYRING to its"
+            " keyring",
         )
     keyring = Path(configured) if configured else KEYRINGS / f"{family}-archive-keyring.gpg"
     if not keyring.is_file():
@@ -195,7 +199,7 @@ def _run_engine(
     try:
         # Nothing is synced before the guest is unmounted: see node.nosync.
         run(
-            argv,
+            [*CONFINED, *argv],
             what=plan.engine,
             env={**NO_INITRD, **proxy},
             on_line=progress,
@@ -211,7 +215,7 @@ def _explained(
     """The error for people; the engine's last lines, and those of its own log, go to the log."""
     own_log = root / "debootstrap/debootstrap.log"
     own = own_log.read_text(errors="replace").splitlines() if own_log.is_file() else []
-    for line in [*progress.tail(), *map(harmless, own[-5:])]:
+    for line in [*progress.tail(), *own[-5:]]:
         log.error("  %s", line)
     what = f"bootstrap of {plan.suite} by {plan.engine}"
     fault = progress.fault() or error.message

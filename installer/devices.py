@@ -101,7 +101,10 @@ def _named(disk: PlannedDisk) -> str:
 
 def _path(disk: PlannedDisk) -> Path:
     if disk.disk.path is None:
-        raise KitError(f"disk {disk.disk.index}: it has no path on this node")
+        raise KitError(
+            f"disk {disk.disk.index}: it has no path on this node",
+            hint="use a disk template whose disks are block devices or files on the node",
+        )
     return Path(disk.disk.path)
 
 

@@ -187,7 +187,7 @@ def plan_layout(
             and how large it must be where it is too small.
     """
     if not instance.disks:
-        raise ValueError(f"instance {instance.name}: it has no disk to install on")
+        raise ValueError("it has no disk to install on")
     planned = []
     for disk in instance.disks:
         size = sizes[disk.index]
@@ -298,12 +298,13 @@ def _check(planned: list[PlannedDisk], settings: Settings, *, has_kernel: bool) 
             least = minimum_data(settings.filesystem, str(disk.mountpoint))
         if disk.size < least:
             raise ValueError(
-                f"disk {index} ({disk.mountpoint or name}): too small: it has"
+                f"disk {index} ({disk.mountpoint or disk.role.value}): too small: it has"
                 f" {disk.size // MIB} MiB, and needs at least {-(-least // MIB)} MiB"
             )
         if disk.role is not Role.UNTOUCHED and disk.disk.access != "rw":
             raise ValueError(
-                f"disk {index} ({name}): read-only, so it cannot become {disk.role.value}"
+                f"disk {index} ({name or disk.mountpoint}): read-only, so it cannot become"
+                f" {disk.role.value}"
             )
         if disk.mountpoint is not None:
             for link in LINKS:

@@ -31,11 +31,6 @@ class NodeFacts:
     authorized_keys: str | None
 
 
-def hidden(text: str, hostname: str) -> bool:
-    """Whether users who search the OS log with `grep -v $(hostname)` miss a line with this text."""
-    return hostname != "" and hostname in text
-
-
 def gather(settings: Settings, root: Path = Path("/")) -> NodeFacts:
     """Reads the facts.
 
@@ -60,7 +55,10 @@ def _authorized_keys(settings: Settings, root: Path) -> str | None:
         # Comments may be of any encoding; sshd(8) does not read them.
         return path.read_text(errors="surrogateescape")
     except OSError as error:
-        raise KitError(f"authorized keys {path}: {error.strerror}") from error
+        raise KitError(
+            f"authorized keys {path}: {error.strerror}",
+            hint="correct AUTHORIZED_KEYS, or set HOOK_AUTHORIZED_KEYS=no",
+        ) from error
 
 
 def _codename(root: Path) -> str:

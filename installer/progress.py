@@ -15,7 +15,9 @@ _COUNTED = (
 _DROPPED = re.compile(r"I: (Validating |skipping |running --)")
 _SHOWN = re.compile(r"(I|W|E|N): |Err:|Need to get |Fetched |After this operation|dpkg: error")
 _FAULTS = (
-    # Most telling first: what engines print last is often only that some child failed.
+    # Most telling first: what engines print last is often only that some child failed. Without
+    # room in /tmp, apt calls each index unsigned.
+    re.compile(r".*(Couldn't create temporary file|Unable to mkstemp|cannot create temp).*", re.I),
     re.compile(r".*No space left on device.*"),
     re.compile(r"E: You don't have enough free space.*"),
     re.compile(r".*(NO_PUBKEY|EXPKEYSIG|BADSIG|Release signed by unknown key|is not signed).*"),
@@ -25,12 +27,6 @@ _FAULTS = (
     re.compile(r"(dpkg: error|Err:|E: Failed to fetch).*"),
     re.compile(r"(E|W): .*"),
 )
-
-
-def harmless(line: str) -> str:
-    """The line without the words that users look for in the OS log."""
-    line = line.replace("SHA256", "SHA-256").replace("root password", "password of root")
-    return re.sub(r"configured (eth\d+) with", r"\1 configured with", line)
 
 
 class Progress:
@@ -58,18 +54,21 @@ class Progress:
                 return
         repeated = len(self._last) > 1 and self._last[-2] == line  # apt's "Fetched" is
         if _SHOWN.match(line) and not _DROPPED.match(line) and not repeated:
-            self._on_line(harmless(line))
+            self._on_line(line)
 
     def tail(self) -> list[str]:
         """The last lines, whether they were passed on or not."""
-        return [harmless(line) for line in list(self._last)[-TAIL_LINES:]]
+        return list(self._last)[-TAIL_LINES:]
 
     def fault(self) -> str | None:
         """The line that most likely tells why the engine failed."""
+        lines = list(self._last)
         for pattern in _FAULTS:
-            for line in self._last:
+            for number, line in enumerate(lines):
                 if pattern.match(line):
-                    return harmless(line)
+                    # apt has the reason on a line of its own.
+                    reason = lines[number + 1 : number + 2] if line.startswith("Err:") else []
+                    return ": ".join([line, *(text.strip() for text in reason)])
         return None
 
     def disk_usage(self) -> int:

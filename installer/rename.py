@@ -1,6 +1,7 @@
 """`rename`: the new name goes into the installed guest, without the node's kernel mounting it."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from guest.hosts import renamed
@@ -9,6 +10,7 @@ from node.appliance import GuestFiles, opened
 from node.block import claimed
 from node.errors import KitError
 from node.log import log, step
+from node.mount import mounted
 
 HOSTNAME = "/etc/hostname"
 MAILNAME = "/etc/mailname"
@@ -38,9 +40,15 @@ def rename(environ: Mapping[str, str]) -> None:
         with claimed(disk):
             pass  # in use by nobody; QEMU's own locks guard it from here on
     with (
+        ExitStack() as stack,
         step(f"rename of {old} to {instance.name}"),
-        opened(disks, use_kvm=instance.hv.get("kvm_flag") != "disabled") as files,
     ):
+        if not any(disk.resolve().is_relative_to("/tmp") for disk in disks):
+            # libguestfs keeps its sockets there: after a SIGKILL nothing stays of this one.
+            stack.enter_context(mounted("tmpfs", Path("/tmp"), fstype="tmpfs"))
+        files = stack.enter_context(
+            opened(disks, use_kvm=instance.hv.get("kvm_flag") != "disabled")
+        )
         _rename_in(files, old, instance.name)
 
 

@@ -65,6 +65,12 @@ def distribution(suite: str, mirror: str | None = None, scripts: Path = SCRIPTS)
     return {"debian": "debian", "ubuntu": "ubuntu", "ubuntu-ports": "ubuntu"}.get(last, "")
 
 
+def known_suites(scripts: Path = SCRIPTS) -> list[str]:
+    """The suites that this kit or this node's debootstrap knows."""
+    found = (path.name for path in scripts.iterdir()) if scripts.is_dir() else ()
+    return sorted({*DEBIAN, *DEBIAN_UNSTABLE, *found})
+
+
 def debootstrap_script(suite: str, scripts: Path = SCRIPTS) -> str | None:
     """The name of the script that debootstrap uses for a suite, or None where it has none."""
     path = scripts / suite

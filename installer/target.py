@@ -3,18 +3,28 @@
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from installer.devices import Devices
+from node import syscalls
+from node.cleanup import undone
 from node.errors import KitError
-from node.mount import end_processes_in, mounted
+from node.mount import end_processes_in, mounted, read_only, remounted_read_only
 from node.run import Result, Running, start
 
 # invoke-rc.d(8): 101 is "action forbidden by policy".
 POLICY_RC_D = "usr/sbin/policy-rc.d"
 POLICY = "#!/bin/sh\nexit 101\n"
+
+# Programs in the guest do not load modules, set the clock, reboot, or load profiles into the node's
+# kernel, whatever a package's script tries (capabilities(7)).
+_UNNEEDED = (
+    *("sys_module", "sys_rawio", "sys_time", "sys_boot", "syslog", "wake_alarm"),
+    *("audit_control", "mac_admin", "mac_override"),
+)
+CONFINED = ("setpriv", f"--bounding-set={','.join(f'-{name}' for name in _UNNEEDED)}", "--")
 
 DEVICES = {
     "null": (1, 3, 0o666),
@@ -32,6 +42,9 @@ LINKS = {
     "stderr": "/proc/self/fd/2",
     "ptmx": "pts/ptmx",
 }
+
+
+_BUG = "this is a bug: report it with the name of the hook"
 
 
 @dataclass(frozen=True)
@@ -63,11 +76,14 @@ class Target:
         """
         pure = PurePosixPath(relative)
         if pure.is_absolute() or ".." in pure.parts or not pure.parts:
-            raise KitError(f"path {relative!r} in the guest: not a path below its root")
+            raise KitError(f"path {relative!r} in the guest: not a path below its root", hint=_BUG)
         # usr-merged guests have /bin -> usr/bin; what leads elsewhere on the node is refused.
         parent = (self.root / pure.parent).resolve()
         if not parent.is_relative_to(self.root.resolve()):
-            raise KitError(f"path {relative!r} in the guest: it leads through a symlink out of it")
+            raise KitError(
+                f"path {relative!r} in the guest: it leads through a symlink out of it",
+                hint="see which package or site hook makes that link, and leave it out",
+            )
         return parent / pure.name
 
     def exists(self, relative: str) -> bool:
@@ -82,7 +98,10 @@ class Target:
         """
         path = self.path(relative)
         if path.is_symlink() or not path.is_file():
-            raise KitError(f"{relative} in the guest: not a regular file")
+            raise KitError(
+                f"{relative} in the guest: not a regular file",
+                hint="see which package or site hook removes it, and leave it out",
+            )
         return path.read_text()
 
     def write(self, relative: str, content: str | bytes, mode: int = 0o644) -> None:
@@ -150,7 +169,7 @@ class Target:
     ) -> Running:
         """Starts a program of the guest in the guest; what it gives awaits its end when called."""
         running = start(
-            ["chroot", self.root, *argv],
+            [*CONFINED, "chroot", self.root, *argv],
             input=input,
             check=check,
             on_line=on_line,
@@ -183,6 +202,7 @@ def chroot(target: Target, devices: Collection[Path]) -> Iterator[None]:
             place = target.path(name)
             place.mkdir(exist_ok=True)
             stack.enter_context(mounted(name, place, fstype=fstype, options=options))
+        stack.enter_context(_kernel_settings_kept(target.path("proc") / "sys"))
         dev = target.path("dev")
         _fill_dev(dev, devices)
         stack.enter_context(
@@ -190,9 +210,25 @@ def chroot(target: Target, devices: Collection[Path]) -> Iterator[None]:
         )
         (target.path("run") / "lock").mkdir(mode=0o1777)
         target.write(POLICY_RC_D, POLICY, 0o755)
-        stack.callback(target.remove, POLICY_RC_D)
-        stack.callback(end_processes_in, target.root)
-        stack.callback(target.end_started)  # else they would count as left running by somebody
+        stack.enter_context(undone(lambda: target.remove(POLICY_RC_D)))
+        stack.enter_context(undone(lambda: end_processes_in(target.root)))
+        # First those of ours: else they would count as left running by somebody.
+        stack.enter_context(undone(target.end_started))
+        yield
+
+
+@contextmanager
+def _kernel_settings_kept(sys: Path) -> Iterator[None]:
+    """Keeps packages from changing settings of the node's kernel, and what it takes for a program.
+
+    That is /proc/sys and binfmt_misc (proc_sys(5), binfmt_misc of the kernel's documentation),
+    which maintainer scripts mount where they do not find it.
+    """
+    with read_only(sys):
+        formats = sys / "fs/binfmt_misc"
+        with suppress(OSError):  # a kernel without it
+            syscalls.mount("binfmt_misc", formats, "binfmt_misc", 0)
+            remounted_read_only(formats)
         yield
 
 

@@ -159,6 +159,14 @@ def _read_domain(text: str) -> str | None:
     return text if fits else None
 
 
+def _read_address(text: str) -> str | None:
+    address = ip_address(text)
+    # The zone of a link-local address is a network card, here one of the guest (RFC 4007, 11).
+    zone = getattr(address, "scope_id", None)
+    fits = zone is None or (address.is_link_local and re.fullmatch(r"eth[0-9]{1,3}", zone))
+    return str(address) if fits else None
+
+
 def _read_alignment(text: str) -> int | None:
     sectors = whole("", minimum=1, maximum=2**21).parse(text)
     return sectors if sectors < MIN_ALIGNMENT or sectors % 8 == 0 else None
@@ -176,7 +184,7 @@ COMPONENTS = listed(
     "names of components, with commas or blanks between them",
 )
 ADDRESSES = listed(
-    _kind("an IP address", lambda text: str(ip_address(text))),
+    _kind("an IP address", _read_address),
     "IPv4 and IPv6 addresses, with commas or blanks between them",
 )
 DOMAINS = listed(

@@ -82,9 +82,11 @@ def _read(path: Path, seen: Mapping[str, str]) -> Layer:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise KitError(f"cannot read {path}: {error.strerror}") from None
+        raise KitError(f"cannot read {path}: {error.strerror}", f"see `namei -l {path}`") from None
     except UnicodeDecodeError:
-        raise KitError(f"cannot read {path}: it is no UTF-8 text") from None
+        raise KitError(
+            f"cannot read {path}: it is no UTF-8 text", f"see `iconv -f UTF-8 {path}`"
+        ) from None
     try:
         return Layer(str(path), shellvars.parse(text, origin=str(path), known=seen))
     except ValueError as error:

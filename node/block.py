@@ -56,7 +56,9 @@ def claimed(path: Path, *, name: str | None = None) -> Iterator[Backing]:
         try:
             os.fsync(backing.fd)
         except OSError as error:
-            raise KitError(f"flush of {path}: {error.strerror}") from error
+            raise KitError(
+                f"flush of {path}: {error.strerror}", hint="dmesg tells what became of its device"
+            ) from error
     finally:
         os.close(backing.fd)
 

@@ -69,6 +69,21 @@ def signals_deferred() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
+def signals_blocked() -> Iterator[set[signal.Signals]]:
+    """Inside, the kernel keeps SIGNALS back; gives the mask before (sigprocmask(2)).
+
+    Threads inherit that. All but the main one must be made inside: Python handles signals in the
+    main thread only, which a system call that waits would never leave for a signal that the kernel
+    handed to another thread, as it does where all of them were stopped (SIGSTOP).
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield {signal.Signals(number) for number in before}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def signals_raise() -> Iterator[None]:
     """Inside, the first SIGTERM, SIGINT or SIGHUP raises Terminated; later ones do nothing.
 
@@ -122,5 +137,7 @@ def undone(undo: Callable[[], None]) -> Iterator[None]:
             undo()
         except KitError as error:
             log.warning("%s", error.message)
+        except OSError as error:
+            log.warning("%s", error)
         raise
     undo()

@@ -6,10 +6,10 @@ class KitError(Exception):
 
     Args:
         message: what failed, on which object, and why, without a leading "error:".
-        hint: what to do about it.
+        hint: what to do about it; nobody is left without.
     """
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -19,7 +19,7 @@ class CommandError(KitError):
     """A program that ended with another exit code than 0."""
 
     def __init__(
-        self, message: str, *, exit_code: int, stdout: str, stderr: str, hint: str | None = None
+        self, message: str, *, exit_code: int, stdout: str, stderr: str, hint: str
     ) -> None:
         super().__init__(message, hint)
         self.exit_code = exit_code

@@ -3,9 +3,10 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from node.text import printable
 
@@ -24,10 +25,20 @@ _steps = _Steps()
 
 
 class _Indented(logging.Formatter):
-    """One line for each record: whatever it names cannot begin another, or steer a terminal."""
+    """One line for each record: whatever it names cannot begin another, or steer a terminal.
+
+    Args:
+        clean: makes a text fit for the log. Records that carry `fact` are logged as they are.
+    """
+
+    def __init__(self, clean: Callable[[str], str]) -> None:
+        super().__init__()
+        self._clean = clean
 
     def format(self, record: logging.LogRecord) -> str:
-        text = printable(record.getMessage().expandtabs())
+        text = record.getMessage()
+        if not getattr(record, "fact", False):
+            text = self._clean(text)
         if record.levelno == logging.WARNING:
             text = f"warning: {text}"
         shown = "  " * _steps.depth + text
@@ -36,10 +47,54 @@ class _Indented(logging.Formatter):
         return shown
 
 
-def to_stream(*, debug: bool = False, quiet: bool = False, stderr: bool = False) -> None:
-    """Sends the log to stdout, or to stderr where stdout carries data; `quiet`: only errors."""
-    handler = logging.StreamHandler(sys.stderr if stderr else sys.stdout)
-    handler.setFormatter(_Indented())
+class _Handler(logging.StreamHandler[TextIO]):
+    """Keeps the first failure of a stream that is full or closed, and goes on without a word."""
+
+    failure: OSError | None = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            self.failure = self.failure or error
+        elif not isinstance(error, ValueError):  # that of a closed file
+            super().handleError(record)
+
+
+def failure() -> OSError | None:
+    """Why a line of the log could not be written, if there is one."""
+    return next((found.failure for found in log.handlers if isinstance(found, _Handler)), None)
+
+
+def flush() -> None:
+    """Flushes stdout and stderr; what is full or closed was seen by whoever wrote to it."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # Python's own word for one that was closed from the beginning
+            with suppress(OSError):
+                stream.flush()
+
+
+def on_one_line(text: str) -> str:
+    """A text without tabs, line ends and control characters."""
+    return printable(text.expandtabs())
+
+
+def to_stream(
+    *,
+    debug: bool = False,
+    quiet: bool = False,
+    stderr: bool = False,
+    clean: Callable[[str], str] = on_one_line,
+) -> None:
+    """Sends the log to a stream.
+
+    Args:
+        debug: with what else helps to find a fault.
+        quiet: only errors.
+        stderr: to stderr, as stdout carries data.
+        clean: makes each text fit for the log, on one line.
+    """
+    handler = _Handler(sys.stderr if stderr else sys.stdout)
+    handler.setFormatter(_Indented(clean))
     log.handlers = [handler]
     log.propagate = False
     log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.INFO)

@@ -77,7 +77,10 @@ def _attach(backing: Backing, offset: int, size: int) -> tuple[Path, int]:
                 hint="loop devices need the kernel's loop driver (modprobe loop) and root",
             ) from error
         return device, fd
-    raise KitError(f"loop device over {backing.path}: all of {NUMBERS.stop} are taken")
+    raise KitError(
+        f"loop device over {backing.path}: all of {NUMBERS.stop} are taken",
+        hint="`losetup --list` names them; detach what nobody needs",
+    )
 
 
 def _add(device: Path, number: int) -> None:

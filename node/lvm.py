@@ -166,7 +166,10 @@ def _group(vg: str) -> dict[str, int]:
 def _volume(vg: str, name: str) -> LogicalVolume:
     rows = _report("lv", ["lvs", *REPORT, "-o", ",".join(FIELDS), f"{vg}/{name}"])
     if len(rows) != 1:
-        raise KitError(f"lvs of {vg}/{name}: {len(rows)} volumes instead of one")
+        raise KitError(
+            f"lvs of {vg}/{name}: {len(rows)} volumes instead of one",
+            hint=f"see what `lvs {vg}` says",
+        )
     row = rows[0]
     return LogicalVolume(
         vg=row["vg_name"],
@@ -186,5 +189,8 @@ def _report(kind: str, argv: Sequence[str]) -> list[dict[str, str]]:
     try:
         rows: list[dict[str, str]] = json.loads(printed)["report"][0][kind]
     except (ValueError, LookupError) as error:
-        raise KitError(f"{argv[0]}: its report cannot be understood: {error}") from error
+        raise KitError(
+            f"{argv[0]}: its report cannot be understood: {error}",
+            hint=f"see what `{argv[0]} --reportformat json` prints",
+        ) from error
     return rows

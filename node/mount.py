@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node import syscalls
-from node.cleanup import undone
+from node.cleanup import signals_blocked, undone
 from node.errors import KitError
 from node.log import log
 
@@ -47,6 +47,30 @@ def mounted(
         ) from error
     with undone(lambda: unmount(target)):
         yield target
+
+
+@contextmanager
+def read_only(place: Path) -> Iterator[None]:
+    """Makes what is at and below a directory of a mount read-only, as seen through this path.
+
+    Raises:
+        OSError: the kernel refuses.
+        KitError: something holds the mount at the end.
+    """
+    syscalls.mount(place, place, None, syscalls.MS_BIND)
+    with undone(lambda: unmount(place)):
+        remounted_read_only(place)
+        yield
+
+
+def remounted_read_only(place: Path) -> None:
+    """Makes one mount read-only, not the file system that others have mounted, too (mount(2)).
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY
+    syscalls.mount(None, place, None, flags)
 
 
 @contextmanager
@@ -91,7 +115,8 @@ def flushed(place: Path, what: str) -> Iterator[None]:
             )
 
     writer = threading.Thread(target=flush_again_and_again)
-    writer.start()
+    with signals_blocked():
+        writer.start()
     with undone(finish):
         yield
 

@@ -12,6 +12,7 @@ from types import FrameType
 
 from node.cleanup import SIGNALS, heeded
 from node.errors import KitError
+from node.log import flush
 from node.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, mount
 
 CLONE_NEWNS = 0x00020000
@@ -53,8 +54,7 @@ def contained(main: Callable[[], int]) -> int:
             f"namespaces of this process: the kernel refuses them: {reason}",
             hint="run as root, outside of containers that forbid unshare(2)",
         )
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     parent_alive, parent_end = os.pipe()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     child = os.fork()
@@ -99,6 +99,5 @@ def _first_process(main: Callable[[], int], parent_alive: int, outer: int) -> No
     except OSError as error:
         print(f"error: mount of {error.filename}: {error.strerror}", file=sys.stderr)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
         os._exit(code)

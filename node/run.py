@@ -1,6 +1,8 @@
 """Runs other programs: the one place that does, and the only user of `sh`."""
 
+import re
 import shutil
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,7 +10,7 @@ from os import PathLike, fspath
 from queue import Queue
 from typing import Any, TypedDict, Unpack
 
-from node.cleanup import signals_deferred
+from node.cleanup import signals_blocked
 from node.errors import CommandError, KitError
 from node.log import log
 from node.nosync import suppress_syncs
@@ -26,6 +28,10 @@ ENVIRONMENT = {
 }
 
 TAIL_LINES = 15
+# What tar(1) says at its end, whatever the cause, which stands before it.
+_NO_CAUSE = re.compile(
+    "Exiting with failure status due to previous errors|Error is not recoverable"
+)
 
 
 @dataclass(frozen=True)
@@ -191,8 +197,15 @@ def spawn(
     process: Any = None
     sh = _sh()
     try:
-        # A signal while the program starts would leave it running: nobody knew of it yet.
-        with signals_deferred():
+        # A signal while the program starts would leave it running: nobody knew of it yet. And sh
+        # reads what the program writes in threads.
+        with signals_blocked() as mask:
+
+            def prepare() -> None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                if not syncs:
+                    suppress_syncs()
+
             # _bg gives a handle under sh 1 and 2 alike; without _tty_out programs see pipes.
             process = sh.Command(program)(
                 *words[1:],
@@ -203,7 +216,7 @@ def spawn(
                 _err=on_stderr,
                 _env={**ENVIRONMENT, **(env or {})},
                 _cwd=fspath(cwd) if cwd is not None else None,
-                _preexec_fn=None if syncs else suppress_syncs,
+                _preexec_fn=prepare,
                 _new_session=True,  # sh 2 no longer does so by itself, and its group would be ours
                 _tty_out=False,
                 _no_out=True,
@@ -230,7 +243,8 @@ def end(process: Any) -> None:
     """Kills what `spawn` gave, and its group; a process that has ended is fine, too."""
     with suppress(ProcessLookupError):
         process.kill_group()
-    with suppress(_sh().ErrorReturnCode):
+    # It may have been awaited by whom a signal then interrupted, before the result was noted.
+    with suppress(_sh().ErrorReturnCode, ChildProcessError):
         process.wait()
 
 
@@ -240,13 +254,14 @@ def _failure(what: str, result: Result, *, shown: bool) -> CommandError:
         for line in lines[-TAIL_LINES:]:
             log.error("  %s: %s", what, line)
     said = [line for line in result.stderr.splitlines() if line.strip()] or lines or ["no message"]
+    causes = [line for line in said if not _NO_CAUSE.search(line)] or said
     ended = (
         f"exit code {result.exit_code}"
         if result.exit_code > 0
         else f"ended by signal {-result.exit_code}"
     )
     return CommandError(
-        f"{what}: {said[-1].strip()} ({ended})",
+        f"{what}: {causes[-1].strip()} ({ended})",
         exit_code=result.exit_code,
         stdout=result.stdout,
         stderr=result.stderr,

@@ -14,6 +14,8 @@ from node.run import TAIL_LINES, end, spawn
 
 _TICK = 0.05  # seconds between two looks at what has no other way to tell us
 
+_HINT = "debug mode shows all that it prints"
+
 
 class Service:
     """A running program: we may write lines to it, and read the lines that it writes.
@@ -95,9 +97,9 @@ class Service:
                 self._process.process.wait()  # for the threads that read its output
                 if waited(_TICK):
                     return
-                raise KitError(f"{self.what}: {self.last_words}")
+                raise KitError(f"{self.what}: {self.last_words}", hint=_HINT)
             if time.monotonic() > deadline:
-                raise KitError(f"{self.what}: no answer in {seconds:.0f} s")
+                raise KitError(f"{self.what}: no answer in {seconds:.0f} s", hint=_HINT)
 
     @property
     def last_words(self) -> str:

@@ -2,8 +2,8 @@
 
 import secrets
 
-from installer.facts import hidden
 from installer.hooks.base import Context, Hook, Report
+from installer.oslog import is_masked_by_grep
 from installer.target import Target
 
 # Without 0O1lI and their like, as it is read from a screen and typed at a console whose keyboard
@@ -20,7 +20,7 @@ def random_password(hostname: str) -> str:
     """
     while True:
         password = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
-        if not hidden(password, hostname):
+        if not is_masked_by_grep(password, hostname):
             return password
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from installer.hooks.base import Context, Hook, Report
-from installer.progress import harmless
 from installer.target import Target
 from node.errors import CommandError, KitError
 from node.log import log, step
@@ -48,7 +47,7 @@ class HookSite(Hook):
 
 
 def _log(line: str) -> None:
-    log.info("%s", harmless(line))
+    log.info("%s", line)
 
 
 def variables(context: Context, target: Target) -> dict[str, str]:

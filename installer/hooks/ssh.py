@@ -4,7 +4,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping
 
-from installer.facts import hidden
+from installer import oslog
 from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
 from installer.templates import render_template
@@ -44,7 +44,7 @@ class HookHostKeys(Hook):
             for kind, made in self._begun.items():
                 made()
                 # A node with a short name could hide a fingerprint: such a key is made again.
-                while hidden(_digest(target, kind), context.node.hostname):
+                while oslog.is_masked_by_grep(_digest(target, kind), context.node.hostname):
                     _begin_key(target, kind, context)()
 
 
@@ -69,7 +69,7 @@ class HookSsh(Hook):
             # A site hook may have put other keys there: state what is there now.
             kinds = [kind for kind in KEY_TYPES if target.exists(f"{KEY.format(kind)}.pub")]
             public = [f"{KEY.format(kind)}.pub" for kind in kinds]
-            lines = [target.read(path).strip() for path in public]
+            lines = [oslog.shown(target.read(path).strip()) for path in public]
             hostname = context.node.hostname
             shown = [target.start(["ssh-keygen", "-l", "-f", f"/{path}"]) for path in public]
             return lines + [_shown(fingerprint().stdout, hostname) for fingerprint in shown]
@@ -95,8 +95,8 @@ def _digest(target: Target, kind: str) -> str:
 def _shown(fingerprint: str, hostname: str) -> str:
     """The line of the log, with another comment where the key's holds the node's host name."""
     bits, digest, *words, kind = fingerprint.split()
-    comments = (" ".join(words), "root")
-    comment = next((text for text in comments if not hidden(text, hostname)), "-")
+    comments = (oslog.shown(" ".join(words)), "root")
+    comment = next((text for text in comments if not oslog.is_masked_by_grep(text, hostname)), "-")
     return f"{bits} {digest} {comment} {kind}"
 
 

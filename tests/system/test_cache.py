@@ -372,7 +372,7 @@ def test_a_copy_tells_which_engine_made_it(
 
 def test_a_failed_bootstrap_keeps_nothing(settings: Settings, guest: Callable[[], Path]) -> None:
     def fails(_root: Path, _plan: BootstrapPlan) -> None:
-        raise KitError("bootstrap of bookworm: failed")
+        raise KitError("bootstrap of bookworm: failed", "what to do")
 
     with pytest.raises(KitError, match="failed"):
         cache.fill(guest(), PLAN, settings, fails)

@@ -47,7 +47,7 @@ class MemorySource:
         for extent in extents:
             assert extent.kind is Kind.DATA
             if any(extent.offset <= place < extent.offset + extent.length for place in self.bad):
-                raise KitError(f"read of memory at byte {extent.offset}")
+                raise KitError(f"read of memory at byte {extent.offset}", "what to do")
             found = self.content[extent.offset : extent.offset + extent.length]
             view[extent.start - start : extent.end - start] = found
 

@@ -186,7 +186,7 @@ def test_links_to_kernels_get_links_to_their_initramfs(tmp_path: Path) -> None:
     assert not (tmp_path / "initrd.img.old").is_symlink()
 
 
-FAILED = CommandError("debootstrap: failed", exit_code=1, stdout="", stderr="")
+FAILED = CommandError("debootstrap: failed", exit_code=1, stdout="", stderr="", hint="see above")
 
 
 def test_a_full_disk_is_told_from_other_failures(local: BootstrapPlan, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from node.errors import KitError
 
 
 def fail(message: str) -> None:
-    raise KitError(message)
+    raise KitError(message, "what to do")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

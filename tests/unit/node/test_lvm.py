@@ -47,7 +47,9 @@ class Tools:
         words = [str(word) for word in argv]
         self.asked.append(words)
         if words[0] == self.failing:
-            raise CommandError(f"{words[0]}: no", exit_code=5, stdout="", stderr="no")
+            raise CommandError(
+                f"{words[0]}: no", exit_code=5, stdout="", stderr="no", hint="what to do"
+            )
         if words[0] == "vgs":
             return _report("vg", self.groups)
         if words[0] == "lvs":
@@ -125,7 +127,7 @@ def test_a_pool_that_does_not_zero(tools: Tools) -> None:
 
 def test_a_failed_copy_removes_it_and_an_interrupted_one_does_not(tools: Tools) -> None:
     with pytest.raises(KitError, match="broken"), lvm.created("xenvg", "web1", EXTENT):
-        raise KitError("broken")
+        raise KitError("broken", "what to do")
     assert tools.asked[-1] == [
         *("lvremove", "--yes", "--select", f"lv_uuid={WEB['lv_uuid']}", "xenvg/web1")
     ]
@@ -138,7 +140,7 @@ def test_a_failed_copy_removes_it_and_an_interrupted_one_does_not(tools: Tools) 
 def test_a_failed_removal_does_not_mask_the_first_error(tools: Tools) -> None:
     tools.failing = "lvremove"
     with pytest.raises(KitError, match="broken"), lvm.created("xenvg", "web1", EXTENT):
-        raise KitError("broken")
+        raise KitError("broken", "what to do")
     assert tools.asked[-1][0] == "lvremove"
 
 
