@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from guest.instance import Instance
-from installer import cache, debootstrap, devices, facts, oslog, sources, variants
+from installer import blank, cache, debootstrap, devices, facts, oslog, sources, variants
 from installer.boot import kernel_package, own_kernel
 from installer.disks import Layout, can_be_kept, mountpoint_of, plan_layout
 from installer.environment import read_instance
@@ -22,6 +22,7 @@ from node.log import durations, log, step
 from node.run import run, which
 
 OPEN_FILES = 256
+SWAP_TYPES = ("swap", "swsuspend")  # libblkid's names; the latter holds a hibernated system
 
 
 def create(environ: Mapping[str, str], os_dir: Path) -> None:
@@ -139,7 +140,7 @@ def _layout(instance: Instance, settings: Settings) -> Layout:
                 f"disk {disk.index} ({disk.path}): {error.strerror}",
                 hint="gnt-cluster verify-disks and gnt-instance info tell what Ganeti knows of it",
             ) from error
-    existing = _existing(instance) if instance.reinstall else {}
+    existing = _existing(instance, settings) if instance.reinstall else {}
     try:
         return plan_layout(instance, settings, sizes, existing=existing, new_uuid=uuid4)
     except ValueError as error:
@@ -148,30 +149,39 @@ def _layout(instance: Instance, settings: Settings) -> Layout:
         ) from error
 
 
-def _existing(instance: Instance) -> dict[int, tuple[str, str]]:
+def _existing(instance: Instance, settings: Settings) -> dict[int, tuple[str, str]]:
     """The file systems that the data disks of a reinstalled instance hold, by disk index.
 
     Raises:
-        KitError: one holds something else, which making a file system there would destroy.
+        KitError: a data disk holds something else, or a disk for swap something but swap: making
+            a file system or swap there would destroy it.
     """
     found = {}
     for disk in instance.disks[1:]:
         mountpoint = mountpoint_of(disk.name)
-        if mountpoint is None or not can_be_kept(mountpoint) or disk.path is None:
+        is_swap = disk.name == "swap" and settings.hook_swap
+        is_data = mountpoint is not None and can_be_kept(mountpoint)
+        if disk.path is None or not (is_swap or is_data):
             continue
-        # blkid(8): 2 is "nothing found", 8 is "more than one thing found".
+        name = f"disk {disk.index} ({mountpoint or disk.name})"
+        maker = "mkswap" if is_swap else "mkfs.ext4"
+        afresh = (
+            "take its name away to leave it alone; to start afresh there, make it what it should"
+            f" be: {maker} {disk.path}"
+        )
         probe = run(["blkid", "-p", "-o", "export", disk.path], check=False)
         fields = dict(line.split("=", 1) for line in probe.stdout.splitlines() if "=" in line)
-        if probe.exit_code == 2 and not fields:
+        if not fields:
+            # It finds nothing also in what it does not know, or could not read.
+            blank.require_blank(Path(disk.path), name, afresh)
             continue
         fstype, uuid = fields.get("TYPE"), fields.get("UUID")
-        if probe.exit_code != 0 or fstype not in devices.MKFS_TOOLS or uuid is None:
+        if is_swap and fstype in SWAP_TYPES:
+            continue
+        if is_swap or probe.exit_code != 0 or fstype not in devices.MKFS_TOOLS or uuid is None:
             what = fstype or fields.get("PTTYPE") or "what blkid cannot tell for sure"
-            raise KitError(
-                f"disk {disk.index} ({mountpoint}): it holds {what}, and no file system that the"
-                " reinstalled guest could mount there",
-                hint=f"take its name away to leave it alone, or `wipefs --all {disk.path}` it",
-            )
+            wanted = "no swap" if is_swap else "no file system that the guest could mount there"
+            raise KitError(f"{name}: it holds {what}, and {wanted}", hint=afresh)
         found[disk.index] = (fstype, uuid)
     return found
 
@@ -212,7 +222,6 @@ PACKAGES = {
     "mmd": "mtools",
     "run-parts": "debianutils",
     "sfdisk": "fdisk",
-    "wipefs": "util-linux",
 }
 
 
@@ -222,8 +231,8 @@ def _log_plan(context: Context, os_name: str) -> None:
     log.info("%s of %s: %s, hypervisor %s", verb, instance.name, os_name, instance.hypervisor)
     for disk in layout.kept:
         log.info(
-            "disk %d (%s) is kept: it holds the %s of an earlier installation; wipefs it to start"
-            " afresh",
+            "disk %d (%s) is kept: it holds the %s of an earlier installation; to start afresh"
+            " there, make another on it",
             *(disk.disk.index, disk.mountpoint, disk.fstype),
         )
     for disk in layout.untouched:

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from installer import blank
 from installer.disks import Layout, PlannedDisk, Use, sfdisk_script
 from node.block import Backing, claimed
 from node.errors import KitError
@@ -47,8 +48,7 @@ class Devices:
 
 def tools(layout: Layout) -> tuple[str, ...]:
     """The node's programs that `prepared` needs for this layout."""
-    found = {"wipefs"}
-    found |= {MKFS_TOOLS[str(disk.fstype)] for disk in (layout.root, *layout.data)}
+    found = {MKFS_TOOLS[str(disk.fstype)] for disk in (layout.root, *layout.data)}
     if layout.root.partitions:
         found.add("sfdisk")
     if layout.esp_id is not None:
@@ -116,6 +116,12 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
         KitError: a tool fails, or at the end something still holds a mount or a device.
     """
     with ExitStack() as stack:
+        # Signatures of an earlier tenant's RAID, LVM or other table must not come back to life, nor
+        # be seen by udev on the loop devices.
+        for disk in (layout.root, *layout.swaps, *layout.data):
+            backing = disks[disk.disk.index]
+            places = blank.signature_places(layout, disk.disk.index, backing.size)
+            blank.wipe(backing, places, _named(disk))
         root = disks[0]
         # Over block devices, too: GRUB knows what to make of a loop device, but not of a logical
         # volume whose device mapper it cannot ask from within the guest.
@@ -149,21 +155,11 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
 def _partitioned(
     stack: ExitStack, layout: Layout, root: Backing, whole: Path
 ) -> tuple[Path, Path | None]:
-    # Signatures of an earlier tenant's RAID, LVM or other table must not come back to life.
-    run(["wipefs", "--all", "--force", "--quiet", whole], what="wipe of disk 0")
     if not layout.root.partitions:
         return whole, None
     style = "gpt" if layout.esp_id is not None else "msdos"
     run(
-        [
-            "sfdisk",
-            "--quiet",
-            "--no-reread",
-            "--no-tell-kernel",
-            "--wipe-partitions",
-            "always",
-            whole,
-        ],
+        ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", whole],
         input=sfdisk_script(style, layout.label_uuid, layout.root.partitions),
         what="partition table of disk 0",
     )
@@ -184,7 +180,6 @@ def _make(disk: PlannedDisk, suite: str, device: Path) -> None:
 
 def _make_swap(disk: PlannedDisk, backing: Backing) -> None:
     index = disk.disk.index
-    run(["wipefs", "--all", "--force", "--quiet", backing.path], what=f"wipe of disk {index}")
     # mkswap(8) opens block devices O_EXCL, as we have.
     with attached(backing) as device:
         run(["mkswap", "--uuid", str(disk.uuid), device], what=f"mkswap on disk {index}")
