@@ -15,6 +15,11 @@ from guest.instance import Nic
 
 _EUI64_BITS = 64
 ROUTED = "routed"
+# Of a default route that stands behind others: those of DHCP clients and routers end at 2048.
+LATE_METRIC = 4096
+# What is on the link of a link-local address, where no subnet says so (RFC 3927, RFC 4291).
+_LINK_LOCAL4 = IPv4Network("169.254.0.0/16")
+_LINK_LOCAL6 = IPv6Network("fe80::/10")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,9 @@ class NicConfig:
         device_route: the IPv4 default route goes to the link itself, without a gateway.
         device_route6: the same for IPv6.
         dhcp: nothing static is known, and the guest shall ask the network.
+        secondary4: the NIC asks the network, but the IPv4 default route is another NIC's, or its
+            network is link-local: a route that is offered must stand behind others.
+        secondary6: the same for IPv6.
         notes: what the user should know, one sentence each, to be logged.
     """
 
@@ -46,6 +54,8 @@ class NicConfig:
     device_route: bool
     device_route6: bool
     dhcp: bool
+    secondary4: bool
+    secondary6: bool
     notes: tuple[str, ...]
 
     @property
@@ -80,19 +90,23 @@ def plan_nics(nics: Sequence[Nic], dhcp: bool) -> tuple[NicConfig, ...]:
     """Plan all NICs of a guest; `dhcp` says whether those without any address ask the network.
 
     One default route a family, on the first NIC that has a gateway of that family (a routed NIC
-    without a gateway counts, its node is the gateway): with a second one of the same metric
-    `ifup` fails with "File exists", and the guest would have no rule which to take.
+    without a gateway counts, its node is the gateway) or that asks the network for one: with a
+    second one of the same metric `ifup` fails with "File exists", and the guest would have no rule
+    which to take. NICs of link-local networks, such as that of Ganeti's instance communication,
+    reach their link and nothing else.
     """
     statics = [_static(nic) for nic in nics]
-    default4 = _default_nic(nics, [(s.address4, s.gateway4) for s in statics])
-    default6 = _default_nic(nics, [(s.address6, s.gateway6) for s in statics])
+    asks = [dhcp and static.address4 is None and static.address6 is None for static in statics]
+    offered = [ask and not _in_link_local(nic) for ask, nic in zip(asks, nics, strict=True)]
+    default4 = _default_nic(nics, [(s.address4, s.gateway4) for s in statics], offered)
+    default6 = _default_nic(nics, [(s.address6, s.gateway6) for s in statics], offered)
     configs = []
     for index, (nic, static) in enumerate(zip(nics, statics, strict=True)):
         has4, has6 = index == default4, index == default6
         unused = [
-            _unused_note(nic, gateway)
-            for gateway, used in ((static.gateway4, has4), (static.gateway6, has6))
-            if gateway is not None and not used
+            _unused_note(nic, gateway, default, asked=offered[default])
+            for gateway, default in ((static.gateway4, default4), (static.gateway6, default6))
+            if gateway is not None and default is not None and default != index
         ]
         addresses = tuple(a for a in (static.address4, static.address6) if a is not None)
         configs.append(
@@ -104,13 +118,30 @@ def plan_nics(nics: Sequence[Nic], dhcp: bool) -> tuple[NicConfig, ...]:
                 gateway6=static.gateway6 if has6 else None,
                 gateway_onlink=has4 and _is_outside(static.gateway4, static.address4),
                 gateway6_onlink=has6 and _is_outside(static.gateway6, static.address6),
-                device_route=has4 and static.gateway4 is None,
-                device_route6=has6 and static.gateway6 is None,
-                dhcp=dhcp and not addresses,
+                device_route=has4 and addresses != () and static.gateway4 is None,
+                device_route6=has6 and addresses != () and static.gateway6 is None,
+                dhcp=asks[index],
+                secondary4=asks[index] and not has4,
+                secondary6=asks[index] and not has6,
                 notes=(*static.notes, *unused),
             )
         )
     return tuple(configs)
+
+
+def host_addresses(
+    configs: Sequence[NicConfig],
+) -> tuple[IPv4Interface | IPv6Interface, ...]:
+    """The addresses that the host's name stands for: those of the first NIC that has any.
+
+    Link-local addresses do not count. Where a NIC that asks the network comes first, its address
+    is not known, and there are none.
+    """
+    for config in configs:
+        named = tuple(a for a in config.addresses if not a.ip.is_link_local)
+        if named or (config.dhcp and not config.secondary4):
+            return named
+    return ()
 
 
 @dataclass(frozen=True)
@@ -130,12 +161,15 @@ def _static(nic: Nic) -> _Static:
     address6: IPv6Interface | None = None
     notes: list[str] = []
     if isinstance(nic.ip, IPv4Address):
-        address4 = IPv4Interface((nic.ip, _prefix(network.subnet, routed, 32)))
+        subnet = network.subnet or (_LINK_LOCAL4 if nic.ip in _LINK_LOCAL4 else None)
+        address4 = IPv4Interface((nic.ip, _prefix(subnet, routed, 32)))
         notes += _outside_note(nic, network.subnet)
     if isinstance(nic.ip, IPv6Address):
-        address6 = IPv6Interface((nic.ip, _prefix(network.subnet6, routed, 128)))
+        subnet6 = network.subnet6 or (_LINK_LOCAL6 if nic.ip in _LINK_LOCAL6 else None)
+        address6 = IPv6Interface((nic.ip, _prefix(subnet6, routed, 128)))
         notes += _outside_note(nic, network.subnet6)
-    elif network.subnet6 is not None:
+    elif network.subnet6 is not None and not network.subnet6.is_link_local:
+        # (In a link-local subnet the kernel gives the NIC this very address by itself.)
         try:
             address6 = eui64(network.subnet6, nic.mac)
         except ValueError as error:
@@ -144,13 +178,29 @@ def _static(nic: Nic) -> _Static:
             address6 = IPv6Interface((address6.ip, 128)) if routed else address6
     # The gateway itself may be an instance: it must not route through itself.
     own4, own6 = address4 and address4.ip, address6 and address6.ip
+    gateway4 = network.gateway if own4 not in (None, network.gateway) else None
+    gateway6 = network.gateway6 if own6 not in (None, network.gateway6) else None
+    if gateway4 is not None and _in_link_local(nic):
+        notes.append(_closed_note(nic, gateway4))
+        gateway4 = None
+    if gateway6 is not None and own6 is not None and own6.is_link_local:
+        notes.append(_closed_note(nic, gateway6))
+        gateway6 = None
     return _Static(
         address4=address4,
         address6=address6,
-        gateway4=network.gateway if own4 not in (None, network.gateway) else None,
-        gateway6=network.gateway6 if own6 not in (None, network.gateway6) else None,
+        gateway4=gateway4,
+        gateway6=gateway6,
         notes=tuple(notes),
     )
+
+
+def _in_link_local(nic: Nic) -> bool:
+    """Whether the NIC's IPv4 network is link-local, so that no route leads out of it."""
+    subnet = nic.network.subnet
+    if subnet is not None:
+        return subnet.is_link_local
+    return isinstance(nic.ip, IPv4Address) and nic.ip.is_link_local
 
 
 def _default_nic(
@@ -159,26 +209,35 @@ def _default_nic(
         tuple[IPv4Interface | None, IPv4Address | None]
         | tuple[IPv6Interface | None, IPv6Address | None]
     ],
+    offered: Sequence[bool],
 ) -> int | None:
-    """Index of the NIC that carries a family's default route, from each NIC's address, gateway."""
+    """Index of the NIC that carries a family's default route.
+
+    Args:
+        nics: all NICs.
+        family: the address and the gateway of each, of this family.
+        offered: of each, whether the network may offer it a default route.
+    """
     usable = [
         (index, address, gateway)
         for index, (address, gateway) in enumerate(family)
-        if address is not None
+        if offered[index] or (address is not None and not address.ip.is_link_local)
     ]
     for index, _, gateway in usable:
         # Ganeti's kvm-ifup turns proxy_arp and proxy_ndp on for its end of a routed NIC: the node
         # answers there for the addresses of all others.
-        if gateway is not None or nics[index].mode == ROUTED:
+        if offered[index] or gateway is not None or nics[index].mode == ROUTED:
             return index
     for index, address, _ in usable:
         # A host address and nothing else reaches nobody; with a route to the link, its neighbours.
-        if address.network.num_addresses == 1:
+        if address is not None and address.network.num_addresses == 1:
             return index
     return None
 
 
 def _prefix(subnet: IPv4Network | IPv6Network | None, routed: bool, host: int) -> int:
+    if subnet is not None and subnet.is_link_local:
+        return subnet.prefixlen
     # On a routed NIC nobody but the node is on the link, whatever the subnet says.
     return host if routed or subnet is None else subnet.prefixlen
 
@@ -189,8 +248,15 @@ def _outside_note(nic: Nic, subnet: IPv4Network | IPv6Network | None) -> list[st
     return [f"NIC {nic.index}: its address {nic.ip} is outside of its network's subnet {subnet}"]
 
 
-def _unused_note(nic: Nic, gateway: IPv4Address | IPv6Address) -> str:
-    return f"NIC {nic.index}: no default route through {gateway}, an earlier NIC has it"
+def _closed_note(nic: Nic, gateway: IPv4Address | IPv6Address) -> str:
+    return f"NIC {nic.index}: no default route through {gateway}, its network is link-local"
+
+
+def _unused_note(nic: Nic, gateway: IPv4Address | IPv6Address, default: int, *, asked: bool) -> str:
+    start = f"NIC {nic.index}: no default route through {gateway}, "
+    if asked:
+        return f"{start}NIC {default} comes first and gets one by DHCP (or set DHCP=no)"
+    return f"{start}an earlier NIC has it"
 
 
 def _is_outside(

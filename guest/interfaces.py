@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
-from guest.addresses import NicConfig
+from guest.addresses import LATE_METRIC, NicConfig
 
 MAIN = "etc/network/interfaces"
 # What begins a stanza in interfaces(5), so ends the one before it; allow-* does, too.
@@ -39,9 +39,16 @@ def path(config: NicConfig) -> str:
     return f"etc/network/interfaces.d/{config.name}"
 
 
-def render(config: NicConfig) -> str:
-    """/etc/network/interfaces.d/<nic>."""
-    stanzas = [f"auto {config.name}", *_stanzas(config)]
+def render(config: NicConfig, *, udev: bool = True) -> str:
+    """/etc/network/interfaces.d/<nic>.
+
+    Args:
+        config: the NIC.
+        udev: whether the guest has an udev, which reports the NIC. Then the boot does not wait for
+            an answer of DHCP: networking.service only brings up what is `auto`.
+    """
+    start = "allow-hotplug" if config.dhcp and udev else "auto"
+    stanzas = [f"{start} {config.name}", *_stanzas(config)]
     return _HEADER + "\n".join(stanzas) + "\n"
 
 
@@ -98,9 +105,13 @@ def _stanzas(config: NicConfig) -> list[str]:
         options = [f"address {config.address6}", "accept_ra 0", *_route6(config)]
         stanzas.append(_stanza(config.name, "inet6 static", options))
     if config.dhcp:
+        metric4 = [f"metric {LATE_METRIC}"] if config.secondary4 else []
+        # Kernels before 5.12 do not have it.
+        variable = f"net.ipv6.conf.{config.name}.ra_defrtr_metric={LATE_METRIC}"
+        metric6 = [f"pre-up sysctl -q -e -w {variable} || true"] if config.secondary6 else []
         stanzas += [
-            _stanza(config.name, "inet dhcp", []),
-            _stanza(config.name, "inet6 auto", []),
+            _stanza(config.name, "inet dhcp", metric4),
+            _stanza(config.name, "inet6 auto", metric6),
         ]
     return stanzas or [_stanza(config.name, "inet manual", [])]
 

@@ -1,8 +1,10 @@
 """The files of systemd-networkd (systemd.network(5)) and of udev's names (systemd.link(5))."""
 
-from guest.addresses import NicConfig
+from guest.addresses import LATE_METRIC, NicConfig
 
 _HEADER = "# Written when this guest was created.\n"
+ONLINE = "etc/systemd/system/systemd-networkd-wait-online.service.d/timeout.conf"
+ONLINE_SECONDS = 30
 
 
 def network_path(config: NicConfig) -> str:
@@ -31,10 +33,21 @@ Name={config.name}
 """
 
 
+def online() -> str:
+    """A drop-in for systemd-networkd-wait-online.service: what waits for the network goes on soon.
+
+    By itself it waits for two minutes for a NIC that nobody answers by DHCP, and then fails.
+    """
+    return f"""{_HEADER}[Service]
+ExecStart=
+ExecStart=-/lib/systemd/systemd-networkd-wait-online --timeout={ONLINE_SECONDS}
+"""
+
+
 def render(config: NicConfig) -> str:
     """The .network file of one NIC."""
     sections = [["[Match]", f"Name={config.name}"], *_link(config)]
-    sections += [["[Network]", *_network(config)], *_routes(config)]
+    sections += [["[Network]", *_network(config)], *_metrics(config), *_routes(config)]
     return _HEADER + "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
@@ -52,6 +65,12 @@ def _network(config: NicConfig) -> list[str]:
         return ["LinkLocalAddressing=no", "IPv6AcceptRA=no"]
     # A router's advertisements would add addresses and routes to the static ones.
     return [*(f"Address={address}" for address in config.addresses), "IPv6AcceptRA=no"]
+
+
+def _metrics(config: NicConfig) -> list[list[str]]:
+    metric = f"RouteMetric={LATE_METRIC}"
+    sections = [["[DHCPv4]", metric]] if config.secondary4 else []
+    return [*sections, *([["[IPv6AcceptRA]", metric]] if config.secondary6 else [])]
 
 
 def _routes(config: NicConfig) -> list[list[str]]:

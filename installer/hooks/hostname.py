@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from guest import hosts
-from guest.addresses import plan_nics
+from guest.addresses import host_addresses, plan_nics
 from installer.hooks.base import Context, File, Hook
 
 
@@ -13,11 +13,10 @@ class HookHostname(Hook):
     name = "hostname"
 
     def render(self, context: Context) -> Mapping[str, File]:
-        """The three files. /etc/hosts states the addresses of the first NIC that has any."""
+        """The three files. /etc/hosts states the addresses that `host_addresses` chooses."""
         instance, settings = context.instance, context.settings
         name = instance.short_name if settings.hostname == "short" else instance.name
-        configs = plan_nics(instance.nics, settings.dhcp)
-        addresses = next((config.addresses for config in configs if config.addresses), ())
+        addresses = host_addresses(plan_nics(instance.nics, settings.dhcp))
         return {
             "etc/hostname": File(f"{name}\n"),
             "etc/mailname": File(f"{instance.name}\n"),

@@ -6,6 +6,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from guest import interfaces, networkd, resolv
 from guest.addresses import NicConfig, plan_nics
 from guest.resolv import Resolver
+from installer.boot import CONTAINERS
 from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
 from installer.templates import render_template
@@ -44,14 +45,17 @@ class HookNetwork(Hook):
             files[_PIN_SCRIPT] = File(render_template("pin-nic-names"), 0o755)
             files[_PIN_UNIT] = File(render_template("pin-nic-names.service"))
         networked = context.settings.network_stack == "networkd"
-        if not networked:
+        if networked:
+            files[networkd.ONLINE] = File(networkd.online())
+        else:
             files[interfaces.MAIN] = File(interfaces.main())
         for config in _plan(context):
             files[networkd.link_path(config)] = File(networkd.link(config))
             if networked:
                 files[networkd.network_path(config)] = File(networkd.render(config))
             else:
-                files[interfaces.path(config)] = File(interfaces.render(config))
+                udev = context.instance.hypervisor not in CONTAINERS
+                files[interfaces.path(config)] = File(interfaces.render(config, udev=udev))
         return files
 
     def apply(self, context: Context, target: Target) -> Report | None:

@@ -7,6 +7,15 @@ MAC2 = "00:66:37:65:87:10"
 BRIDGED = {"MAC": MAC, "MODE": "bridged", "LINK": "gnt0"}
 NET4 = {"NETWORK_SUBNET": "198.51.100.0/24", "NETWORK_GATEWAY": "198.51.100.1"}
 NET6 = {"NETWORK_SUBNET6": "2a01:4f8:fff0:4f::/64", "NETWORK_GATEWAY6": "2a01:4f8:fff0:4f::1"}
+# Ganeti's own network for instance communication (its constants INSTANCE_COMMUNICATION_*).
+COMMUNICATION = {
+    "MAC": MAC2,
+    "MODE": "routed",
+    "LINK": "communication_rt",
+    "IP": "169.254.12.34",
+    "NETWORK_SUBNET": "169.254.0.0/16",
+    "NETWORK_SUBNET6": "fe80::/10",
+}
 
 SCENARIOS: dict[str, list[dict[str, str]]] = {
     "dual-stack": [BRIDGED | NET4 | NET6 | {"IP": "198.51.100.20"}],
@@ -54,6 +63,8 @@ SCENARIOS: dict[str, list[dict[str, str]]] = {
         },
     ],
     "no-network": [BRIDGED],
+    "communication": [BRIDGED, COMMUNICATION],
+    "static-and-dhcp": [BRIDGED | NET4 | NET6 | {"IP": "198.51.100.20"}, BRIDGED | {"MAC": MAC2}],
 }
 
 

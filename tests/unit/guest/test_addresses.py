@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guest.addresses import eui64, plan_nics
-from tests.unit.guest.scenarios import BRIDGED, MAC2, NET4, NET6, SCENARIOS, nics
+from tests.unit.guest.scenarios import BRIDGED, COMMUNICATION, MAC2, NET4, NET6, SCENARIOS, nics
 
 EUI64 = IPv6Interface("2a01:4f8:fff0:4f:266:37ff:fe65:870f/64")
 
@@ -160,3 +160,77 @@ def test_an_address_outside_of_its_network_is_told() -> None:
 
 def test_no_nic() -> None:
     assert plan_nics((), dhcp=True) == ()
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_the_communication_nic_reaches_its_link_and_nothing_else(position: int) -> None:
+    both = [BRIDGED]
+    both.insert(position, COMMUNICATION)
+    configs = plan_nics(nics(*both), dhcp=True)
+    communication, other = configs[position], configs[1 - position]
+    # The prefix is the network's: the node's 169.254.169.254 is on the link. The kernel makes the
+    # address of fe80::/10 by itself; a second time, `ip address add` fails.
+    assert communication.addresses == (IPv4Interface("169.254.12.34/16"),)
+    assert communication.gateway is None and communication.gateway6 is None
+    assert not (communication.device_route or communication.device_route6)
+    assert not communication.dhcp and communication.notes == ()
+    assert other.dhcp and not (other.secondary4 or other.secondary6)
+    assert not (other.device_route or other.device_route6)
+
+
+def test_a_communication_nic_takes_nothing_from_a_routed_nic_after_it() -> None:
+    first, second = plan_nics(nics(COMMUNICATION, *SCENARIOS["routed-bare"][:1]), dhcp=True)
+    assert not first.device_route and second.device_route
+
+
+@pytest.mark.parametrize(
+    "nic",
+    [
+        BRIDGED | {"IP": "169.254.1.2"},
+        BRIDGED | {"IP": "fe80::5"},
+        COMMUNICATION | {"NETWORK_GATEWAY": "169.254.0.1", "NETWORK_GATEWAY6": "fe80::1"},
+        COMMUNICATION | {"IP": "fe80::5", "NETWORK_GATEWAY6": "fe80::1"},
+        BRIDGED | {"IP": "169.254.1.2", "NETWORK_SUBNET": "169.254.1.0/24"},
+    ],
+)
+def test_no_link_local_address_has_a_default_route(nic: dict[str, str]) -> None:
+    (config,) = plan_nics(nics(nic), dhcp=True)
+    assert len(config.addresses) == 1
+    assert config.addresses[0].network.prefixlen < 32
+    assert config.gateway is None and config.gateway6 is None
+    assert not (config.device_route or config.device_route6)
+
+
+def test_the_gateway_of_a_link_local_network_is_noted() -> None:
+    (config,) = plan_nics(nics(COMMUNICATION | {"NETWORK_GATEWAY": "169.254.0.1"}), dhcp=True)
+    assert config.notes == (
+        "NIC 0: no default route through 169.254.0.1, its network is link-local",
+    )
+
+
+def test_a_nic_with_dhcp_that_comes_first_has_the_default_routes() -> None:
+    static = BRIDGED | NET4 | NET6 | {"MAC": MAC2, "IP": "198.51.100.20"}
+    first, second = plan_nics(nics(BRIDGED, static), dhcp=True)
+    assert first.dhcp and not (first.secondary4 or first.secondary6)
+    assert second.gateway is None and second.gateway6 is None
+    assert second.notes == (
+        "NIC 1: no default route through 198.51.100.1, "
+        "NIC 0 comes first and gets one by DHCP (or set DHCP=no)",
+        "NIC 1: no default route through 2a01:4f8:fff0:4f::1, "
+        "NIC 0 comes first and gets one by DHCP (or set DHCP=no)",
+    )
+    _, second = plan_nics(nics(BRIDGED, static), dhcp=False)
+    assert second.gateway is not None and second.gateway6 is not None and second.notes == ()
+
+
+def test_what_a_later_nic_is_offered_stands_behind_the_default_route() -> None:
+    first, second = plan_nics(nics(*SCENARIOS["static-and-dhcp"]), dhcp=True)
+    assert first.gateway is not None and first.gateway6 is not None
+    assert second.dhcp and second.secondary4 and second.secondary6
+    _, second = plan_nics(nics(BRIDGED, BRIDGED | {"MAC": MAC2}), dhcp=True)
+    assert second.secondary4 and second.secondary6
+
+
+def test_a_host_address_leaves_the_default_route_to_dhcp() -> None:
+    first, second = plan_nics(nics(BRIDGED | {"IP": "10.0.0.6"}, BRIDGED), dhcp=True)
+    assert not first.device_route and not second.secondary4

@@ -7,7 +7,7 @@ import pytest
 from installer.hooks.base import Context
 from installer.hooks.hostname import HookHostname
 from installer.target import Target
-from tests.unit.guest.scenarios import BRIDGED, SCENARIOS, nics
+from tests.unit.guest.scenarios import BRIDGED, COMMUNICATION, SCENARIOS, nics
 
 
 def context(
@@ -15,10 +15,11 @@ def context(
     *,
     name: str = "web1.example.org",
     hostname: str = "fqdn",
+    dhcp: bool = True,
     enabled: bool = True,
 ) -> Context:
     instance = SimpleNamespace(name=name, short_name=name.partition(".")[0], nics=nics(*scenario))
-    settings = SimpleNamespace(hostname=hostname, dhcp=True, hook_hostname=enabled)
+    settings = SimpleNamespace(hostname=hostname, dhcp=dhcp, hook_hostname=enabled)
     return cast(Context, SimpleNamespace(instance=instance, settings=settings))
 
 
@@ -34,11 +35,31 @@ def test_the_name_is_as_the_site_likes_it(style: str, name: str) -> None:
     assert files["etc/mailname"].text == "web1.example.org\n"
 
 
+def named(scenario: list[dict[str, str]], *, dhcp: bool) -> list[str]:
+    text = HookHostname().render(context(scenario, dhcp=dhcp))["etc/hosts"].text
+    lines = text.splitlines()
+    return [line.split()[0] for line in lines if line.endswith("web1.example.org web1")]
+
+
 def test_hosts_states_the_addresses_of_the_first_nic_that_has_any() -> None:
     scenario = [BRIDGED, *SCENARIOS["dual-stack"], *SCENARIOS["routed-bare"]]
-    lines = HookHostname().render(context(scenario))["etc/hosts"].text.splitlines()
-    own = [line.split()[0] for line in lines if line.endswith("web1.example.org web1")]
-    assert own == ["198.51.100.20", "2a01:4f8:fff0:4f:266:37ff:fe65:870f"]
+    assert named(scenario, dhcp=False) == [
+        "198.51.100.20",
+        "2a01:4f8:fff0:4f:266:37ff:fe65:870f",
+    ]
+
+
+def test_the_name_is_that_of_a_nic_with_dhcp_that_comes_first() -> None:
+    assert named([BRIDGED, *SCENARIOS["dual-stack"]], dhcp=True) == ["127.0.1.1"]
+
+
+def test_link_local_addresses_have_no_name() -> None:
+    static = SCENARIOS["ipv4-only"]
+    assert named([COMMUNICATION, *static], dhcp=True) == ["198.51.100.20"]
+    assert named([BRIDGED, COMMUNICATION], dhcp=True) == ["127.0.1.1"]
+    # Asking within a link-local network comes to a link-local address, too.
+    asking = {key: text for key, text in COMMUNICATION.items() if key != "IP"}
+    assert named([asking, *static], dhcp=True) == ["198.51.100.20"]
 
 
 def test_hosts_without_static_address() -> None:

@@ -22,7 +22,12 @@ TWO_GATEWAYS = [
 NODE = Resolver(("192.0.2.53",), ("node.example",))
 
 
-def context(scenario: Sequence[dict[str, str]], node: Resolver = NODE, **settings: Any) -> Context:
+def context(
+    scenario: Sequence[dict[str, str]],
+    node: Resolver = NODE,
+    hypervisor: str = "kvm",
+    **settings: Any,
+) -> Context:
     known: dict[str, Any] = {
         "suite": "bookworm",
         "network_stack": "ifupdown",
@@ -32,7 +37,7 @@ def context(scenario: Sequence[dict[str, str]], node: Resolver = NODE, **setting
         "hook_network": True,
     }
     parts = SimpleNamespace(
-        instance=SimpleNamespace(nics=nics(*scenario)),
+        instance=SimpleNamespace(nics=nics(*scenario), hypervisor=hypervisor),
         settings=SimpleNamespace(**known | settings),
         node=SimpleNamespace(resolver=node),
     )
@@ -91,6 +96,29 @@ def test_ifupdown_files() -> None:
     assert f"MACAddress={MAC2}" in files["etc/systemd/network/10-eth1.link"].text
 
 
+@pytest.mark.parametrize(
+    ("hypervisor", "start"),
+    [("kvm", "allow-hotplug"), ("xen-pvm", "allow-hotplug"), ("lxc", "auto"), ("chroot", "auto")],
+)
+def test_the_boot_waits_for_dhcp_only_where_no_udev_reports_the_nic(
+    hypervisor: str, start: str
+) -> None:
+    files = HookNetwork().render(context(SCENARIOS["static-and-dhcp"], hypervisor=hypervisor))
+    assert "auto eth0\n" in files["etc/network/interfaces.d/eth0"].text
+    assert f"{start} eth1\n" in files["etc/network/interfaces.d/eth1"].text
+
+
+def test_networkd_waits_half_a_minute_for_the_network() -> None:
+    files = HookNetwork().render(context(SCENARIOS["no-network"], network_stack="networkd"))
+    (path,) = (path for path in files if "wait-online" in path)
+    # A second ExecStart would be one more command; the failure of this one is no failed unit.
+    commands = [line for line in files[path].text.splitlines() if line.startswith("ExecStart")]
+    assert commands == [
+        "ExecStart=",
+        "ExecStart=-/lib/systemd/systemd-networkd-wait-online --timeout=30",
+    ]
+
+
 def test_names_are_pinned_at_boot_too() -> None:
     files = HookNetwork().render(context(SCENARIOS["two-gateways"]))
     assert set(files) >= PINNING
@@ -110,6 +138,7 @@ def test_networkd_files() -> None:
         "etc/resolv.conf",
         "etc/systemd/network/10-eth0.link",
         "etc/systemd/network/20-eth0.network",
+        "etc/systemd/system/systemd-networkd-wait-online.service.d/timeout.conf",
     }
 
 
