@@ -9,7 +9,17 @@ from pathlib import Path
 from uuid import uuid4
 
 from guest.instance import Instance
-from installer import blank, cache, debootstrap, devices, facts, oslog, sources, variants
+from installer import (
+    blank,
+    cache,
+    debootstrap,
+    devices,
+    facts,
+    families,
+    oslog,
+    sources,
+    variants,
+)
 from installer.boot import kernel_package, own_kernel
 from installer.disks import Layout, can_be_kept, mountpoint_of, plan_layout
 from installer.environment import read_instance
@@ -89,7 +99,7 @@ def planned(
         hook.check(context)
     packages = [name for hook in hooks for name in hook.packages(context)]
     if settings.kernel != "none":
-        packages.append(settings.kernel)
+        packages += kernel_packages(settings)
     plan = debootstrap.plan(
         settings,
         node,
@@ -105,14 +115,14 @@ def planned(
 
 
 def _resolved(settings: Settings, instance: Instance, node: facts.NodeFacts) -> Settings:
-    """Fills in what depends on the node and the hypervisor: suite, architecture, kernel."""
+    """Fills in what depends on the node, the hypervisor and the suite: the kernel and others."""
     suite = settings.suite or node.codename
     arch = settings.arch or node.architecture
+    distribution = sources.distribution(suite, settings.mirror)
     kernel = settings.kernel
     if kernel == "auto":
         kernel = "none"
         if own_kernel(instance):
-            distribution = sources.distribution(suite, settings.mirror)
             found = kernel_package(distribution, arch)
             if found is None:
                 raise KitError(
@@ -121,7 +131,14 @@ def _resolved(settings: Settings, instance: Instance, node: facts.NodeFacts) -> 
                     " hypervisor",
                 )
             kernel = found
-    return dataclasses.replace(settings, suite=suite, arch=arch, kernel=kernel)
+    settings = dataclasses.replace(settings, suite=suite, arch=arch, kernel=kernel)
+    return families.resolved(settings, distribution)
+
+
+def kernel_packages(settings: Settings) -> tuple[str, ...]:
+    """The kernel of resolved settings, and what it needs to boot."""
+    distribution = sources.distribution(settings.suite, settings.mirror)
+    return (settings.kernel, *families.family(distribution).kernel_needs)
 
 
 def _layout(instance: Instance, settings: Settings) -> Layout:

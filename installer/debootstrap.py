@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from installer import scrub, sources
+from installer import families, scrub, sources
 from installer.engines import (
     BootstrapPlan,
     check_merged_usr,
@@ -30,6 +30,10 @@ __all__ = ["BootstrapPlan", "bootstrap", "plan", "tools"]
 
 KEYRINGS = Path("/usr/share/keyrings")
 REMOVED_KEYS = KEYRINGS / "debian-archive-removed-keys.gpg"
+# Where the package of the keyring is called otherwise, or is not in every release of Debian.
+KEYRING_HINTS = {
+    "ubuntu": "apt-get install ubuntu-keyring (for bookworm it is in bookworm-backports only)",
+}
 SOURCES_LIST = "etc/apt/sources.list"
 # The kernel's and the initramfs's packages make an initramfs each, for 20 s each. We make it
 # once, when all is set up. /etc/kernel/postinst.d/initramfs-tools and dracut's honour this.
@@ -65,7 +69,7 @@ def plan(
         family=family,
         arch=arch,
         mirrors=sources.node_mirrors(suite, settings.mirror, settings.security_mirror),
-        components=settings.components or ("main",),
+        components=families.components(settings, family),
         packages=tuple(sorted(set(packages))),
         merged_usr=settings.merged_usr,
         keyrings=keyrings(suite, family, settings.keyring),
@@ -122,7 +126,7 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
         )
     keyring = Path(configured) if configured else KEYRINGS / f"{family}-archive-keyring.gpg"
     if not keyring.is_file():
-        package = f"apt-get install {family}-archive-keyring"
+        package = KEYRING_HINTS.get(family, f"apt-get install {family}-archive-keyring")
         raise KitError(
             f"keyring {keyring}: it does not exist, so signatures of {suite} cannot be verified",
             hint="correct KEYRING" if configured else package,

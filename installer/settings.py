@@ -86,7 +86,9 @@ class Settings:
         "gets none. Unset: where the node has them from.",
     )
     components: tuple[str, ...] = _setting(
-        values.COMPONENTS, (), "Components of the archive. Unset: the default of the engine, main."
+        values.COMPONENTS,
+        (),
+        "Components of the archive. Unset: main, and universe for Ubuntu.",
     )
     arch: str = _setting(
         values.ARCHITECTURE, "", "The architecture of the guest. Unset: the node's own."
@@ -178,7 +180,9 @@ class Settings:
     )
     # The network
     network_stack: str = _setting(
-        choice("ifupdown", "networkd"), "ifupdown", "What brings the network of the guest up."
+        choice("auto", "ifupdown", "networkd"),
+        "auto",
+        "What brings the network of the guest up. auto: networkd for Ubuntu, else ifupdown.",
     )
     dhcp: bool = _setting(
         values.YES_NO, True, "Whether network cards without an address from Ganeti use DHCP."

@@ -13,6 +13,8 @@ DEBIAN = (
 DEBIAN_ALIASES = ("oldoldstable", "oldstable", "stable", "testing", "unstable")
 DEBIAN_UNSTABLE = ("sid", "experimental")
 END_OF_LIFE = DEBIAN[: DEBIAN.index("bullseye")]
+# The releases that are supported and those to come: the node's debootstrap may be older than they.
+UBUNTU = ("bionic", "focal", "jammy", "noble", "plucky", "questing", "resolute")
 # debootstrap(8) has one script for each family of suites; the names of the others link to it.
 UBUNTU_SCRIPTS = (
     "warty", "hoary", "breezy", "dapper", "edgy", "feisty", "gutsy", "groovy",
@@ -56,6 +58,8 @@ def distribution(suite: str, mirror: str | None = None, scripts: Path = SCRIPTS)
     """
     if suite in (*DEBIAN, *DEBIAN_ALIASES, *DEBIAN_UNSTABLE):
         return "debian"
+    if suite in UBUNTU:
+        return "ubuntu"
     script = debootstrap_script(suite, scripts)
     if script in UBUNTU_SCRIPTS:
         return "ubuntu"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from installer.boot import console, own_kernel, root_disk
 from installer.hooks.base import Context, File, Hook, Report
+from installer.settings import Settings
+from installer.sources import distribution
 from installer.target import Target
 from installer.templates import render_template
 from node.errors import KitError
@@ -46,6 +48,11 @@ def modules(context: Context) -> tuple[str, ...]:
     settings = context.settings
     filesystem = FILESYSTEM_MODULES.get(settings.filesystem, "ext2")
     return (*PARTITION_MODULES[settings.partition_style], filesystem)
+
+
+def efi_vendor(settings: Settings) -> str:
+    """The directory of the ESP in which the image looks for its grub.cfg: grub-mkimage's -p."""
+    return "ubuntu" if distribution(settings.suite, settings.mirror) == "ubuntu" else "debian"
 
 
 class HookGrub(Hook):
@@ -125,11 +132,13 @@ class HookGrub(Hook):
     def _fill_esp(self, context: Context, target: Target, esp: Path, uuid: str) -> None:
         # With mtools, as the node's kernel may have no vfat.
         efi = _EFI[context.settings.arch]
-        target.write("boot/grub/esp-grub.cfg", render_template("esp-grub.cfg", uuid=uuid))
+        vendor = efi_vendor(context.settings)
+        menu = "boot/grub/esp-grub.cfg"
+        target.write(menu, render_template("esp-grub.cfg", uuid=uuid))
         steps: tuple[Sequence[str | Path], ...] = (
-            ["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT", "::/EFI/debian"],
+            ["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT", f"::/EFI/{vendor}"],
             ["mcopy", "-i", esp, target.path(efi.image), f"::/EFI/BOOT/{efi.name}"],
-            ["mcopy", "-i", esp, target.path("boot/grub/esp-grub.cfg"), "::/EFI/debian/grub.cfg"],
+            ["mcopy", "-i", esp, target.path(menu), f"::/EFI/{vendor}/grub.cfg"],
         )
         for argv in steps:
             run(argv, what="EFI system partition of disk 0")

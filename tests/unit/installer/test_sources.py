@@ -86,6 +86,9 @@ Components: main
         ("bookworm", None, None, "debian"),
         ("duke", None, None, "debian"),
         ("jammy", "gutsy", None, "ubuntu"),
+        ("hirsute", "gutsy", None, "ubuntu"),
+        # The debootstrap of Debian 12 knows no suite after lunar.
+        ("noble", None, "http://mirror.example.org/apt", "ubuntu"),
         ("kali-rolling", "kali", None, "kali"),
         ("ascii", "sid", None, ""),
         ("zany", None, "http://mirror.example.org/ubuntu/", "ubuntu"),
