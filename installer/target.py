@@ -136,10 +136,16 @@ class Target:
         self.path(relative).unlink(missing_ok=True)
 
     def symlink(self, relative: str, goal: str) -> None:
-        """Puts a symlink there; what stood there is replaced."""
+        """Puts a symlink there; what stood there is replaced.
+
+        An absolute `goal` is a path of the guest. The link is relative nevertheless: a site hook
+        that writes to it from the node would change the node's own file otherwise.
+        """
         path = self.path(relative)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
+        if goal.startswith("/"):
+            goal = os.path.relpath(self.root.resolve() / goal.lstrip("/"), path.parent)
         path.symlink_to(goal)
 
     def run(

@@ -50,6 +50,23 @@ def test_a_link_is_not_read(target: Target) -> None:
         target.read("etc/shadow")
 
 
+@pytest.mark.parametrize(
+    ("relative", "goal", "made"),
+    [
+        ("etc/localtime", "/usr/share/zoneinfo/Etc/UTC", "../usr/share/zoneinfo/Etc/UTC"),
+        ("bin/tool", "/etc/tool", "../../etc/tool"),  # bin -> usr/bin
+        ("vmlinuz", "/boot/vmlinuz-6.1", "boot/vmlinuz-6.1"),
+        ("etc/mtab", "../proc/self/mounts", "../proc/self/mounts"),
+    ],
+)
+def test_links_are_relative_so_that_they_never_name_a_file_of_the_node(
+    target: Target, relative: str, goal: str, made: str
+) -> None:
+    target.symlink(relative, goal)
+    link = target.path(relative)
+    assert str(link.readlink()) == made
+
+
 def test_modes_do_not_depend_on_the_umask(target: Target) -> None:
     before = os.umask(0o077)
     try:
