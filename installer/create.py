@@ -92,7 +92,8 @@ def planned(
     layout = _layout(instance, settings)
     context = Context(instance, settings, layout, node)
     applied = [
-        [hook for hook in stage if hook.enabled(context)] for stage in stages(environ, os_dir)
+        [hook for hook in stage if hook.enabled(context)]
+        for stage in stages(environ, loaded.assigned, os_dir)
     ]
     hooks = [hook for stage in applied for hook in stage]
     for hook in hooks:

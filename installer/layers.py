@@ -51,6 +51,7 @@ def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
     problems: list[str] = []
     warnings: list[str] = []
     for layer in layers:
+        unknown: list[str] = []
         for key, text in layer.values.items():
             name = key.removeprefix(PREFIX).lower()
             definition = DEFINITIONS.get(name)
@@ -58,9 +59,10 @@ def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
                 # Variables of a shell differ by case: `suite` may be a helper of SUITE="$suite-x".
                 definition = None
             if definition is None and not layer.parameters:
-                warnings.append(
-                    f"unknown setting {key} in {layer.origin}, line ignored{_near(key)}"
-                )
+                if near := _near(key):
+                    warnings.append(f"unknown setting {key} in {layer.origin}{near}")
+                else:
+                    unknown.append(key)
             elif definition is None:
                 problems.append(f"-O {name}: unknown parameter{_near(key, lower=True)}")
             elif layer.parameters and not definition.parameter:
@@ -79,6 +81,10 @@ def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
                     )
                     value = MIN_ALIGNMENT
                 chosen[name] = value
+        if unknown:
+            # Sites keep the variables of their hooks there.
+            names = f"no settings, only the site's hooks get them: {', '.join(unknown)}"
+            warnings.append(f"{layer.origin}: {names}")
     # The fields are typed where they are defined: each value comes from its own definition.
     settings = Settings(**chosen)
     # An unset suite is the node's own, which is checked where it is known.

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from installer import shellvars
 from installer.layers import PREFIX, Layer, SettingsError, resolve
 from installer.settings import DEFINITIONS, Settings
 from node.errors import KitError
+from node.run import ENVIRONMENT
 
 DEFAULTS_FILE = Path("/etc/default/ganeti-instance-debootstrap")
 _VARIANT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", re.ASCII)
@@ -24,11 +25,13 @@ class Loaded:
         settings: all of them.
         warnings: what is odd but does no harm.
         parameters: the names of those that OS parameters set.
+        assigned: all that the files assign, be it a setting or not; it may hold secrets.
     """
 
     settings: Settings
     warnings: tuple[str, ...]
     parameters: frozenset[str]
+    assigned: Mapping[str, str] = field(repr=False)
 
 
 class BadSettingsError(KitError):
@@ -61,13 +64,16 @@ def load(
         BadSettingsError: a value is not allowed; the message has them all.
         KitError: a file cannot be read, or the variant has none.
     """
-    seen = {key: text for key, text in environ.items() if key.startswith(_GANETIS)}
+    ganetis = {key: text for key, text in environ.items() if key.startswith(_GANETIS)}
+    # The rest of what a shell would see is what programs get: PATH="/opt/bin:$PATH" is usual.
+    seen = {**ENVIRONMENT, **ganetis}
     layers: list[Layer] = []
     if defaults_file.exists():
         layers.append(_read(defaults_file, seen))
         seen |= layers[0].values
     if instance_variant:
         layers.append(_read(_variant_file(instance_variant, seen, os_dir), seen))
+    assigned = {key: text for layer in layers for key, text in layer.values.items()}
     parameters = {key: text for key, text in environ.items() if key.startswith(PREFIX)}
     layers.append(Layer("OS parameters", parameters, parameters=True))
     try:
@@ -75,7 +81,7 @@ def load(
     except SettingsError as error:
         raise BadSettingsError(error.problems) from None
     names = frozenset(key.removeprefix(PREFIX).lower() for key in parameters)
-    return Loaded(settings, tuple(warnings), names)
+    return Loaded(settings, tuple(warnings), names, assigned)
 
 
 def _read(path: Path, seen: Mapping[str, str]) -> Layer:

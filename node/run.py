@@ -32,6 +32,10 @@ TAIL_LINES = 15
 _NO_CAUSE = re.compile(
     "Exiting with failure status due to previous errors|Error is not recoverable"
 )
+# How many lines are shown once more where a shell's trace stands between them.
+TELLING_LINES = 5
+# What `set -x` of a shell puts before each command: PS4, which begins with a plus.
+TRACE = "+"
 
 
 @dataclass(frozen=True)
@@ -250,10 +254,15 @@ def end(process: Any) -> None:
 
 def _failure(what: str, result: Result, *, shown: bool) -> CommandError:
     lines = [line for line in (result.stdout + result.stderr).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(TRACE)]
     if not shown:
         for line in lines[-TAIL_LINES:]:
             log.error("  %s: %s", what, line)
-    said = [line for line in result.stderr.splitlines() if line.strip()] or lines or ["no message"]
+    elif len(telling) < len(lines):
+        for line in telling[-TELLING_LINES:]:
+            log.error("  %s: %s", what, line)
+    errors = [line for line in result.stderr.splitlines() if line in telling]
+    said = errors or telling or lines or ["no message"]
     causes = [line for line in said if not _NO_CAUSE.search(line)] or said
     ended = (
         f"exit code {result.exit_code}"

@@ -18,13 +18,16 @@ from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookSsh
 from installer.hooks.swap import HookSwap
 
 
-def stages(environ: Mapping[str, str], os_dir: Path) -> tuple[tuple[Hook, ...], ...]:
+def stages(
+    environ: Mapping[str, str], assigned: Mapping[str, str], os_dir: Path
+) -> tuple[tuple[Hook, ...], ...]:
     """Every hook there is; a stage begins when all of the one before are finished.
 
     What takes long comes first, as it goes on while others are applied.
 
     Args:
         environ: the environment that Ganeti gave us, for the site's hooks.
+        assigned: what the site's files assign, for its hooks as well.
         os_dir: the OS definition's directory, where they start.
     """
     built_in = (
@@ -43,4 +46,4 @@ def stages(environ: Mapping[str, str], os_dir: Path) -> tuple[tuple[Hook, ...], 
         HookConsole(),
         HookGrow(),
     )
-    return built_in, (HookSite(environ, os_dir),)
+    return built_in, (HookSite(environ, assigned, os_dir),)

@@ -27,6 +27,31 @@ def test_a_failure_says_the_last_thing_that_the_program_said() -> None:
         run(["sh", "-c", "echo first >&2; echo no room >&2; exit 2"], what="mkfs of disk 0")
 
 
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("set -x; echo no licence >&2; exit 2", "no licence"),
+        ("set -x; echo no licence; exit 2", "no licence"),
+        ("set -ex; test -e /nonexistent", "+ test -e /nonexistent"),
+        ("PS4='+$0:'; set -x; echo no licence >&2; exit 2", "no licence"),
+    ],
+)
+def test_a_shells_trace_is_not_the_reason(script: str, reason: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        run(["sh", "-c", script], what="site hook x")
+    assert caught.value.message.startswith(f"site hook x: {reason} (exit code ")
+
+
+def test_what_a_shells_trace_hides_is_shown_once_more(caplog: pytest.LogCaptureFixture) -> None:
+    script = "for i in 1 2 3 4 5 6 7; do echo line $i >&2; done; set -x; true; true; exit 1"
+    seen: list[str] = []
+    with pytest.raises(CommandError, match="line 7"):
+        run(["sh", "-c", script], what="site hook x", on_line=seen.append)
+    assert "+ true" in seen
+    shown = [record.getMessage().split(": ")[1] for record in caplog.records]
+    assert shown == ["line 3", "line 4", "line 5", "line 6", "line 7"]
+
+
 def test_a_program_that_a_signal_ends_is_an_error() -> None:
     with pytest.raises(CommandError, match="signal 9"):
         run(["sh", "-c", "kill -9 $$"])

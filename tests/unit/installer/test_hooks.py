@@ -23,7 +23,7 @@ from installer.hooks.fstab import HookFstab
 from installer.hooks.grub import HookGrub, modules
 from installer.hooks.locale import HookLocale, HookTimezone
 from installer.hooks.password import ALPHABET, LENGTH, HookPassword, random_password
-from installer.hooks.site import HookSite, variables
+from installer.hooks.site import HookSite
 from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookSsh
 from installer.settings import DEFINITIONS, Settings
 from installer.target import Target
@@ -286,7 +286,7 @@ def test_a_key_whose_fingerprint_holds_the_nodes_name_is_made_again(tmp_path: Pa
 
 
 def test_host_keys_are_made_also_where_only_the_site_installs_a_server(tmp_path: Path) -> None:
-    built_in, _ = stages({}, Path("/"))
+    built_in, _ = stages({}, {}, Path("/"))
     hooks = [hook for hook in built_in if hook.enabled(context(hook_ssh=False))]
     (hook,) = (hook for hook in hooks if isinstance(hook, HookHostKeys))
     target = KeyTarget(tmp_path, blobs("a") * 3)
@@ -362,25 +362,6 @@ def test_a_locale_is_generated_with_its_character_set(tmp_path: Path) -> None:
         HookLocale().apply(context(locale="xx_XX"), target)
 
 
-def test_site_hooks_get_the_variables_of_old(tmp_path: Path) -> None:
-    devices = Devices(
-        disk=Path("/dev/loop10"),
-        fsysdev=Path("/dev/loop11"),
-        esp=None,
-        root=tmp_path,
-    )
-    made = context(extra_pkgs=("vim", "git"))
-    assert variables(made, Target(tmp_path, devices)) == {
-        "TARGET": str(tmp_path),
-        "SUITE": "bookworm",
-        "ARCH": "amd64",
-        "PARTITION_STYLE": "msdos",
-        "EXTRA_PKGS": "vim,git",
-        "BLOCKDEV": "/dev/loop10",
-        "FSYSDEV": "/dev/loop11",
-    }
-
-
 def test_what_site_hooks_print_is_not_taken_for_a_fact(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,14 +384,14 @@ def test_what_site_hooks_print_is_not_taken_for_a_fact(
         disk=Path("/dev/loop10"), fsysdev=Path("/dev/loop11"), esp=None, root=tmp_path
     )
     with caplog.at_level(logging.INFO, "ganeti-instance-kit"):
-        HookSite({}, Path("/")).apply(context(), Target(tmp_path, devices))
+        HookSite({}, {}, Path("/")).apply(context(), Target(tmp_path, devices))
     assert "100% done" in caplog.text
     # Of what is no fact, the log's formatter masks the words that are searched for.
     assert not [record for record in caplog.records if hasattr(record, "fact")]
 
 
 def test_every_hook_has_a_switch_and_the_sites_come_last() -> None:
-    built_in, site = stages({}, Path("/"))
+    built_in, site = stages({}, {}, Path("/"))
     hooks = (*built_in, *site)
     names = [hook.name for hook in hooks]
     assert [hook.name for hook in site] == ["site"]

@@ -41,11 +41,12 @@ def test_an_empty_value_hides_lower_layers():
 
 
 def test_unknown_keys_of_files_are_warned_about():
-    _, warnings = resolve([Layer(DEFAULTS, {"FILESYTEM": "xfs", "suite": "sid", "BASE": "x"})])
+    files = {"FILESYTEM": "xfs", "suite": "sid", "BASE": "x", "LDAP_SERVER": "192.0.2.1"}
+    _, warnings = resolve([Layer(DEFAULTS, files)])
     assert warnings == [
-        f"unknown setting FILESYTEM in {DEFAULTS}, line ignored (is it FILESYSTEM?)",
-        f"unknown setting suite in {DEFAULTS}, line ignored (is it SUITE?)",
-        f"unknown setting BASE in {DEFAULTS}, line ignored",
+        f"unknown setting FILESYTEM in {DEFAULTS} (is it FILESYSTEM?)",
+        f"unknown setting suite in {DEFAULTS} (is it SUITE?)",
+        f"{DEFAULTS}: no settings, only the site's hooks get them: BASE, LDAP_SERVER",
     ]
 
 

@@ -5,6 +5,7 @@ import pytest
 from installer import variants
 from installer.settings import Settings
 from node.errors import KitError
+from node.run import PATH
 
 SHIPPED = Path(__file__).resolve().parents[3] / "os-definition"
 
@@ -30,8 +31,8 @@ def refused(site, variant=None, **environ):
 
 def test_without_files_the_defaults_hold(tmp_path):
     loaded = load(tmp_path, None, OSP_FILESYSTEM="xfs")
-    assert loaded == variants.Loaded(Settings(filesystem="xfs"), (), frozenset({"filesystem"}))
-    assert load(tmp_path, "") == variants.Loaded(Settings(), (), frozenset())
+    assert loaded == variants.Loaded(Settings(filesystem="xfs"), (), frozenset({"filesystem"}), {})
+    assert load(tmp_path, "") == variants.Loaded(Settings(), (), frozenset(), {})
 
 
 def test_a_variant_adds_to_the_defaults_file(site):
@@ -40,7 +41,19 @@ def test_a_variant_adds_to_the_defaults_file(site):
     assert loaded.settings.suite == "trixie"
     assert loaded.settings.extra_pkgs == ("less", "vim")
     assert loaded.settings.filesystem == "btrfs"
-    assert loaded.warnings == (f"unknown setting X in {site}/variants/web.conf, line ignored",)
+    note = "no settings, only the site's hooks get them: X"
+    assert loaded.warnings == (f"{site}/variants/web.conf: {note}",)
+    assert loaded.assigned == {
+        "VARIANTS_DIR": f"{site}/variants",
+        "EXTRA_PKGS": "less,vim",
+        "SUITE": "trixie",
+        "X": "1",
+    }
+
+
+def test_files_see_the_path_that_programs_get(site):
+    (site / "defaults").write_text('PATH="/opt/bin:$PATH"\n')
+    assert load(site).assigned == {"PATH": f"/opt/bin:{PATH}"}
 
 
 def test_files_see_the_instance_but_no_parameters(site):

@@ -39,7 +39,8 @@ def test_unknown_settings_are_warned_about(tmp_path, messages):
     (tmp_path / "defaults").write_text("FOO=1\n")
     run(tmp_path, "parameters")
     path = tmp_path / "defaults"
-    assert messages() == [("WARNING", f"unknown setting FOO in {path}, line ignored")]
+    text = f"{path}: no settings, only the site's hooks get them: FOO"
+    assert messages() == [("WARNING", text)]
 
 
 def test_a_missing_variant_is_an_error(tmp_path):
