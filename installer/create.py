@@ -47,14 +47,22 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
     context, hooks, plan = planned(environ, os_dir)
     settings, layout = context.settings, context.layout
     with ExitStack() as stack:
-        with step("disks"):
-            backings = devices.claim_all(stack, layout)
+        with step("disks"), ExitStack() as swaps:
+            backings = devices.claim_all(stack, (layout.root, *layout.data))
+            # They are let go of when they are made: a site hook may make them anew.
+            backings |= devices.claim_all(swaps, layout.swaps)
             made = stack.enter_context(devices.prepared(layout, settings.suite, backings))
         with step(f"bootstrap of {settings.suite} ({settings.arch})"):
             cache.fill(made.root, plan, settings)
         target = Target(made.root, made)
-        with chroot(target, {made.disk, made.fsysdev}):
+        # GRUB's menu names the root by its UUID only where it finds this link.
+        uuids = {str(layout.root.uuid): made.fsysdev}
+        with chroot(target, {made.disk, made.fsysdev}, uuids):
             reports = [report for stage in hooks for report in _apply(stage, context, target)]
+        # Anew, as the site's hooks may have mounted over it, or unmounted it.
+        with chroot(target, {made.disk, made.fsysdev}, uuids):
+            for hook in (hook for stage in hooks for hook in stage):
+                hook.mend(context, target)
             facts_found = [line for report in reports for line in report()]
         with step("flush to disk"):
             stack.close()

@@ -1,6 +1,6 @@
 """Carries a layout out: partitions, file systems and swap are made, and mounted for the build."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,14 +85,13 @@ def make_build_directory() -> None:
         ) from error
 
 
-def claim_all(stack: ExitStack, layout: Layout) -> dict[int, Backing]:
-    """Opens every disk that will be written, for us alone, before the first byte is.
+def claim_all(stack: ExitStack, disks: Iterable[PlannedDisk]) -> dict[int, Backing]:
+    """Opens disks that will be written, for us alone, before the first byte is.
 
     Returns:
         the open disks by their index.
     """
-    written = (layout.root, *layout.swaps, *layout.data)
-    return {disk.disk.index: stack.enter_context(claimed(_path(disk))) for disk in written}
+    return {disk.disk.index: stack.enter_context(claimed(_path(disk))) for disk in disks}
 
 
 def _named(disk: PlannedDisk) -> str:

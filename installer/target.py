@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from installer.devices import Devices
 from node import syscalls
 from node.cleanup import undone
 from node.errors import KitError
-from node.mount import end_processes_in, mounted, read_only, remounted_read_only
+from node.mount import end_processes_in, mounted, read_only, remounted_read_only, sysfs_apart
 from node.run import Result, Running, start
 
 # invoke-rc.d(8): 101 is "action forbidden by policy".
@@ -42,6 +43,7 @@ LINKS = {
     "stderr": "/proc/self/fd/2",
     "ptmx": "pts/ptmx",
 }
+_NONE: Mapping[str, Path] = MappingProxyType({})
 
 
 _BUG = "this is a bug: report it with the name of the hook"
@@ -91,7 +93,7 @@ class Target:
         return os.path.lexists(self.path(relative))
 
     def read(self, relative: str) -> str:
-        """The text of a regular file.
+        """The text of a regular file; bytes that are no UTF-8 are kept, as surrogates.
 
         Raises:
             KitError: it is missing, or not a regular file.
@@ -102,7 +104,7 @@ class Target:
                 f"{relative} in the guest: not a regular file",
                 hint="see which package or site hook removes it, and leave it out",
             )
-        return path.read_text()
+        return path.read_text(errors="surrogateescape")
 
     def write(self, relative: str, content: str | bytes, mode: int = 0o644) -> None:
         """Puts a file there with these permission bits, whole or not at all; makes directories.
@@ -192,16 +194,18 @@ class Target:
 
 
 @contextmanager
-def chroot(target: Target, devices: Collection[Path]) -> Iterator[None]:
+def chroot(
+    target: Target, devices: Collection[Path], uuids: Mapping[str, Path] = _NONE
+) -> Iterator[None]:
     """Makes programs of the guest runnable: /proc, /sys, a /dev of its own; no service may start.
 
     Its /dev holds the usual character devices and the given block devices, nothing else of the
-    node. At the end whatever still runs there is ended, and what was mounted is unmounted.
+    node; those of `uuids` have the links by UUID that udev would make. At the end whatever still
+    runs there is ended, and what was mounted is unmounted, also by others.
     """
     with ExitStack() as stack:
         for name, fstype, options in (
             ("proc", "proc", ("nosuid", "nodev", "noexec")),
-            ("sys", "sysfs", ("nosuid", "nodev", "noexec", "ro")),
             ("dev", "tmpfs", ("nosuid", "mode=755", "size=1m")),
             ("run", "tmpfs", ("nosuid", "nodev", "mode=755")),
         ):
@@ -209,14 +213,19 @@ def chroot(target: Target, devices: Collection[Path]) -> Iterator[None]:
             place.mkdir(exist_ok=True)
             stack.enter_context(mounted(name, place, fstype=fstype, options=options))
         stack.enter_context(_kernel_settings_kept(target.path("proc") / "sys"))
+        sys = target.path("sys")
+        sys.mkdir(exist_ok=True)
+        stack.enter_context(sysfs_apart(sys, ("nosuid", "nodev", "noexec", "ro")))
         dev = target.path("dev")
         _fill_dev(dev, devices)
+        for uuid, device in uuids.items():
+            target.symlink(f"dev/disk/by-uuid/{uuid}", str(device))
         stack.enter_context(
             mounted("devpts", dev / "pts", fstype="devpts", options=("newinstance", "ptmxmode=666"))
         )
         (target.path("run") / "lock").mkdir(mode=0o1777)
         target.write(POLICY_RC_D, POLICY, 0o755)
-        stack.enter_context(undone(lambda: target.remove(POLICY_RC_D)))
+        stack.enter_context(undone(lambda: _allow_services(target)))
         stack.enter_context(undone(lambda: end_processes_in(target.root)))
         # First those of ours: else they would count as left running by somebody.
         stack.enter_context(undone(target.end_started))
@@ -236,6 +245,13 @@ def _kernel_settings_kept(sys: Path) -> Iterator[None]:
             syscalls.mount("binfmt_misc", formats, "binfmt_misc", 0)
             remounted_read_only(formats)
         yield
+
+
+def _allow_services(target: Target) -> None:
+    """Takes our policy away, and none that a site hook has put in its place."""
+    path = target.path(POLICY_RC_D)
+    if path.is_file() and not path.is_symlink() and target.read(POLICY_RC_D) == POLICY:
+        path.unlink()
 
 
 def _fill_dev(dev: Path, devices: Collection[Path]) -> None:

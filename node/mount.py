@@ -36,6 +36,40 @@ def mounted(
     Raises:
         KitError: the kernel refuses, or something holds the mount at the end.
     """
+    _mount(source, target, fstype, options)
+    with undone(lambda: unmount(target)):
+        yield target
+
+
+@contextmanager
+def sysfs_apart(target: Path, options: Sequence[str]) -> Iterator[Path]:
+    """Mounts a sysfs that is not the node's own, as `mounted` does.
+
+    It is that of a network namespace without network cards. The kernel refuses to mount the same
+    file system on the same directory twice (EBUSY, mount(2)), and there is one sysfs for each
+    network namespace: this way, a site hook can mount the node's over this one.
+    """
+    failures: list[BaseException] = []
+
+    def mount() -> None:
+        try:
+            with suppress(OSError):  # a kernel without such namespaces: the node's own then
+                syscalls.unshare_network()
+            _mount("sysfs", target, "sysfs", options)
+        except BaseException as error:  # raised in the thread that waits
+            failures.append(error)
+
+    # In a thread: it alone changes its namespace, which ends with it and with the mount.
+    thread = threading.Thread(target=mount)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    with undone(lambda: unmount(target)):
+        yield target
+
+
+def _mount(source: str | Path, target: Path, fstype: str, options: Sequence[str]) -> None:
     flags = sum(FLAGS.get(option, 0) for option in options)
     data = ",".join(option for option in options if option not in FLAGS)
     try:
@@ -45,8 +79,6 @@ def mounted(
             f"mount of {source} on {target} as {fstype}: {error.strerror}",
             hint="dmesg has what the kernel says of it",
         ) from error
-    with undone(lambda: unmount(target)):
-        yield target
 
 
 @contextmanager
@@ -127,8 +159,27 @@ def mounts_below(top: Path, mountinfo: str) -> list[Path]:
     Args:
         mountinfo: the text of /proc/self/mountinfo (proc_pid_mountinfo(5)).
     """
-    points = [_unescaped(line.split()[4]) for line in mountinfo.splitlines()]
-    return [point for point in reversed(points) if point == top or top in point.parents]
+    return [point for point in reversed(_points(mountinfo)) if point == top or top in point.parents]
+
+
+def first_to_unmount(top: Path, mountinfo: str) -> Path | None:
+    """What has to be unmounted first of all at and below a directory; None: nothing is left.
+
+    That is what was mounted last there, or over a directory above it: a mount that is hidden
+    cannot be reached before.
+    """
+    points = _points(mountinfo)
+    below = mounts_below(top, mountinfo)
+    if not below:
+        return None
+    later = points[len(points) - points[::-1].index(below[0]) :]
+    hiding = [point for point in later if point in below[0].parents]
+    return mounts_below(hiding[-1], mountinfo)[0] if hiding else below[0]
+
+
+def _points(mountinfo: str) -> list[Path]:
+    """All mount points, in the order in which they were mounted."""
+    return [_unescaped(line.split()[4]) for line in mountinfo.splitlines()]
 
 
 def _unescaped(field: str) -> Path:
@@ -145,14 +196,14 @@ def unmount(top: Path) -> None:
         KitError: something still holds it after some seconds; the processes are named.
     """
     deadline = time.monotonic() + BUSY_SECONDS
-    while points := mounts_below(top, Path("/proc/self/mountinfo").read_text()):
+    while point := first_to_unmount(top, Path("/proc/self/mountinfo").read_text()):
         try:
-            syscalls.umount(points[0])
+            syscalls.umount(point)
         except OSError:
             if time.monotonic() > deadline:
-                holders = ", ".join(str(process) for process in processes_in(points[0]))
+                holders = ", ".join(str(process) for process in processes_in(point))
                 raise KitError(
-                    f"unmount of {points[0]}: held by {holders or 'an unknown user'}",
+                    f"unmount of {point}: held by {holders or 'an unknown user'}",
                     hint="what runs in the guest while it is built must end with the hook that"
                     " started it",
                 ) from None

@@ -1,4 +1,4 @@
-"""The system calls that Python has no functions for: mount(2), umount2(2), syncfs(2)."""
+"""The system calls that Python has no functions for: mount(2), syncfs(2) and the like."""
 
 import ctypes
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
 UMOUNT_NOFOLLOW = 0x8
+CLONE_NEWNET = 0x40000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -30,6 +31,15 @@ def umount(target: Path) -> None:
         OSError: something holds it, or it is no mount point.
     """
     _checked(_libc.umount2(os.fsencode(target), UMOUNT_NOFOLLOW), target)
+
+
+def unshare_network() -> None:
+    """Gives the calling thread, and no other, a network namespace of its own (unshare(2)).
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _checked(_libc.unshare(CLONE_NEWNET), "/proc/self/ns/net")
 
 
 def syncfs(descriptor: int) -> None:

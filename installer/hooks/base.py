@@ -78,3 +78,9 @@ class Hook:
         Called when all hooks of the same stage have been applied; what takes long is a step of its
         own.
         """
+
+    def mend(self, context: Context, target: Target) -> None:
+        """Makes whole what the site's hooks have left half done, when all of them have run.
+
+        They win: where they did the same as we, ours is taken away.
+        """

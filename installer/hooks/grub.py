@@ -93,9 +93,6 @@ class HookGrub(Hook):
         target.write_all(self.render(context))
         devices = target.devices
         assert devices is not None
-        uuid = str(context.layout.root.uuid)
-        # update-grub names the root by its UUID only where this link says that udev would.
-        target.symlink(f"dev/disk/by-uuid/{uuid}", str(devices.fsysdev))
         # Upgrades of grub-pc in the guest write to the disk as the guest will call it.
         selection = f"grub-pc grub-pc/install_devices multiselect {root_disk(context.instance)}\n"
         self._begun = [target.start(["debconf-set-selections"], input=selection)]

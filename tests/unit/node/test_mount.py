@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from node.errors import KitError
-from node.mount import flushed, mounts_below
+from node.mount import first_to_unmount, flushed, mounts_below
 
 MOUNTINFO = r"""
 23 28 0:21 / /proc rw - proc proc rw
@@ -33,6 +33,30 @@ def test_what_is_not_mounted_has_none() -> None:
         Path("/run/build/guest/srv/my data")
     ]
     assert mounts_below(Path("/nowhere"), MOUNTINFO) == []
+
+
+def test_what_hides_a_mount_goes_first() -> None:
+    top = Path("/run/build/guest")
+    # A hook has bound the node's /dev, with all that is mounted there, over the guest's.
+    steps = [
+        *("/run/build/guest", "/run/build/guest/dev", "/run/build/guest/dev/pts"),
+        *("/run/build/guest/dev", "/run/build/guest/dev/shm"),
+    ]
+    order = []
+    while point := first_to_unmount(top / "dev/pts", _mountinfo(steps)):
+        order.append(str(point))
+        del steps[len(steps) - steps[::-1].index(str(point)) - 1]
+    assert order == [
+        *("/run/build/guest/dev/shm", "/run/build/guest/dev", "/run/build/guest/dev/pts"),
+    ]
+    assert first_to_unmount(top, _mountinfo(steps)) == top / "dev"
+    assert first_to_unmount(Path("/srv"), _mountinfo(steps)) is None
+
+
+def _mountinfo(points: list[str]) -> str:
+    rows = ["28 1 254:0 / / rw - ext4 /dev/vda rw"]
+    rows += [f"{90 + n} 28 0:{n} / {point} rw - x x rw" for n, point in enumerate(points)]
+    return "\n".join(rows)
 
 
 def test_dirty_pages_are_written_again_and_again_until_the_work_is_done(
