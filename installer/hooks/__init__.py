@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from installer.hooks.base import Hook
+from installer.hooks.bootloader import HookBootLoader
 from installer.hooks.console import HookConsole
 from installer.hooks.fstab import HookFstab
 from installer.hooks.grow import HookGrow
@@ -45,5 +46,6 @@ def stages(
         HookAuthorizedKeys(),
         HookConsole(),
         HookGrow(),
+        HookBootLoader(),
     )
     return built_in, (HookSite(environ, assigned, os_dir),)

@@ -16,6 +16,8 @@ from node.run import run
 
 MENU = "boot/grub/grub.cfg"
 DEFAULTS = "etc/default/grub.d/ganeti-instance-kit.cfg"
+DEBCONF = "var/cache/debconf/config.dat"
+INSTALL = "usr/sbin/grub-install"
 # GRUB sees no partition on the node: it is built on a loop device of its own. What reads
 # partition tables and the root file system must be named, or the core image lacks it.
 PARTITION_MODULES = {"msdos": ("part_msdos",), "gpt": ("part_gpt",), "none": ()}
@@ -43,6 +45,10 @@ _EFI = {
 }
 
 
+# The architectures of guests that boot by GRUB.
+LOADERS = frozenset(_EFI)
+
+
 def modules(context: Context) -> tuple[str, ...]:
     """What GRUB's core image must have to find the rest of GRUB."""
     settings = context.settings
@@ -53,6 +59,37 @@ def modules(context: Context) -> tuple[str, ...]:
 def efi_vendor(settings: Settings) -> str:
     """The directory of the ESP in which the image looks for its grub.cfg: grub-mkimage's -p."""
     return "ubuntu" if distribution(settings.suite, settings.mirror) == "ubuntu" else "debian"
+
+
+def install_argv(context: Context) -> list[str]:
+    """The command that writes GRUB's images; the disk's device comes last."""
+    argv = [
+        *("grub-install", "--target=i386-pc", "--no-floppy"),
+        f"--modules={' '.join(modules(context))}",
+    ]
+    # Without a partition table there is no gap to embed into.
+    return argv if context.layout.root.partitions else [*argv, "--force"]
+
+
+def selections(devices: str) -> str:
+    """What upgrades of grub-pc write GRUB to, as debconf-set-selections(1) reads it; "": nothing.
+
+    Without a device and a word that this is meant so, they fail where nobody can be asked.
+    """
+    empty = "false" if devices else "true"
+    return (
+        f"grub-pc grub-pc/install_devices multiselect {devices}\n"
+        f"grub-pc grub-pc/install_devices_empty boolean {empty}\n"
+    )
+
+
+def chosen_devices(database: str) -> str:
+    """The devices that grub-pc is to write to, of debconf's database (debconf-devel(7))."""
+    for entry in database.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in entry.splitlines() if ": " in line)
+        if fields.get("Name") == "grub-pc/install_devices":
+            return fields.get("Value", "")
+    return ""
 
 
 class HookGrub(Hook):
@@ -93,20 +130,14 @@ class HookGrub(Hook):
         target.write_all(self.render(context))
         devices = target.devices
         assert devices is not None
-        # Upgrades of grub-pc in the guest write to the disk as the guest will call it.
-        selection = f"grub-pc grub-pc/install_devices multiselect {root_disk(context.instance)}\n"
-        self._begun = [target.start(["debconf-set-selections"], input=selection)]
-        install = [
-            *("grub-install", "--target=i386-pc", "--boot-directory=/boot", "--no-floppy"),
-            f"--modules={' '.join(modules(context))}",
-        ]
-        if context.layout.root.partitions:
-            self._begun.append(target.start([*install, str(devices.disk)]))
-        else:
-            # Without a partition table there is no gap to embed into: GRUB notes in which blocks
-            # of the file system its image stands, so they must be on the disk.
-            install.append("--force")
-            self._begun.append(target.start([*install, str(devices.disk)], syncs=True))
+        # While the site's hooks run, upgrades of grub-pc write to no disk: what the guest calls its
+        # disk does not exist here, or is a disk of the node. See `mend`.
+        self._begun = [target.start(["debconf-set-selections"], input=selections(""))]
+        install = [*install_argv(context), str(devices.disk)]
+        # Where GRUB notes in which blocks of the file system its image stands, they must be on the
+        # disk.
+        embedded = bool(context.layout.root.partitions)
+        self._begun.append(target.start(install, syncs=not embedded))
         return None
 
     def finish(self, context: Context, target: Target) -> None:
@@ -140,3 +171,10 @@ class HookGrub(Hook):
         for argv in steps:
             run(argv, what="EFI system partition of disk 0")
         target.path("boot/efi").mkdir(exist_ok=True)
+
+    def mend(self, context: Context, target: Target) -> None:
+        # A hook that has chosen devices of the guest meant it.
+        chosen = chosen_devices(target.read(DEBCONF))
+        if target.exists(INSTALL) and (not chosen or "/dev/loop" in chosen):
+            final = selections(root_disk(context.instance))
+            target.run(["debconf-set-selections"], input=final)

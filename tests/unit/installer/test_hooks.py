@@ -395,7 +395,7 @@ def test_every_hook_has_a_switch_and_the_sites_come_last() -> None:
     hooks = (*built_in, *site)
     names = [hook.name for hook in hooks]
     assert [hook.name for hook in site] == ["site"]
-    always = ["host_keys", "fstab"]
+    always = ["host_keys", "fstab", "boot_loader"]
     assert {f"hook_{name}" for name in names if name not in always} == {
         name for name in DEFINITIONS if name.startswith("hook_")
     } - {"hook_tmp"}
