@@ -1,6 +1,6 @@
 """/etc/fstab (fstab(5))."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _TITLES = ("# file system", "mount point", "type", "options", "dump", "pass")
@@ -23,6 +23,56 @@ def render(entries: Sequence[Entry]) -> str:
     rows = [_TITLES, *(_fields(entry) for entry in entries)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
     return "".join(_line(row, widths) for row in rows)
+
+
+def without_doubles(
+    text: str, ours: Sequence[Entry], names: Mapping[str, str]
+) -> tuple[str, tuple[Entry, ...]]:
+    """An fstab without those of our entries that somebody else wrote another one for.
+
+    systemd makes one unit for a mount point or a swap device, and fails where two lines want one
+    (systemd-fstab-generator(8)). The same device mounted twice is no error, but the other place is
+    what was meant; only the root stays where it is.
+
+    Args:
+        text: the fstab as it is.
+        ours: the entries that we wrote into it.
+        names: what else our entries' devices may be called: name to the entry's own (`UUID=...`).
+
+    Returns:
+        The text, and the entries that were taken out.
+    """
+    lines = text.splitlines(keepends=True)
+    parsed = ((number, _parsed(line, names)) for number, line in enumerate(lines))
+    at = {number: found for number, found in parsed if found}
+    own: dict[int, Entry] = {}
+    for entry in ours:
+        line = _parsed(" ".join(_fields(entry)), names)
+        places = [number for number, found in at.items() if found == line]
+        if places:  # the first is ours; a site that adds the same line has one of its own
+            own[places[0]] = entry
+    others = [found for number, found in at.items() if number not in own]
+    doubles = {
+        number: entry
+        for number, entry in own.items()
+        if any(_same_unit(at[number], other) for other in others)
+    }
+    kept = "".join(line for number, line in enumerate(lines) if number not in doubles)
+    return kept, tuple(doubles.values())
+
+
+def _parsed(line: str, names: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Device, mount point, type and options of a line, as they compare; None for a comment."""
+    fields = line.split()
+    if len(fields) < 3 or fields[0].startswith("#"):
+        return None
+    spec = fields[0].replace('"', "").replace("/dev/disk/by-uuid/", "UUID=")
+    return names.get(spec, spec), fields[1].rstrip("/") or "/", fields[2], *fields[3:4]
+
+
+def _same_unit(own: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    same_place = own[1] == other[1] and own[1].startswith("/")
+    return same_place or (own[0] == other[0] and own[1] != "/" and own[2] != "tmpfs")
 
 
 def _fields(entry: Entry) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """The files of ifupdown: /etc/network/interfaces and interfaces.d (interfaces(5), ifupdown 0.8)."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from guest.addresses import LATE_METRIC, NicConfig
 
 MAIN = "etc/network/interfaces"
+DIRECTORY = "etc/network/interfaces.d"
 # What begins a stanza in interfaces(5), so ends the one before it; allow-* does, too.
 _STANZAS = frozenset(
     {
@@ -36,7 +37,7 @@ iface lo inet loopback
 
 def path(config: NicConfig) -> str:
     """Where `render` belongs, relative to the guest's root."""
-    return f"etc/network/interfaces.d/{config.name}"
+    return f"{DIRECTORY}/{config.name}"
 
 
 def render(config: NicConfig, *, udev: bool = True) -> str:
@@ -74,6 +75,34 @@ def sources_directory(text: str) -> bool:
     )
 
 
+def configured(text: str) -> frozenset[tuple[str, str]]:
+    """Name and family (inet, inet6) of each interface that an interfaces(5) file configures."""
+    words = (line.split() for line in text.splitlines())
+    return frozenset((line[1], line[2]) for line in words if len(line) > 2 and line[0] == "iface")
+
+
+def without(text: str, taken: Collection[tuple[str, str]]) -> str:
+    """An interfaces(5) file without the interfaces and families that another one configures.
+
+    With both, an address would be added twice, and `networking.service` fail. Nothing is left of a
+    file that would configure nothing any more.
+    """
+    kept: list[str] = []
+    dropped = False
+    for line in text.splitlines(keepends=True):
+        words = line.split()
+        if words and _begins_stanza(words[0]):
+            dropped = words[0] == "iface" and tuple(words[1:3]) in taken
+        if not dropped:
+            kept.append(line)
+    left = "".join(kept)
+    return left if configured(left) else ""
+
+
+def _begins_stanza(word: str) -> bool:
+    return word in _STANZAS or word.startswith("allow-")
+
+
 def _static_stanzas(text: str) -> Iterator[tuple[str, dict[str, str]]]:
     options: dict[str, str] = {}
     for line in text.splitlines():
@@ -81,7 +110,7 @@ def _static_stanzas(text: str) -> Iterator[tuple[str, dict[str, str]]]:
             case ["iface", name, "inet" | "inet6", "static", *_]:
                 options = {}
                 yield name, options
-            case [word, *_] if word in _STANZAS or word.startswith("allow-"):
+            case [word, *_] if _begins_stanza(word):
                 options = {}
             case [option, value, *_]:
                 options[option] = value

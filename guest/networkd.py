@@ -44,6 +44,23 @@ ExecStart=-/lib/systemd/systemd-networkd-wait-online --timeout={ONLINE_SECONDS}
 """
 
 
+def matches(text: str, config: NicConfig) -> bool:
+    """Whether a .network or .link file is for this very NIC, by its name or its MAC address.
+
+    Patterns such as `Name=e*` are for NICs that nothing else is known of.
+    """
+    section = ""
+    for line in text.splitlines():
+        key, _, value = (part.strip() for part in line.partition("="))
+        if line.startswith("["):
+            section = line.strip()
+        named = key == "Name" and config.name in value.split()
+        macs = value.lower().replace("-", ":").split() if key.endswith("MACAddress") else []
+        if section == "[Match]" and (named or config.mac in macs):
+            return True
+    return False
+
+
 def render(config: NicConfig) -> str:
     """The .network file of one NIC."""
     sections = [["[Match]", f"Name={config.name}"], *_link(config)]

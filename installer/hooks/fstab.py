@@ -1,11 +1,18 @@
 """/etc/fstab: every mount by UUID, and a tmpfs on /tmp."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from string import ascii_lowercase
 
-from guest.fstab import Entry, render
+from guest.fstab import Entry, render, without_doubles
+from installer.boot import root_disk
+from installer.disks import PlannedDisk
 from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
+from node.log import log
+from node.run import run
 
+FSTAB = "etc/fstab"
 TMP = Entry("tmpfs", "/tmp", "tmpfs", "mode=1777,nosuid,nodev")
 
 # Whoever has such a file system will want to mend or grow it one night; ext4's tools are essential.
@@ -16,6 +23,7 @@ class HookFstab(Hook):
     """A guest without fstab does not boot, so this one has no switch but that of /tmp."""
 
     name = "fstab"
+    tools = ("blkid",)
 
     def enabled(self, context: Context) -> bool:
         return True
@@ -24,16 +32,63 @@ class HookFstab(Hook):
         return TOOLS_PACKAGES.get(context.settings.filesystem, ())
 
     def render(self, context: Context) -> Mapping[str, File]:
-        entries = context.layout.fstab(
-            swapfile=context.swapfile_size > 0, grow=context.settings.hook_grow
-        )
-        has_tmp_disk = any(entry.mountpoint == "/tmp" for entry in entries)
-        if context.settings.hook_tmp and not has_tmp_disk:
-            entries = (*entries, TMP)
-        return {"etc/fstab": File(render(entries))}
+        return {FSTAB: File(render(_entries(context)))}
 
     def apply(self, context: Context, target: Target) -> Report | None:
         for disk in (*context.layout.data, *context.layout.kept):
             target.make_directory(str(disk.mountpoint).lstrip("/"))
         target.write_all(self.render(context))
         return None
+
+    def mend(self, context: Context, target: Target) -> None:
+        if not target.exists(FSTAB):
+            return
+        text, entries = target.read(FSTAB), list(_entries(context))
+        mended = text
+        for disk in context.layout.swaps:
+            old, now = f"UUID={disk.uuid}", _swap_now(disk)
+            if now is None:
+                log.warning("disk %d holds no swap any more: it is not used", disk.disk.index)
+                lines = mended.splitlines(keepends=True)
+                mended = "".join(line for line in lines if line.split()[:1] != [old])
+            elif now != old:
+                log.info("disk %d: a site hook has made its swap anew", disk.disk.index)
+                mended = mended.replace(old, now)
+                entries = [replace(e, spec=now) if e.spec == old else e for e in entries]
+        mended, doubles = without_doubles(mended, entries, _names(context, entries))
+        for entry in doubles:
+            what = entry.spec if entry.fstype == "swap" else entry.mountpoint
+            log.info("fstab: a site hook has a line of its own for %s: ours goes", what)
+        if mended != text:
+            target.write(FSTAB, mended)
+
+
+def _entries(context: Context) -> tuple[Entry, ...]:
+    entries = context.layout.fstab(
+        swapfile=context.swapfile_size > 0, grow=context.settings.hook_grow
+    )
+    has_tmp_disk = any(entry.mountpoint == "/tmp" for entry in entries)
+    return (*entries, TMP) if context.settings.hook_tmp and not has_tmp_disk else entries
+
+
+def _swap_now(disk: PlannedDisk) -> str | None:
+    """The swap area that a disk holds after the site's hooks, as fstab names it."""
+    probed = run(["blkid", "-p", "-o", "export", str(disk.disk.path)], check=False).stdout
+    fields = dict(line.split("=", 1) for line in probed.splitlines() if "=" in line)
+    return f"UUID={fields['UUID']}" if fields.get("TYPE") == "swap" and "UUID" in fields else None
+
+
+def _names(context: Context, entries: Sequence[Entry]) -> dict[str, str]:
+    """What the guest calls the disks of our entries, such as /dev/vdb, and how these name them."""
+    first = root_disk(context.instance)
+    if not first.endswith("a"):  # mmcblk0 and the like: the others have other names
+        return {}
+    used = (*context.layout.swaps, *context.layout.data, *context.layout.kept)
+    specs = {entry.mountpoint: entry.spec for entry in entries if entry.fstype != "swap"}
+    swaps = iter([entry.spec for entry in entries if entry.fstype == "swap"])
+    return {
+        f"{first[:-1]}{ascii_lowercase[disk.disk.index]}": specs.get(str(disk.mountpoint))
+        or next(swaps)
+        for disk in used
+        if disk.disk.index < len(ascii_lowercase)
+    }

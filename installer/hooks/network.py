@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
+from pathlib import PurePosixPath
 
 from guest import interfaces, networkd, resolv
 from guest.addresses import NicConfig, plan_nics
@@ -71,6 +72,45 @@ class HookNetwork(Hook):
         _warn(context)
         return lambda: _configured(context, target)
 
+    def mend(self, context: Context, target: Target) -> None:
+        """Takes ours away where a site hook configures the same NIC."""
+        for relative, file in self.render(context).items():
+            text = _read(target, relative)
+            if not text.startswith(file.text):
+                continue  # a hook has removed it, or it is the hook's own by now
+            mended = _without_doubles(context, target, relative, file.text)
+            if mended != text:
+                log.info("%s: a site hook configures the same: ours goes", relative)
+                if mended:
+                    target.write(relative, mended)
+                else:
+                    target.remove(relative)
+
+
+def _without_doubles(context: Context, target: Target, relative: str, ours: str) -> str:
+    """What is to stay of a file that begins with what we wrote; "" for nothing."""
+    path, added = PurePosixPath(relative), _read(target, relative).removeprefix(ours)
+    if str(path.parent) == interfaces.DIRECTORY:
+        main = _read(target, interfaces.MAIN)
+        others = _texts(target, path.parent, but=path) if interfaces.sources_directory(main) else []
+        taken = {pair for text in (main, added, *others) for pair in interfaces.configured(text)}
+        return interfaces.without(ours, taken) + added
+    for config in _plan(context):
+        if relative in (networkd.network_path(config), networkd.link_path(config)):
+            rivals = _texts(target, path.parent, but=path, suffix=path.suffix)
+            return added if any(networkd.matches(text, config) for text in rivals) else ours + added
+    return ours + added
+
+
+def _texts(
+    target: Target, directory: PurePosixPath, *, but: PurePosixPath | None = None, suffix: str = ""
+) -> list[str]:
+    """The files of a directory of the guest, as far as they can be read."""
+    place = target.path(str(directory))
+    names = sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
+    paths = [directory / name for name in names if name.endswith(suffix) and name[0] != "."]
+    return [_read(target, str(path)) for path in paths if path != but]
+
 
 def _plan(context: Context) -> tuple[NicConfig, ...]:
     return plan_nics(context.instance.nics, context.settings.dhcp)
@@ -100,9 +140,10 @@ def _in_interfaces(context: Context, target: Target) -> list[_Pair]:
     main = _read(target, interfaces.MAIN)
     texts = [main]
     if interfaces.sources_directory(main):
-        texts += [_read(target, interfaces.path(config)) for config in _plan(context)]
+        texts += _texts(target, PurePosixPath(interfaces.DIRECTORY))
     found = dict.fromkeys(pair for text in texts for pair in interfaces.static_addresses(text))
-    names = list(dict.fromkeys(name for name, _ in found))
+    known = [config.name for config in _plan(context)]
+    names = list(dict.fromkeys([*known, *(name for name, _ in found)]))
     return sorted(found, key=lambda pair: (names.index(pair[0]), pair[1].version))
 
 

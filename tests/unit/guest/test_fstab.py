@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guest.fstab import Entry, render
+from guest.fstab import Entry, render, without_doubles
 
 
 def test_columns_are_aligned() -> None:
@@ -35,3 +36,42 @@ def test_fields_come_back_whole(mountpoint: str) -> None:
     assert len(fields) == 6
     # fstab(5)'s own escapes are Python's octal ones.
     assert fields[1].encode().decode("unicode_escape") == "/" + mountpoint
+
+
+ROOT = Entry("UUID=aa", "/", "ext4", "errors=remount-ro", 1)
+SRV = Entry("UUID=bb", "/srv", "ext4", passno=2)
+SWAP = Entry("UUID=cc", "none", "swap", "sw")
+TMP = Entry("tmpfs", "/tmp", "tmpfs", "mode=1777,nosuid,nodev")
+OURS = (ROOT, SRV, SWAP, TMP)
+NAMES = {"/dev/vdb": "UUID=bb", "/dev/vdc": "UUID=cc"}
+
+
+@pytest.mark.parametrize(
+    ("added", "gone"),
+    [
+        ("# a comment\nproc /proc proc defaults 0 0\n", ()),
+        ("/dev/vda1 / ext4 defaults 0 1\n", (ROOT,)),
+        ("UUID=dd /srv/ xfs defaults 0 0\n", (SRV,)),
+        ("tmpfs /tmp tmpfs size=1g 0 0\n", (TMP,)),
+        ("tmpfs /scratch tmpfs size=1g 0 0\n", ()),
+        ('UUID="cc" swap swap defaults 0 0\n', (SWAP,)),
+        ("/dev/vdc none swap sw 0 0\n", (SWAP,)),
+        ("/dev/disk/by-uuid/bb /data ext4 defaults 0 0\n", (SRV,)),
+        ("/dev/vdb /data ext4\n", (SRV,)),
+        ("UUID=aa /mnt/all btrfs subvolid=5 0 0\n", ()),
+        ("/other-swap none swap sw 0 0\n", ()),
+        ("UUID=cc none swap sw 0 0\n", (SWAP,)),  # the very line
+        ("UUID=dd / ext4\nUUID=cc none swap pri=1\n", (ROOT, SWAP)),
+    ],
+)
+def test_what_a_hook_wrote_takes_the_place_of_ours(added: str, gone: tuple[Entry, ...]) -> None:
+    text, doubles = without_doubles(render(OURS) + added, OURS, NAMES)
+    assert doubles == gone
+    lines = render(OURS).splitlines(keepends=True)
+    kept = [line for line, entry in zip(lines[1:], OURS, strict=True) if entry not in gone]
+    assert text == "".join([lines[0], *kept, added])
+
+
+def test_lines_that_a_hook_has_changed_are_its_own() -> None:
+    changed = render(OURS).replace("errors=remount-ro", "noatime") + "UUID=dd / ext4 defaults\n"
+    assert without_doubles(changed, OURS, NAMES) == (changed, ())

@@ -98,3 +98,43 @@ def test_link_pins_the_name_of_the_nic_and_of_nothing_above_it() -> None:
     assert lines[match + 1 : link] == [f"MACAddress={MAC}", "Type=ether", ""]
     assert lines[link + 1 :] == ["Name=eth0"]
     assert networkd.link_path(config) == "etc/systemd/network/10-eth0.link"
+
+
+STATIC = """\
+# A header.
+auto eth0
+iface eth0 inet static
+    address 192.0.2.2/24
+iface eth0 inet6 static
+    address 2001:db8::2/64
+"""
+
+
+@pytest.mark.parametrize(
+    ("theirs", "left"),
+    [
+        ("auto lo\niface lo inet loopback\niface eth1 inet dhcp\n", STATIC),
+        (
+            "iface eth0 inet dhcp\n",
+            "# A header.\nauto eth0\niface eth0 inet6 static\n    address 2001:db8::2/64\n",
+        ),
+        ("iface eth0 inet dhcp\n  up true\n\niface eth0 inet6 auto\n", ""),
+    ],
+)
+def test_what_another_file_configures_is_taken_out(theirs: str, left: str) -> None:
+    assert interfaces.without(STATIC, interfaces.configured(theirs)) == left
+
+
+@pytest.mark.parametrize(
+    ("text", "matched"),
+    [
+        ("[Match]\nName=eth0 eth7\n[Network]\nDHCP=yes\n", True),
+        (f"[Match]\nMACAddress={MAC.upper().replace(':', '-')}\n[Link]\nName=lan\n", True),
+        ("[Match]\nName=e*\n", False),
+        ("[Match]\nMACAddress=02:00:00:00:00:01\n[Link]\nName=eth0\n", False),
+        ("# [Match]\n# Name=eth0\n", False),
+    ],
+)
+def test_files_for_the_same_nic_are_told(text: str, matched: bool) -> None:
+    (config,) = plan_nics(nics(*SCENARIOS["no-network"]), dhcp=True)
+    assert networkd.matches(text, config) is matched

@@ -229,3 +229,63 @@ def test_does_not_report_what_a_sites_hook_put_aside_under_networkd(
     assert report is not None
     assert list(report()) == TWO_GATEWAYS[2:]
     assert path in caplog.text
+
+
+ETH0 = "etc/network/interfaces.d/eth0"
+
+
+def mended(target: RecordingTarget, files: dict[str, str], **settings: Any) -> list[str]:
+    """The facts that are reported after a site hook has added to these files."""
+    hook, made = HookNetwork(), context(SCENARIOS["two-gateways"], **settings)
+    report = hook.apply(made, target)
+    assert report is not None
+    for path, text in files.items():
+        target.write(path, (target.read(path) if target.exists(path) else "") + text)
+    hook.mend(made, target)
+    return list(report())
+
+
+def test_an_interface_that_a_hook_adds_is_configured_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = RecordingTarget(tmp_path)
+    added = "auto eth0\niface eth0 inet static\n  address 192.0.2.9/24\n"
+    with caplog.at_level(logging.INFO, "ganeti-instance-kit"):
+        facts = mended(target, {"etc/network/interfaces": added})
+    assert facts == [
+        "configured eth0 with 192.0.2.9/24",
+        "configured eth0 with 2a01:4f8:fff0:4f:266:37ff:fe65:870f/64",
+        "configured eth1 with 203.0.113.5/25",
+    ]
+    assert "198.51.100.20" not in target.read(ETH0)
+    assert f"{ETH0}: a site hook configures the same" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["etc/network/interfaces.d/site", ETH0])
+def test_the_directory_counts_and_so_does_what_is_added_to_ours(tmp_path: Path, path: str) -> None:
+    target = RecordingTarget(tmp_path)
+    added = "auto eth0\niface eth0 inet dhcp\niface eth0 inet6 static\n  address 2001:db8::9/64\n"
+    facts = mended(target, {path: added})
+    assert facts[0] == "configured eth0 with 2001:db8::9/64" and len(facts) == 2
+    assert target.exists(ETH0) == (path == ETH0)
+    assert target.read(path) == added
+
+
+def test_lines_that_extend_ours_leave_it_alone(tmp_path: Path) -> None:
+    target = RecordingTarget(tmp_path)
+    assert mended(target, {ETH0: "    up ip route add 192.0.2.0/24 dev eth0\n"}) == TWO_GATEWAYS
+    assert "up ip route add" in target.read(ETH0) and "198.51.100.20" in target.read(ETH0)
+
+
+def test_what_no_hook_has_touched_stays(tmp_path: Path) -> None:
+    target = RecordingTarget(tmp_path)
+    assert mended(target, {"etc/network/interfaces": "# \udce4\n"}) == TWO_GATEWAYS
+
+
+def test_networkd_gets_one_file_for_a_nic(tmp_path: Path) -> None:
+    target = RecordingTarget(tmp_path)
+    theirs = {"etc/systemd/network/50-site.network": f"[Match]\nMACAddress={MAC2}\n"}
+    mended(target, theirs, network_stack="networkd")
+    assert not target.exists("etc/systemd/network/20-eth1.network")
+    assert target.exists("etc/systemd/network/10-eth1.link")
+    assert target.exists("etc/systemd/network/20-eth0.network")
