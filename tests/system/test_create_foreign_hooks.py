@@ -1,6 +1,9 @@
 """Site hooks as they are written for ganeti-instance-debootstrap: they run, and they win."""
 
+import re
 from pathlib import Path
+
+import pytest
 
 from tests.system import create_support as support
 from tests.system.create_support import MIB, Node, output
@@ -73,3 +76,18 @@ def test_hooks_mount_what_is_mounted_and_make_swap_anew(node: Node, tmp_path: Pa
             lines = made.read("etc/fstab").splitlines()
             assert [line for line in lines if "/tmp" in line] == ["tmpfs /tmp tmpfs size=1g 0 0"]
             assert not list((made.root / "sys").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("passwd -d root", "the password of root is empty"),
+        ("sed -i s/^root:x:/root:!:/ /etc/passwd", "the password of root is locked"),
+    ],
+)
+def test_the_log_states_a_password_that_opens_the_guest(node: Node, script: str, said: str) -> None:
+    node.hook("change", f'chroot "$TARGET" {script}')
+    node.disk(support.DISK)
+    with support.guest(node) as made:
+        [line] = [line for line in made.outcome.lines if re.search("root password|of root", line)]
+        assert line.startswith(said)

@@ -22,7 +22,7 @@ from installer.hooks.base import Context
 from installer.hooks.fstab import HookFstab
 from installer.hooks.grub import HookGrub, modules
 from installer.hooks.locale import HookLocale, HookTimezone
-from installer.hooks.password import ALPHABET, LENGTH, HookPassword, random_password
+from installer.hooks.password import ALPHABET, LENGTH, random_password
 from installer.hooks.site import HookSite
 from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookSsh
 from installer.settings import DEFINITIONS, Settings
@@ -152,33 +152,6 @@ def test_passwords_are_long_unambiguous_and_never_hold_the_nodes_name() -> None:
 
 def test_a_node_without_name_gets_passwords_too() -> None:
     assert len(random_password("")) == LENGTH
-
-
-def test_the_password_travels_on_stdin_only(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
-    target.write("etc/shadow", "daemon:*:1::::::\nroot:$y$hash:0::::::\n")
-    hook = HookPassword()
-    report = hook.apply(context(), target)
-    assert report is not None
-    hook.finish(context(), target)
-    (line,) = report()
-    password = line.removeprefix("root password: ")
-    assert target.ran == [
-        (("chpasswd",), f"root:{password}\n"),
-        (("chage", "--lastday", "0", "root"), None),
-    ]
-
-
-def test_a_password_that_a_site_hook_changed_is_not_claimed(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
-    target.write("etc/shadow", "root:$y$hash:0::::::\n")
-    hook, made = HookPassword(), context(password_expire=False)
-    report = hook.apply(made, target)
-    assert report is not None
-    hook.finish(made, target)
-    target.write("etc/shadow", "root:$y$other:0::::::\n")
-    assert not any("root password" in line for line in report())
-    assert [argv[0] for argv, _ in target.ran] == ["chpasswd"]
 
 
 def test_host_keys_are_made_for_the_instance(tmp_path: Path) -> None:
