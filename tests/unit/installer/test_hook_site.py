@@ -96,7 +96,9 @@ def run_printing(
         for line in lines:
             options["on_line"](line)
         if error:
-            raise CommandError(f"{options['what']}: {error}", exit_code=1, stdout="", stderr="")
+            raise CommandError(
+                f"{options['what']}: {error}", exit_code=1, stdout="", stderr="", hint="see above"
+            )
         return Result(0, "", "")
 
     monkeypatch.setattr("installer.hooks.site.run", run)
