@@ -18,7 +18,7 @@ __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 TOP = Path(__file__).parents[1]
 ISOLATED = TOP / "tools/isolated.py"
-ACTING = ("tests/system", "tests/e2e")
+PURE = (TOP / "tests/unit", TOP / "tests/lint")
 
 # What is ignored stays so in all programs that are run: a nohup(1), or a shell that runs the tests
 # in the background, would decide what they find.
@@ -51,12 +51,7 @@ def _acts(config: pytest.Config) -> bool:
         return False
     here = config.invocation_params.dir
     chosen = [(here / argument.partition("::")[0]).resolve() for argument in config.args]
-    places = [TOP / place for place in ACTING]
-    return any(
-        path.is_relative_to(place) or place.is_relative_to(path)
-        for path in chosen
-        for place in places
-    )
+    return not all(any(path.is_relative_to(pure) for pure in PURE) for path in chosen)
 
 
 def pytest_configure(config: pytest.Config) -> None:

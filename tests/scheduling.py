@@ -14,6 +14,8 @@ LONGEST = (
     "tests/e2e/test_bookworm.py",
     "tests/e2e/test_nic_order.py",
 )
+# Elsewhere all modules share what takes long: the instances that they have made.
+SINGLE = "tests/system/"
 
 
 def unit_of(nodeid: str) -> str:
@@ -27,16 +29,16 @@ def unit_of(nodeid: str) -> str:
 
 @cache
 def _shares(path: str) -> bool:
-    if path.startswith("tests/e2e/"):  # the instances that a module has made
+    if not path.startswith(SINGLE):
         return True
     return re.search(r'scope="(module|session)"|\bnew_node\b', (TOP / path).read_text()) is not None
 
 
 def rank(unit: str) -> tuple[int, int]:
-    """The smaller, the earlier: LONGEST, the end-to-end tests, other modules, single tests."""
+    """The smaller, the earlier: LONGEST, other end-to-end modules, those of system tests, tests."""
     if unit in LONGEST:
         return 0, LONGEST.index(unit)
-    if unit.startswith("tests/e2e/"):
+    if not unit.startswith(SINGLE):
         return 1, 0
     return (3 if "::" in unit else 2), 0
 
