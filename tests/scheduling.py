@@ -10,9 +10,7 @@ TOP = Path(__file__).parents[1]
 LONGEST = (
     "tests/e2e/test_convert_lvm.py",
     "tests/e2e/test_suites.py",
-    "tests/e2e/test_rename_reinstall.py",
     "tests/e2e/test_bookworm.py",
-    "tests/e2e/test_nic_order.py",
 )
 # Elsewhere all modules share what takes long: the instances that they have made.
 SINGLE = "tests/system/"
