@@ -8,6 +8,25 @@ from ipaddress import IPv4Address, IPv6Address
 _NO_ADDRESS = IPv4Address("127.0.1.1")
 
 
+# What Linux takes for a machine's own name, in bytes (sethostname(2), gethostname(2)).
+HOST_NAME_MAX = 64
+
+
+def own_name(name: str, *, short: bool = False) -> str:
+    """What the machine is called in hostname(5): the whole name, or its first part.
+
+    The first part also where the whole name is longer than Linux takes, which would cut it.
+
+    Raises:
+        ValueError: the first part is too long, too.
+    """
+    first = name.partition(".")[0]
+    chosen = first if short or len(name) > HOST_NAME_MAX else name
+    if len(chosen) > HOST_NAME_MAX:
+        raise ValueError(f"{chosen} has {len(chosen)} characters, and Linux takes {HOST_NAME_MAX}")
+    return chosen
+
+
 def render(name: str, addresses: Sequence[IPv4Address | IPv6Address]) -> str:
     """/etc/hosts of a guest that is called `name` (its FQDN) and has these static addresses.
 

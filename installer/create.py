@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
+from guest.duplicates import shared
 from guest.instance import Instance
 from installer import (
     blank,
@@ -17,6 +18,7 @@ from installer import (
     facts,
     families,
     oslog,
+    releases,
     sources,
     variants,
 )
@@ -125,7 +127,9 @@ def planned(
 
 def _resolved(settings: Settings, instance: Instance, node: facts.NodeFacts) -> Settings:
     """Fills in what depends on the node, the hypervisor and the suite: the kernel and others."""
-    suite = settings.suite or node.codename
+    suite = releases.named(settings.suite or node.codename)
+    if suite != (settings.suite or node.codename):
+        log.info("suite %s is %s today", settings.suite, suite)
     arch = settings.arch or node.architecture
     distribution = sources.distribution(suite, settings.mirror)
     kernel = settings.kernel
@@ -255,6 +259,8 @@ def _log_plan(context: Context, os_name: str) -> None:
     instance, layout = context.instance, context.layout
     verb = "reinstall" if instance.reinstall else "create"
     log.info("%s of %s: %s, hypervisor %s", verb, instance.name, os_name, instance.hypervisor)
+    for note in shared(instance.nics):
+        log.warning("%s", note)
     for disk in layout.kept:
         log.info(
             "disk %d (%s) is kept: it holds the %s of an earlier installation; to start afresh"

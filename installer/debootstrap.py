@@ -53,7 +53,7 @@ def plan(
         named_by_user: whether an OS parameter names one of the mirrors.
 
     Raises:
-        KitError: an alias, an old suite without a mirror, a missing keyring, an architecture whose
+        KitError: an old suite without a mirror, a missing keyring, an architecture whose
             programs this node cannot run, an engine that is not installed, merged /usr where the
             suite has no choice.
     """

@@ -63,7 +63,8 @@ def _authorized_keys(settings: Settings, root: Path) -> str | None:
 
 def _codename(root: Path) -> str:
     path = root / "etc/os-release"
-    codename = shellvars.parse(path.read_text(), origin=str(path)).get("VERSION_CODENAME", "")
+    text = path.read_text(errors="surrogateescape")
+    codename = shellvars.parse(text, origin=str(path)).get("VERSION_CODENAME", "")
     return codename or "sid"  # unstable has none; os-release(5) makes it optional
 
 
@@ -71,7 +72,7 @@ def _resolver(root: Path) -> Resolver:
     for name in RESOLV_CONFS:
         path = root / name
         if path.exists():
-            resolver = without_loopback(parse(path.read_text()))
+            resolver = without_loopback(parse(path.read_text(errors="replace")))
             if resolver.nameservers:
                 return resolver
     return Resolver((), ())
@@ -79,7 +80,7 @@ def _resolver(root: Path) -> Resolver:
 
 def _timezone(root: Path) -> str:
     path = root / "etc/timezone"
-    if path.exists() and (name := path.read_text().strip()):
+    if path.exists() and (name := path.read_text(errors="replace").strip()):
         return name
     localtime = root / "etc/localtime"
     if localtime.is_symlink():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from guest.hosts import renamed
+from guest.hosts import own_name, renamed
 from installer.environment import read_instance
 from node.appliance import GuestFiles, opened
 from node.block import claimed
@@ -53,13 +53,20 @@ def rename(environ: Mapping[str, str]) -> None:
 
 
 def new_hostname(text: str, old: str, new: str) -> str | None:
-    """What /etc/hostname becomes: long stays long, short stays short; None: not the old name."""
+    """What /etc/hostname becomes: long stays long, short stays short; None: not the old name.
+
+    Raises:
+        KitError: the new name is longer than Linux takes.
+    """
     name = text.strip()
-    if name == old:
-        return f"{new}\n"
-    if name == old.partition(".")[0]:
-        return f"{new.partition('.')[0]}\n"
-    return None
+    if name not in (old, old.partition(".")[0]):
+        return None
+    try:
+        return f"{own_name(new, short=name != old)}\n"
+    except ValueError as error:
+        raise KitError(
+            f"host name of {new}: {error}", hint="choose a name whose first part is shorter"
+        ) from None
 
 
 def _rename_in(files: GuestFiles, old: str, new: str) -> None:

@@ -94,7 +94,7 @@ class Settings:
         values.ARCHITECTURE, "", "The architecture of the guest. Unset: the node's own."
     )
     proxy: str = _setting(
-        url("http", "https", example="http://proxy.example.org:3128"),
+        values.PROXY,
         "",
         "A proxy for the downloads of the bootstrap. The guest does not keep it.",
         parameter=False,

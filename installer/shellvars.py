@@ -59,7 +59,9 @@ class _Scanner:
 
     def _error(self, why: str, place: int | None = None) -> ValueError:
         line = self.text.count("\n", 0, self.at if place is None else place) + 1
-        return ValueError(f"{self.origin}, line {line}: {why}")
+        # What is no UTF-8 came in as surrogates, which no log can print.
+        shown = why.encode(errors="backslashreplace").decode()
+        return ValueError(f"{self.origin}, line {line}: {shown}")
 
     def _peek(self) -> str:
         return self.text[self.at : self.at + 1]

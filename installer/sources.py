@@ -103,10 +103,6 @@ def security_suite(suite: str, family: str) -> str | None:
 
 def suite_problem(suite: str, mirror: str | None) -> str | None:
     """Why guests of a suite cannot be made with the setting MIRROR, and what to do; else None."""
-    if suite in DEBIAN_ALIASES:
-        # Tomorrow it is another release, and the cache would mix them up.
-        name = "sid" if suite == "unstable" else "the code name of the release, such as bookworm"
-        return f"suite {suite} is an alias: set SUITE to {name}"
     if suite in END_OF_LIFE and not mirror:
         return (
             f"suite {suite} has reached its end of life and left the mirrors: "

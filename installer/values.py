@@ -142,6 +142,16 @@ def url(*schemes: str, example: str, archive: bool = False) -> Kind[str]:
     return _kind(f"a URL ({named}){without} like {example}", read, secret=True)
 
 
+def _with_scheme(kind: Kind[str]) -> Kind[str]:
+    """The same URLs, and host:port, as programs take http_proxy: that means http://host:port."""
+
+    def parse(text: str) -> str:
+        bare = re.fullmatch(r"([^/@\s]+@)?[A-Za-z0-9.-]+:[0-9]+/?", text, re.ASCII)
+        return kind.parse(f"http://{text}" if bare else text)
+
+    return Kind(f"{kind.allowed}, or host:port", parse, kind.secret)
+
+
 def _read_yes_no(text: str) -> bool | None:
     word = text.lower()
     return True if word in _YES else False if word in _NO else None
@@ -172,6 +182,7 @@ def _read_alignment(text: str) -> int | None:
     return sectors if sectors < MIN_ALIGNMENT or sectors % 8 == 0 else None
 
 
+PROXY = _with_scheme(url("http", "https", example="http://proxy.example.org:3128"))
 YES_NO = _kind("yes or no", _read_yes_no)
 PATH = _kind("an absolute path without '..'", _read_path)
 SUITE = matching(r"[a-z][a-z0-9.-]*", "a suite's name like bookworm")

@@ -86,13 +86,10 @@ def load(
 
 def _read(path: Path, seen: Mapping[str, str]) -> Layer:
     try:
-        text = path.read_text(encoding="utf-8")
+        # Comments, and what is for the site's hooks, may be of any encoding.
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise KitError(f"cannot read {path}: {error.strerror}", f"see `namei -l {path}`") from None
-    except UnicodeDecodeError:
-        raise KitError(
-            f"cannot read {path}: it is no UTF-8 text", f"see `iconv -f UTF-8 {path}`"
-        ) from None
     try:
         return Layer(str(path), shellvars.parse(text, origin=str(path), known=seen))
     except ValueError as error:
@@ -114,8 +111,8 @@ def _variant_file(variant: str, seen: Mapping[str, str], os_dir: Path) -> Path:
         return path
     published = os_dir / "variants.list"
     try:
-        is_published = variant in published.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError):
+        is_published = variant in published.read_text(errors="replace").split()
+    except OSError:
         is_published = False
     if is_published:
         raise KitError(

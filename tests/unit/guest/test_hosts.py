@@ -85,3 +85,28 @@ def test_renamed_leaves_no_name_twice() -> None:
 @given(st.text(st.sampled_from("web1.#\n\t localhost"), max_size=60))
 def test_renaming_to_the_same_name_changes_nothing(text: str) -> None:
     assert hosts.renamed(text, "web1.localhost", "web1.localhost") == text
+
+
+LONG = f"{'a' * 40}.{'b' * 30}.example.org"
+
+
+@pytest.mark.parametrize(
+    ("name", "short", "own"),
+    [
+        ("web1.example.org", False, "web1.example.org"),
+        ("web1.example.org", True, "web1"),
+        (f"web1.{'b' * 59}", False, f"web1.{'b' * 59}"),
+        (f"web1.{'b' * 60}", False, "web1"),
+        (LONG, False, "a" * 40),
+        ("a" * 64, False, "a" * 64),
+    ],
+)
+def test_a_name_that_linux_would_cut_is_shortened_at_a_dot(
+    name: str, short: bool, own: str
+) -> None:
+    assert hosts.own_name(name, short=short) == own
+
+
+def test_a_first_part_that_linux_would_cut_is_an_error() -> None:
+    with pytest.raises(ValueError, match="65 characters"):
+        hosts.own_name("a" * 65)

@@ -80,7 +80,6 @@ def test_what_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     node = SimpleNamespace(architecture="amd64")
     for settings, reason in (
         (Settings(suite="buster", arch="amd64"), "end of life"),
-        (Settings(suite="stable", arch="amd64"), "alias"),
         (Settings(suite="bookworm", arch="amd64", merged_usr="no"), "merged /usr"),
         (Settings(suite="bookworm", arch="arm64"), "cannot run its programs"),
     ):

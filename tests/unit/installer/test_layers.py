@@ -73,13 +73,6 @@ def test_a_suite_that_left_the_mirrors_needs_a_mirror():
     assert settings.suite == "buster"
 
 
-@pytest.mark.parametrize("suite", ["oldoldstable", "oldstable", "stable", "testing", "unstable"])
-def test_aliases_of_suites_are_refused(suite):
-    (problem,) = problems(parameters(suite=suite))
-    assert problem.startswith(f"suite {suite} is an alias: set SUITE to ")
-    assert ("sid" in problem) == (suite == "unstable")
-
-
 @pytest.mark.parametrize("name", ["mirror", "security_mirror"])
 def test_passwords_of_mirrors_are_refused_and_not_shown(name):
     url = "http://me:secret@mirror.example.org/debian"

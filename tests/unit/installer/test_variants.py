@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -89,14 +90,33 @@ def test_a_file_that_would_run_something(site):
     assert "not run" in error.hint
 
 
-@pytest.mark.parametrize("what", ["directory", "latin-1"])
-def test_a_file_that_cannot_be_read(site, what):
+def test_a_file_that_cannot_be_read(site):
     path = site / "variants/web.conf"
-    if what == "directory":
-        path.mkdir()
-    else:
-        path.write_bytes(b"# \xe9\n")
+    path.mkdir()
     assert refused(site, "web").message.startswith(f"cannot read {path}: ")
+
+
+def test_comments_and_the_hooks_variables_may_be_of_any_encoding(site):
+    path = site / "variants/web.conf"
+    path.write_bytes(b"# caf\xe9\nSUITE=sid\nMOTD='d\xe9j\xe0'\n")
+    loaded = load(site, "web")
+    assert loaded.settings.suite == "sid"
+    assert os.fsencode(loaded.assigned["MOTD"]) == b"d\xe9j\xe0"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"LOCALE=fran\xe7ais", 'web.conf: LOCALE="fran?ais": not a locale'),
+        (b"caf\xe9", "web.conf, line 2: 'caf\\udce9' is no assignment"),
+        (b"echo caf\xe9", "web.conf, line 2: 'echo' is no assignment"),
+    ],
+)
+def test_other_text_that_is_no_utf8_is_named_with_its_place(site, line, said):
+    (site / "variants/web.conf").write_bytes(b"# first\n" + line + b"\n")
+    message = refused(site, "web").message
+    assert said in message
+    message.encode()  # it can be printed
 
 
 def test_all_bad_settings_are_named_at_once(site):

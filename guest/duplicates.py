@@ -1,0 +1,23 @@
+"""What two NICs of a guest should not have in common."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from guest.instance import Nic
+
+
+def shared(nics: Sequence[Nic]) -> tuple[str, ...]:
+    """A sentence for each MAC address and each IP address that more than one NIC has.
+
+    udev tells NICs by their MAC address: of two, one gets a name that nobody knows.
+    """
+    having: dict[str, list[int]] = defaultdict(list)
+    for nic in nics:
+        having[f"MAC address {nic.mac}"].append(nic.index)
+        if nic.ip is not None:
+            having[f"address {nic.ip}"].append(nic.index)
+    return tuple(
+        f"NICs {' and '.join(map(str, indexes))} have the same {what}"
+        for what, indexes in having.items()
+        if len(indexes) > 1
+    )
