@@ -4,31 +4,29 @@ It may be used by any number of creates at once, and killed at any moment: a cac
 only when it is whole, and what a killed maker leaves is recognised by its lock being free.
 """
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from installer import debootstrap, mirror_check
+from installer import caches, debootstrap, mirror_check
 from installer.debootstrap import BootstrapPlan
+from installer.disks import MIB
 from installer.settings import Settings
 from node.errors import CommandError, KitError
-from node.lockfile import locked, part_of, same_file, unlink_if_free
+from node.files import open_regular
+from node.lockfile import locked, part_of, same_file
 from node.log import log, step
 from node.run import run
 
 FORMAT = 2  # to be raised when the same plan comes to another tree
 TOOLS = ("tar", "zstd")
-
-# ganeti-instance-debootstrap's own, cache-<suite>-<arch>.tar, have no key and are left alone.
-_NAME = r"cache-[a-z0-9.+-]+-[a-z0-9]+-[0-9a-f]{16}\.tar\.zst"
-_CACHE = re.compile(_NAME)
-_LOCK = re.compile(_NAME + r"\.lock")
-_PART = re.compile(r"\." + _NAME + r"\.[a-z0-9_]+\.part")
 
 # What getfacl(1), getcap(8) and getfattr(1) show must come out as it went in. ACLs are extended
 # attributes, too (acl(5)): with --acls, tar would set one on every file when it unpacks.
@@ -41,6 +39,8 @@ _TAR = (
 # Of this level, a cache takes a fifth more room than of zstd's usual one, and unpacking it a third
 # less CPU time. zstd tells the level by itself when it unpacks.
 _COMPRESSOR = "zstd -T0 --fast=1"
+# What tar says of the files that it reads, and not of the archive.
+_GUESTS_FAULT = re.compile(r"^\S*tar: \./", re.MULTILINE)
 _EXCLUDED = ("./proc/*", "./sys/*", "./run/*", "./tmp/*", "lost+found")
 
 Bootstrap = Callable[[Path, BootstrapPlan], None]
@@ -88,8 +88,10 @@ def check(plan: BootstrapPlan, settings: Settings) -> None:
         KitError: the cache directory or the cache is not ours alone; the mirror lacks the suite.
     """
     directory = _directory(settings)
-    tidy(directory, settings.clean_cache)
-    opened = _open(directory / file_name(plan))
+    opened = None
+    if directory is not None:
+        caches.tidy(directory, settings, file_name(plan))
+        opened = _open(directory / file_name(plan))
     if opened is None:
         mirror_check.check(plan)
     else:
@@ -104,39 +106,57 @@ def fill(
 ) -> None:
     """Fills a mounted, empty guest: from the cache, or by a bootstrap that fills the cache, too.
 
-    Of creates that want the same cache at once, one makes it, the others wait.
+    Of creates that want the same cache at once, one makes it, the others wait. The guest does not
+    depend on whether the bootstrap can be kept: that it cannot is a warning.
 
     Raises:
-        KitError: no space in the guest or in the cache directory, or what `bootstrap` raises.
+        KitError: no space in the guest, or what `bootstrap` raises.
     """
     directory = _directory(settings)
-    tidy(directory, settings.clean_cache)
+    if directory is None:
+        _not_kept(Path(settings.cache_dir), "the directory cannot be made")
+        bootstrap(root, plan)
+        return
+    caches.tidy(directory, settings, file_name(plan))
     cache = directory / file_name(plan)
     while not _restore(cache, root, plan.engine):
-        if not settings.generate_cache:
-            bootstrap(root, plan)
-            return
-        with locked(
-            cache.with_name(cache.name + ".lock"), "another create that makes the same cache"
-        ):
-            if cache.exists():  # made while we waited
+        useless = _identity(cache)
+        with ExitStack() as stack:
+            keeps = settings.generate_cache and _locked(stack, cache)
+            there = _identity(cache)
+            if keeps and there not in (None, useless):  # made while we waited
                 continue
             bootstrap(root, plan)
-            with step("cache"):
-                _store(root, cache)
+            if keeps and there is not None:
+                _not_kept(cache, "what has that name is none of ours, or cannot be removed")
+            elif keeps:
+                with step("cache"):
+                    _store(root, cache, settings.cache_size)
             return
 
 
-def tidy(directory: Path, days: int | None) -> None:
-    """Removes caches that are older than so many days, and what killed creates have left."""
-    for path in sorted(directory.iterdir()):
-        if _PART.fullmatch(path.name) or _LOCK.fullmatch(path.name):
-            unlink_if_free(path)
-        elif days is not None and _CACHE.fullmatch(path.name):
-            with suppress(FileNotFoundError):
-                if time.time() - path.lstat().st_mtime > days * 86400:
-                    log.info("cache %s is older than %d days: removed", path.name, days)
-                    path.unlink()
+def _not_kept(cache: Path, reason: str) -> None:
+    log.warning("cache %s: this bootstrap is not kept for others: %s", cache, reason)
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What stands at a path, whatever it is; None for nothing."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _locked(stack: ExitStack, cache: Path) -> bool:
+    """Takes the lock for making a cache; False, with a warning, where it cannot be made."""
+    lock = cache.with_name(cache.name + ".lock")
+    try:
+        stack.enter_context(locked(lock, "another create that makes the same cache"))
+    except OSError as error:
+        _not_kept(cache, f"{lock.name}: {error.strerror}")
+        return False
+    return True
 
 
 def empty(directory: Path) -> bool:
@@ -156,12 +176,19 @@ def empty(directory: Path) -> bool:
     return stayed
 
 
-def _directory(settings: Settings) -> Path:
+def _directory(settings: Settings) -> Path | None:
+    """The cache directory; None where it is missing and cannot be made.
+
+    Raises:
+        KitError: it is no directory, or not ours alone.
+    """
     directory = Path(settings.cache_dir)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _refuse_foreign(directory, directory.stat())
     except OSError as error:
+        if error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            return None
         raise KitError(
             f"cache directory {directory}: {error.strerror}", hint="correct CACHE_DIR"
         ) from error
@@ -179,19 +206,27 @@ def _refuse_foreign(path: Path, status: os.stat_result) -> None:
 
 
 def _open(cache: Path) -> int | None:
-    """A descriptor of the cache, which keeps it whole whatever happens to its name."""
+    """A descriptor of the cache, which keeps it whole and there; None where there is none of ours.
+
+    Raises:
+        KitError: others may write to it.
+    """
     try:
-        descriptor = os.open(cache, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
+        descriptor = open_regular(cache, follow=False)
+    except OSError:
         return None
-    except OSError as error:
-        raise KitError(f"cache {cache}: {error.strerror}", hint=f"remove {cache}") from error
     try:
-        _refuse_foreign(cache, os.fstat(descriptor))
+        status = os.fstat(descriptor)
+        _refuse_foreign(cache, status)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if same_file(cache, status):
+            return descriptor
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    os.close(descriptor)  # removed before it was locked
+    return None
 
 
 def _restore(cache: Path, root: Path, engine: str) -> bool:
@@ -203,6 +238,8 @@ def _restore(cache: Path, root: Path, engine: str) -> bool:
         status = os.fstat(descriptor)
         days = (time.time() - status.st_mtime) / 86400
         log.info("cache: %s, made by %s %.1f days ago", cache.name, engine, days)
+        with suppress(OSError):  # a read-only directory
+            os.utime(descriptor, ns=(time.time_ns(), status.st_mtime_ns))
         with step("unpacking of the cache"):
             try:
                 if status.st_size > 0:
@@ -213,7 +250,8 @@ def _restore(cache: Path, root: Path, engine: str) -> bool:
                 _blame_the_guest(cache, root, status, error)
             log.warning("cache %s is damaged: it is made anew", cache)
             if same_file(cache, status):
-                cache.unlink()
+                with suppress(OSError):
+                    cache.unlink()
             empty(root)
             return False
     finally:
@@ -230,7 +268,7 @@ def _blame_the_guest(cache: Path, root: Path, status: os.stat_result, error: Com
     if not re.search("No space left on device|Wrote only", error.stderr):
         raise error
     match = re.search(r"(\d+) bytes", test.stdout + test.stderr)
-    size = f"{int(match[1]) // 2**20} MiB" if match else "more"
+    size = f"{int(match[1]) // MIB} MiB" if match else "more"
     raise KitError(
         f"unpacking of {cache.name}: a disk of the guest is too small: its files take {size}, and"
         f" {_megabytes_of(root)} MiB is what the root file system holds",
@@ -240,29 +278,34 @@ def _blame_the_guest(cache: Path, root: Path, status: os.stat_result, error: Com
 
 def _megabytes_of(root: Path) -> int:
     figures = os.statvfs(root)
-    return figures.f_blocks * figures.f_frsize // 2**20
+    return figures.f_blocks * figures.f_frsize // MIB
 
 
-def _store(root: Path, cache: Path) -> None:
-    with part_of(cache) as (part, descriptor):
-        try:
+def _store(root: Path, cache: Path, limit: int | None) -> None:
+    """Keeps a bootstrap; where that fails, or it is larger than the limit (MiB), a warning tells.
+
+    Raises:
+        CommandError: it is the guest that cannot be read.
+    """
+    try:
+        with part_of(cache) as (part, descriptor):
             run(store_argv(part, root), what=f"cache {cache}")
             os.fsync(descriptor)
-        except (CommandError, OSError) as error:
-            full = "No space left on device" in str(getattr(error, "stderr", error))
-            if not full:
-                raise
-            figures = os.statvfs(cache.parent)
-            free = figures.f_bavail * figures.f_frsize // 2**20
-            raise KitError(
-                f"cache directory {cache.parent}: no space left for the cache of this system,"
-                f" {free} MiB free",
-                hint='make room there, set CACHE_DIR, or set GENERATE_CACHE="no"',
-            ) from error
-        part.rename(cache)
-        directory = os.open(cache.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-        log.info("kept as %s, %d MiB", cache, cache.stat().st_size // 2**20)
+            size = os.fstat(descriptor).st_size
+            if limit is not None and size > limit * MIB:
+                _not_kept(cache, f"it takes {size // MIB} MiB, and CACHE_SIZE is {limit}")
+                return
+            caches.make_room(cache.parent, limit, size, cache.name)
+            part.rename(cache)
+            directory = os.open(cache.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+            log.info("kept as %s, %d MiB", cache, size // MIB)
+    except CommandError as error:
+        if _GUESTS_FAULT.search(error.stderr):
+            raise
+        _not_kept(cache, next(iter(error.stderr.splitlines()), error.message).strip())
+    except OSError as error:
+        _not_kept(cache, str(error.strerror))

@@ -29,6 +29,7 @@ from installer.hooks import stages
 from installer.hooks.base import Context, Hook, Report
 from installer.settings import Settings
 from installer.target import Target, chroot
+from node.block import disk_size
 from node.errors import KitError
 from node.log import durations, log, step
 from node.run import run, which
@@ -163,8 +164,7 @@ def _layout(instance: Instance, settings: Settings) -> Layout:
                 hint="use a disk template whose disks are block devices or files on the node",
             )
         try:
-            with Path(disk.path).open("rb") as file:
-                sizes[disk.index] = file.seek(0, 2)
+            sizes[disk.index] = disk_size(Path(disk.path))
         except OSError as error:
             raise KitError(
                 f"disk {disk.index} ({disk.path}): {error.strerror}",

@@ -8,6 +8,7 @@ from guest.resolv import Resolver, parse, without_loopback
 from installer import shellvars
 from installer.settings import Settings
 from node.errors import KitError
+from node.files import read_text
 from node.run import run
 
 # systemd-resolved keeps the upstream resolvers here while /etc/resolv.conf names its stub
@@ -53,7 +54,7 @@ def _authorized_keys(settings: Settings, root: Path) -> str | None:
         return None
     try:
         # Comments may be of any encoding; sshd(8) does not read them.
-        return path.read_text(errors="surrogateescape")
+        return read_text(path, errors="surrogateescape")
     except OSError as error:
         raise KitError(
             f"authorized keys {path}: {error.strerror}",
@@ -63,7 +64,7 @@ def _authorized_keys(settings: Settings, root: Path) -> str | None:
 
 def _codename(root: Path) -> str:
     path = root / "etc/os-release"
-    text = path.read_text(errors="surrogateescape")
+    text = read_text(path, errors="surrogateescape")
     codename = shellvars.parse(text, origin=str(path)).get("VERSION_CODENAME", "")
     return codename or "sid"  # unstable has none; os-release(5) makes it optional
 
@@ -72,7 +73,7 @@ def _resolver(root: Path) -> Resolver:
     for name in RESOLV_CONFS:
         path = root / name
         if path.exists():
-            resolver = without_loopback(parse(path.read_text(errors="replace")))
+            resolver = without_loopback(parse(read_text(path, errors="replace")))
             if resolver.nameservers:
                 return resolver
     return Resolver((), ())
@@ -80,7 +81,7 @@ def _resolver(root: Path) -> Resolver:
 
 def _timezone(root: Path) -> str:
     path = root / "etc/timezone"
-    if path.exists() and (name := path.read_text(errors="replace").strip()):
+    if path.exists() and (name := read_text(path, errors="replace").strip()):
         return name
     localtime = root / "etc/localtime"
     if localtime.is_symlink():

@@ -149,6 +149,14 @@ class Settings:
         empty=None,
         parameter=False,
     )
+    cache_size: int | None = _setting(
+        whole("a number of MiB, or empty for no limit", minimum=1),
+        4096,
+        "The MiB that all kept bootstraps may take together; those that were not used for longest "
+        "go first. An empty value: no limit.",
+        empty=None,
+        parameter=False,
+    )
     cache_dir: str = _setting(
         values.PATH,
         "/var/cache/ganeti-instance-debootstrap",

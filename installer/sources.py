@@ -280,7 +280,7 @@ def node_entries(apt: Path = APT) -> list[Entry]:
     for path in [apt / "sources.list", *sorted(parts.glob("*.list"))]:
         if path.is_file():
             entries += parse_one_line(path.read_text(errors="replace"))
-    for path in sorted(parts.glob("*.sources")):
+    for path in filter(Path.is_file, sorted(parts.glob("*.sources"))):
         entries += parse_deb822(path.read_text(errors="replace"))
     return [_first_of_list(entry) for entry in entries]
 

@@ -9,6 +9,7 @@ from installer import shellvars
 from installer.layers import PREFIX, Layer, SettingsError, resolve
 from installer.settings import DEFINITIONS, Settings
 from node.errors import KitError
+from node.files import read_text
 from node.run import ENVIRONMENT
 
 DEFAULTS_FILE = Path("/etc/default/ganeti-instance-debootstrap")
@@ -87,7 +88,7 @@ def load(
 def _read(path: Path, seen: Mapping[str, str]) -> Layer:
     try:
         # Comments, and what is for the site's hooks, may be of any encoding.
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = read_text(path, errors="surrogateescape")
     except OSError as error:
         raise KitError(f"cannot read {path}: {error.strerror}", f"see `namei -l {path}`") from None
     try:
@@ -111,7 +112,7 @@ def _variant_file(variant: str, seen: Mapping[str, str], os_dir: Path) -> Path:
         return path
     published = os_dir / "variants.list"
     try:
-        is_published = variant in published.read_text(errors="replace").split()
+        is_published = variant in read_text(published, errors="replace").split()
     except OSError:
         is_published = False
     if is_published:

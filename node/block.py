@@ -33,6 +33,22 @@ class Backing:
     is_block: bool
 
 
+def disk_size(path: Path) -> int:
+    """The size of a block device or disk file, in bytes.
+
+    Raises:
+        OSError: it cannot be opened, or is neither; a FIFO is not waited for.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
+            raise OSError(errno.EINVAL, "neither a block device nor a regular file", str(path))
+        return os.lseek(fd, 0, os.SEEK_END)
+    finally:
+        os.close(fd)
+
+
 @contextmanager
 def claimed(path: Path, *, name: str | None = None) -> Iterator[Backing]:
     """Opens a block device or disk file for writing, for us alone, and syncs it at the end.

@@ -1,5 +1,6 @@
 """Files that outlive a SIGKILL, locked by their maker: a free lock tells that they are left."""
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from node.files import open_regular, require_regular
 from node.log import log
 
 
@@ -35,15 +37,22 @@ def part_of(path: Path) -> Iterator[tuple[Path, int]]:
     try:
         yield Path(name), descriptor
     finally:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):  # gone, or the file system became read-only: the next one tidies up
+            Path(name).unlink()
         os.close(descriptor)
 
 
 @contextmanager
 def locked(path: Path, waiting_for: str) -> Iterator[None]:
-    """Holds a lock file, which goes with its holder; waits for others, and logs so."""
+    """Holds a lock file, which goes with its holder; waits for others, and logs so.
+
+    Raises:
+        OSError: it cannot be made there.
+    """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o600)
+        require_regular(descriptor, path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -55,21 +64,26 @@ def locked(path: Path, waiting_for: str) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
         os.close(descriptor)
 
 
-def unlink_if_free(path: Path) -> None:
-    """Removes a lock file or temporary file of these kinds, unless its maker lives."""
+def unlink_if_free(path: Path) -> bool:
+    """Removes a file that nobody has locked; tells whether it is gone.
+
+    What is no file, or cannot be removed, stays.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return
+        descriptor = open_regular(path, follow=False)
+    except OSError as error:
+        return error.errno == errno.ENOENT
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if same_file(path, os.fstat(descriptor)):
             path.unlink()
-    except BlockingIOError:
-        pass
+    except OSError:
+        return False
     finally:
         os.close(descriptor)
+    return True

@@ -6,20 +6,22 @@ import signal
 import stat
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
-from installer import cache
+from installer import cache, caches
 from installer.engines import BootstrapPlan
 from installer.settings import Settings
 from installer.sources import Mirrors
-from node.errors import KitError
+from node.errors import CommandError, KitError
 from node.lockfile import part_of
 from node.log import log
 from node.mount import mounted
+from tests.system.create_support import output
 
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw=ep
 # acl(5) in the kernel's format: user::rw-, user:1234:r--, group::r--, mask::r--, other::r--
@@ -287,21 +289,156 @@ def test_a_half_written_cache_goes_when_its_maker_is_dead(settings: Settings) ->
     maker = multiprocessing.Process(target=_hold_part, args=(path, started))
     maker.start()
     assert started.wait(30)
-    cache.tidy(path.parent, 14)
+    caches.tidy(path.parent, settings, "")
     assert [name.endswith(".part") for name in names(settings)] == [True]
     maker.kill()
     maker.join(30)
-    cache.tidy(path.parent, None)
+    caches.tidy(path.parent, replace(settings, clean_cache=None), "")
     assert names(settings) == []
 
 
-def test_no_space_in_the_cache_directory(settings: Settings, guest: Callable[[], Path]) -> None:
+def directory_on(settings: Settings, *options: str) -> AbstractContextManager[None]:
+    """The cache directory is a small file system of its own."""
     directory = Path(settings.cache_dir)
     directory.mkdir()
-    with mounted("tmpfs", directory, fstype="tmpfs", options=("size=1m", "mode=700")):
-        with pytest.raises(KitError, match=r"cache directory .*: no space left.* MiB free"):
-            cache.fill(guest(), PLAN, settings, Bootstrap(os.urandom(4 * 2**20)))
+    return mounted("tmpfs", directory, fstype="tmpfs", options=("mode=700", *options))
+
+
+@pytest.mark.parametrize("options", ["size=1m", "size=64m,nr_inodes=1", "size=64m,ro"])
+def test_a_directory_that_takes_no_cache_is_no_reason_to_fail(
+    settings: Settings, guest: Callable[[], Path], options: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bootstrap = Bootstrap(os.urandom(4 * 2**20))
+    with directory_on(settings, options):
+        root = guest()
+        cache.fill(root, PLAN, settings, bootstrap)
         assert names(settings) == []
+    assert bootstrap.runs == 1
+    assert (root / "var/payload").read_bytes() == bootstrap.payload
+    [warning] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert f"cache {stored(settings)}: this bootstrap is not kept for others: " in warning
+    assert ("Read-only" if "ro" in options.split(",") else "No space left on device") in warning
+
+
+def test_a_directory_that_cannot_be_made(settings: Settings, guest: Callable[[], Path]) -> None:
+    bootstrap = Bootstrap()
+    with directory_on(settings, "ro"):
+        below = replace(settings, cache_dir=f"{settings.cache_dir}/below")
+        cache.fill(guest(), PLAN, below, bootstrap)
+    assert bootstrap.runs == 1
+
+
+@pytest.mark.parametrize("what", ["cache", "lock", "other part", "other lock"])
+@pytest.mark.parametrize("kind", ["fifo", "directory", "symlink"])
+def test_what_has_a_caches_name_and_is_none(
+    settings: Settings, guest: Callable[[], Path], what: str, kind: str
+) -> None:
+    place = stored(settings)
+    place.parent.mkdir(mode=0o700)
+    name = place.name
+    place = place.with_name(
+        {
+            "cache": name,
+            "lock": f"{name}.lock",
+            "other part": f".{name}.x1.part",
+            "other lock": f"{name}.lock".replace("bookworm", "trixie"),
+        }[what]
+    )
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "directory":
+        place.mkdir()
+    else:
+        place.symlink_to("/etc/passwd")
+    before = place.lstat().st_ino
+    bootstrap = Bootstrap()
+    first, second = guest(), guest()
+    cache.fill(first, PLAN, settings, bootstrap)
+    cache.fill(second, PLAN, settings, bootstrap)
+    assert snapshot(first) == snapshot(second) or bootstrap.runs == 2
+    assert place.lstat().st_ino == before
+    assert bootstrap.runs == (1 if "other" in what else 2)
+
+
+def test_a_damaged_cache_that_cannot_be_removed(
+    settings: Settings, guest: Callable[[], Path]
+) -> None:
+    with directory_on(settings, "size=64m"):
+        stored(settings).write_bytes(b"damaged")
+        stored(settings).chmod(0o600)
+        output("mount", "-o", "remount,ro", settings.cache_dir)
+        bootstrap = Bootstrap()
+        cache.fill(guest(), PLAN, settings, bootstrap)
+        assert bootstrap.runs == 1
+
+
+def fill_with(settings: Settings, root: Path, suite: str, size: int) -> Path:
+    """Another cache, of a guest with so much that cannot be compressed."""
+    plan = replace(PLAN, suite=suite)
+    cache.fill(root, plan, settings, Bootstrap(os.urandom(size)))
+    return Path(settings.cache_dir) / cache.file_name(plan)
+
+
+def test_of_too_many_caches_the_least_recently_used_goes(
+    settings: Settings, guest: Callable[[], Path]
+) -> None:
+    settings = replace(settings, cache_size=4)
+    first = fill_with(settings, guest(), "bookworm", 3 * 2**19)
+    os.utime(first, (time.time() - 200, time.time() - 200))
+    second = fill_with(settings, guest(), "trixie", 3 * 2**19)
+    os.utime(second, (time.time() - 100, time.time() - 100))
+    made = first.stat().st_mtime
+    cache.fill(guest(), replace(PLAN, suite="bookworm"), settings, Bootstrap())
+    assert first.stat().st_atime > second.stat().st_atime
+    assert first.stat().st_mtime == made  # its age is what it was
+    third = fill_with(settings, guest(), "forky", 3 * 2**19)
+    assert names(settings) == sorted([first.name, third.name])
+    # Another limit counts for what is there, but for what is about to be used.
+    caches.tidy(first.parent, replace(settings, cache_size=1), first.name)
+    assert names(settings) == [first.name]
+    caches.tidy(first.parent, replace(settings, cache_size=None), "")
+    assert names(settings) == [first.name]
+
+
+def test_a_bootstrap_that_is_larger_than_all_may_be_is_not_kept(
+    settings: Settings, guest: Callable[[], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = replace(settings, cache_size=1)
+    small = fill_with(settings, guest(), "bookworm", 2**16)
+    large = fill_with(settings, guest(), "trixie", 2**21)
+    assert not large.exists()
+    assert "it takes 2 MiB, and CACHE_SIZE is 1" in caplog.text
+    assert names(settings) == [small.name]
+
+
+@pytest.mark.parametrize("settings_", [{"cache_size": 1}, {"clean_cache": 0}])
+def test_what_another_create_reads_stays(
+    settings: Settings, guest: Callable[[], Path], settings_: dict[str, int]
+) -> None:
+    path = fill_with(settings, guest(), "bookworm", 2**21)
+    os.utime(path, (time.time() - 200, time.time() - 200))
+    descriptor = cache._open(path)
+    assert descriptor is not None
+    caches.tidy(path.parent, replace(settings, **settings_), "")
+    assert path.exists()
+    os.close(descriptor)
+    caches.tidy(path.parent, replace(settings, **settings_), "")
+    assert not path.exists()
+
+
+def test_a_guest_that_cannot_be_read_is_an_error(
+    settings: Settings, guest: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk of the guest that fails just while it is packed cannot be had: tar's own words."""
+
+    def fails(*_args: object, **_options: object) -> None:
+        said = "/usr/bin/tar: ./var/x: Read error at byte 0: Input/output error"
+        raise CommandError(said, exit_code=2, stdout="", stderr=f"{said}\n", hint="")
+
+    monkeypatch.setattr(cache, "run", fails)
+    with pytest.raises(CommandError, match="Read error"):
+        cache.fill(guest(), PLAN, settings, Bootstrap())
+    assert names(settings) == []
 
 
 def test_no_space_in_the_guest(settings: Settings, guest: Callable[[], Path]) -> None:
@@ -322,7 +459,7 @@ def test_old_caches_of_any_plan_are_removed(settings: Settings, guest: Callable[
     other.touch()
     for path in (stored(settings), other):
         os.utime(path, (0, time.time() - 15 * 86400))
-    cache.tidy(Path(settings.cache_dir), None)
+    caches.tidy(Path(settings.cache_dir), replace(settings, clean_cache=None), "")
     assert len(names(settings)) == 2
     bootstrap = Bootstrap()
     unrelated = replace(PLAN, suite="trixie")

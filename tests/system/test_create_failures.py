@@ -195,10 +195,9 @@ def test_a_cache_directory_that_is_full(tiny: Node) -> None:
     output("mount", "-t", "tmpfs", "-o", "size=16m,mode=700", "none", tiny.cache)
     try:
         tiny.settings["CACHE_DIR"] = str(tiny.cache)
-        fails(tiny, f"cache directory {tiny.cache}", "no space left")
+        outcome = tiny.create().succeeded()
+        assert "is not kept for others: zstd: " in outcome.log
         assert not list(tiny.cache.iterdir())
-        tiny.settings |= {"GENERATE_CACHE": "no"}
-        tiny.create().succeeded()
     finally:
         output("umount", tiny.cache)
 

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from installer.cache import empty, extract_argv, file_name, key, store_argv, tidy
+from installer.cache import empty, extract_argv, file_name, key, store_argv
+from installer.caches import tidy
 from installer.engines import BootstrapPlan
+from installer.settings import Settings
 from installer.sources import Mirrors
 
 MIRROR = "http://mirror.example.org/debian"
@@ -128,7 +130,7 @@ def test_tidying_leaves_alone_what_is_not_ours(tmp_path: Path) -> None:
     names = ["cache-bookworm-amd64.tar", "notes.txt", ".hidden.part", "cache-x.tar.zst"]
     for name in names:
         (tmp_path / name).touch()
-    tidy(tmp_path, 0)
+    tidy(tmp_path, Settings(clean_cache=0, cache_size=1), "")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 

@@ -9,6 +9,7 @@ from installer.values import masked, shown
 
 FILES_ONLY = {
     "cache_dir",
+    "cache_size",
     "clean_cache",
     "generate_cache",
     "customize_dir",
@@ -26,13 +27,13 @@ def test_every_default_is_allowed_and_reads_back():
         assert definition.read(text) == definition.default
 
 
-def test_empty_values_mean_the_default_but_for_two():
+def test_empty_values_mean_the_default_but_for_three():
     empty = {
         name: found.read(" ")
         for name, found in DEFINITIONS.items()
         if found.read(" ") != found.default
     }
-    assert empty == {"clean_cache": None, "base_pkgs": ()}
+    assert empty == {"clean_cache": None, "cache_size": None, "base_pkgs": ()}
 
 
 def test_what_names_files_or_code_of_the_node_is_no_parameter():
@@ -85,6 +86,8 @@ def test_settings_are_frozen_and_keep_urls_out_of_their_repr():
         ("dhcp", "0", False),
         ("clean_cache", "0", 0),
         ("clean_cache", "", None),
+        ("cache_size", "1", 1),
+        ("cache_size", "", None),
         ("partition_alignment", "4096", 4096),
         ("partition_alignment", "63", 63),
         ("swapfile_size", "0", 0),
@@ -143,6 +146,8 @@ def test_what_is_allowed(name, text, value):
         ("clean_cache", "-1", "not a number of days"),
         ("clean_cache", "two", "not a number of days"),
         ("clean_cache", "٣", "not a number of days"),
+        ("cache_size", "0", "not a number of MiB"),
+        ("cache_size", "4G", "not a number of MiB"),
         ("swapfile_size", "1G", "not a whole number of MiB"),
         ("grub_timeout", "3601", "not a number of seconds"),
         ("dns", "192.0.2.256", "'192.0.2.256' is not an IP address"),
