@@ -103,11 +103,12 @@ def fill(
     plan: BootstrapPlan,
     settings: Settings,
     bootstrap: Bootstrap = debootstrap.bootstrap,
-) -> None:
+) -> float:
     """Fills a mounted, empty guest: from the cache, or by a bootstrap that fills the cache, too.
 
     Of creates that want the same cache at once, one makes it, the others wait. The guest does not
-    depend on whether the bootstrap can be kept: that it cannot is a warning.
+    depend on whether the bootstrap can be kept: that it cannot is a warning. Returns the age of the
+    guest's packages in days: the cache's, or 0.
 
     Raises:
         KitError: no space in the guest, or what `bootstrap` raises.
@@ -116,10 +117,10 @@ def fill(
     if directory is None:
         _not_kept(Path(settings.cache_dir), "the directory cannot be made")
         bootstrap(root, plan)
-        return
+        return 0.0
     caches.tidy(directory, settings, file_name(plan))
     cache = directory / file_name(plan)
-    while not _restore(cache, root, plan.engine):
+    while (age := _restore(cache, root, plan.engine)) is None:
         useless = _identity(cache)
         with ExitStack() as stack:
             keeps = settings.generate_cache and _locked(stack, cache)
@@ -132,7 +133,8 @@ def fill(
             elif keeps:
                 with step("cache"):
                     _store(root, cache, settings.cache_size)
-            return
+            return 0.0
+    return age
 
 
 def _not_kept(cache: Path, reason: str) -> None:
@@ -229,11 +231,11 @@ def _open(cache: Path) -> int | None:
     return None
 
 
-def _restore(cache: Path, root: Path, engine: str) -> bool:
-    """Unpacks the cache; False where there is none, or where it was damaged and is gone now."""
+def _restore(cache: Path, root: Path, engine: str) -> float | None:
+    """Unpacks the cache and gives its age in days; None: there is none, or it was damaged."""
     descriptor = _open(cache)
     if descriptor is None:
-        return False
+        return None
     try:
         status = os.fstat(descriptor)
         days = (time.time() - status.st_mtime) / 86400
@@ -245,7 +247,7 @@ def _restore(cache: Path, root: Path, engine: str) -> bool:
                 if status.st_size > 0:
                     archive = f"/proc/{os.getpid()}/fd/{descriptor}"
                     run(extract_argv(archive, root), what=f"unpacking of {cache.name}")
-                    return True
+                    return days
             except CommandError as error:
                 _blame_the_guest(cache, root, status, error)
             log.warning("cache %s is damaged: it is made anew", cache)
@@ -253,7 +255,7 @@ def _restore(cache: Path, root: Path, engine: str) -> bool:
                 with suppress(OSError):
                     cache.unlink()
             empty(root)
-            return False
+            return None
     finally:
         os.close(descriptor)
 

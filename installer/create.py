@@ -20,6 +20,7 @@ from installer import (
     oslog,
     releases,
     sources,
+    upgrade,
     variants,
 )
 from installer.boot import kernel_package, own_kernel
@@ -56,11 +57,14 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
             backings |= devices.claim_all(swaps, layout.swaps)
             made = stack.enter_context(devices.prepared(layout, settings.suite, backings))
         with step(f"bootstrap of {settings.suite} ({settings.arch})"):
-            cache.fill(made.root, plan, settings)
+            age = cache.fill(made.root, plan, settings)
         target = Target(made.root, made)
         # GRUB's menu names the root by its UUID only where it finds this link.
         uuids = {str(layout.root.uuid): made.fsysdev}
         with chroot(target, {made.disk, made.fsysdev}, uuids):
+            # Before the hooks: GRUB's menu then has a new kernel, and their files stay as they are.
+            if upgrade.is_due(settings.upgrade, age):
+                upgrade.upgrade(target, plan, age)
             reports = [report for stage in hooks for report in _apply(stage, context, target)]
         # Anew, as the site's hooks may have mounted over it, or unmounted it.
         with chroot(target, {made.disk, made.fsysdev}, uuids):
@@ -122,6 +126,7 @@ def planned(
     cache.check(plan, settings)
     devices.make_build_directory()
     _check_open_files()
+    _warn(context, hooks)
     _log_plan(context, environ.get("INSTANCE_OS", "debootstrap"))
     return context, applied, plan
 
@@ -253,6 +258,14 @@ PACKAGES = {
     "run-parts": "debianutils",
     "sfdisk": "fdisk",
 }
+
+
+def _warn(context: Context, hooks: Sequence[Hook]) -> None:
+    settings, names = context.settings, {hook.name for hook in hooks}
+    if settings.kernel_args and "grub" not in names:
+        log.warning("KERNEL_ARGS has no effect: this guest gets no boot loader")
+    if not settings.root_login and "user" not in names:
+        log.warning("ROOT_LOGIN is no, and no USER is made: nobody can log in over SSH")
 
 
 def _log_plan(context: Context, os_name: str) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guest.resolv import Resolver, parse, without_loopback
-from installer import shellvars
+from installer import extra_sources, shellvars
+from installer.extra_sources import SourceFile
 from installer.settings import Settings
 from node.errors import KitError
 from node.files import read_text
@@ -30,13 +31,14 @@ class NodeFacts:
     resolver: Resolver
     timezone: str
     authorized_keys: str | None
+    extra_sources: tuple[SourceFile, ...] = ()
 
 
 def gather(settings: Settings, root: Path = Path("/")) -> NodeFacts:
     """Reads the facts.
 
     Raises:
-        KitError: the node's release is not known, or root's keys cannot be read.
+        KitError: the node's release is not known, or a file that a setting names cannot be read.
     """
     return NodeFacts(
         hostname=socket.gethostname(),
@@ -45,6 +47,7 @@ def gather(settings: Settings, root: Path = Path("/")) -> NodeFacts:
         resolver=_resolver(root),
         timezone=_timezone(root),
         authorized_keys=_authorized_keys(settings, root),
+        extra_sources=extra_sources.read(settings.extra_sources, root),
     )
 
 

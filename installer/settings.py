@@ -45,7 +45,7 @@ class Definition:
 
 _AS_DEFAULT: Any = object()
 # Without a password: it would end up in the guest's apt sources, which all of its users may read.
-_ARCHIVE = url(*("http", "https", "file"), example="http://mirror.example.org/debian", archive=True)
+_ARCHIVE = url(*("http", "https", "file"), example="http://mirror.example.org/debian", bare=True)
 
 
 def _setting(
@@ -157,6 +157,15 @@ class Settings:
         empty=None,
         parameter=False,
     )
+    upgrade: int | None = _setting(
+        values.DAYS_OR_NO,
+        1,
+        "The age in days at which the packages of a kept bootstrap are upgraded in the new guest, "
+        "so that it does not begin with known holes. What is kept does not change. Without an "
+        "answer of the mirror the guest is made as it is, and the log says so. no, or an empty "
+        "value: never.",
+        empty=None,
+    )
     cache_dir: str = _setting(
         values.PATH,
         "/var/cache/ganeti-instance-debootstrap",
@@ -225,6 +234,38 @@ class Settings:
         "The file of the node with the SSH keys that may log in to the guest as root.",
         parameter=False,
     )
+    ssh_keys: tuple[str, ...] = _setting(
+        values.SSH_KEYS,
+        (),
+        "SSH keys that may log in to the guest as root, besides those of AUTHORIZED_KEYS.",
+    )
+    user: str = _setting(
+        values.USER,
+        "",
+        "A user to be made, who logs in with the same SSH keys as root and may do all by sudo. "
+        "Unset: none.",
+    )
+    root_login: bool = _setting(
+        values.YES_NO,
+        True,
+        "Whether root may log in over SSH, by key. no: USER only; root gets no keys.",
+    )
+    kernel_args: str = _setting(
+        values.KERNEL_ARGUMENTS, "", "Arguments for the kernel that GRUB adds to its own."
+    )
+    guest_proxy: str = _setting(
+        url("http", "https", example="http://proxy.example.org:3128", bare=True),
+        "",
+        "A proxy that apt uses in the guest.",
+        parameter=False,
+    )
+    extra_sources: tuple[str, ...] = _setting(
+        values.SOURCE_FILES,
+        (),
+        "Files of the node in the deb822-style format of sources.list(5) that guests get, with the "
+        "keyrings that they name. The bootstrap does not use them.",
+        parameter=False,
+    )
     # Site files
     customize_dir: str = _setting(
         values.PATH,
@@ -244,6 +285,8 @@ class Settings:
     hook_password: bool = _hook("Whether root gets a random password, shown in the OS log.")
     hook_ssh: bool = _hook("Whether the guest gets an SSH server, and the OS log its host keys.")
     hook_authorized_keys: bool = _hook("Whether the keys of AUTHORIZED_KEYS are copied.")
+    hook_user: bool = _hook("Whether the user of USER is made.")
+    hook_apt: bool = _hook("Whether the guest gets GUEST_PROXY and EXTRA_SOURCES.")
     hook_swap: bool = _hook("Whether swap is made and used.")
     hook_network: bool = _hook("Whether the addresses that Ganeti states are configured.")
     hook_hostname: bool = _hook("Whether host name, mail name and /etc/hosts are written.")
@@ -269,7 +312,9 @@ def as_text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ("\n" if any(" " in item for item in value) else ",").join(value)
+    return str(value)
 
 
 def parameters_list() -> str:

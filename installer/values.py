@@ -8,6 +8,20 @@ from pathlib import PurePosixPath
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
+from guest import authorized_keys
+
+# GRUB's menu is a script: what its lexer or the shell of update-grub would take for more than
+# a letter is left out.
+_KERNEL_ARGUMENT = re.compile(r"[A-Za-z0-9_.,:/=+@%-]+", re.ASCII)
+# The users and groups of base-passwd and of the packages that guests have; a user's group has its
+# name.
+_NO_USERS = re.compile(
+    "root|daemon|bin|sys|sync|games|man|lp|mail|news|uucp|proxy|www-data|backup|list|irc|gnats"
+    "|nobody|adm|tty|disk|kmem|dialout|fax|voice|cdrom|floppy|tape|sudo|audio|dip|operator|src"
+    "|shadow|utmp|video|sasl|plugdev|staff|users|nogroup|input|kvm|render|sgx|crontab|netdev"
+    "|messagebus|polkitd|sshd|ssh|systemd-.*"
+)
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -27,11 +41,13 @@ class Kind(Generic[T_co]):
         allowed: a noun phrase for what is allowed, as in "not <allowed>".
         parse: text to value; raises ValueError whose message says why it is not allowed.
         secret: whether values may carry a user and a password (`user:password@host`).
+        opaque: whether messages leave values out, since they are long, or nobody's business.
     """
 
     allowed: str
     parse: Callable[[str], T_co]
     secret: bool = False
+    opaque: bool = False
 
 
 def masked(text: str) -> str:
@@ -44,6 +60,8 @@ def masked(text: str) -> str:
 
 def shown(kind: Kind[object], text: str) -> str:
     """A value as messages may show it: on one line, and without its password."""
+    if kind.opaque:
+        return "..."
     safe = masked(text)
     if kind.secret and "://***@" not in safe:
         safe = re.sub(r"^.*@", "***@", safe, flags=re.DOTALL)
@@ -113,15 +131,15 @@ def or_word(word: str, kind: Kind[str]) -> Kind[str]:
     )
 
 
-def url(*schemes: str, example: str, archive: bool = False) -> Kind[str]:
+def url(*schemes: str, example: str, bare: bool = False) -> Kind[str]:
     """A URL with a host (none for file:) of one of these schemes.
 
     Args:
         schemes: in lower case, without a colon.
         example: what errors show.
-        archive: whether it names an archive: then it has neither user and password before the host
-            (RFC 3986 3.2.1), as all users of the guest may read it, nor query and fragment, behind
-            which the path of a suite would be no path any more.
+        bare: whether it has neither user and password before the host (RFC 3986 3.2.1), as all
+            users of the guest may read it, nor query and fragment, behind which the path of a suite
+            would be no path any more.
     """
 
     def read(text: str) -> str | None:
@@ -133,12 +151,12 @@ def url(*schemes: str, example: str, archive: bool = False) -> Kind[str]:
         else:
             # .port raises ValueError for what is no port.
             located = bool(parts.hostname) and parts.port != 0
-        bare = "@" not in parts.netloc and "?" not in text and "#" not in text
-        fits = plain and located and parts.scheme in schemes and (bare or not archive)
+        simple = "@" not in parts.netloc and "?" not in text and "#" not in text
+        fits = plain and located and parts.scheme in schemes and (simple or not bare)
         return text if fits else None
 
     named = ", ".join(f"{scheme}:" for scheme in schemes)
-    without = " without user and password, query and fragment" if archive else ""
+    without = " without user and password, query and fragment" if bare else ""
     return _kind(f"a URL ({named}){without} like {example}", read, secret=True)
 
 
@@ -183,6 +201,24 @@ def _read_alignment(text: str) -> int | None:
 
 
 PROXY = _with_scheme(url("http", "https", example="http://proxy.example.org:3128"))
+
+
+def _parse_days_or_no(text: str) -> int | None:
+    if text.lower() in _NO - {"0"}:
+        return None
+    return whole(DAYS_OR_NO.allowed, maximum=36500).parse(text)
+
+
+def _read_kernel_arguments(text: str) -> str | None:
+    words = text.split()
+    return " ".join(words) if all(map(_KERNEL_ARGUMENT.fullmatch, words)) else None
+
+
+def _read_user(text: str) -> str | None:
+    fits = re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", text, re.ASCII)
+    return text if fits and not _NO_USERS.fullmatch(text) else None
+
+
 YES_NO = _kind("yes or no", _read_yes_no)
 PATH = _kind("an absolute path without '..'", _read_path)
 SUITE = matching(r"[a-z][a-z0-9.-]*", "a suite's name like bookworm")
@@ -209,3 +245,19 @@ KERNEL = _kind(
 ALIGNMENT = _kind(f"a multiple of 8 that is {MIN_ALIGNMENT} (1 MiB) or more", _read_alignment)
 TIMEZONE = matching(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "a time zone like Europe/Berlin")
 LOCALE = matching(r"[A-Za-z0-9_.@-]+", "a locale like C.UTF-8 or de_DE.UTF-8")
+DAYS_OR_NO = Kind("a number of days, or no", _parse_days_or_no)
+SSH_KEYS = Kind(
+    "public keys as authorized_keys has them, one a line", authorized_keys.parse, opaque=True
+)
+KERNEL_ARGUMENTS = _kind(
+    "arguments of letters, digits and _ . , : / = + @ % -, with blanks between them",
+    _read_kernel_arguments,
+)
+USER = _kind("a name of small letters, digits, - and _ that no system user has", _read_user)
+SOURCE_FILES = listed(
+    _kind(
+        "an absolute path that ends in .sources",
+        lambda text: _read_path(text) if re.search(r"/[A-Za-z0-9_.-]+\.sources$", text) else None,
+    ),
+    "absolute paths of files that end in .sources, with commas or blanks between them",
+)

@@ -24,6 +24,7 @@ FLAGS = {
     "nosuid": syscalls.MS_NOSUID,
     "nodev": syscalls.MS_NODEV,
     "noexec": syscalls.MS_NOEXEC,
+    "bind": syscalls.MS_BIND,
 }
 
 

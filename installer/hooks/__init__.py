@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from installer.hooks.apt import HookApt
 from installer.hooks.base import Hook
 from installer.hooks.bootloader import HookBootLoader
 from installer.hooks.console import HookConsole
@@ -17,6 +18,7 @@ from installer.hooks.password import HookPassword
 from installer.hooks.site import HookSite
 from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookSsh
 from installer.hooks.swap import HookSwap
+from installer.hooks.user import HookUser
 
 
 def stages(
@@ -44,6 +46,8 @@ def stages(
         HookNetwork(),
         HookSsh(),
         HookAuthorizedKeys(),
+        HookUser(),
+        HookApt(),
         HookConsole(),
         HookGrow(),
         HookBootLoader(),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer.boot import console, own_kernel, root_disk
+from installer.boot import Console, console, own_kernel, root_disk
 from installer.hooks.base import Context, File, Hook, Report
 from installer.settings import Settings
 from installer.sources import distribution
@@ -54,6 +54,12 @@ def modules(context: Context) -> tuple[str, ...]:
     settings = context.settings
     filesystem = FILESYSTEM_MODULES.get(settings.filesystem, "ext2")
     return (*PARTITION_MODULES[settings.partition_style], filesystem)
+
+
+def _arguments(port: Console | None, added: str) -> str:
+    """The kernel's arguments: its consoles, of which init writes to the last, and what is added."""
+    consoles = ["console=tty0", f"console={port.kernel_argument}"] if port else []
+    return " ".join([*consoles, *([added] if added else [])])
 
 
 def efi_vendor(settings: Settings) -> str:
@@ -123,7 +129,12 @@ class HookGrub(Hook):
     def render(self, context: Context) -> Mapping[str, File]:
         settings = context.settings
         port = console(context.instance) if settings.hook_console else None
-        text = render_template("grub.cfg", timeout=settings.grub_timeout, console=port)
+        text = render_template(
+            "grub.cfg",
+            timeout=settings.grub_timeout,
+            console=port,
+            arguments=_arguments(port, settings.kernel_args),
+        )
         return {DEFAULTS: File(text)}
 
     def apply(self, context: Context, target: Target) -> Report | None:

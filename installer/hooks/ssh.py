@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping
 
+from guest.authorized_keys import render as render_keys
 from installer import oslog
 from installer.hooks.base import Context, File, Hook, Report
 from installer.target import Target
@@ -57,7 +58,8 @@ class HookSsh(Hook):
         return ("openssh-server",)
 
     def render(self, context: Context) -> Mapping[str, File]:
-        return {DROP_IN: File(render_template("sshd.conf"))}
+        root_login = "prohibit-password" if context.settings.root_login else "no"
+        return {DROP_IN: File(render_template("sshd.conf", root_login=root_login))}
 
     def apply(self, context: Context, target: Target) -> Report | None:
         if INCLUDE in target.read(CONFIG):
@@ -100,15 +102,26 @@ def _shown(fingerprint: str, hostname: str) -> str:
     return f"{bits} {digest} {comment} {kind}"
 
 
+def authorized_keys(context: Context) -> str:
+    """The keys that may log in: those of the node's root, and of the setting SSH_KEYS."""
+    text = context.node.authorized_keys or ""
+    if text and not text.endswith("\n"):
+        text += "\n"
+    return text + render_keys(context.settings.ssh_keys)
+
+
 class HookAuthorizedKeys(Hook):
-    """Copies the keys of the node's root, with their options and comments."""
+    """Gives root the keys of the node's root, with their options and comments, and SSH_KEYS."""
 
     name = "authorized_keys"
 
+    def enabled(self, context: Context) -> bool:
+        settings = context.settings
+        return settings.root_login and (settings.hook_authorized_keys or settings.ssh_keys != ())
+
     def render(self, context: Context) -> Mapping[str, File]:
-        if context.node.authorized_keys is None:
-            return {}
-        return {AUTHORIZED_KEYS: File(context.node.authorized_keys, 0o600)}
+        keys = authorized_keys(context)
+        return {AUTHORIZED_KEYS: File(keys, 0o600)} if keys else {}
 
     def apply(self, context: Context, target: Target) -> Report | None:
         files = self.render(context)

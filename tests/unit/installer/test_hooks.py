@@ -95,6 +95,27 @@ def test_grub_defaults(name: str, made: Context) -> None:
     assert file.text == (GOLDEN / name).read_text()
 
 
+@pytest.mark.parametrize(
+    ("made", "line"),
+    [
+        (
+            context(kernel_args="quiet mitigations=auto,nosmt"),
+            'kit_set GRUB_CMDLINE_LINUX "console=tty0 console=ttyS0,115200n8 quiet'
+            ' mitigations=auto,nosmt"',
+        ),
+        (
+            context(hook_console=False, kernel_args="quiet"),
+            'kit_set GRUB_CMDLINE_LINUX "quiet"',
+        ),
+    ],
+)
+def test_kernel_arguments_stand_behind_ours(made: Context, line: str) -> None:
+    (file,) = HookGrub().render(made).values()
+    assert [
+        found for found in file.text.splitlines() if found.startswith("kit_set GRUB_CMDLINE_LINUX ")
+    ] == [line]
+
+
 def test_grub_is_skipped_where_the_node_has_the_kernel() -> None:
     assert HookGrub().enabled(context())
     assert not HookGrub().enabled(context(hv={"kernel_path": "/boot/vmlinuz"}))

@@ -18,6 +18,8 @@ FILES_ONLY = {
     "keyring",
     "proxy",
     "hook_site",
+    "guest_proxy",
+    "extra_sources",
 }
 
 
@@ -33,7 +35,7 @@ def test_empty_values_mean_the_default_but_for_three():
         for name, found in DEFINITIONS.items()
         if found.read(" ") != found.default
     }
-    assert empty == {"clean_cache": None, "cache_size": None, "base_pkgs": ()}
+    assert empty == {"clean_cache": None, "cache_size": None, "base_pkgs": (), "upgrade": None}
 
 
 def test_what_names_files_or_code_of_the_node_is_no_parameter():
@@ -84,6 +86,12 @@ def test_settings_are_frozen_and_keep_urls_out_of_their_repr():
         ("generate_cache", "Yes", True),
         ("generate_cache", "off", False),
         ("dhcp", "0", False),
+        ("upgrade", "0", 0),
+        ("upgrade", "7", 7),
+        ("upgrade", "No", None),
+        ("kernel_args", "quiet\n mitigations=auto,nosmt", "quiet mitigations=auto,nosmt"),
+        ("user", "ada", "ada"),
+        ("extra_sources", "/a.sources, /b/c.sources", ("/a.sources", "/b/c.sources")),
         ("clean_cache", "0", 0),
         ("clean_cache", "", None),
         ("cache_size", "1", 1),
@@ -157,6 +165,25 @@ def test_what_is_allowed(name, text, value):
         ("timezone", "../../etc/shadow", "not a time zone"),
         ("timezone", "/etc/shadow", "not a time zone"),
         ("locale", "C.UTF-8;id", "not a locale"),
+        ("upgrade", "yes", "not a number of days, or no"),
+        ("upgrade", "-1", "not a number of days, or no"),
+        ("kernel_args", 'dyndbg="file x"', "not arguments of letters"),
+        ("kernel_args", "quiet;reboot", "not arguments of letters"),
+        ("kernel_args", "a=$(id)", "not arguments of letters"),
+        ("kernel_args", "a\\", "not arguments of letters"),
+        ("kernel_args", "a=`id`", "not arguments of letters"),
+        ("user", "Ada", "not a name of small letters"),
+        ("user", "root", "not a name of small letters"),
+        ("user", "www-data", "not a name of small letters"),
+        ("user", "systemd-oom", "not a name of small letters"),
+        ("user", "a" * 33, "not a name of small letters"),
+        ("user", "ada ALL=(ALL) ALL", "not a name of small letters"),
+        ("guest_proxy", "http://u:p@proxy.example.org:3128", "not a URL"),
+        ("guest_proxy", 'http://proxy.example.org/";x "', "not a URL"),
+        ("extra_sources", "/etc/apt/sources.list", "'/etc/apt/sources.list' is not an absolute"),
+        ("extra_sources", "site.sources", "'site.sources' is not an absolute"),
+        ("extra_sources", "/srv/../x.sources", "'/srv/../x.sources' is not an absolute"),
+        ("ssh_keys", "hello", "line 1 is no public key"),
         ("cache_dir", "cache", "not an absolute path"),
         ("customize_dir", "/etc/../x", "not an absolute path"),
     ],
@@ -186,3 +213,14 @@ def test_passwords_are_masked(text):
 
 def test_shown_values_stay_on_one_line():
     assert shown(DEFINITIONS["suite"].kind, "a\nb\x1b") == "a?b?"
+
+
+def test_keys_are_not_shown_and_read_back():
+    keys = DEFINITIONS["ssh_keys"]
+    text = (
+        "# team\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGNFEqSd3eRuGkXBXo9UHaThZuSHG4ovr+6yEhmLJafs t"
+    )
+    assert shown(keys.kind, text) == "..."
+    value = keys.read(f"{text}\n\n{text}\n")
+    assert len(value) == 2
+    assert keys.read(as_text(value)) == value

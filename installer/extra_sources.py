@@ -1,0 +1,77 @@
+"""Apt sources of the site that guests keep: read on the node, and checked before they are used."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from installer import sources
+from node.errors import KitError
+
+DIRECTORY = "etc/apt/sources.list.d"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A *.sources file, and the keyrings that it names, by their paths."""
+
+    name: str
+    text: str
+    keyrings: tuple[tuple[str, bytes], ...]
+
+
+def read(paths: Sequence[str], root: Path = Path("/")) -> tuple[SourceFile, ...]:
+    """Reads files of the node in the deb822-style format of sources.list(5).
+
+    Raises:
+        KitError: one cannot be read, is none, holds a password, or names a keyring that the node
+            does not have; or two have the same name.
+    """
+    files = tuple(_read(path, root) for path in paths)
+    names = [file.name for file in files]
+    for name in names:
+        if names.count(name) > 1:
+            raise KitError(
+                f"EXTRA_SOURCES: two files are called {name}", hint="give one another name"
+            )
+    return files
+
+
+def _read(path: str, root: Path) -> SourceFile:
+    hint = f"correct {path}, or EXTRA_SOURCES; sources.list(5) has the format"
+    try:
+        text = (root / path.lstrip("/")).read_text(encoding="utf-8")
+    except OSError as error:
+        raise KitError(f"apt sources {path}: {error.strerror}", hint=hint) from error
+    except UnicodeDecodeError:
+        raise KitError(f"apt sources {path}: it is no UTF-8 text", hint=hint) from None
+    entries = sources.parse_deb822(text)
+    if not entries:
+        raise KitError(f"apt sources {path}: no stanza of it has Types, URIs and Suites", hint=hint)
+    for entry in entries:
+        if "@" in urlsplit(entry.uri).netloc:
+            raise KitError(
+                f"apt sources {path}: a URI holds a password, which all users of the guest see",
+                hint="take it out, and let a site hook write it to /etc/apt/auth.conf.d",
+            )
+    named = {word for entry in entries for word in _keyring_paths(entry.signed_by)}
+    keyrings = tuple((keyring, _keyring(keyring, path, root)) for keyring in sorted(named))
+    return SourceFile(Path(path).name, text, keyrings)
+
+
+def _keyring_paths(signed_by: str) -> list[str]:
+    """The files of a Signed-By field, which may also be the key itself, or fingerprints."""
+    if "BEGIN PGP" in signed_by:
+        return []
+    return [word for word in re.split(r"[,\s]+", signed_by) if word.startswith("/")]
+
+
+def _keyring(keyring: str, path: str, root: Path) -> bytes:
+    try:
+        return (root / keyring.lstrip("/")).read_bytes()
+    except OSError as error:
+        raise KitError(
+            f"keyring {keyring}, which {path} names: {error.strerror}",
+            hint="put it there on the node: the guest gets it at the same path",
+        ) from error

@@ -1,0 +1,61 @@
+"""The first user: logs in with the same keys as root, and becomes root by sudo(8)."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from installer.hooks.base import Context, File, Hook
+from installer.hooks.ssh import authorized_keys
+from installer.target import Target
+from node.errors import KitError
+from node.log import log
+
+SUDOERS = "etc/sudoers.d/ganeti-instance-kit"
+PASSWD = "etc/passwd"
+
+
+class HookUser(Hook):
+    """Makes the user of the setting USER, without a password: sudo asks for none."""
+
+    name = "user"
+
+    def enabled(self, context: Context) -> bool:
+        return context.settings.hook_user and context.settings.user != ""
+
+    def packages(self, context: Context) -> tuple[str, ...]:
+        return ("passwd", "sudo")
+
+    def render(self, context: Context) -> Mapping[str, File]:
+        line = f"{context.settings.user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
+        return {SUDOERS: File(line, 0o440)}
+
+    def finish(self, context: Context, target: Target) -> None:
+        # Not before: root's password is set meanwhile, by a program that locks the same files.
+        user = context.settings.user
+        if _entry(target, user) is not None:
+            raise KitError(
+                f"user {user}: a package of the guest has made a user of that name",
+                hint="choose another USER",
+            )
+        target.run(["useradd", "--create-home", "--shell=/bin/bash", "--groups=sudo", user])
+        entry = _entry(target, user)
+        assert entry is not None
+        uid, gid, home = int(entry[2]), int(entry[3]), entry[5].lstrip("/")
+        keys = authorized_keys(context)
+        if keys:
+            target.write(f"{home}/.ssh/authorized_keys", keys, 0o600)
+            directory = target.path(f"{home}/.ssh")
+            directory.chmod(0o700)
+            for path in (directory, directory / "authorized_keys"):
+                os.chown(path, uid, gid, follow_symlinks=False)
+        else:
+            log.warning("user %s has no key: it cannot log in", user)
+        for disk in context.layout.kept:
+            if disk.mountpoint is not None and Path(f"/{home}").is_relative_to(disk.mountpoint):
+                log.warning("%s is on a disk that is kept: its keys stay as they are", entry[5])
+
+
+def _entry(target: Target, user: str) -> list[str] | None:
+    """The fields of passwd(5) of a user."""
+    lines = (line.split(":") for line in target.read(PASSWD).splitlines())
+    return next((fields for fields in lines if fields[0] == user), None)

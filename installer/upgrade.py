@@ -1,0 +1,171 @@
+"""Upgrades the packages of a guest whose cache is old, before the hooks work on it."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from installer.engines import BootstrapPlan
+from installer.progress import Progress
+from installer.target import Target
+from node.cleanup import undone
+from node.errors import KitError
+from node.log import log, step
+from node.mount import mounted
+from node.run import Result
+
+# A mirror that does not answer must not hold up a create for longer than this.
+UPDATE_SECONDS = 60
+DOWNLOAD_SECONDS = 600
+# Of free space that must be left beside what apt reckons with: an initramfs, files that are
+# replaced one package at a time.
+SPARE = 256 * 2**20
+CONFIGURATION = "etc/apt/apt.conf.d/99ganeti-instance-kit-upgrade"
+# Only what is installed, and new kernels: nothing is removed.
+UPGRADE = ("apt-get", "--assume-yes", "--with-new-pkgs", "upgrade")
+# What names are looked up with: the node's, as in a bootstrap.
+RESOLVER = ("etc/resolv.conf", "etc/hosts")
+TIMED_OUT = 124  # timeout(1)
+
+
+def is_due(days: int | None, age: float) -> bool:
+    """Whether the setting UPGRADE wants packages of that age (in days) to be upgraded."""
+    return days is not None and age >= days
+
+
+def configuration(proxy: str | None) -> str:
+    """apt.conf(5) for the upgrade alone; a proxy may hold a password."""
+    lines = [
+        'APT::Update::Error-Mode "any";',
+        'Acquire::Retries "0";',
+        'Acquire::Languages "none";',
+        'Dpkg::Options { "--force-confdef"; "--force-confold"; };',
+    ]
+    for scheme in ("http", "https"):
+        lines.append(f'Acquire::{scheme}::Timeout "20";')
+        lines += [f'Acquire::{scheme}::Proxy "{proxy}";'] if proxy else []
+    return "".join(f"{line}\n" for line in lines)
+
+
+def upgrade(target: Target, plan: BootstrapPlan, age: float) -> None:
+    """Upgrades the packages of a guest in whose chroot programs can be run.
+
+    Without an answer of the mirrors in time, or without the room, the guest stays as it is, with a
+    warning.
+
+    Args:
+        target: the guest.
+        plan: what it was made from; its mirrors and proxy are used.
+        age: of its packages, in days.
+
+    Raises:
+        KitError: an upgrade that had begun failed.
+    """
+    with step("upgrade of the packages"), _apt(target, plan):
+        problem = _bounded(target, UPDATE_SECONDS, ["apt-get", "update"])
+        progress = Progress(log.info)
+        if not problem:
+            download = [*UPGRADE, "--download-only"]
+            problem = _bounded(target, DOWNLOAD_SECONDS, download, progress)
+        if not problem:
+            problem = _lack_of_room(target.root, progress.disk_usage())
+        if problem:
+            log.warning("packages are %.1f days old and are not upgraded: %s", age, problem)
+            return
+        progress = Progress(log.info)
+        result = target.run([*UPGRADE, "--no-download"], check=False, on_line=progress)
+        if result.exit_code != 0:
+            raise KitError(
+                f"upgrade of the packages: {_reason(result, progress)}",
+                hint="the lines above have more; UPGRADE=no makes guests without an upgrade",
+            )
+        log.info("%s", _summary(result.stdout))
+
+
+def _bounded(
+    target: Target, seconds: int, argv: Sequence[str], progress: Progress | None = None
+) -> str | None:
+    """Runs a program of the guest for so long at most; why it failed, or None."""
+    progress = progress or Progress(log.debug)
+    limited = ["timeout", "--kill-after=5", str(seconds), *argv]
+    result = target.run(limited, check=False, on_line=progress)
+    if result.exit_code == TIMED_OUT:
+        return f"no answer within {seconds} seconds"
+    return _reason(result, progress) if result.exit_code != 0 else None
+
+
+def _reason(result: Result, progress: Progress) -> str:
+    # apt-get says so at its end, with the reason that "Err:" leaves to the next line.
+    fetch = re.search(r"^[WE]: Failed to fetch (.+)", result.stderr, re.MULTILINE)
+    if fetch:
+        return fetch[1]
+    return progress.fault() or f"exit code {result.exit_code}"
+
+
+def _lack_of_room(root: Path, needed: int) -> str | None:
+    figures = os.statvfs(root)
+    free = figures.f_bavail * figures.f_frsize
+    if free >= needed + SPARE:
+        return None
+    return f"it takes {(needed + SPARE) // 2**20} MiB, and {free // 2**20} MiB are free"
+
+
+def _summary(stdout: str) -> str:
+    """apt-get's "3 upgraded, 1 newly installed, 0 to remove and 0 not upgraded."."""
+    lines = (line for line in stdout.splitlines() if " upgraded, " in line)
+    return next(lines, "packages are up to date").rstrip(".")
+
+
+@contextmanager
+def _apt(target: Target, plan: BootstrapPlan) -> Iterator[None]:
+    """The guest's apt can reach the mirrors; at the end, nothing of it stays."""
+    with ExitStack() as stack:
+        target.write(CONFIGURATION, configuration(plan.proxy), 0o600)
+        stack.enter_context(undone(lambda: target.remove(CONFIGURATION)))
+        for name in RESOLVER:
+            stack.enter_context(_replaced(target, name))
+        for mirror in {plan.mirrors.main, plan.mirrors.security}:
+            if mirror and urlsplit(mirror).scheme == "file":
+                stack.enter_context(_shown(target, Path(urlsplit(mirror).path)))
+        yield
+        target.run(["apt-get", "clean"])
+        for pattern in ("var/lib/apt/lists/*_*", "var/cache/apt/*.bin"):
+            for path in target.root.glob(pattern):
+                target.remove(str(path.relative_to(target.root)))
+
+
+@contextmanager
+def _replaced(target: Target, name: str) -> Iterator[None]:
+    """The node's file stands in the place of the guest's, which may be a link, or missing."""
+    path, aside = target.path(name), target.path(f"{name}.aside")
+    existed = os.path.lexists(path)
+    if existed:
+        path.rename(aside)
+    try:
+        node = Path("/") / name
+        target.write(name, node.read_bytes() if node.exists() else b"")
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        if existed:
+            aside.rename(path)
+
+
+@contextmanager
+def _shown(target: Target, directory: Path) -> Iterator[None]:
+    """A directory of the node is at the same place in the guest."""
+    relative = str(directory).lstrip("/")
+    missing = [
+        place
+        for place in (directory, *directory.parents)
+        if place != Path("/") and not target.exists(str(place).lstrip("/"))
+    ]
+    target.make_directory(relative)
+    try:
+        with mounted(directory, target.path(relative), fstype="none", options=("bind",)):
+            yield
+    finally:
+        for place in missing:
+            target.path(str(place).lstrip("/")).rmdir()

@@ -1,0 +1,159 @@
+"""Settings that let people in and keep guests up to date, looked at in guests that have them."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system import create_support as support
+from tests.system.create_support import Guest, Node, output
+
+NODES_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOi7q3YNvBFNDhj1dBpgIKZ0PTWvpZT2dXa9kAPSdJ9d admin"
+ADAS_KEY = (
+    'from="192.0.2.1,198.51.100.7" ssh-ed25519'
+    " AAAAC3NzaC1lZDI1NTE5AAAAIFRo3v0IVLcxVXH8vJxQxn7QqVv1yTQDeZqJ6FZyGUfI ada@example.org"
+)
+SOURCES = """\
+Types: deb
+URIs: http://apt.example.org/site
+Suites: stable
+Components: main
+Signed-By: {keyring}
+"""
+# The guest's own programs judge what was written; what they say ends up in the log.
+JUDGE = """
+chroot "$TARGET" sh -ec '
+mkdir -p /run/sshd
+sshd -t
+visudo -c
+su -l ada -c "sudo -n id -un"
+sshd -T -C user=ada,host=x,addr=192.0.2.1 | grep -i permitrootlogin
+apt-config dump Acquire::http::Proxy
+apt-get update --print-uris'
+"""
+
+
+@pytest.fixture(scope="module")
+def guest(new_node: Callable[[], Node]) -> Iterator[Guest]:
+    node = new_node()
+    keyring = node.directory / "site.gpg"
+    keyring.write_bytes(b"\x99 no text")
+    sources = node.directory / "site.sources"
+    sources.write_text(SOURCES.format(keyring=keyring))
+    (node.directory / "authorized_keys").write_text(NODES_KEY)  # without a newline
+    node.settings |= {
+        "GUEST_PROXY": "http://proxy.example.org:3128",
+        "EXTRA_SOURCES": str(sources),
+        "UPGRADE": "no",
+    }
+    node.parameters |= {
+        "ssh_keys": f"# of the team\n{ADAS_KEY}\n",
+        "user": "ada",
+        "root_login": "no",
+        "kernel_args": "mitigations=auto,nosmt  systemd.unit=rescue.target",
+    }
+    node.hook("judge", JUDGE)
+    node.disk(support.DISK)
+    with support.guest(node) as made:
+        yield made
+
+
+def test_the_guests_own_programs_find_no_fault(guest: Guest) -> None:
+    log = guest.outcome.log
+    assert re.search(r"/etc/sudoers\.d/ganeti-instance-kit: parsed OK", log)
+    assert re.search(r"^ *root$", log, re.MULTILINE), "sudo of the user"
+    assert re.search("permitrootlogin no", log)
+    assert 'Acquire::http::Proxy "http://proxy.example.org:3128";' in log
+    assert "'http://apt.example.org/site/dists/stable/InRelease'" in log
+
+
+def test_the_user_has_the_keys_and_root_has_none(guest: Guest) -> None:
+    assert guest.read("home/ada/.ssh/authorized_keys") == f"{NODES_KEY}\n{ADAS_KEY}\n"
+    entry = next(line for line in guest.read("etc/passwd").splitlines() if line.startswith("ada:"))
+    uid, gid = map(int, entry.split(":")[2:4])
+    assert uid >= 1000
+    for path, mode in ((".", None), (".ssh", 0o700), (".ssh/authorized_keys", 0o600)):
+        status = (guest.root / "home/ada" / path).stat()
+        assert (status.st_uid, status.st_gid) == (uid, gid), path
+        assert mode is None or status.st_mode & 0o7777 == mode, path
+    assert guest.mode("etc/sudoers.d/ganeti-instance-kit") == 0o440
+    assert not (guest.root / "root/.ssh/authorized_keys").exists()
+    shadow = next(line for line in guest.read("etc/shadow").splitlines() if line.startswith("ada:"))
+    assert shadow.split(":")[1] in ("!", "*")
+
+
+def test_the_kernel_gets_the_arguments_behind_ours(guest: Guest) -> None:
+    lines = [line for line in guest.read("boot/grub/grub.cfg").splitlines() if "root=UUID" in line]
+    wanted = "console=tty0 console=ttyS0,115200n8 mitigations=auto,nosmt systemd.unit=rescue.target"
+    assert lines and all(wanted in line for line in lines)
+
+
+def test_the_keyring_of_a_source_comes_along(guest: Guest) -> None:
+    keyring = guest.node.directory / "site.gpg"
+    assert (guest.root / str(keyring).lstrip("/")).read_bytes() == keyring.read_bytes()
+    assert guest.mode("etc/apt/sources.list.d/site.sources") == 0o644
+
+
+def old_version_of(package: str, node: Node, days: float) -> Path:
+    """Gives the node a cache, so old, whose package claims to be of an old version."""
+    support.link_cache(node)
+    log = node.create().succeeded().log
+    (name,) = re.findall(r"(?:cache: |kept as \S+/)(cache-\S+?\.zst)", log)
+    cache = node.cache / name
+    tree = node.directory / "tree"
+    tree.mkdir()
+    argv = ["tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--zstd", "-C", tree]
+    output(*argv, "-x", "-f", cache)
+    status = tree / "var/lib/dpkg/status"
+    text = status.read_text()
+    status.write_text(
+        re.sub(rf"(?sm)(^Package: {package}\n.*?^Version: )[^\n]+", r"\g<1>0.1", text, count=1)
+    )
+    cache.unlink()  # a link of the shared one
+    output(*argv, "-c", "-f", cache, ".")
+    shutil.rmtree(tree)
+    cache.chmod(0o600)
+    then = time.time() - days * 86400
+    os.utime(cache, (then, then))
+    return cache
+
+
+def version_of(package: str, guest: Guest) -> str:
+    stanza = re.search(rf"(?sm)^Package: {package}\n.*?^Version: ([^\n]+)", guest.read(STATUS))
+    assert stanza is not None
+    return stanza[1]
+
+
+STATUS = "var/lib/dpkg/status"
+
+
+def test_packages_of_an_old_cache_are_upgraded(node: Node) -> None:
+    node.settings |= support.TINY
+    node.disk(support.TINY_DISK)
+    cache = old_version_of("hostname", node, days=2.5)
+    before = cache.stat()
+    with support.guest(node) as made:
+        assert re.search(r"1 upgraded, 0 newly installed, 0 to remove", made.outcome.log)
+        assert version_of("hostname", made) not in ("", "0.1")
+        left = [*made.root.glob("var/lib/apt/lists/*_*"), *made.root.glob("**/*.aside")]
+        left += [*made.root.glob("var/cache/apt/archives/*.deb")]
+        left += [*made.root.glob("etc/apt/apt.conf.d/*ganeti*"), *made.root.glob("etc/resolv.conf")]
+        assert left == []
+    # What is kept stays as it is, for the next one.
+    assert cache.stat() == before or cache.stat().st_mtime_ns == before.st_mtime_ns
+    # No answer of the mirror: the guest is made all the same.
+    node.settings["PROXY"] = "http://127.0.0.1:9"
+    (node.directory / "root").rmdir()
+    with support.guest(node) as made:
+        (line,) = [line for line in made.outcome.lines if "not upgraded: " in line]
+        assert "packages are 2.5 days old" in line and "127.0.0.1" in line
+        assert version_of("hostname", made) == "0.1"
+    # A cache that is young enough is not asked about.
+    node.settings["UPGRADE"] = "3"
+    (node.directory / "root").rmdir()
+    with support.guest(node) as made:
+        assert "upgrade" not in made.outcome.log
