@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests import leaks
+from tests.system import stub_suite
 from tests.system.create_support import Node
+from tests.system.stub_suite import StubSuite
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,3 +53,9 @@ def node(tmp_path: Path) -> Iterator[Node]:
     """A node for one test."""
     yield Node(tmp_path / "node")
     shutil.rmtree(tmp_path / "node")
+
+
+@pytest.fixture(scope="session")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> StubSuite:
+    """A suite of a few MiB, for creates whose guest's content does not matter."""
+    return stub_suite.make(tmp_path_factory.mktemp("stub"))

@@ -330,8 +330,8 @@ def guest(node: Node) -> Iterator[Guest]:
 
 
 def link_cache(node: Node) -> None:
-    """Gives the node a cache directory of its own, with all that the shared one holds."""
-    for cache in CACHE.glob("cache-*.tar.zst"):
+    """Gives the node a cache directory of its own, with all that the one it has now holds."""
+    for cache in Path(node.settings["CACHE_DIR"]).glob("cache-*.tar.zst"):
         try:
             os.link(cache, node.cache / cache.name)
         except OSError:  # on another file system

@@ -1,30 +1,31 @@
 """A create that cannot go on says why, leaves nothing behind, and works once the fault is gone."""
 
+import functools
 import http.server
 import os
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from installer import sources
 from tests.system import create_support as support
 from tests.system.create_support import MIB, Node, Outcome, output
+from tests.system.stub_suite import StubSuite
 
 # Magic and version of LUKS1, a cipher, and a UUID at its place (LUKS on-disk format, 2.1).
 LUKS_HEADER = b"LUKS\xba\xbe\x00\x01aes" + bytes(157) + b"11111111-2222-3333-4444-555555555555"
 
 
 @pytest.fixture
-def tiny(node: Node) -> Node:
+def tiny(node: Node, stub: StubSuite) -> Node:
     """A node that makes the smallest of guests."""
-    node.settings |= support.TINY
+    node.settings |= support.TINY | stub.settings()
     node.disk(support.TINY_DISK)
     return node
 
@@ -58,6 +59,7 @@ def test_a_variant_without_its_file(tiny: Node) -> None:
 
 def test_an_old_suite_without_a_mirror(tiny: Node) -> None:
     tiny.environ["OS_VARIANT"] = "buster"
+    tiny.settings["MIRROR"] = ""
     fails(tiny, "buster", "end of life", "MIRROR")
     assert untouched(tiny.disks[0][0])
 
@@ -69,52 +71,37 @@ def test_bad_parameters_are_named_all_at_once(tiny: Node) -> None:
     assert untouched(tiny.disks[0][0])
 
 
-class _Mirror(http.server.BaseHTTPRequestHandler):
-    """The node's mirror; but packages break off in the middle."""
+class _Mirror(http.server.SimpleHTTPRequestHandler):
+    """Serves an archive; unless it answers with another status, or breaks packages off."""
 
-    upstream = ""
     status = 200
+    breaks_off = False
 
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def _answer(self, *, body: bool) -> None:
+    def send_head(self) -> BytesIO | BinaryIO | None:
         if self.status != 200:
             self.send_error(self.status)
-            return
-        try:
-            with urllib.request.urlopen(self.upstream + self.path) as found:
-                content = found.read() if body else b""
-                length = found.headers["Content-Length"]
-        except urllib.error.HTTPError as error:
-            self.send_error(error.code)
-            return
-        cut = body and self.path.endswith(".deb")
-        self.send_response(200)
-        self.send_header("Content-Length", length)
-        self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if cut else content)
-        if cut:
-            self.close_connection = True
+            return None
+        found = super().send_head()
+        if found is None or not (self.breaks_off and self.path.endswith(".deb")):
+            return found
+        with found:
+            content = found.read()
+        self.close_connection = True
+        return BytesIO(content[: len(content) // 2])
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 @contextmanager
-def mirror(status: int = 200) -> Iterator[str]:
-    upstream = sources.node_mirrors("bookworm", None, None).main
-    assert upstream is not None
-    handler = type("Mirror", (_Mirror,), {"upstream": upstream.removesuffix("/debian"),
-                                          "status": status})  # fmt: skip
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+def mirror(archive: Path, *, status: int = 200, breaks_off: bool = False) -> Iterator[str]:
+    handler = type("Mirror", (_Mirror,), {"status": status, "breaks_off": breaks_off})
+    place = functools.partial(handler, directory=str(archive.parent))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), place)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/debian"
+        yield f"http://127.0.0.1:{server.server_port}/{archive.name}"
     finally:
         server.shutdown()
         thread.join()
@@ -127,27 +114,27 @@ def test_a_mirror_that_does_not_answer(tiny: Node) -> None:
     assert untouched(tiny.disks[0][0])
 
 
-def test_a_mirror_that_lacks_the_suite(tiny: Node) -> None:
-    with mirror(404) as url:
+def test_a_mirror_that_lacks_the_suite(tiny: Node, stub: StubSuite) -> None:
+    with mirror(stub.archive, status=404) as url:
         tiny.settings |= {"CACHE_DIR": str(tiny.cache), "MIRROR": url}
         fails(tiny, "suite bookworm", url, "does not have it")
     assert untouched(tiny.disks[0][0])
 
 
-def test_a_mirror_with_a_fault_of_its_own(tiny: Node) -> None:
-    with mirror(503) as url:
+def test_a_mirror_with_a_fault_of_its_own(tiny: Node, stub: StubSuite) -> None:
+    with mirror(stub.archive, status=503) as url:
         tiny.settings |= {"CACHE_DIR": str(tiny.cache), "MIRROR": url}
         fails(tiny, url, "503")
 
 
-def test_a_mirror_that_breaks_off_in_the_middle(tiny: Node) -> None:
-    with mirror() as url:
-        tiny.settings |= {"CACHE_DIR": str(tiny.cache), "MIRROR": url}
+def test_a_mirror_that_breaks_off_in_the_middle(tiny: Node, stub: StubSuite) -> None:
+    with mirror(stub.archive, breaks_off=True) as url:
+        tiny.settings |= stub.settings(url) | {"CACHE_DIR": str(tiny.cache)}
         fails(tiny, "bootstrap of bookworm by mmdebstrap")
     assert not list(tiny.cache.iterdir())
-    support.link_cache(tiny)
-    tiny.settings.pop("MIRROR")
-    tiny.create().succeeded()
+    with mirror(stub.archive) as url:
+        tiny.settings |= stub.settings(url) | {"CACHE_DIR": str(tiny.cache)}
+        tiny.create().succeeded()
 
 
 def test_a_root_disk_that_is_too_small(tiny: Node) -> None:
@@ -158,31 +145,26 @@ def test_a_root_disk_that_is_too_small(tiny: Node) -> None:
     tiny.create().succeeded()
 
 
-def test_a_cache_that_does_not_fit(node: Node) -> None:
-    # A kernel among EXTRA_PKGS is none that the least size of the root disk counts.
-    node.settings |= {
-        "HOOK_SWAP": "no",
-        "KERNEL": "none",
-        "EXTRA_PKGS": "linux-image-amd64",
-    }
-    disk = node.disk(support.DISK)
-    node.create().succeeded()  # from now on there is a cache
+def test_a_cache_that_does_not_fit(tiny: Node) -> None:
+    tiny.settings["EXTRA_PKGS"] = "stub-large"
+    disk = tiny.disks[0][0]
+    tiny.create().succeeded()  # from now on there is a cache
     os.truncate(disk, 701 * MIB)
-    fails(node, "unpacking of cache-bookworm-", "too small")
-    os.truncate(disk, support.DISK)
-    node.create().succeeded()
-
-
-def test_a_bootstrap_that_does_not_fit_on_a_data_disk(tiny: Node) -> None:
-    tiny.settings["CACHE_DIR"] = str(tiny.cache)
-    tiny.settings["EXTRA_PKGS"] = "texlive-fonts-extra"  # 480 MiB to download
-    tiny.disk(256 * MIB, "var")
-    outcome = fails(tiny, "bootstrap of bookworm by mmdebstrap", "too small")
-    assert "hint: make" in outcome.lines[-1]
-    assert not list(tiny.cache.iterdir())
-    support.link_cache(tiny)
-    tiny.settings.pop("EXTRA_PKGS")
+    fails(tiny, "unpacking of cache-bookworm-", "too small")
+    os.truncate(disk, support.TINY_DISK)
     tiny.create().succeeded()
+
+
+def test_a_bootstrap_that_does_not_fit_on_a_data_disk(tiny: Node, stub: StubSuite) -> None:
+    with mirror(stub.archive) as url:  # of a file: URL, apt would need no room for packages
+        tiny.settings |= stub.settings(url)
+        tiny.settings |= {"CACHE_DIR": str(tiny.cache), "EXTRA_PKGS": "stub-vast"}
+        tiny.disk(256 * MIB, "var")
+        outcome = fails(tiny, "bootstrap of bookworm by mmdebstrap", "too small")
+        assert "hint: make" in outcome.lines[-1]
+        assert not list(tiny.cache.iterdir())
+        tiny.settings.pop("EXTRA_PKGS")
+        tiny.create().succeeded()
 
 
 def test_a_data_disk_on_which_no_bootstrap_could_fit(tiny: Node) -> None:
@@ -192,7 +174,7 @@ def test_a_data_disk_on_which_no_bootstrap_could_fit(tiny: Node) -> None:
 
 
 def test_a_cache_directory_that_is_full(tiny: Node) -> None:
-    output("mount", "-t", "tmpfs", "-o", "size=16m,mode=700", "none", tiny.cache)
+    output("mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "none", tiny.cache)
     try:
         tiny.settings["CACHE_DIR"] = str(tiny.cache)
         outcome = tiny.create().succeeded()
@@ -329,12 +311,14 @@ def test_the_same_disk_twice(tiny: Node) -> None:
 
 
 def test_two_creates_on_one_disk(tiny: Node) -> None:
-    tiny.hook("slow", "sleep 12")
+    over = tiny.directory / "over"
+    tiny.hook("slow", f"while ! [ -e {over} ]; do sleep 0.1; done")
     first = tiny.start()
     first.wait_for("site hook")
     try:
         tiny.create().failed(f"disk {tiny.disks[0][0]}: in use: attached as /dev/loop")
     finally:
+        over.touch()
         first.wait().succeeded()
 
 
@@ -360,27 +344,29 @@ def test_disks_that_are_no_path_of_the_node(tiny: Node) -> None:
 
 @pytest.mark.parametrize("lacking", [2, 32, 128], ids=str)
 @pytest.mark.parametrize("fstype", ["tmpfs", "ext4"])
-def test_a_disk_that_fails_while_it_is_written(tiny: Node, fstype: str, lacking: int) -> None:
+def test_a_disk_that_fails_while_it_is_written(node: Node, fstype: str, lacking: int) -> None:
     """The node's own disk is full: the guest's file is sparse, and there is no room for it.
 
-    Where little is lacking (MiB), nothing but data may be lost, of which only flushing tells.
+    Where little is lacking (MiB), nothing but data may be lost, of which only flushing tells:
+    the guest is Debian, with enough of it.
     """
-    full = tiny.directory / "full"
+    node.settings |= support.TINY
+    full = node.directory / "full"
     full.mkdir()
     if fstype == "tmpfs":
         output("mount", "-t", "tmpfs", "-o", "size=512m", "none", full)
     else:
-        image = tiny.directory / "full.img"
+        image = node.directory / "full.img"
         image.touch()
         os.truncate(image, 512 * MIB)
         output("mke2fs", "-q", "-F", "-t", "ext4", image)
         output("mount", "-o", "loop", image, full)
     try:
         disk, filler = full / "disk0", full / "filler"
-        tiny.disks[0] = (disk, None)
+        node.disks.append((disk, None))
         disk.touch()
         os.truncate(disk, support.TINY_DISK)
-        tiny.create().succeeded()
+        node.create().succeeded()
         # Whenever it likes, the kernel fills ext4's inode tables with zeros: what cannot be lost
         # is not lacking.
         output("fallocate", "--dig-holes", disk)
@@ -389,7 +375,7 @@ def test_a_disk_that_fails_while_it_is_written(tiny: Node, fstype: str, lacking:
         os.truncate(disk, support.TINY_DISK)
         free = os.statvfs(full).f_bfree * os.statvfs(full).f_bsize  # root may use them all
         filler.write_bytes(bytes(free - taken + lacking * MIB))
-        fails(tiny)
+        fails(node)
     finally:
         output("umount", full)
 

@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.scrape import COMMAND, parse
 from tests.system import create_support as support
 from tests.system.create_support import MIB, Guest, Node, output
+from tests.system.stub_suite import StubSuite
 
 KEYS = """\
 # the administrators
@@ -386,8 +387,8 @@ def test_with_a_kernel_of_the_node_there_is_no_boot_loader(node: Node) -> None:
     assert disk.open("rb").read(440) == bytes(440)
 
 
-def test_a_reinstall_keeps_data_disks(node: Node) -> None:
-    node.settings |= support.TINY
+def test_a_reinstall_keeps_data_disks(node: Node, stub: StubSuite) -> None:
+    node.settings |= support.TINY | stub.settings()
     node.disk(support.TINY_DISK)
     data = node.disk(64 * MIB, "srv")
     with support.guest(node) as made:

@@ -9,22 +9,38 @@ import pytest
 
 from tests.system import create_support as support
 from tests.system.create_support import Node
+from tests.system.stub_suite import StubSuite
 
-# The same moments in each run, so that a failure can be seen again.
-MOMENTS = random.Random(20)
+# The same moments in each run, so that a failure can be seen again: words of the log, and how many
+# seconds after them.
+RANDOM = random.Random(20)
+IN_THE_BOOTSTRAP = (
+    *("engine: ", "extracting archives", "installing essential packages"),
+    "installing remaining packages",
+)
+IN_THE_SETUP = (
+    "unpacking of the cache",
+    "hook host_keys",
+    "hook grub",
+    "hook swap",
+    "flush to disk",
+)
+
+
+def moments(*words: str, within: float) -> list[tuple[str, float]]:
+    return [(text, round(RANDOM.uniform(0, within), 2)) for text in words]
 
 
 @pytest.fixture
-def tiny(node: Node) -> Node:
+def tiny(node: Node, stub: StubSuite) -> Node:
     """A node that makes the smallest of guests, with a cache of its own."""
-    node.settings |= support.TINY
-    node.settings["CACHE_DIR"] = str(node.cache)
+    node.settings |= support.TINY | stub.settings() | {"CACHE_DIR": str(node.cache)}
     node.disk(support.TINY_DISK)
     return node
 
 
 def stop(
-    node: Node, number: signal.Signals, *, after: str, seconds: float, group: bool
+    node: Node, number: signal.Signals, *, after: str, seconds: float = 0, group: bool
 ) -> support.Outcome:
     """Sends a signal so many seconds after the log has this text."""
     running = node.start()
@@ -41,9 +57,8 @@ def caches(directory: Path) -> list[str]:
 @pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_stopped_while_a_hook_runs(tiny: Node, number: signal.Signals, group: bool) -> None:
-    support.link_cache(tiny)
-    hook = tiny.hook("slow", 'echo begun; chroot "$TARGET" sleep 60')
-    outcome = stop(tiny, number, after="begun", seconds=0.1, group=group)
+    hook = tiny.hook("slow", 'chroot "$TARGET" sh -c "echo begun; sleep 60"')
+    outcome = stop(tiny, number, after="begun", group=group)
     outcome.failed(f"stopped by {number.name}", exit_code=128 + number)
     assert outcome.seconds < 30
     support.nothing_is_held(tiny)
@@ -51,45 +66,54 @@ def test_stopped_while_a_hook_runs(tiny: Node, number: signal.Signals, group: bo
     tiny.create().succeeded()
 
 
-@pytest.mark.parametrize("seconds", [round(MOMENTS.uniform(0, 12), 1) for _ in range(3)])
-def test_stopped_while_the_cache_is_made(tiny: Node, seconds: float) -> None:
-    outcome = stop(tiny, signal.SIGTERM, after="engine: ", seconds=seconds, group=True)
+@pytest.mark.parametrize("after", IN_THE_BOOTSTRAP)
+def test_stopped_while_the_cache_is_made(tiny: Node, after: str) -> None:
+    outcome = stop(tiny, signal.SIGTERM, after=after, group=True)
     outcome.failed("stopped by SIGTERM", exit_code=143)
     support.nothing_is_held(tiny)
     assert not caches(tiny.cache)
-    support.link_cache(tiny)
     tiny.create().succeeded()
 
 
-@pytest.mark.parametrize("seconds", [round(MOMENTS.uniform(0, 15), 1) for _ in range(4)])
-def test_killed_while_the_cache_is_made(tiny: Node, seconds: float) -> None:
-    outcome = stop(tiny, signal.SIGKILL, after="disks", seconds=seconds, group=True)
+@pytest.mark.parametrize(("after", "seconds"), moments("disks", *IN_THE_BOOTSTRAP, within=0.2))
+def test_killed_while_the_cache_is_made(tiny: Node, after: str, seconds: float) -> None:
+    outcome = stop(tiny, signal.SIGKILL, after=after, seconds=seconds, group=True)
     assert outcome.exit_code == -signal.SIGKILL, outcome.log
     support.nothing_is_held(tiny)
     whole = [name for name in caches(tiny.cache) if name.endswith(".zst") and name[0] != "."]
     assert not whole or "kept as" in outcome.log
-    support.link_cache(tiny)
     tiny.create().succeeded()
     assert not [name for name in caches(tiny.cache) if not name.endswith(".tar.zst")]
 
 
 def test_killed_while_the_cache_is_packed(tiny: Node) -> None:
-    outcome = stop(tiny, signal.SIGKILL, after="\n  cache\n", seconds=0.3, group=True)
+    def parts() -> list[Path]:
+        return [path for path in tiny.cache.iterdir() if path.name.endswith(".part")]
+
+    tiny.settings["EXTRA_PKGS"] = "stub-large"
+    running = tiny.start()
+    running.wait_for("\n  cache\n")
+    while not any(part.stat().st_size for part in parts()):
+        assert running.process.poll() is None, running.log
+        time.sleep(0.02)
+    running.signal(signal.SIGKILL, group=True)
+    outcome = running.wait()
     assert outcome.exit_code == -signal.SIGKILL, outcome.log
     support.nothing_is_held(tiny)
-    [part] = [name for name in caches(tiny.cache) if name.endswith(".part")]
+    [part] = parts()
     assert not [name for name in caches(tiny.cache) if name.endswith(".zst")]
-    support.link_cache(tiny)
+    tiny.settings.pop("EXTRA_PKGS")
     tiny.create().succeeded()
-    assert part not in caches(tiny.cache)
+    assert part.name not in caches(tiny.cache)
 
 
-@pytest.mark.parametrize("seconds", [round(MOMENTS.uniform(0, 7), 1) for _ in range(5)])
-def test_killed_while_the_guest_is_set_up(node: Node, seconds: float) -> None:
+@pytest.mark.parametrize(("after", "seconds"), moments(*IN_THE_SETUP, within=0.5))
+def test_killed_while_the_guest_is_set_up(node: Node, after: str, seconds: float) -> None:
+    """The guest is Debian, whose programs are killed, too."""
     node.disk(support.DISK)
     node.disk(512 * support.MIB, "srv")
     running = node.start()
-    running.wait_for("disks")
+    running.wait_for(after)
     time.sleep(seconds)
     ended = running.process.poll()
     if ended is None:
@@ -101,9 +125,8 @@ def test_killed_while_the_guest_is_set_up(node: Node, seconds: float) -> None:
 
 def test_killed_without_its_parent(tiny: Node) -> None:
     """Only the process that Ganeti started is killed: the one that does the work goes with it."""
-    support.link_cache(tiny)
     hook = tiny.hook("slow", "echo begun; sleep 60")
-    outcome = stop(tiny, signal.SIGKILL, after="begun", seconds=0.1, group=False)
+    outcome = stop(tiny, signal.SIGKILL, after="begun", group=False)
     assert outcome.exit_code == -signal.SIGKILL
     support.nothing_is_held(tiny)
     hook.unlink()

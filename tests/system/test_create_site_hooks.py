@@ -7,8 +7,17 @@ import pytest
 
 from tests.system import create_support as support
 from tests.system.create_support import Node, output
+from tests.system.stub_suite import StubSuite
 
 PACKAGE = "ganeti-instance-debootstrap"
+
+
+@pytest.fixture
+def tiny(node: Node, stub: StubSuite) -> Node:
+    """A node that makes the smallest of guests."""
+    node.settings |= support.TINY | stub.settings()
+    node.disk(support.TINY_DISK)
+    return node
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +52,9 @@ def test_the_example_hooks_win(node: Node, examples: Path) -> None:
         assert made.read("root/.ssh/authorized_keys") == "ssh-ed25519 AAAA of the node's root\n"
 
 
-def test_hooks_get_the_variables_of_old(node: Node) -> None:
-    node.settings |= support.TINY
-    node.hook("show", 'env | sort; pwd; test -b "$BLOCKDEV" -a -b "$FSYSDEV"; ls "$TARGET/etc"')
-    node.disk(support.TINY_DISK)
-    outcome = node.create().succeeded()
+def test_hooks_get_the_variables_of_old(tiny: Node) -> None:
+    tiny.hook("show", 'env | sort; pwd; test -b "$BLOCKDEV" -a -b "$FSYSDEV"; ls "$TARGET/etc"')
+    outcome = tiny.create().succeeded()
     shown = [line.strip() for line in outcome.lines]
     for line in (
         *(
@@ -56,42 +63,36 @@ def test_hooks_get_the_variables_of_old(node: Node) -> None:
             "EXTRA_PKGS=",
             "INSTANCE_NAME=web1.example.org",
         ),
-        *("NIC_0_IP=198.51.100.2", f"DISK_0_PATH={node.disks[0][0]}", str(support.OS_DIR), "fstab"),
+        *("NIC_0_IP=198.51.100.2", f"DISK_0_PATH={tiny.disks[0][0]}", str(support.OS_DIR), "fstab"),
     ):
         assert line in shown, line
     for name in ("TARGET", "ARCH", "BLOCKDEV", "FSYSDEV"):
         assert any(line.startswith(f"{name}=") for line in shown), name
 
 
-def test_a_failing_hook_is_named_with_its_output(node: Node) -> None:
-    node.settings |= support.TINY
-    hook = node.hook("50-license", "echo asking the server; echo no license left >&2; exit 3")
-    node.hook("60-later", "echo this one must not run")
-    node.disk(support.TINY_DISK)
-    outcome = node.create().failed(str(hook), "no license left", "exit code 3")
+def test_a_failing_hook_is_named_with_its_output(tiny: Node) -> None:
+    hook = tiny.hook("50-license", "echo asking the server; echo no license left >&2; exit 3")
+    tiny.hook("60-later", "echo this one must not run")
+    outcome = tiny.create().failed(str(hook), "no license left", "exit code 3")
     assert "asking the server" in outcome.log
     assert "must not run" not in outcome.log
-    support.nothing_is_held(node)
+    support.nothing_is_held(tiny)
     hook.unlink()
-    node.create().succeeded()
+    tiny.create().succeeded()
 
 
-def test_a_hook_whose_interpreter_is_missing_is_named(node: Node) -> None:
-    node.settings |= support.TINY
-    hook = node.hook("50-old", "")
+def test_a_hook_whose_interpreter_is_missing_is_named(tiny: Node) -> None:
+    hook = tiny.hook("50-old", "")
     hook.write_text("#!/usr/bin/no-such-python\n")
-    node.disk(support.TINY_DISK)
-    node.create().failed(f"site hook {hook}", "cannot be executed", "interpreter")
-    support.nothing_is_held(node)
+    tiny.create().failed(f"site hook {hook}", "cannot be executed", "interpreter")
+    support.nothing_is_held(tiny)
 
 
-def test_what_run_parts_skips_is_not_run(node: Node) -> None:
-    node.settings |= support.TINY
+def test_what_run_parts_skips_is_not_run(tiny: Node) -> None:
     for name in ("10-old.dpkg-old", "20-backup~"):
-        node.hook(name, "exit 1")
-    node.hook("30-plain", "exit 1").chmod(0o644)
-    node.disk(support.TINY_DISK)
-    node.create().succeeded()
+        tiny.hook(name, "exit 1")
+    tiny.hook("30-plain", "exit 1").chmod(0o644)
+    tiny.create().succeeded()
 
 
 DAEMONS = {
@@ -101,47 +102,37 @@ DAEMONS = {
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)
-def test_a_daemon_that_a_hook_leaves_is_named_and_ended(node: Node, daemon: str) -> None:
-    node.settings |= support.TINY
+def test_a_daemon_that_a_hook_leaves_is_named_and_ended(tiny: Node, daemon: str) -> None:
     quiet = "</dev/null >/dev/null 2>&1"
-    node.hook("start", f'setsid chroot "$TARGET" {DAEMONS[daemon]} {quiet} & sleep 0.5')
-    node.disk(support.TINY_DISK)
-    with support.guest(node) as made:
+    tiny.hook("start", f'setsid chroot "$TARGET" {DAEMONS[daemon]} {quiet} & sleep 0.5')
+    with support.guest(tiny) as made:
         named = [line for line in made.outcome.lines if "was left running in the guest" in line]
         assert any("sleep (pid" in line or "sh (pid" in line for line in named), made.outcome.log
         assert made.outcome.seconds < 60
-    support.nothing_is_held(node)
+    support.nothing_is_held(tiny)
 
 
-def test_a_daemon_that_is_just_about_to_enter_the_guest_is_ended(node: Node) -> None:
-    node.settings |= support.TINY
-    node.hook("start", f'setsid chroot "$TARGET" {DAEMONS["stubborn"]} >/dev/null 2>&1 &')
-    node.disk(support.TINY_DISK)
-    outcome = node.create().succeeded()
+def test_a_daemon_that_is_just_about_to_enter_the_guest_is_ended(tiny: Node) -> None:
+    tiny.hook("start", f'setsid chroot "$TARGET" {DAEMONS["stubborn"]} >/dev/null 2>&1 &')
+    outcome = tiny.create().succeeded()
     assert "was left running in the guest" in outcome.log
 
 
-def test_a_daemon_that_holds_the_hooks_output_does_not_hang_the_create(node: Node) -> None:
-    node.settings |= support.TINY
-    node.hook("start", 'chroot "$TARGET" sleep 45 &')
-    node.disk(support.TINY_DISK)
-    outcome = node.create().succeeded()
+def test_a_daemon_that_holds_the_hooks_output_does_not_hang_the_create(tiny: Node) -> None:
+    tiny.hook("start", 'chroot "$TARGET" sleep 45 &')
+    outcome = tiny.create().succeeded()
     assert "sleep (pid" in outcome.log
     assert outcome.seconds < 40
 
 
-def test_a_hook_that_leaves_a_mount_does_not_keep_the_guest(node: Node) -> None:
-    node.settings |= support.TINY
-    node.hook("mount", 'mount -t tmpfs none "$TARGET/mnt"; touch "$TARGET/mnt/lost"')
-    node.disk(support.TINY_DISK)
-    with support.guest(node) as made:
+def test_a_hook_that_leaves_a_mount_does_not_keep_the_guest(tiny: Node) -> None:
+    tiny.hook("mount", 'mount -t tmpfs none "$TARGET/mnt"; touch "$TARGET/mnt/lost"')
+    with support.guest(tiny) as made:
         assert not list((made.root / "mnt").iterdir())
-    support.nothing_is_held(node)
+    support.nothing_is_held(tiny)
 
 
-def test_a_daemon_that_holds_the_guest_from_outside_of_it_is_ended(node: Node) -> None:
-    node.settings |= support.TINY
-    node.hook("start", 'cd "$TARGET/var"; exec 7<"$TARGET/etc/fstab"; sleep 3600 >/dev/null 2>&1 &')
-    node.disk(support.TINY_DISK)
-    outcome = node.create().succeeded()
+def test_a_daemon_that_holds_the_guest_from_outside_of_it_is_ended(tiny: Node) -> None:
+    tiny.hook("start", 'cd "$TARGET/var"; exec 7<"$TARGET/etc/fstab"; sleep 3600 >/dev/null 2>&1 &')
+    outcome = tiny.create().succeeded()
     assert "sleep (pid" in outcome.log
