@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import select
 import signal
 import subprocess
 import time
@@ -19,6 +20,7 @@ __all__ = ["loop", "output"]  # of the create's tests, and as good here
 
 TOP = Path(__file__).parents[2]
 PROGRAM = TOP / "converter/qcow2raw.py"
+WARM = Path(__file__).with_name("warm_converter.py")
 JOURNALS = Path("/var/lib/ganeti-instance-kit/copies")
 
 MIB = 1024 * 1024
@@ -132,6 +134,42 @@ def qcow2raw(*words: str | Path, journals: Path | None = None, timeout: float = 
         timeout: seconds after which it is killed.
     """
     return Run(*words, journals=journals).wait(timeout)
+
+
+class Warm:
+    """A process in which the program is loaded, and that is forked for each run."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def qcow2raw(self, *words: str | Path, timeout: float = SECONDS) -> Outcome:
+        """Runs the program to its end."""
+        requests, answers = self._process.stdin, self._process.stdout
+        assert requests is not None and answers is not None
+        print(json.dumps([*map(str, words)]), file=requests, flush=True)
+        ready, _, _ = select.select([answers], [], [], timeout)
+        assert ready, f"{words}: still running after {timeout} s"
+        return Outcome(*json.loads(answers.readline()))
+
+
+@contextmanager
+def warm(*enter: str, library: Path = TOP, script: Path = WARM) -> Iterator[Warm]:
+    """Loads the program from a directory, in a place that the command `enter` enters."""
+    with subprocess.Popen(
+        [*enter, "/usr/bin/python3", str(script), str(library)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield Warm(process)
+
+
+@contextmanager
+def warm_here() -> Iterator[Warm]:
+    """Loads the program on this machine, in a mount namespace as that of `qcow2raw`."""
+    enter = ("unshare", "--mount", "--propagation=private", "--")
+    with warm(*enter, *("sh", "-ec", _ENTER, "qcow2raw", "")) as loaded:
+        yield loaded
 
 
 def noise(size: int, seed: int) -> bytes:

@@ -101,7 +101,6 @@ def make(directory: Path) -> StubSuite:
             output(*gpg, "--output", release.with_name("InRelease"), "--clearsign", release)
     finally:
         output("gpgconf", "--homedir", home, "--kill", "all")
-    shutil.rmtree(home)
     return suite
 
 
@@ -116,8 +115,8 @@ def _package(pool: Path, name: str, fill: Callable[[Path], None], fields: str) -
     (tree / "DEBIAN").mkdir(parents=True)
     fill(tree)
     control = (
-        f"Package: {name}\nVersion: 1\nArchitecture: {_architecture()}\nMaintainer: none\n{fields}\n"
-        f"Description: stands in for Debian\n"
+        f"Package: {name}\nVersion: 1\nArchitecture: {_architecture()}\nMaintainer: none\n"
+        f"{fields}\nDescription: stands in for Debian\n"
     )
     (tree / "DEBIAN/control").write_text(control)
     path = pool / f"{name}.deb"

@@ -239,7 +239,7 @@ def opened(pid: int) -> list[Path]:
 def stopped(case: Case, target: Path, journals: Path, image: Path | None = None) -> None:
     """Stops a copy to a slow disk when its journal vouches for some of it."""
     run = Run(image or case.image, target, journals=journals)
-    support.wait_until(lambda: vouched(journals) > 0)
+    support.wait_until(lambda: run.ended or vouched(journals) > 0)
     run.signal(signal.SIGTERM)
     run.wait(20).failed(128 + signal.SIGTERM)
     assert list(journals.iterdir())
@@ -305,7 +305,7 @@ def test_two_copies_to_one_target(case: Case, slow: Path, tmp_path: Path, journa
     set_rate(tmp_path, "20M")
     first = Run(case.image, slow, journals=journals)
     try:
-        support.wait_until(lambda: any(journals.glob("*.json")))
+        support.wait_until(lambda: first.ended or any(journals.glob("*.json")))
         for options in ((), ("--force",), ("--resume",)):
             second = qcow2raw(*options, case.image, slow, journals=journals)
             second.failed(REFUSED, str(slow), "in use")

@@ -95,16 +95,18 @@ def test_what_run_parts_skips_is_not_run(tiny: Node) -> None:
     tiny.create().succeeded()
 
 
+# They tell by a file that they run in the guest.
 DAEMONS = {
-    "polite": "sleep 3600",
-    "stubborn": "sh -c 'trap \"\" TERM; while :; do sleep 1; done'",
+    "polite": "sh -c ': >/ready; exec sleep 3600'",
+    "stubborn": "sh -c 'trap \"\" TERM; : >/ready; while :; do sleep 1; done'",
 }
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)
 def test_a_daemon_that_a_hook_leaves_is_named_and_ended(tiny: Node, daemon: str) -> None:
     quiet = "</dev/null >/dev/null 2>&1"
-    tiny.hook("start", f'setsid chroot "$TARGET" {DAEMONS[daemon]} {quiet} & sleep 0.5')
+    ready = 'while ! [ -e "$TARGET/ready" ]; do sleep 0.02; done'
+    tiny.hook("start", f'setsid chroot "$TARGET" {DAEMONS[daemon]} {quiet} & {ready}')
     with support.guest(tiny) as made:
         named = [line for line in made.outcome.lines if "was left running in the guest" in line]
         assert any("sleep (pid" in line or "sh (pid" in line for line in named), made.outcome.log
