@@ -117,6 +117,11 @@ class Console:
             *patterns, timeout=COMMAND_TIMEOUT, what="question of the change of the password"
         )
 
+    def logout(self) -> None:
+        """Ends the shell; the kernel's messages are shown again, and the login prompt is next."""
+        self.send("dmesg -n 7; exit")
+        self.wait_login(COMMAND_TIMEOUT)
+
     def _quieten(self) -> None:
         # A shell without line editor, prompt and echo: what is read is only what commands print.
         self.send("dmesg -n 1; stty -echo; PS1= PS2= exec bash --noprofile --norc --noediting")

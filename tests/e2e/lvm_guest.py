@@ -1,7 +1,9 @@
 """A guest that the kit installed, booted as a node with real LVM, and reached by SSH."""
 
+import dataclasses
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import time
@@ -10,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.system.convert_support import MIB, TOP, Outcome, noise, output
+from tests.system.convert_support import MIB, TOP, WARM, Outcome, Warm, noise, output, warm
 from tests.system.create_support import Node
 
 # What a node needs for the converter; qemu-img is also what its results are compared with.
@@ -32,6 +34,10 @@ ENVIRON: dict[str, str | None] = {
 ROOT_SIZE = 3072 * MIB
 VG_SIZE = 8192 * MIB
 SOURCES = "/srv/sources"
+LIBRARY = Path("/usr/lib/ganeti-instance-kit")
+# A whole volume of an old tenant's.
+TENANT = f"{SOURCES}/tenant.raw"
+TENANT_SIZE = 72 * MIB
 # Guests are emulated, and share two cores with what else the machine does.
 BOOT_TIMEOUT = 300
 COMMAND_TIMEOUT = 180
@@ -68,6 +74,9 @@ def install(directory: Path) -> Path:
 def sources_disk(path: Path, contents: Path) -> Path:
     """Packs images and the kit, as installed, into an ext4 file system; `contents` is emptied."""
     output("make", "-C", TOP, "install", f"DESTDIR={contents / 'kit'}")
+    shutil.copy(WARM, contents)
+    with (contents / "tenant.raw").open("wb") as file:
+        file.write((b"of a tenant\n" * MIB)[:MIB] * (TENANT_SIZE // MIB))
     size = sum(file.lstat().st_blocks * 512 for file in contents.rglob("*")) * 5 // 4 + 64 * MIB
     output("mkfs.ext4", "-q", "-O", "^has_journal", "-d", contents, path, f"{size // MIB}M")
     output("rm", "-r", contents)
@@ -87,9 +96,11 @@ def volume_group_disk(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Guest:
-    """A way to run commands in the guest."""
+    """A way to run commands in the guest, and the disk of its volume group as a file out here."""
 
     ssh: tuple[str, ...]
+    volume_group: Path
+    loaded: Warm | None = None
 
     def try_run(
         self, command: str, *, tty: bool = False, timeout: float = COMMAND_TIMEOUT
@@ -120,9 +131,32 @@ class Guest:
             raise GuestError(f"{command}: exit code {ran.exit_code}\n{ran.stdout}{ran.stderr}")
         return ran.stdout.strip()
 
-    def qcow2raw(self, *words: str, tty: bool = False, timeout: float = COMMAND_TIMEOUT) -> Outcome:
+    def qcow2raw(self, *words: str) -> Outcome:
+        """Runs the installed program, but for its start, which takes an emulated machine long."""
+        assert self.loaded is not None
+        return self.loaded.qcow2raw(*words, timeout=COMMAND_TIMEOUT)
+
+    def started_qcow2raw(self, *words: str) -> Outcome:
         """Runs the installed program."""
-        return self.try_run(shlex.join(["qcow2raw", *words]), tty=tty, timeout=timeout)
+        return self.try_run(shlex.join(["qcow2raw", *words]))
+
+    def content(self, device: str) -> bytes | None:
+        """What is on the disk for a linear volume, read out here; None for other volumes.
+
+        It is what the guest would read if it had nothing cached, and takes no emulated time.
+        """
+        # dm-linear: start and length, "linear", the device, its start; in sectors.
+        table = self.run(
+            f"sync; stat -Lc '%Hr:%Lr' /dev/vdb; dmsetup table -j $(stat -Lc %Hr {device})"
+            f" -m $(stat -Lc %Lr {device})"
+        )
+        disk, *rows = (line.split() for line in table.splitlines())
+        if any(row[2:4] != ["linear", *disk] for row in rows):
+            return None
+        with self.volume_group.open("rb") as file:
+            return b"".join(
+                os.pread(file.fileno(), int(row[1]) * 512, int(row[4]) * 512) for row in rows
+            )
 
 
 @contextmanager
@@ -141,19 +175,25 @@ def booted(directory: Path, disk: Path, volume_group: Path, sources: Path) -> It
     argv += ["-device", f"virtio-net-pci,netdev=net0,mac={MAC}"]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as machine:
         try:
-            with _connected(directory, port, machine, log) as guest:
+            with _connected(directory, port, machine, log, volume_group) as guest:
                 guest.run(
                     f"mkdir {SOURCES}; mount -o ro /dev/vdc {SOURCES}; cp -a {SOURCES}/kit/. /;"
                     " pvcreate -qy /dev/vdb; vgcreate -q xenvg /dev/vdb"
                 )
-                yield guest
+                script = Path(SOURCES) / WARM.name
+                with warm(*guest.ssh, library=LIBRARY, script=script) as loaded:
+                    yield dataclasses.replace(guest, loaded=loaded)
         finally:
             machine.kill()
 
 
 @contextmanager
 def _connected(
-    directory: Path, port: int, machine: "subprocess.Popen[bytes]", log: Path
+    directory: Path,
+    port: int,
+    machine: "subprocess.Popen[bytes]",
+    log: Path,
+    volume_group: Path,
 ) -> Iterator[Guest]:
     # Whose host keys these are is the matter of other tests.
     options = {
@@ -166,7 +206,7 @@ def _connected(
     }
     words = ["ssh", "-F", "none", *(f"-o{key}={value}" for key, value in options.items())]
     words += ["-i", f"{directory}/key", f"-p{port}", "root@127.0.0.1"]
-    guest = Guest(tuple(words))
+    guest = Guest(tuple(words), volume_group)
     deadline = time.monotonic() + BOOT_TIMEOUT
     while True:
         # One connection for all commands: emulated key exchanges take seconds.

@@ -28,8 +28,10 @@ def booted(
         # -snapshot is for the variables, too: this QEMU changes no file.
         argv += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}"]
         argv += ["-drive", f"if=pflash,format=raw,file={OVMF_VARS}"]
-    for disk in disks:
-        argv += ["-drive", f"if=virtio,format=raw,file={disk}"]
+    for number, disk in enumerate(disks):
+        argv += ["-drive", f"if=none,id=disk{number},format=raw,file={disk}"]
+        # First of all: UEFI would ask its NICs for a system before.
+        argv += ["-device", f"virtio-blk-pci,drive=disk{number},bootindex={number}"]
     for number, mac in enumerate(macs):
         argv += ["-netdev", f"hubport,id=net{number},hubid={number}"]
         argv += ["-device", f"virtio-net-pci,netdev=net{number},mac={mac},addr={16 + number:#x}"]

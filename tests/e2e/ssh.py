@@ -1,6 +1,8 @@
 """SSH from the node to its guests."""
 
+import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .cluster import Cluster
@@ -24,27 +26,56 @@ def make_key(cluster: Cluster) -> None:
     cluster.write(AUTHORIZED_KEYS, f"# root of the node\n{OPTIONS} {public}")
 
 
+_numbers = itertools.count()
+
+
 @dataclass(frozen=True)
 class Ssh:
-    """A way to one address of a guest whose host keys have been compared with the OS log's."""
+    """A connection to one address of a guest, of the host keys that the OS log states.
+
+    It is opened once, for all commands: emulated key exchanges take seconds.
+    """
 
     cluster: Cluster
     host: str
-    known_hosts: str
+    keys: tuple[str, ...]
+    control: str
 
-    def try_run(self, command: str, timeout: float = 120) -> tuple[int, str]:
-        """Runs a command there; returns its exit code and what it printed on both streams."""
+    @property
+    def options(self) -> list[str]:
         options = {
-            "UserKnownHostsFile": self.known_hosts,
+            "UserKnownHostsFile": f"{self.control}.known_hosts",
             "GlobalKnownHostsFile": "/dev/null",
             "StrictHostKeyChecking": "yes",
             "BatchMode": "yes",
             "IdentitiesOnly": "yes",
             "ConnectTimeout": "30",
+            "ControlPath": self.control,
         }
-        words = [f"-o{key}={value}" for key, value in options.items()]
+        return [f"-o{key}={value}" for key, value in options.items()] + ["-i", KEY]
+
+    def open(self, deadline: float) -> None:
+        """Logs in, as soon as there is a server.
+
+        Raises:
+            SandboxError: the server has another key or refuses ours, or there is none in time.
+        """
+        known = "".join(f"{self.host} {key}\n" for key in self.keys)
+        self.cluster.write(f"{self.control}.known_hosts", known)
+        words = ["ssh", *self.options, "-fNM", f"root@{self.host}"]
+        # The connection stays in the background: its streams must not be ours.
+        script = 'log=$1; shift; "$@" </dev/null >"$log" 2>&1 || { cat "$log"; exit 1; }'
+        command = ["sh", "-c", script, "sh", f"{self.control}.log", *words]
+        while (ran := self.cluster.run(command, check=False)).returncode != 0:
+            unreachable = "refused" in ran.stdout or "No route" in ran.stdout
+            if not unreachable or time.monotonic() > deadline:
+                raise SandboxError(f"ssh root@{self.host}: {ran.stdout}")
+            time.sleep(0.5)
+
+    def try_run(self, command: str, timeout: float = 120) -> tuple[int, str]:
+        """Runs a command there; returns its exit code and what it printed on both streams."""
         result = self.cluster.run(
-            ["ssh", *words, "-i", KEY, f"root@{self.host}", f"exec 2>&1; {command}"],
+            ["ssh", *self.options, f"root@{self.host}", f"exec 2>&1; {command}"],
             check=False,
             timeout=timeout,
         )
@@ -79,18 +110,26 @@ def connect(cluster: Cluster, facts: Facts, host: str, timeout: float = START_TI
         scan = cluster.run(["ssh-keyscan", "-T", "15", host], check=False, timeout=90)
         keys = [line for line in scan.stdout.splitlines() if line and not line.startswith("#")]
         if not keys:
-            time.sleep(1)
+            time.sleep(0.5)
     assert keys, f"no SSH server at {host} within {timeout} s"
     listing = cluster.run(["ssh-keygen", "-l", "-f", "-"], input="\n".join(keys) + "\n").stdout
     shown = frozenset(line.split()[1] for line in listing.splitlines())
     assert shown == facts.fingerprints, f"{host} shows other host keys than the OS log states"
-    known_hosts = f"/root/e2e/known_hosts.{host}"
-    cluster.write(known_hosts, "\n".join(keys) + "\n")
-    return Ssh(cluster, host, known_hosts)
+    return connect_known(cluster, host, [line.partition(" ")[2] for line in keys], timeout)
+
+
+def connect_known(
+    cluster: Cluster, host: str, keys: Sequence[str], timeout: float = START_TIMEOUT
+) -> Ssh:
+    """Waits for the server at an address, which must have one of these host keys."""
+    connection = Ssh(cluster, host, tuple(keys), f"/root/e2e/ssh.{next(_numbers)}")
+    connection.open(time.monotonic() + timeout)
+    return connection
 
 
 def connect_all(cluster: Cluster, facts: Facts) -> list[Ssh]:
     """A connection to each scraped address: an IPv4 and an IPv6 one."""
     versions = sorted(address.version for address in facts.addresses)
     assert versions == [4, 6], f"addresses in the OS log: {facts.hosts}"
-    return [connect(cluster, facts, host) for host in facts.hosts]
+    first = connect(cluster, facts, facts.hosts[0])
+    return [first, *(connect_known(cluster, host, first.keys) for host in facts.hosts[1:])]

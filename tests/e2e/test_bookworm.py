@@ -1,4 +1,7 @@
-"""The whole story of one guest: four disks, two NICs, from its OS log to SSH."""
+"""The whole story of one guest: four disks, two NICs, from its OS log to SSH.
+
+Then it gets larger disks and another name, and at last another installation that spares its data.
+"""
 
 import re
 import time
@@ -8,10 +11,12 @@ from dataclasses import dataclass
 import pytest
 
 from . import ssh
-from .cluster import Cluster
+from .cluster import CREATE_TIMEOUT, Cluster
 from .console import BOOT_TIMEOUT, Console
 from .scrape import Facts
 
+OLD, NEW = "before.example.org", "after.example.org"
+SIZES = "df --output=size --block-size=1M / /srv | tail -n +2"
 NEW_PASSWORD = "Correct-Horse-42-Battery"
 
 
@@ -32,7 +37,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(cluster: Cluster, instance_name: Callable[[str], str]) -> Story:
-    name = instance_name("bookworm1.example.org")
+    name = instance_name(OLD)
     facts = cluster.add(
         name,
         disks=("size=3G", "size=256M,name=swap", "size=512M,name=srv", "size=256M"),
@@ -102,7 +107,7 @@ def test_second_nic_carries_its_addresses(
     shown = story.run("ip -o address show dev eth1 scope global")
     for address in second_facts:
         assert f" {address} " in shown
-        ssh.connect(cluster, story.facts, address.partition("/")[0])
+        ssh.connect_known(cluster, address.partition("/")[0], story.connections[0].keys)
 
 
 def test_names_of_nics_follow_ganeti_s_order(story: Story, cluster: Cluster) -> None:
@@ -165,14 +170,60 @@ def test_nothing_stays_attached_on_the_node(story: Story, cluster: Cluster) -> N
     assert story.name and cluster.loops() == []
 
 
-def test_root_disk_alone_gets_a_swapfile(
-    cluster: Cluster, instance_name: Callable[[str], str]
+@dataclass(frozen=True)
+class Changed:
+    """The instance after a shutdown, the growth of two disks, a renaming and a second boot."""
+
+    connection: ssh.Ssh
+    sizes_before: list[int]
+
+    def run(self, command: str) -> str:
+        return self.connection.run(command)
+
+
+@pytest.fixture(scope="module")
+def changed(story: Story, cluster: Cluster, instance_name: Callable[[str], str]) -> Changed:
+    story.run("echo precious > /srv/data; sync")
+    sizes = [int(size) for size in story.run(SIZES).split()]
+    story.console.logout()
+    cluster.stop_instance(OLD)
+    cluster.run(["gnt-instance", "grow-disk", OLD, "0", "1g"])
+    cluster.run(["gnt-instance", "grow-disk", OLD, "2", "512m"])
+    # Without the check of the name, Ganeti would ask on a terminal whether it is right.
+    cluster.run(["sh", "-c", f"echo 198.51.100.99 {NEW} >> /etc/hosts"])
+    cluster.run(["gnt-instance", "rename", "--no-ip-check", OLD, NEW], timeout=CREATE_TIMEOUT)
+    cluster.start_instance(instance_name(NEW))
+    known = story.connections[0]
+    return Changed(ssh.connect_known(cluster, known.host, known.keys), sizes)
+
+
+def test_root_and_data_grow_at_boot(changed: Changed) -> None:
+    root, srv = (int(size) for size in changed.run(SIZES).split())
+    assert root - changed.sizes_before[0] > 900
+    assert srv - changed.sizes_before[1] > 400
+
+
+def test_another_name(changed: Changed) -> None:
+    assert changed.run("hostname -f; cat /etc/hostname /etc/mailname").split() == [NEW] * 3
+    hosts = changed.run("cat /etc/hosts").split()
+    assert NEW in hosts and "after" in hosts and OLD not in hosts and "before" not in hosts
+
+
+def test_every_unit_is_well_in_the_second_boot(changed: Changed) -> None:
+    assert changed.connection.system_state() == "running"
+
+
+def test_reinstall_makes_access_anew_and_keeps_data(
+    story: Story, changed: Changed, cluster: Cluster
 ) -> None:
-    name = instance_name("bookworm2.example.org")
-    facts = cluster.add(name, params={"password_expire": "no"})
+    assert changed.run("cat /srv/data") == "precious"
+    cluster.pull_plug(NEW)
+    cluster.run(["gnt-instance", "reinstall", "--force", NEW], timeout=CREATE_TIMEOUT)
+    facts = cluster.facts()
+    assert facts.password != story.facts.password
+    assert facts.addresses == story.facts.addresses
+    assert not facts.fingerprints & story.facts.fingerprints
+    cluster.start_instance(NEW)
     connection = ssh.connect(cluster, facts, facts.hosts[0])
-    shown = connection.run("swapon --show=NAME,TYPE,SIZE --bytes --noheadings").split()
-    # What swapon(8) shows is less than the file by the page of the signature.
-    assert shown[:2] == ["/swapfile", "file"]
-    assert int(shown[2]) == 512 * 1024**2 - 4096
-    assert connection.run("stat -c '%a %s' /swapfile") == f"600 {512 * 1024**2}"
+    assert connection.run("cat /srv/data") == "precious"
+    assert connection.run("hostname -f") == NEW

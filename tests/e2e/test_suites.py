@@ -1,4 +1,4 @@
-"""The other suites boot, take a login, and are on the network."""
+"""The other suites boot, take a login, are on the network, and swap into a file."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ def test_suite_boots_and_lets_root_in(
     suite: str, cluster: Cluster, instance_name: Callable[[str], str]
 ) -> None:
     name = instance_name(f"{suite}.example.org")
-    facts = cluster.add(name, os=f"debootstrap+{suite}")
+    facts = cluster.add(name, os=f"debootstrap+{suite}", params={"grub_timeout": "1"})
     connections = ssh.connect_all(cluster, facts)
     console = cluster.console(name)
     assert console.login("root", facts.password)
@@ -23,6 +23,11 @@ def test_suite_boots_and_lets_root_in(
     assert console.run(". /etc/os-release; echo $VERSION_CODENAME") == (0, f"{suite}\n")
     for connection in connections:
         assert connection.run("hostname -f") == name
+    shown = connections[0].run("swapon --show=NAME,TYPE,SIZE --bytes --noheadings").split()
+    # What swapon(8) shows is less than the file by the page of the signature.
+    assert shown[:2] == ["/swapfile", "file"]
+    assert int(shown[2]) == 512 * 1024**2 - 4096
+    assert connections[0].run("stat -c '%a %s' /swapfile") == f"600 {512 * 1024**2}"
     assert connections[0].system_state() == "running"
 
 
