@@ -14,7 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from installer import cache
+from installer import caches
+from installer.settings import Settings
 
 TOP = Path(__file__).parents[1]
 PLACE = Path("/var/cache/ganeti-instance-kit-tests")
@@ -84,7 +85,7 @@ def _tidy(path: Path, *, is_mine: bool) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if is_mine:
-                cache.tidy(path, MAX_DAYS)
+                caches.tidy(path, Settings(clean_cache=MAX_DAYS, cache_size=None), "")
             elif time.time() - path.stat().st_mtime > MAX_DAYS * 86400:
                 shutil.rmtree(path)
         except BlockingIOError:

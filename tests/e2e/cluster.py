@@ -45,13 +45,13 @@ class Cluster(Sandbox):
         self._consoles: dict[str, Console] = {}
 
     def install_kit(self) -> None:
-        """Installs the kit from the checkout, as an administrator does."""
-        self.run(["make", "-C", CHECKOUT, "install"])
+        """Installs the kit from the checkout, as an administrator does.
 
-    def configure(self, settings: Mapping[str, str]) -> None:
-        """Sets the site's defaults to these, and nothing else."""
-        lines = [f'{key}="{value}"\n' for key, value in settings.items()]
-        self.write(SITE_SETTINGS, "".join(lines), 0o644)
+        Bootstraps are shared by all tests and kept for days, and there is no network to upgrade by.
+        """
+        self.run(["make", "-C", CHECKOUT, "install"])
+        lines = 'CACHE_SIZE=""\\nUPGRADE="no"\\n'
+        self.run(["sh", "-c", f"printf '{lines}' >>{SITE_SETTINGS}"])
 
     def fill_cache(self, suite: str, params: Mapping[str, str] | None = None) -> None:
         """Bootstraps a suite into the cache, once: on the node, but with the machine's network.

@@ -136,7 +136,10 @@ class Node:
         CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.settings = {
             "CACHE_DIR": str(CACHE),
+            # Bootstraps are shared by all tests, and kept for days.
             "CLEAN_CACHE": "",
+            "CACHE_SIZE": "",
+            "UPGRADE": "no",
             "VARIANTS_DIR": str(OS_DIR / "variants"),
             "CUSTOMIZE_DIR": str(self.hooks),
             "AUTHORIZED_KEYS": str(self.directory / "authorized_keys"),
