@@ -132,7 +132,7 @@ STATUS = "var/lib/dpkg/status"
 
 
 def test_packages_of_an_old_cache_are_upgraded(node: Node) -> None:
-    node.settings |= support.TINY
+    node.settings |= {**support.TINY, "UPGRADE": "1"}
     node.disk(support.TINY_DISK)
     cache = old_version_of("hostname", node, days=2.5)
     before = cache.stat()
