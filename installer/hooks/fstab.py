@@ -41,8 +41,8 @@ class HookFstab(Hook):
         return None
 
     def mend(self, context: Context, target: Target) -> None:
-        if not target.exists(FSTAB):
-            return
+        if not target.path(FSTAB).is_file() or target.path(FSTAB).is_symlink():
+            return  # that is the hook's
         text, entries = target.read(FSTAB), list(_entries(context))
         mended = text
         for disk in context.layout.swaps:

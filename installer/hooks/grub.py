@@ -185,7 +185,7 @@ class HookGrub(Hook):
 
     def mend(self, context: Context, target: Target) -> None:
         # A hook that has chosen devices of the guest meant it.
-        chosen = chosen_devices(target.read(DEBCONF))
+        chosen = chosen_devices(target.read(DEBCONF)) if target.exists(DEBCONF) else ""
         if target.exists(INSTALL) and (not chosen or "/dev/loop" in chosen):
             final = selections(root_disk(context.instance))
             target.run(["debconf-set-selections"], input=final)

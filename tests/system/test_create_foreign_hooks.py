@@ -59,7 +59,9 @@ def test_hooks_mount_what_is_mounted_and_make_swap_anew(node: Node, tmp_path: Pa
     lines += [f'umount "$TARGET/{place}"' for _, place in reversed(mounts)]
     # The node's own network cards are seen in its own sysfs alone.
     lines.insert(2, 'test "$(ls "$TARGET/sys/class/net")" = "$(ls /sys/class/net)"')
-    lines += ['mount -o bind /dev "$TARGET/dev"', 'mount -o bind /sys "$TARGET/sys"']
+    # These stay mounted, one over the other.
+    lines += ['mount --rbind /dev "$TARGET/dev"', 'mount -o bind /sys "$TARGET/sys"']
+    lines += ['mount -o bind "$TARGET" "$TARGET"']
     bash(node, "mounts", "\n".join(lines))
     # On a block device, mkswap(8) wants to be its only user.
     bash(node, "swap", 'mkswap "$DISK_1_PATH"')
