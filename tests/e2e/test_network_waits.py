@@ -38,8 +38,9 @@ def test_dhcp_without_server_beside_ganetis_communication(
 def _boot_was_not_held_up(console: Console, macs: list[str]) -> None:
     # The client that waits for an answer is none of the service's that login prompts wait for.
     assert console.run("systemctl is-active networking.service") == (0, "active\n")
-    asking = "until pid=$(pgrep -f 'dhclient -4.*eth0'); do sleep 1; done; cat /proc/$pid/cgroup"
-    assert "ifup@eth0.service" in console.run(asking)[1]
+    console.run("until pgrep -x dhclient; do sleep 1; done")
+    groups = console.run("for pid in $(pgrep -x dhclient); do cat /proc/$pid/cgroup; done")[1]
+    assert "/ifup@eth0.service" in groups and "networking" not in groups
     assert console.run("cat /sys/class/net/eth0/address")[1].strip() == macs[0]
     _, shown = console.run("ip -o address show dev eth1")
     assert " 169.254." in shown and "/16 " in shown
