@@ -7,6 +7,7 @@ those go with ours, even at SIGKILL.
 """
 
 import os
+import resource
 from pathlib import Path
 
 IMAGE = "/image"  # in the room
@@ -57,7 +58,13 @@ def confined(
         status: of the image that was checked. The command runs as its owner, without capabilities.
         cpu_seconds: the processor time that it may use.
     """
-    limits = {"as": MEMORY, "cpu": cpu_seconds, "core": 0, "fsize": 0, "nofile": 256}
+    limits = {
+        "as": _at_most(resource.RLIMIT_AS, MEMORY),
+        "cpu": _at_most(resource.RLIMIT_CPU, cpu_seconds),
+        "core": 0,
+        "fsize": 0,
+        "nofile": _at_most(resource.RLIMIT_NOFILE, 256),
+    }
     owner = (str(status.st_uid), str(status.st_gid))
     return [
         # Set first, it holds for all that is executed in place of the program before: unshare(1).
@@ -71,6 +78,12 @@ def confined(
         *("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"),
         *command,
     ]
+
+
+def _at_most(limit: int, wanted: int) -> int:
+    """A limit that we may set: not above our own, which only CAP_SYS_RESOURCE could raise."""
+    _, hard = resource.getrlimit(limit)
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def outside(pid: int) -> str:

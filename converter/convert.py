@@ -112,7 +112,8 @@ def check(job: Job, progress: Progress, state: State) -> dict[str, Any]:
 
     found = Comparison()
     with _planned(job, open_target, state) as (content, there, report), ExitStack() as stack:
-        pool, counted = Pool(content.items(), 0), Counted(COMPARERS)
+        count = min(COMPARERS, content.source.readers)
+        pool, counted = Pool(content.items(), 0), Counted(count)
         with state.timed("compare"):
             workers = [
                 CopyWorker(
@@ -123,7 +124,7 @@ def check(job: Job, progress: Progress, state: State) -> dict[str, Any]:
                     counted=counted,
                     number=number,
                 )
-                for number in range(COMPARERS)
+                for number in range(count)
             ]
             run_through(pool, workers, progress, "compare", content.data(), counted)
         content.source.check_unchanged()

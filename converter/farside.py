@@ -6,7 +6,7 @@ Pure: nothing is run here.
 import re
 import shlex
 from typing import NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from converter.confine import PLACE
 
@@ -91,7 +91,13 @@ def parse(url: str) -> Location:
     Raises:
         ValueError: it is not such a URL, or has what ssh could take for an option or a command.
     """
-    parts = urlsplit(url)
+    scheme, colon, rest = url.partition("://")
+    place, slash, named = rest.partition("/")
+    if not place.isprintable():
+        raise ValueError(f"not a host name: {place!r}")
+    # urlsplit() drops line feeds and tabs, which a name may have.
+    named = re.sub(r"[\0-\x1f\x7f]", lambda found: quote(found[0]), named)
+    parts = urlsplit(f"{scheme}{colon}{place}{slash}{named}")
     if parts.scheme != "ssh" or parts.fragment:
         raise ValueError("not of the form ssh://[user@]host[:port]/path ('#' is %23, '?' is %3F)")
     query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
@@ -100,7 +106,11 @@ def parse(url: str) -> Location:
         raise ValueError(f"unknown after '?': {', '.join(query)}")
     if parts.password is not None:
         raise ValueError("a password in a URL is seen by everybody: use keys")
-    host, user, path = parts.hostname or "", parts.username, unquote(parts.path)
+    host, user, path = (
+        parts.hostname or "",
+        parts.username,
+        unquote(parts.path, errors="surrogateescape"),
+    )
     if not re.fullmatch(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*", host):
         raise ValueError(f"not a host name: {host!r}")
     if user is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*", user):

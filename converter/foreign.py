@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from converter import blocks, disksize, ends, formats, sized
+from converter import blocks, disksize, ends, formats, paths, sized
 from converter.confine import IMAGE, SOCKET, confined, outside
 from converter.disksize import Stated
 from converter.localfile import LocalFile
@@ -26,11 +26,11 @@ SOUND = (0, 3, 63)
 
 
 @contextmanager
-def format_source(path: Path, image_format: str) -> Iterator[Source]:
+def format_source(name: str, image_format: str) -> Iterator[Source]:
     """Opens an image file of a format that QEMU reads for us.
 
     Args:
-        path: of the file.
+        name: of the file, as the user called it.
         image_format: one of `formats.NAMES`.
 
     Raises:
@@ -43,20 +43,11 @@ def format_source(path: Path, image_format: str) -> Iterator[Source]:
             hint=f"known are qcow2, raw, {', '.join(formats.NAMES)}; make it one of these where it"
             " comes from: qemu-img convert -O qcow2",
         )
-    name = str(path)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise KitError(
-            f"source {name}: {error.strerror}", hint="name an image that root can read"
-        ) from error
-    try:
+    with paths.opened(name, name) as fd:
         file = LocalFile(fd, name)
         found = check(name, image_format, file.pread, file.size)
-        with _served(path.resolve(), file, image_format, found) as source:
+        with _served(Path(name).resolve(), file, image_format, found) as source:
             yield source
-    finally:
-        os.close(fd)
 
 
 def check(name: str, image_format: str, read: formats.Read, size: int) -> Stated:

@@ -97,6 +97,13 @@ def _appliance_disk(source: Source) -> tuple[Path, str]:
             f"source {source.name}: --inspect reads local raw and qcow2 images only",
             hint="copy it first, and inspect the copy with --format raw",
         )
+    try:
+        source.name.encode()
+    except UnicodeEncodeError as error:
+        raise KitError(
+            f"source {source.name}: libguestfs takes names of UTF-8 only",
+            hint="make a symbolic link to it that has such a name, and inspect that",
+        ) from error
     return Path(source.name), source.format
 
 

@@ -2,19 +2,17 @@
 
 import errno
 import os
-import stat
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
 
-from converter import formats, memory, qcow2
+from converter import formats, memory, paths, qcow2
 from converter.extents import Extent, Kind
 from converter.inflate import Cluster, InflateError, inflater
 from converter.localfile import LocalFile
+from converter.paths import Name
 from converter.source import Source
-from node.block import block_holder
 from node.errors import KitError
 
 SCRATCH = 4 << 20  # one read of compressed clusters; a cluster has 2 MiB at most
@@ -23,48 +21,23 @@ SCATTERED = 8  # places of the file: a piece that stands in so many is read by t
 
 
 @contextmanager
-def opened(path: Path, name: str, image_format: str | None) -> Iterator[Source]:
+def opened(path: Name, name: str, image_format: str | None) -> Iterator[Source]:
     """Opens an image that stands in a file or on a block device, and checks its tables.
 
     Args:
-        path: the file or device.
-        name: what the user called it.
+        path: the file or device, as the user gave it.
+        name: what errors call it.
         image_format: qcow2 or raw; by default raw for a block device, qcow2 for a file.
 
     Raises:
         KitError: it cannot be read, is in use, or is not a sound image of that format.
     """
-    try:
-        fd = _open(path)
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            raise KitError(
-                f"source {name}: in use: {block_holder(path)}",
-                hint="unmount it, or copy from a snapshot of it",
-            ) from None
-        raise KitError(
-            f"source {name}: {error.strerror}", hint="name an image that root can read"
-        ) from error
-    try:
+    with paths.opened(path, name) as fd:
         file = LocalFile(fd, name)
         image_format = image_format or ("raw" if file.is_block else "qcow2")
         _check_format(file, image_format)
         with closing(file.pages):
             yield Qcow2Source(file) if image_format == "qcow2" else RawSource(file)
-    finally:
-        os.close(fd)
-
-
-def _open(path: Path) -> int:
-    mode = path.stat().st_mode
-    if stat.S_ISBLK(mode):
-        # Exclusively, so that it cannot be mounted meanwhile: it would change under our hands.
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_EXCL)
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "neither a regular file nor a block device")
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _check_format(file: LocalFile, image_format: str) -> None:

@@ -1,7 +1,6 @@
 """Opens the source that a command line names, of whatever kind it is."""
 
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from converter import local
 from converter.source import Source
@@ -29,7 +28,7 @@ def opened(name: str, image_format: str | None) -> AbstractContextManager[Source
 
         return nbd.nbd_source(name, image_format)
     if image_format is None or image_format in LOCAL_FORMATS:
-        return local.opened(Path(name), name, image_format)
+        return local.opened(name, name, image_format)
     from converter import foreign
 
-    return foreign.format_source(Path(name), image_format)
+    return foreign.format_source(name, image_format)

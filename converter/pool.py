@@ -1,14 +1,18 @@
 """Threads that work off items; nothing is said of what the work is."""
 
+import mmap
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Protocol
 
 from converter.plan import Item
 from node.cleanup import signals_deferred
+from node.errors import KitError
 
 TICK = 0.2  # seconds
+RESERVE = 64 << 20  # bytes of address space, for what is read and inflated
 
 
 class Worker(Protocol):
@@ -49,15 +53,17 @@ class Pool:
     def run(self, workers: Sequence[Worker], tick: Callable[[], None]) -> None:
         """Works all items off, a thread for each worker, calling `tick` now and then meanwhile.
 
+        Where this process may not have so many threads, some workers are left out. Where it may
+        have none, that is a KitError, before any item is begun.
+
         Raises what the first worker to fail raised, or what `tick` did, when all threads have
         ended the item that they were at. So does a signal: if it raised just where it comes, that
         could be with a lock taken, or before a thread that uses our files is known.
         """
-        threads = [threading.Thread(target=self._work, args=(worker,)) for worker in workers]
+        threads: list[threading.Thread] = []
         with signals_deferred() as signalled:
             try:
-                for thread in threads:
-                    thread.start()
+                threads += _started([partial(self._work, worker) for worker in workers])
                 while self._ended < len(threads) and not signalled():
                     with self._changed:
                         self._changed.wait_for(lambda: self._ended == len(threads), TICK)
@@ -65,8 +71,7 @@ class Pool:
             finally:
                 self._stop()
                 for thread in threads:
-                    if thread.ident is not None:
-                        thread.join()
+                    thread.join()
         if self._failed is not None:
             raise self._failed
         tick()
@@ -117,3 +122,30 @@ class Pool:
                 with self._changed:
                     self._begun[number], self._end = before, after
             return taken
+
+
+def _started(work: Sequence[Callable[[], None]]) -> list[threading.Thread]:
+    """Threads that do these pieces of work, or as many of the first ones as there may be.
+
+    Some address space is set aside meanwhile: threads that took all of it (`ulimit -v`; each has a
+    stack of 8 MiB) would leave none to work with.
+
+    Raises:
+        KitError: there may be none.
+    """
+    threads: list[threading.Thread] = []
+    why: BaseException | None = None
+    try:
+        with closing(mmap.mmap(-1, RESERVE, prot=0)):
+            for each in work:
+                thread = threading.Thread(target=each)
+                thread.start()
+                threads.append(thread)
+    except (RuntimeError, MemoryError, OSError) as error:
+        why = error
+    if not threads and work:
+        raise KitError(
+            f"threads: there may be none besides the first: {why}",
+            hint="give it more: ulimit -u and -v of the shell, TasksMax and MemoryMax of its unit",
+        ) from why
+    return threads

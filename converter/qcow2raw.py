@@ -48,6 +48,8 @@ def _open_streams() -> None:
             os.open(os.devnull, flags)  # it gets the lowest number that is free: this one
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+    # Names may have characters that the locale has not; stderr escapes them, stdout would fail.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def _give_up_streams() -> None:

@@ -89,11 +89,15 @@ class _Sized:
         self.sizes: Mapping[Kind, int] | None = None
         self.features = source.features
         self.identity: Mapping[str, str | int] = {**source.identity, "disk_size": size}
-        self.readers = source.readers
         self.status = source.status
         self._source = source
         self._tail = tail
         self._served = size - len(tail)
+
+    @property
+    def readers(self) -> int:
+        """As `Source` has it."""
+        return self._source.readers
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """As `Source` has it."""

@@ -32,8 +32,11 @@ class Source(Protocol):
     sizes: Mapping[Kind, int] | None  # how many bytes are of which kind; None: count the extents
     features: Mapping[str, str]  # of the format, for people
     identity: Mapping[str, str | int]  # changes whenever the source does: for the journal
-    readers: int  # so many at once are of use, and can be had
     status: os.stat_result | None  # of its file or device, where that is on this node
+
+    @property
+    def readers(self) -> int:
+        """So many at once are of use, and can be had; to be asked before they are opened."""
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """All of the disk from `start` on, in order and without gaps; DATA, COMPRESSED or ZERO.

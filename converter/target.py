@@ -2,12 +2,13 @@
 
 import errno
 import os
+import resource
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from converter import guards
+from converter import guards, paths
 from converter.identity import Identity, identity_of
 from converter.memory import PAGE, buffer, direct, is_aligned
 from node.block import Backing, claimed
@@ -15,6 +16,7 @@ from node.errors import KitError
 
 MIB = 1 << 20
 HEAD = 4096
+FILE_SIZES = "ulimit -f of the shell, LimitFSIZE of its unit; its file system has a limit, too"
 
 
 class Target:
@@ -170,18 +172,21 @@ def opened(
     Raises:
         KitError: it must not be written, or cannot; nothing was.
     """
-    path = Path(path)
-    if not path.exists():
-        with _new_file(path, size_needed, allow_file) as target:
+    there = paths.found_or_none(path, "target")
+    if there is None:
+        with _new_file(Path(path), size_needed, allow_file) as target:
             yield target
         return
-    name = named(path)
-    own = _status(path, name, allow_file)
+    path, own = there
+    name = paths.named(path)
+    _require_file_allowed(own, name, allow_file)
     if source is not None:
         guards.refuse_source(name, own, source)
     guards.refuse_running(name, path, own)
     with ExitStack() as stack:
         backing = stack.enter_context(claimed(path, name=f"target {name}"))
+        if not backing.is_block:
+            _require_size_allowed(name, size_needed)
         if backing.is_block and backing.size < size_needed:
             raise _too_small(path, name, backing.size, size_needed)
         target = Target(backing, max(backing.size, size_needed), name=name)
@@ -207,9 +212,8 @@ def read_only(path: str | Path, *, size_needed: int) -> Iterator[Target]:
     Raises:
         KitError: it cannot be read, or is smaller than `size_needed` bytes.
     """
-    path = Path(path)
-    name = named(path)
-    own = _status(path, name, allow_file=True)
+    path, own = paths.found(path, "target")
+    name = paths.named(path)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -227,32 +231,21 @@ def read_only(path: str | Path, *, size_needed: int) -> Iterator[Target]:
         os.close(fd)
 
 
-def named(path: Path) -> str:
-    """A path for people: with what it leads to, if that has another name."""
-    real = path.resolve()
-    return str(path) if real == path.absolute() else f"{path} ({real})"
-
-
-def _status(path: Path, name: str, allow_file: bool) -> os.stat_result:
-    try:
-        own = path.stat()
-    except OSError as error:
+def _require_size_allowed(name: str, size: int) -> None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY and limit < size:
         raise KitError(
-            f"target {name}: {error.strerror}",
-            hint="lvs lists volumes; an inactive one is made active by lvchange -ay VG/LV",
-        ) from error
-    if stat.S_ISREG(own.st_mode):
-        if not allow_file:
-            raise KitError(
-                f"target {name}: a file, not a block device",
-                hint="if it is to be the target all the same: --force-file",
-            )
-    elif not stat.S_ISBLK(own.st_mode):
-        raise KitError(
-            f"target {name}: neither a block device nor a regular file",
-            hint="name a logical volume, like /dev/VG/LV",
+            f"target {name}: a file of {size} bytes is needed, and this process may write {limit}",
+            hint=FILE_SIZES,
         )
-    return own
+
+
+def _require_file_allowed(own: os.stat_result, name: str, allow_file: bool) -> None:
+    if stat.S_ISREG(own.st_mode) and not allow_file:
+        raise KitError(
+            f"target {name}: a file, not a block device",
+            hint="if it is to be the target all the same: --force-file",
+        )
 
 
 @contextmanager
@@ -263,6 +256,7 @@ def _new_file(path: Path, size: int, allow_file: bool) -> Iterator[Target]:
             hint="lvs lists volumes (lvchange -ay VG/LV makes one active), --create VG/LV makes a "
             "new one; --force-file writes to a file",
         )
+    _require_size_allowed(str(path), size)
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
@@ -306,6 +300,8 @@ def _opened_direct(fd: int, mode: int) -> int | None:
 
 
 def _hint(error: OSError) -> str:
+    if error.errno == errno.EFBIG:
+        return FILE_SIZES
     if error.errno == errno.ENOSPC:
         return "of a thin volume: its pool is full (lvs shows Data%): lvextend the pool; else df"
     return "dmesg tells what became of its device; lvs, whether a thin pool is full"

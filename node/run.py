@@ -1,5 +1,6 @@
 """Runs other programs: the one place that does, and the only user of `sh`."""
 
+import os
 import re
 import shutil
 import signal
@@ -212,7 +213,7 @@ def spawn(
 
             # _bg gives a handle under sh 1 and 2 alike; without _tty_out programs see pipes.
             process = sh.Command(program)(
-                *words[1:],
+                *_arguments(words[1:], sh),
                 _bg=True,
                 _bg_exc=False,
                 _in=stdin,
@@ -229,6 +230,12 @@ def spawn(
                 _decode_errors="replace",
                 _ok_code=range(256),
             )
+    except (OSError, RuntimeError) as error:  # of fork(2); and of a thread that reads its output
+        raise KitError(
+            f"{what}: {program} cannot be started: {getattr(error, 'strerror', None) or error}",
+            hint="give this process more: ulimit -n, -u, -v of the shell, LimitNOFILE, TasksMax,"
+            " MemoryMax of its unit",
+        ) from error
     except sh.ForkException as error:
         # Of its message, the last line of the child's traceback tells.
         why = str(error).strip().splitlines()[-1]
@@ -241,6 +248,15 @@ def spawn(
             end(process)
         raise
     return process
+
+
+def _arguments(words: Sequence[str], sh: Any) -> Sequence[str | bytes]:
+    """Arguments as the library takes them, names of files that are no text among them.
+
+    sh 1 encodes strings, and knows nothing of the surrogates that stand for bytes (PEP 383); sh 2
+    leaves that to execv(2), and takes no bytes.
+    """
+    return [os.fsencode(word) for word in words] if sh.__version__.startswith("1.") else words
 
 
 def end(process: Any) -> None:

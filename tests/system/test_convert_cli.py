@@ -610,7 +610,7 @@ def test_what_is_no_image_and_what_is_no_target(image: Path, device: Path, tmp_p
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     for source, words in (
-        (tmp_path, "Is a directory"),
+        (tmp_path, "a directory, neither"),
         (fifo, "neither"),
         (Path("/dev/zero"), "neither"),
         (empty, "it begins with nothing"),

@@ -134,7 +134,7 @@ def test_what_the_first_bytes_contradict_is_refused(
 
 def test_what_is_no_disk_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    assert "Is a directory" in refused(tmp_path, "raw").message
+    assert "a directory, neither" in refused(tmp_path, "raw").message
     assert "neither a regular file" in refused(tmp_path / "fifo", "raw").message
     assert "neither a regular file" in refused(Path("/dev/null"), "raw").message
     assert "No such file" in refused(tmp_path / "none", "raw").message

@@ -8,6 +8,7 @@ import pytest
 from converter.plan import Item
 from converter.pool import Pool
 from node.cleanup import Terminated, signals_raise
+from node.errors import KitError
 
 
 def numbered(count: int) -> Iterator[Item]:
@@ -152,3 +153,51 @@ def test_a_signal_waits_until_no_thread_is_at_work(
             pool.run([Doing(work)] * 4, lambda: None)
         assert sent and not working
     assert pool.mark() < 10_000
+
+
+class Scarce:
+    """Lets so many threads begin, as a process that is limited."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+        started = threading.Thread.start
+
+        def start(thread: threading.Thread) -> None:
+            nonlocal count
+            if not count:
+                raise RuntimeError("can't start new thread")
+            count -= 1
+            started(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+
+
+def test_fewer_threads_do_all_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    Scarce(monkeypatch, 2)
+    done: list[int] = []
+    pool = Pool(numbered(50), 0)
+
+    def work(_item: Item, number: int) -> None:
+        with pool.turn(number):
+            done.append(number)
+
+    pool.run([Doing(work)] * 16, lambda: None)
+    assert done == list(range(50))
+
+
+def test_without_any_thread_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    Scarce(monkeypatch, 0)
+    done: list[int] = []
+    pool = Pool(numbered(50), 0)
+    with pytest.raises(KitError, match="there may be none besides the first") as caught:
+        pool.run([Doing(lambda _item, number: done.append(number))] * 16, lambda: None)
+    assert caught.value.hint is not None and "ulimit -u" in caught.value.hint
+    assert done == [] and pool.mark() == 0
+
+
+def test_address_space_is_set_aside_for_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_args: object, **_more: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("converter.pool.mmap.mmap", none)
+    with pytest.raises(KitError, match="Cannot allocate memory"):
+        Pool(numbered(50), 0).run([Doing(lambda *_: None)], lambda: None)

@@ -26,6 +26,9 @@ from node.errors import KitError
         ("ssh://root@far:22/a%20b%3F%25", Location("root", "far", 22, "/a b?%", None)),
         ("ssh://a.b+c@10.0.0.1/x?format=raw", Location("a.b+c", "10.0.0.1", None, "/x", "raw")),
         ("ssh://[2001:db8::1]:2222/x", Location(None, "2001:db8::1", 2222, "/x", None)),
+        ("ssh://far/b%FCro", Location(None, "far", None, "/b\udcfcro", None)),
+        ("ssh://far/b\udcfcro", Location(None, "far", None, "/b\udcfcro", None)),
+        ("ssh://far/a\nb\tc\x1b ", Location(None, "far", None, "/a\nb\tc\x1b ", None)),
         ("ssh://far//dev/vg/lv", Location(None, "far", None, "//dev/vg/lv", None)),
     ],
 )
@@ -42,6 +45,7 @@ def test_urls(url: str, location: Location) -> None:
         "ssh://a;b@far/a",
         "ssh://$(x)@far/a",
         "ssh://far host/a",
+        "ssh://fa\nr/a",
         "ssh:///a",
         "ssh://far",
         "ssh://far/",

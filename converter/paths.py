@@ -1,0 +1,146 @@
+"""The paths of sources and targets: looked at here, whatever the format, before all else.
+
+A name is the string that the user gave: `pathlib.Path` takes the empty one for `.`, and drops the
+slash at the end of another.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from node.block import block_holder
+from node.errors import KitError
+
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+}
+_HINTS = {
+    errno.ELOOP: "its symbolic links lead to each other: namei tells which",
+    errno.ENAMETOOLONG: "a name has 255 bytes at most, a path 4095",
+    errno.ENOTDIR: "what stands before a slash must be a directory",
+}
+_FIND = {
+    "source": "name an image that root can read",
+    "target": "lvs lists volumes; an inactive one is made active by lvchange -ay VG/LV",
+}
+
+
+Name = str | os.PathLike[str]
+
+
+class Found(NamedTuple):
+    """A path that was given, and what it leads to: a regular file or a block device."""
+
+    path: Path
+    status: os.stat_result
+
+
+def found(path: Name, role: str, called: str | None = None) -> Found:
+    """Looks at a path that must lead to a regular file or a block device; nothing is opened.
+
+    Args:
+        path: as the user gave it.
+        role: source or target, for errors.
+        called: what errors call it, if not that.
+
+    Raises:
+        KitError: it does not.
+    """
+    if (there := found_or_none(path, role, called)) is None:
+        missing = os.strerror(errno.ENOENT)
+        raise KitError(f"{role} {called or os.fspath(path)}: {missing}", hint=_FIND[role])
+    return there
+
+
+def found_or_none(path: Name, role: str, called: str | None = None) -> Found | None:
+    """Like `found`; None where nothing is there, and a file can be made.
+
+    Raises:
+        KitError: it leads to something else, or nowhere.
+    """
+    given = os.fspath(path)
+    name = called or given
+    if not given:
+        raise KitError(
+            f"{role} '': an empty name", hint="is a variable of the command line not set?"
+        )
+    try:
+        status = os.stat(given)  # noqa: PTH116 - a Path has lost the slash at its end
+    except FileNotFoundError:
+        if Path(given).is_symlink():
+            raise KitError(
+                f"{role} {name}: a symbolic link to {Path(given).readlink()}, where nothing is",
+                hint="mend the link, or name what it should lead to",
+            ) from None
+        if given.endswith("/"):
+            raise KitError(
+                f"{role} {name}: no such directory, and a directory could not be the {role}",
+                hint=f"leave out the slash at its end; or {_FIND[role]}",
+            ) from None
+        return None
+    except (OSError, ValueError) as error:  # ValueError: a NUL, which no path has
+        number = error.errno if isinstance(error, OSError) else None
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise KitError(
+            f"{role} {name}: {why}", hint=_HINTS.get(number or 0, _FIND[role])
+        ) from error
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise KitError(
+            f"{role} {name}: {kind}, neither a regular file nor a block device",
+            hint=f"name an image or a disk of a guest as the {role}",
+        )
+    return Found(Path(given), status)
+
+
+@contextmanager
+def opened(path: Name, name: str) -> Iterator[int]:
+    """Opens a source for reading; gives its descriptor.
+
+    A block device is opened exclusively, so that it cannot be mounted meanwhile: it would change
+    under our hands.
+
+    Args:
+        path: as the user gave it.
+        name: what errors call it.
+
+    Raises:
+        KitError: it is not there, of another kind, in use, or cannot be read.
+    """
+    path, status = found(path, "source", name)
+    exclusive = os.O_EXCL if stat.S_ISBLK(status.st_mode) else 0
+    try:
+        # O_NONBLOCK: what has come in its place by now may be a named pipe.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | exclusive)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise KitError(
+                f"source {name}: in use: {block_holder(path)}",
+                hint="unmount it, or copy from a snapshot of it",
+            ) from None
+        raise KitError(
+            f"source {name}: {error.strerror}", hint="name an image that root can read"
+        ) from error
+    try:
+        now = os.fstat(fd)  # a new file may have got the inode of a removed one
+        if not os.path.samestat(now, status) or now.st_mode != status.st_mode:
+            raise KitError(
+                f"source {name}: something else has taken its place", hint="run it again"
+            )
+        os.set_blocking(fd, True)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def named(path: Path) -> str:
+    """A path for people: with what it leads to, if that has another name."""
+    real = path.resolve()
+    return str(path) if real == path.absolute() else f"{path} ({real})"
