@@ -12,6 +12,7 @@ from converter.confine import IMAGE, SOCKET, confined, outside
 from converter.disksize import Stated
 from converter.localfile import LocalFile
 from converter.nbd import NbdSource, unix_uri
+from converter.refusal import refusal
 from converter.source import Source
 from node.errors import KitError
 from node.run import run
@@ -114,11 +115,8 @@ def _served(path: Path, file: LocalFile, image_format: str, found: Stated) -> It
     checked = qemu_img("check")
     for result, good in ((told, (0,)), (checked, SOUND)):
         if result.exit_code not in good:
-            lines = (result.stdout + result.stderr).strip().splitlines() or ["no message"]
-            raise KitError(
-                f"source {file.name}: QEMU refuses it: {lines[-1]}",
-                hint="restore it from a good copy, or flatten it where it comes from",
-            )
+            said = (result.stdout + result.stderr).splitlines()
+            raise refusal(file.name, image_format, said, internal=IMAGE, path=file.name)
     info = json.loads(told.stdout)
     seconds = CHECK_SECONDS + int(info["virtual-size"]) // SLOWEST
     command = ["qemu-nbd", "--read-only", "--persistent", f"--shared={CLIENTS}"]

@@ -27,6 +27,7 @@ from converter.farside import (
     ssh_command,
 )
 from converter.nbd import NbdSource, unix_uri
+from converter.refusal import refusal
 from converter.source import Source
 from node.errors import KitError
 from node.service import Service, serving
@@ -62,13 +63,14 @@ def ssh_source(url: str, image_format: str | None = None) -> Iterator[Source]:
     command = ssh_command(location, directory, foreign.CLIENTS)
     what = f"source {url}"
     with serving(command, what=what, env=environment, grace=GRACE_SECONDS) as ssh:
-        far = _Far(ssh, url, directory)
+        far = _Far(ssh, url, location, directory)
         state = far.state()
         image_format = location.image_format or ("raw" if state.is_block else "qcow2")
         found = far.checked(image_format, state)
         stated = found.stated
         far.serve(
-            foreign.driver_options(image_format, IMAGE, is_block=state.is_block, found=stated)
+            image_format,
+            foreign.driver_options(image_format, IMAGE, is_block=state.is_block, found=stated),
         )
         source = _connected(far, url, image_format, location, state, found.features)
         try:
@@ -108,9 +110,10 @@ class _Checked(NamedTuple):
 class _Far:
     """The script on the far side."""
 
-    def __init__(self, ssh: Service, url: str, directory: str) -> None:
+    def __init__(self, ssh: Service, url: str, location: Location, directory: str) -> None:
         self.ssh = ssh
         self._url = url
+        self._location = location
         try:
             # Before it, a login shell's startup files may talk.
             while ssh.line(ANSWER_SECONDS) != directory:
@@ -167,7 +170,7 @@ class _Far:
                 image_format, IMAGE, is_block=state.is_block, found=stated
             )
             if self._told(int, "check", image, seconds=CHECK_SECONDS) not in foreign.SOUND:
-                raise self._refused()
+                raise self._refused(image_format)
             return _Checked(stated)
         found = formats.recognised(self.read, state.size)
         if formats.contradicts(found, image_format):
@@ -185,12 +188,12 @@ class _Far:
             raise KitError(f"source {self._url}: {error}", hint=error.hint) from error
         return _Checked(Stated(image_tables.size), image_tables.features, tail)
 
-    def serve(self, image: str) -> None:
+    def serve(self, image_format: str, image: str) -> None:
         """Starts that host's qemu-nbd; raises KitError."""
         try:
             self._ask("serve", image)
         except KitError:
-            raise self._refused() from None
+            raise self._refused(image_format) from None
 
     def _in_use(self) -> KitError:
         return KitError(
@@ -198,13 +201,12 @@ class _Far:
             hint="shut that machine down, or copy from a snapshot",
         )
 
-    def _refused(self) -> KitError:
-        if self.ssh.complained("lock"):
+    def _refused(self, image_format: str) -> KitError:
+        if self.ssh.complained('" lock'):
             return self._in_use()
-        return KitError(
-            f"source {self._url}: QEMU refuses it: {self.ssh.last_words}",
-            hint="qemu-img check on that host may tell more",
-        )
+        path, host = self._location.path, self._location.host
+        said = list(self.ssh.complaints)
+        return refusal(self._url, image_format, said, internal=IMAGE, path=path, host=host)
 
 
 def _connected(
