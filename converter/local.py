@@ -7,11 +7,12 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 
-from converter import formats, memory, paths, qcow2
+from converter import memory, paths, qcow2
 from converter.extents import Extent, Kind
 from converter.inflate import Cluster, InflateError, inflater
 from converter.localfile import LocalFile
 from converter.paths import Name
+from converter.recognise import check_format
 from converter.source import Source
 from node.errors import KitError
 
@@ -35,27 +36,9 @@ def opened(path: Name, name: str, image_format: str | None) -> Iterator[Source]:
     with paths.opened(path, name) as fd:
         file = LocalFile(fd, name)
         image_format = image_format or ("raw" if file.is_block else "qcow2")
-        _check_format(file, image_format)
+        check_format(name, image_format, file.pread, file.size, is_block=file.is_block)
         with closing(file.pages):
             yield Qcow2Source(file) if image_format == "qcow2" else RawSource(file)
-
-
-def _check_format(file: LocalFile, image_format: str) -> None:
-    found = formats.recognised(file.pread, file.size)
-    if formats.contradicts(found, image_format):
-        option = f"--format {found if found != 'luks' else 'raw'}"
-        if found == "qcow2" and not file.is_block:
-            option = "leave --format out"
-        raise KitError(
-            f"source {file.name}: by its magic it is a {found} image, not {image_format}",
-            hint=f"{option}, if that is what it should be",
-        )
-    if image_format == "qcow2" and found is None:
-        begins = file.head[:4].hex(" ") or "nothing"
-        raise KitError(
-            f"source {file.name}: not a qcow2 image: it begins with {begins}",
-            hint="if it is a raw disk, say --format raw",
-        )
 
 
 class _LocalSource:

@@ -27,6 +27,7 @@ from converter.farside import (
     ssh_command,
 )
 from converter.nbd import NbdSource, unix_uri
+from converter.recognise import check_format
 from converter.refusal import refusal
 from converter.source import Source
 from node.errors import KitError
@@ -172,12 +173,7 @@ class _Far:
             if self._told(int, "check", image, seconds=CHECK_SECONDS) not in foreign.SOUND:
                 raise self._refused(image_format)
             return _Checked(stated)
-        found = formats.recognised(self.read, state.size)
-        if formats.contradicts(found, image_format):
-            raise KitError(
-                f"source {self._url}: by its first bytes it is a {found} image, not {image_format}",
-                hint=f"--format {found}, if that is what it should be",
-            )
+        check_format(self._url, image_format, self.read, state.size, is_block=state.is_block)
         if image_format == "raw":
             return _Checked(Stated(state.size))
         try:

@@ -115,6 +115,15 @@ def test_a_damaged_image_is_refused(far: Sshd, tmp_path: Path) -> None:
     assert "not a qcow2 image" in refused(far, path)
 
 
+def test_an_encrypted_disk_is_copied_as_the_hint_says(far: Sshd, tmp_path: Path) -> None:
+    path = tmp_path / "luks"
+    path.write_bytes(b"LUKS\xba\xbe\0\1" + noise(MIB, 3))
+    assert "--format raw, if" in refused(far, path)
+    told = sources.read(url(path), "raw", tmp_path / "out", far.argv())
+    assert "error" not in told, told
+    assert sources.same(tmp_path / "out", path)
+
+
 def test_what_is_not_there_is_said(far: Sshd, tmp_path: Path) -> None:
     assert "no file or block device" in refused(far, tmp_path / "none")
     told = sources.read("ssh://nowhere.example.org/a", "", tmp_path / "out", far.argv())
