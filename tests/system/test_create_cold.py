@@ -7,6 +7,7 @@ import pytest
 
 from tests.system import create_support as support
 from tests.system.create_support import Node, output
+from tests.system.stub_suite import StubSuite
 
 
 def test_two_creates_at_once_bootstrap_once(new_node: Callable[[], Node]) -> None:
@@ -55,3 +56,17 @@ def test_engines(node: Node, suite: str, settings: dict[str, str]) -> None:
             assert not (made.root / path).exists(), path
         assert not list((made.root / "var/cache/apt/archives").glob("*.deb"))
         assert (made.root / "bin").is_symlink() == (suite != "bullseye")
+
+
+@pytest.mark.quick
+def test_the_second_create_unpacks_what_the_first_one_kept(node: Node, stub: StubSuite) -> None:
+    node.settings |= support.TINY | stub.settings() | {"CACHE_DIR": str(node.cache)}
+    node.disk(support.TINY_DISK)
+    cold = node.create().succeeded()
+    assert "engine: " in cold.log
+    [kept] = [path for path in node.cache.iterdir() if path.name.endswith(".tar.zst")]
+    made = kept.stat().st_mtime_ns
+    with support.guest(node) as warm:
+        assert "engine: " not in warm.outcome.log
+        assert (warm.root / "usr/bin/dpkg").is_file()
+    assert kept.stat().st_mtime_ns == made

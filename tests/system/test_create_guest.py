@@ -353,7 +353,6 @@ def _gpt(disk: Path) -> str:
     ).strip()
 
 
-@pytest.mark.quick
 def test_with_all_switches_off_there_are_no_traces(node: Node) -> None:
     node.settings |= support.TINY
     (node.directory / "authorized_keys").write_text(KEYS)
