@@ -38,7 +38,9 @@ def served(directory: Path, *nbdkit: str | Path, read_only: bool = False) -> Ite
     place = directory / "nbd"
     place.mkdir(exist_ok=True)
     file = place / "disk"
-    server = ["[", "nbdkit", "--exit-with-parent", *map(str, nbdkit), "]"]
+    # Over a pair of sockets: for `[ ... ]`, libnbd makes a directory in /tmp, where it stays when
+    # nbdfuse has lost its server.
+    server = ["--command", "nbdkit", "--single", "--exit-with-parent", *map(str, nbdkit)]
     with subprocess.Popen(["nbdfuse", file, *server], stderr=subprocess.DEVNULL) as nbdfuse:
         try:
             _until(file.exists, f"nbdkit {nbdkit} does not serve")
@@ -51,7 +53,6 @@ def served(directory: Path, *nbdkit: str | Path, read_only: bool = False) -> Ite
             unmount = ("fusermount3", "-u", str(place))
             try:
                 _until(lambda: _runs(*unmount) or not place.is_mount(), f"{place} stays mounted")
-                # It removes libnbd's directory in /tmp, unless it is killed.
                 nbdfuse.wait(SECONDS)
             finally:
                 nbdfuse.kill()

@@ -34,7 +34,7 @@ def dirty(path: Path, size: int = SIZE) -> bytes:
 def exported(place: Path, *nbdkit: str | Path) -> Iterator[Path]:
     """A loop device over what an nbdkit serves: its faults are the device's."""
     place.touch()
-    argv = ["nbdfuse", place, "[", "nbdkit", "--exit-with-parent", *nbdkit, "]"]
+    argv = ["nbdfuse", place, "--command", "nbdkit", "--single", "--exit-with-parent", *nbdkit]
     with subprocess.Popen([str(word) for word in argv], cwd=place.parent) as process:
         try:
             deadline = time.monotonic() + 10
