@@ -29,17 +29,18 @@ def make_key(cluster: Cluster) -> None:
 _numbers = itertools.count()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ssh:
     """A connection to one address of a guest, of the host keys that the OS log states.
 
-    It is opened once, for all commands: emulated key exchanges take seconds.
+    The first command opens it, for all: emulated key exchanges take seconds.
     """
 
     cluster: Cluster
     host: str
     keys: tuple[str, ...]
     control: str
+    is_open: bool = False
 
     @property
     def options(self) -> list[str]:
@@ -54,12 +55,13 @@ class Ssh:
         }
         return [f"-o{key}={value}" for key, value in options.items()] + ["-i", KEY]
 
-    def open(self, deadline: float) -> None:
+    def open(self) -> None:
         """Logs in, as soon as there is a server.
 
         Raises:
             SandboxError: the server has another key or refuses ours, or there is none in time.
         """
+        deadline = time.monotonic() + START_TIMEOUT
         known = "".join(f"{self.host} {key}\n" for key in self.keys)
         self.cluster.write(f"{self.control}.known_hosts", known)
         words = ["ssh", *self.options, "-fNM", f"root@{self.host}"]
@@ -71,9 +73,12 @@ class Ssh:
             if not unreachable or time.monotonic() > deadline:
                 raise SandboxError(f"ssh root@{self.host}: {ran.stdout}")
             time.sleep(0.5)
+        self.is_open = True
 
     def try_run(self, command: str, timeout: float = 120) -> tuple[int, str]:
         """Runs a command there; returns its exit code and what it printed on both streams."""
+        if not self.is_open:
+            self.open()
         result = self.cluster.run(
             ["ssh", *self.options, f"root@{self.host}", f"exec 2>&1; {command}"],
             check=False,
@@ -115,16 +120,12 @@ def connect(cluster: Cluster, facts: Facts, host: str, timeout: float = START_TI
     listing = cluster.run(["ssh-keygen", "-l", "-f", "-"], input="\n".join(keys) + "\n").stdout
     shown = frozenset(line.split()[1] for line in listing.splitlines())
     assert shown == facts.fingerprints, f"{host} shows other host keys than the OS log states"
-    return connect_known(cluster, host, [line.partition(" ")[2] for line in keys], timeout)
+    return connect_known(cluster, host, [line.partition(" ")[2] for line in keys])
 
 
-def connect_known(
-    cluster: Cluster, host: str, keys: Sequence[str], timeout: float = START_TIMEOUT
-) -> Ssh:
-    """Waits for the server at an address, which must have one of these host keys."""
-    connection = Ssh(cluster, host, tuple(keys), f"/root/e2e/ssh.{next(_numbers)}")
-    connection.open(time.monotonic() + timeout)
-    return connection
+def connect_known(cluster: Cluster, host: str, keys: Sequence[str]) -> Ssh:
+    """A way to another address of a guest, or to another boot of it, with these host keys."""
+    return Ssh(cluster, host, tuple(keys), f"/root/e2e/ssh.{next(_numbers)}")
 
 
 def connect_all(cluster: Cluster, facts: Facts) -> list[Ssh]:

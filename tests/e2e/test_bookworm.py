@@ -107,7 +107,9 @@ def test_second_nic_carries_its_addresses(
     shown = story.run("ip -o address show dev eth1 scope global")
     for address in second_facts:
         assert f" {address} " in shown
-        ssh.connect_known(cluster, address.partition("/")[0], story.connections[0].keys)
+        host = address.partition("/")[0]
+        other = ssh.connect_known(cluster, host, story.connections[0].keys)
+        assert other.run("hostname -f") == story.name
 
 
 def test_names_of_nics_follow_ganeti_s_order(story: Story, cluster: Cluster) -> None:
