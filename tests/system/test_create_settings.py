@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from guest.authorized_keys import parse
 from tests.system import create_support as support
 from tests.system.create_support import Guest, Node, output
 
@@ -48,7 +49,6 @@ def guest(new_node: Callable[[], Node]) -> Iterator[Guest]:
     node.settings |= {
         "GUEST_PROXY": "http://proxy.example.org:3128",
         "EXTRA_SOURCES": str(sources),
-        "UPGRADE": "no",
     }
     node.parameters |= {
         "ssh_keys": f"# of the team\n{ADAS_KEY}\n",
@@ -96,6 +96,23 @@ def test_the_keyring_of_a_source_comes_along(guest: Guest) -> None:
     keyring = guest.node.directory / "site.gpg"
     assert (guest.root / str(keyring).lstrip("/")).read_bytes() == keyring.read_bytes()
     assert guest.mode("etc/apt/sources.list.d/site.sources") == 0o644
+
+
+def test_keys_of_a_file_pass_the_command_line_as_the_manual_says(tmp_path: Path) -> None:
+    keys = f'command="echo \\"a\\\\b\\"" {NODES_KEY}, the first\n{ADAS_KEY}'
+    (tmp_path / "ada.pub").write_text(f"{keys}\n")
+    manual = output("man", "--local-file", support.TOP / "man/ganeti-os-debootstrap.7")
+    value = re.search(r'-O ("user=ada,ssh_keys=.*?ada\.pub\)")', manual)
+    assert value is not None
+    # What Ganeti makes of the value of -O.
+    split = (
+        "import sys; sys.path.insert(0, '/usr/share/ganeti/3.0');"
+        "from ganeti.cli_opts import _SplitKeyVal;"
+        "sys.stdout.write(_SplitKeyVal('-O', sys.argv[1], True)['ssh_keys'])"
+    )
+    script = f'cd {tmp_path}; /usr/bin/python3 -c "$1" {value[1]}'
+    assert output("sh", "-ec", script, "sh", split) == keys
+    assert len(parse(keys)) == 2
 
 
 def old_version_of(package: str, node: Node, days: float) -> Path:
