@@ -66,6 +66,21 @@ def test_stopped_while_a_hook_runs(tiny: Node, number: signal.Signals, group: bo
     tiny.create().succeeded()
 
 
+def test_a_signal_that_was_ignored_at_the_start_does_not_stop_it(tiny: Node) -> None:
+    """As after nohup(1)."""
+    sent = tiny.directory / "sent"
+    tiny.hook("slow", f'echo begun; until [ -e "{sent}" ]; do sleep 0.1; done')
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        running = tiny.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    running.wait_for("begun")
+    running.signal(signal.SIGHUP, group=True)
+    sent.touch()
+    running.wait().succeeded()
+
+
 @pytest.mark.parametrize("after", IN_THE_BOOTSTRAP)
 def test_stopped_while_the_cache_is_made(tiny: Node, after: str) -> None:
     outcome = stop(tiny, signal.SIGTERM, after=after, group=True)
