@@ -136,7 +136,7 @@ def _started(work: Sequence[Callable[[], None]]) -> list[threading.Thread]:
     threads: list[threading.Thread] = []
     why: BaseException | None = None
     try:
-        with closing(mmap.mmap(-1, RESERVE, prot=0)):
+        with closing(mmap.mmap(-1, RESERVE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0)):
             for each in work:
                 thread = threading.Thread(target=each)
                 thread.start()

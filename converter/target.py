@@ -11,10 +11,10 @@ from pathlib import Path
 from converter import guards, paths
 from converter.identity import Identity, identity_of
 from converter.memory import PAGE, buffer, direct, is_aligned
+from node import text
 from node.block import Backing, claimed
 from node.errors import KitError
 
-MIB = 1 << 20
 HEAD = 4096
 FILE_SIZES = "ulimit -f of the shell, LimitFSIZE of its unit; its file system has a limit, too"
 
@@ -279,7 +279,7 @@ def _new_file(path: Path, size: int, allow_file: bool) -> Iterator[Target]:
 def _too_small(path: Path, name: str, size: int, needed: int) -> KitError:
     missing = needed - size
     return KitError(
-        f"target {name}: {missing} bytes ({missing / MIB:.2f} MiB) too small: it has {size}, the "
+        f"target {name}: {missing} bytes ({text.size(missing)}) too small: it has {size}, the "
         f"image {needed}",
         hint=f"a larger one is needed; of an LV: lvextend --size {needed}b {path}",
     )
