@@ -65,7 +65,7 @@ def slow(tmp_path: Path) -> Iterator[Path]:
         (("sh", "-c", 'trap "" INT; exec "$@"', "sh"), signal.SIGINT),  # as shells do for `&`
         (("sh", "-c", 'trap "" TERM; exec "$@"', "sh"), signal.SIGTERM),
     ],
-    ids=str,
+    ids=["nohup", "background", "term"],
 )
 def test_a_signal_that_was_ignored_at_the_start_does_not_end_it(
     image: Path, slow: Path, tmp_path: Path, by: tuple[str, ...], number: signal.Signals
@@ -165,7 +165,7 @@ def test_a_file_that_may_not_become_so_large(image: Path, tmp_path: Path) -> Non
         (("--check", "image", "loop"), "target loop", "symbolic links"),
         (("--info", "dangling"), "source dangling", "a symbolic link to nowhere"),
     ],
-    ids=lambda words: " ".join(words)[:20],
+    ids=["fifo", "new-directory", "empty", "long", "loop", "dangling"],
 )
 def test_names_that_are_no_disks(
     image: Path, tmp_path: Path, words: tuple[str, ...], role: str, why: str
