@@ -76,9 +76,19 @@ def sources_directory(text: str) -> bool:
 
 
 def configured(text: str) -> frozenset[tuple[str, str]]:
-    """Name and family (inet, inet6) of each interface that an interfaces(5) file configures."""
-    words = (line.split() for line in text.splitlines())
-    return frozenset((line[1], line[2]) for line in words if len(line) > 2 and line[0] == "iface")
+    """Name and family (inet, inet6) of each interface that an interfaces(5) file configures.
+
+    The ports of a bridge and of a bond belong to it, and have no address of their own
+    (bridge-utils-interfaces(5)).
+    """
+    found: set[tuple[str, str]] = set()
+    for line in text.splitlines():
+        match line.split():
+            case ["iface", name, family, *_]:
+                found.add((name, family))
+            case ["bridge_ports" | "bridge-ports" | "bond-slaves" | "slaves", *ports]:
+                found |= {(port, family) for port in ports for family in ("inet", "inet6")}
+    return frozenset(found)
 
 
 def without(text: str, taken: Collection[tuple[str, str]]) -> str:

@@ -1,6 +1,7 @@
 """The hook that configures the guest's NICs, pins their names, and tells it its name servers."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import PurePosixPath
 
@@ -17,6 +18,7 @@ from node.log import log
 # The suites whose ifupdown goes with ISC's DHCP client; those after them go with dhcpcd.
 _ISC_DHCP_SUITES = frozenset({"buster", "bullseye", "bookworm", "focal", "jammy"})
 _NETWORKING_SERVICE = "lib/systemd/system/networking.service"
+_RESOLV_CONF = "etc/resolv.conf"
 _PIN_SCRIPT = "usr/local/sbin/pin-nic-names"
 _PIN_UNIT = "etc/systemd/system/pin-nic-names.service"
 _PIN_WANTS = "etc/systemd/system/multi-user.target.wants/pin-nic-names.service"
@@ -41,7 +43,7 @@ class HookNetwork(Hook):
 
     def render(self, context: Context) -> Mapping[str, File]:
         """The stack's files, the .link files of udev and what sees them through, resolv.conf."""
-        files = {"etc/resolv.conf": File(resolv.render(_resolver(context)))}
+        files = {_RESOLV_CONF: File(resolv.render(_resolver(context)))}
         if context.instance.nics:
             files[_PIN_SCRIPT] = File(render_template("pin-nic-names"), 0o755)
             files[_PIN_UNIT] = File(render_template("pin-nic-names.service"))
@@ -74,7 +76,16 @@ class HookNetwork(Hook):
 
     def mend(self, context: Context, target: Target) -> None:
         """Takes ours away where a site hook configures the same NIC."""
-        for relative, file in self.render(context).items():
+        files = self.render(context)
+        ours = {file.text for file in files.values()}
+        if context.settings.network_stack == "ifupdown" and (names := _udevs(target, ours)):
+            # What brings them up would wait for NICs that are called otherwise.
+            log.info("a site hook configures %s: NICs keep the names that udev gives them", names)
+            for relative in (*files, _PIN_WANTS):
+                if relative not in (interfaces.MAIN, _RESOLV_CONF):
+                    target.remove(relative)
+            return
+        for relative, file in files.items():
             text = _read(target, relative)
             if not text.startswith(file.text):
                 continue  # a hook has removed it, or it is the hook's own by now
@@ -85,6 +96,21 @@ class HookNetwork(Hook):
                     target.write(relative, mended)
                 else:
                     target.remove(relative)
+
+
+def _udevs(target: Target, ours: Collection[str]) -> str:
+    """The NICs that a hook configures by names that udev makes up (systemd.net-naming-scheme(7)).
+
+    Such a hook was written for guests whose NICs nobody renames; one that configures an eth0 as
+    well was not.
+    """
+    main, directory = _read(target, interfaces.MAIN), PurePosixPath(interfaces.DIRECTORY)
+    texts = [main, *(_texts(target, directory) if interfaces.sources_directory(main) else [])]
+    theirs = [pair for text in texts if text not in ours for pair in interfaces.configured(text)]
+    names = {name for name, _ in theirs}
+    if any(name.startswith("eth") for name in names):
+        return ""
+    return ", ".join(sorted(name for name in names if re.fullmatch("en[opsx][0-9a-z]+", name)))
 
 
 def _without_doubles(context: Context, target: Target, relative: str, ours: str) -> str:

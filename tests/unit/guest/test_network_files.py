@@ -119,6 +119,7 @@ iface eth0 inet6 static
             "# A header.\nauto eth0\niface eth0 inet6 static\n    address 2001:db8::2/64\n",
         ),
         ("iface eth0 inet dhcp\n  up true\n\niface eth0 inet6 auto\n", ""),
+        ("iface br0 inet static\n  bridge_ports eth0\n  address 192.0.2.2/24\n", ""),
     ],
 )
 def test_what_another_file_configures_is_taken_out(theirs: str, left: str) -> None:

@@ -282,6 +282,23 @@ def test_what_no_hook_has_touched_stays(tmp_path: Path) -> None:
     assert mended(target, {"etc/network/interfaces": "# \udce4\n"}) == TWO_GATEWAYS
 
 
+def test_a_hook_that_knows_the_nics_by_udevs_names_finds_them(tmp_path: Path) -> None:
+    target = RecordingTarget(tmp_path)
+    added = "auto ens3\niface ens3 inet static\n  address 192.0.2.9/24\n"
+    facts = mended(target, {"etc/network/interfaces": added})
+    assert facts == ["configured ens3 with 192.0.2.9/24"]
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["etc/network/interfaces", "etc/resolv.conf"]
+    assert not target.exists("etc/systemd/system/multi-user.target.wants/pin-nic-names.service")
+
+
+def test_names_of_udev_beside_ours_change_nothing(tmp_path: Path) -> None:
+    target = RecordingTarget(tmp_path)
+    added = "iface ens3 inet dhcp\niface eth7 inet dhcp\n"
+    assert mended(target, {"etc/network/interfaces": added}) == TWO_GATEWAYS
+    assert target.exists(ETH0)
+
+
 def test_networkd_gets_one_file_for_a_nic(tmp_path: Path) -> None:
     target = RecordingTarget(tmp_path)
     theirs = {"etc/systemd/network/50-site.network": f"[Match]\nMACAddress={MAC2}\n"}
