@@ -14,6 +14,8 @@ PASSWD = "etc/passwd"
 SHADOW = "etc/shadow"
 # PAM's own helper, which pam_unix(8) asks for programs that are not root.
 CHECK = "unix_chkpwd"
+# PAM_ACCT_EXPIRED and PAM_AUTHTOK_EXPIRED of security/_pam_types.h (chage(1): -E, -I).
+EXPIRED = (13, 27)
 
 
 def random_password(hostname: str) -> str:
@@ -40,6 +42,8 @@ class HookPassword(Hook):
         self._set = target.start(["chpasswd"], input=f"root:{password}\n")
 
         def report() -> list[str]:
+            if _expired(target):
+                return ["the account of root has expired: a site hook has set that"]
             if _opens(target, password):
                 return [f"root password: {password}"]
             if _opens(target, ""):
@@ -62,6 +66,11 @@ def _opens(target: Target, password: str) -> bool:
     null = "nonull" if password else "nullok"
     asked = target.run([CHECK, "root", null], input=f"{password}\0", check=False)
     return asked.exit_code == 0
+
+
+def _expired(target: Target) -> bool:
+    """Whether PAM lets root in with no password at all; one that must be changed does not count."""
+    return target.run([CHECK, "root", "chkexpiry"], check=False).exit_code in EXPIRED
 
 
 def _locked(target: Target) -> bool:

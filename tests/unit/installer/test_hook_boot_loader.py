@@ -100,6 +100,15 @@ def test_a_menu_with_devices_of_the_node_is_made_anew(disk: Disk, line: str) -> 
     assert disk.ran == ["update-grub"]
 
 
+def test_a_guest_without_a_menu_is_warned_of(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    def purge() -> None:
+        disk.target.remove(MENU)
+        disk.target.remove("usr/sbin/update-grub")
+
+    assert mended(disk, purge) == []
+    assert "without a menu" in caplog.text
+
+
 def test_upgrades_write_to_no_disk_of_the_node_and_to_the_guests_own_later(tmp_path: Path) -> None:
     target = RecordingTarget(tmp_path)
     target.devices = Devices(Path("/dev/loop10"), Path("/dev/loop11"), None, tmp_path)

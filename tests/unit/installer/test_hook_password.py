@@ -16,9 +16,10 @@ AUTH_ERR = 7  # PAM_AUTH_ERR of security/_pam_types.h
 class PamTarget(RecordingTarget):
     """A guest whose PAM lets root in with these passwords; "set" stands for what chpasswd set."""
 
-    def __init__(self, root: Path, opens: Sequence[str]) -> None:
+    def __init__(self, root: Path, opens: Sequence[str], expiry: int = 0) -> None:
         super().__init__(root)
         self._opens = opens
+        self._expiry = expiry
         self.password = ""
 
     def run(self, argv: Sequence[str], *, input: str | None = None, **_: Any) -> Result:  # noqa: A002
@@ -28,6 +29,8 @@ class PamTarget(RecordingTarget):
             self.password = input.removeprefix("root:").rstrip("\n")
         if argv[0] != "unix_chkpwd":
             return Result(0, "", "")
+        if argv[2] == "chkexpiry":
+            return Result(self._expiry, "", "")
         assert input is not None and input.endswith("\0")
         given = {self.password: "set", "": "" if argv[2] == "nullok" else "refused"}[input[:-1]]
         return Result(0 if given in self._opens else AUTH_ERR, "", "")
@@ -49,8 +52,18 @@ def test_the_password_travels_on_stdin_only(tmp_path: Path) -> None:
     assert target.ran == [
         (("chpasswd",), f"root:{password}\n"),
         (("chage", "--lastday", "0", "root"), None),
+        (("unix_chkpwd", "root", "chkexpiry"), None),
         (("unix_chkpwd", "root", "nonull"), f"{password}\0"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("expiry", "said"),
+    [(12, "root password: "), (13, "account of root has expired"), (27, "account of root")],
+)
+def test_an_expired_account_is_no_password(tmp_path: Path, expiry: int, said: str) -> None:
+    (line,) = reported(PamTarget(tmp_path, ["set"], expiry))
+    assert said in line
 
 
 @pytest.mark.parametrize(
