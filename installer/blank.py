@@ -115,6 +115,8 @@ def _written(fd: int, size: int) -> list[Region]:
         except OSError as error:
             if error.errno == errno.ENXIO:  # nothing but a hole from there on
                 break
+            if error.errno == errno.EINVAL:  # a file system that does not tell
+                return [(0, size)]
             raise
         end = os.lseek(fd, start, os.SEEK_HOLE)
         runs.append((start, end))

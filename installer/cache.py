@@ -25,8 +25,9 @@ from node.lockfile import locked, part_of, same_file
 from node.log import log, step
 from node.run import run
 
-FORMAT = 2  # to be raised when the same plan comes to another tree
+FORMAT = 3  # to be raised when the same plan comes to another tree
 TOOLS = ("tar", "zstd")
+NAMED = 5  # of the files for which a bootstrap is not kept
 
 # What getfacl(1), getcap(8) and getfattr(1) show must come out as it went in. ACLs are extended
 # attributes, too (acl(5)): with --acls, tar would set one on every file when it unpacks.
@@ -43,7 +44,8 @@ _COMPRESSOR = "zstd -T0 --fast=1"
 _GUESTS_FAULT = re.compile(r"^\S*tar: \./", re.MULTILINE)
 _EXCLUDED = ("./proc/*", "./sys/*", "./run/*", "./tmp/*", "lost+found")
 
-Bootstrap = Callable[[Path, BootstrapPlan], None]
+# Gives what guests must not share: then it is not kept.
+Bootstrap = Callable[[Path, BootstrapPlan], tuple[str, ...]]
 
 
 def key(plan: BootstrapPlan) -> str:
@@ -127,8 +129,11 @@ def fill(
             there = _identity(cache)
             if keeps and there not in (None, useless):  # made while we waited
                 continue
-            bootstrap(root, plan)
-            if keeps and there is not None:
+            unshared = bootstrap(root, plan)
+            if keeps and unshared:
+                more = f" and {len(unshared) - NAMED} more" if len(unshared) > NAMED else ""
+                _not_kept(cache, f"no two guests may share {', '.join(unshared[:NAMED])}{more}")
+            elif keeps and there is not None:
                 _not_kept(cache, "what has that name is none of ours, or cannot be removed")
             elif keeps:
                 with step("cache"):

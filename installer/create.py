@@ -19,6 +19,7 @@ from installer import (
     families,
     oslog,
     releases,
+    remake,
     sources,
     upgrade,
     variants,
@@ -62,6 +63,8 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         # GRUB's menu names the root by its UUID only where it finds this link.
         uuids = {str(layout.root.uuid): made.fsysdev}
         with chroot(target, {made.disk, made.fsysdev}, uuids):
+            if remake.remake(target):
+                debootstrap.make_initramfs(target)
             # Before the hooks: GRUB's menu then has a new kernel, and their files stay as they are.
             if upgrade.is_due(settings.upgrade, age):
                 upgrade.upgrade(target, plan, age)

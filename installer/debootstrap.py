@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from installer import families, scrub, sources
+from installer import families, remake, scrub, sources
 from installer.engines import (
     BootstrapPlan,
     check_merged_usr,
@@ -135,8 +135,13 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
     return (keyring, REMOVED_KEYS) if removed else (keyring,)
 
 
-def bootstrap(root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = log.info) -> None:
+def bootstrap(
+    root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = log.info
+) -> tuple[str, ...]:
     """Installs the plan's packages into a mounted, empty guest; nothing host-specific stays.
+
+    Returns:
+        what in it guests must not share, see `installer.remake`: then it is for this guest alone.
 
     Raises:
         KitError: the engine failed (the reason is its most telling line), or a mirror, see
@@ -161,6 +166,7 @@ def bootstrap(root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = 
     if archives:
         target.write(SOURCES_LIST, sources.render(plan.suite, archives, plan.components))
     scrub.scrub(root)
+    return remake.separate(target)
 
 
 def _engines_mirrors(target: Target, plan: BootstrapPlan) -> Mirrors:

@@ -75,7 +75,7 @@ def _codename(root: Path) -> str:
 def _resolver(root: Path) -> Resolver:
     for name in RESOLV_CONFS:
         path = root / name
-        if path.exists():
+        if path.is_file():
             resolver = without_loopback(parse(read_text(path, errors="replace")))
             if resolver.nameservers:
                 return resolver
@@ -84,7 +84,7 @@ def _resolver(root: Path) -> Resolver:
 
 def _timezone(root: Path) -> str:
     path = root / "etc/timezone"
-    if path.exists() and (name := read_text(path, errors="replace").strip()):
+    if path.is_file() and (name := read_text(path, errors="replace").strip()):
         return name
     localtime = root / "etc/localtime"
     if localtime.is_symlink():

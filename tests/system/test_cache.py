@@ -49,7 +49,7 @@ class Bootstrap:
         self.payload = payload
         self.runs = 0
 
-    def __call__(self, root: Path, _plan: BootstrapPlan) -> None:
+    def __call__(self, root: Path, _plan: BootstrapPlan) -> tuple[str, ...]:
         self.runs += 1
         for name in ("usr/bin", "var/log", "dev", "proc", "run", "tmp"):
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -73,6 +73,7 @@ class Bootstrap:
             file.truncate(64 * 2**20)
         os.utime(ping, ns=(1, 1_600_000_000_123_456_789))
         root.chmod(0o755)
+        return ()
 
 
 def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
@@ -149,10 +150,11 @@ def test_a_copy_is_the_same_to_the_last_attribute(
 def test_contents_of_proc_run_and_tmp_are_not_kept(
     settings: Settings, guest: Callable[[], Path]
 ) -> None:
-    def bootstrap(root: Path, plan: BootstrapPlan) -> None:
-        Bootstrap()(root, plan)
+    def bootstrap(root: Path, plan: BootstrapPlan) -> tuple[str, ...]:
         for name in ("proc", "run", "tmp", "lost+found"):
+            (root / name).mkdir(exist_ok=True)
             (root / name / "left").touch()
+        return Bootstrap()(root, plan)
 
     cache.fill(guest(), PLAN, settings, bootstrap)
     copy = guest()
@@ -226,12 +228,12 @@ def test_mounts_of_the_guest_are_kept_and_filled(
 
 
 def _fill(root: Path, settings: Settings, started: Event, go: Event, built: Path) -> None:
-    def slow(target: Path, plan: BootstrapPlan) -> None:
+    def slow(target: Path, plan: BootstrapPlan) -> tuple[str, ...]:
         with built.open("a") as file:
             file.write("built\n")
         started.set()
         go.wait(30)
-        Bootstrap()(target, plan)
+        return Bootstrap()(target, plan)
 
     cache.fill(root, PLAN, settings, slow)
 
@@ -430,6 +432,18 @@ def test_what_another_create_reads_stays(
     os.close(descriptor)
     caches.tidy(path.parent, replace(settings, **settings_), "")
     assert not path.exists()
+
+
+def test_what_no_two_guests_may_share_is_not_kept(
+    settings: Settings, guest: Callable[[], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    def bootstrap(root: Path, plan: BootstrapPlan) -> tuple[str, ...]:
+        Bootstrap()(root, plan)
+        return ("/etc/x/key (a private key)", "/etc/y (a password)")
+
+    cache.fill(guest(), PLAN, settings, bootstrap)
+    assert names(settings) == []
+    assert "no two guests may share /etc/x/key (a private key), /etc/y (a password)" in caplog.text
 
 
 def test_a_guest_that_cannot_be_read_is_an_error(

@@ -1,0 +1,76 @@
+"""The files of a guest that no package brought, or that are no longer as it brought them."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+INFO = "var/lib/dpkg/info"
+STATUS = "var/lib/dpkg/status"
+# What dpkg and apt keep for themselves, and what is mounted or empty in a cache.
+_SKIPPED = (
+    *("dev", "proc", "run", "sys", "tmp"),
+    *("var/cache/apt", "var/lib/apt/lists", "var/lib/dpkg"),
+)
+# Where maintainer scripts change what packages brought; checksums of all of /usr take seconds.
+_CHANGED = ("etc/", "var/")
+_HEAD = 1 << 20  # of a file, in bytes
+
+
+def made_by_scripts(root: Path) -> Iterator[tuple[str, int, bytes]]:
+    """Path, permission bits and content (the first MiB) of each regular file that scripts made."""
+    brought = _brought(root)
+    for path in _files(root):
+        relative = str(path.relative_to(root))
+        digest = brought.get(_place(relative))
+        is_listed = _place(relative) in brought
+        if relative.endswith(".pyc") or (is_listed and not relative.startswith(_CHANGED)):
+            continue
+        data = path.read_bytes() if digest else _head(path)
+        if digest and hashlib.md5(data, usedforsecurity=False).hexdigest() == digest:
+            continue
+        yield relative, stat.S_IMODE(path.lstat().st_mode), data[:_HEAD]
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for directory, names, files in os.walk(root):
+        here = Path(directory)
+        names[:] = [name for name in names if str((here / name).relative_to(root)) not in _SKIPPED]
+        for name in files:
+            if stat.S_ISREG((here / name).lstat().st_mode):
+                yield here / name
+
+
+def _brought(root: Path) -> Mapping[str, str]:
+    """The files of packages, with the MD5 of each that has one (else ""): dpkg's own database."""
+    found: dict[str, str] = {}
+    info = root / INFO
+    for path in info.glob("*.list"):
+        found |= {_place(line): "" for line in _lines(path)}
+    for path in info.glob("*.md5sums"):
+        for line in _lines(path):
+            digest, _, name = line.partition("  ")
+            found[_place(name)] = digest
+    # Conffiles stand in the status, " /etc/x 0123…": deb-conffiles(5), dpkg-query(1).
+    for line in _lines(root / STATUS):
+        words = line.split()
+        if line.startswith(" /") and len(words) >= 2:
+            found[_place(words[0])] = words[1]
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="surrogateescape").split("\n") if path.is_file() else []
+
+
+def _place(name: str) -> str:
+    """One name for what has two on a merged /usr: /usr/lib/x and /lib/x (hier(7))."""
+    name = name.lstrip("/")
+    short = name.removeprefix("usr/")
+    return short if short.startswith(("bin/", "sbin/", "lib")) else name
