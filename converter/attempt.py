@@ -17,6 +17,7 @@ from converter.copy import (
     differs,
 )
 from converter.digests import Sums, new_hash
+from converter.identity import is_certain
 from converter.job import Job, State
 from converter.journal import Journal, Record, contradiction
 from converter.plan import zeros_first
@@ -94,12 +95,18 @@ class Attempt:
             if other := self.journal.of_another(path):
                 raise KitError(
                     f"--resume of the copy to {self._target.path}: the copy that was interrupted"
-                    " was to another device of this name",
+                    " was to another device or file of this name",
                     hint="copy from the beginning: with --force instead of --resume; and remove"
                     f" {other}, if that copy is not to go on",
                 )
             log.info("no earlier copy to %s was interrupted: from the beginning", self._target.path)
             return new
+        if self._target.created or not is_certain(self._target.identity):
+            raise KitError(
+                f"--resume of the copy to {self._target.path}: whether it is what the interrupted"
+                " copy was to cannot be told: it has nothing that no other has",
+                hint=f"copy from the beginning: remove {self.journal.path}, and leave --resume out",
+            )
         if why := contradiction(before, new):
             raise KitError(
                 f"--resume of the copy to {self._target.path}: {why}",

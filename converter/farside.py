@@ -40,7 +40,7 @@ while read -r command a b; do
   state)
     if [ -b /dev/fd/3 ]; then kind=block size=$(blockdev --getsize64 /dev/fd/3)
     else kind=file size=$(stat -L -c %s /dev/fd/3); fi
-    echo "$kind $size $(stat -L -c '%d %i %.9Y' /dev/fd/3)" ;;
+    echo "$kind $size $(stat -L -c '%d %i %.9Y %.9W' /dev/fd/3)" ;;
   locks)
     grep ":$a " /proc/locks | tr '\n' ';'
     echo ;;
@@ -83,6 +83,7 @@ class State(NamedTuple):
     device: int
     inode: int
     mtime: str  # seconds
+    birth: str  # seconds; 0 where its file system does not tell
 
 
 def parse(url: str) -> Location:
@@ -169,8 +170,8 @@ def parse_state(answer: str) -> State:
     Raises:
         ValueError: it is something else.
     """
-    kind, size, device, inode, mtime = answer.split()
-    return State(kind == "block", int(size), int(device), int(inode), mtime)
+    kind, size, device, inode, mtime, birth = answer.split()
+    return State(kind == "block", int(size), int(device), int(inode), mtime, birth)
 
 
 def is_written(locks: str) -> bool:

@@ -1,5 +1,6 @@
-"""What tells a target from every other, also after a reboot: for the journal."""
+"""What tells a file or device from every other, also after a reboot: for the journal."""
 
+import json
 import os
 import stat
 from collections.abc import Mapping
@@ -8,20 +9,35 @@ from pathlib import Path
 from node import udev
 from node.block import PROC
 from node.stack import loop_status, sysfs, whole_disk
+from node.syscalls import birth
 
 Identity = Mapping[str, str | int]
 
 
-def identity_of(own: os.stat_result, size: int) -> Identity:
-    """The identity of a target.
+def identity_of(fd: int, size: int) -> Identity:
+    """The identity of an open file or block device.
+
+    An inode's number is given out again once its file is gone, so a file has its birth, too. Where
+    its file system knows of none, "birth" is missing: see `is_certain`.
 
     Args:
-        own: its status.
+        fd: of it.
         size: in bytes; it is part of it.
     """
+    own = os.fstat(fd)
     if stat.S_ISBLK(own.st_mode):
         return {**_device(own.st_rdev), "size": size}
-    return {"device": own.st_dev, "inode": own.st_ino, "size": size}
+    return {"device": own.st_dev, "inode": own.st_ino, **_born(fd), "size": size}
+
+
+def is_certain(identity: Identity) -> bool:
+    """Whether no file or device that came later can have the same identity."""
+    return ("inode" not in identity or "birth" in identity) and identity.get("diskseq") != ""
+
+
+def _born(fd: int) -> dict[str, str | int]:
+    found = birth(fd)
+    return {} if found is None else {"birth": found}
 
 
 def _device(number: int) -> dict[str, str | int]:
@@ -30,9 +46,13 @@ def _device(number: int) -> dict[str, str | int]:
     if uuid := _text(entry / "dm/uuid"):
         return {"dm": uuid}
     if loop := loop_status(Path("/dev", entry.resolve().name)):
-        device, inode = loop.file
         own = {"offset": loop.offset, "length": loop.size}
-        return {"loop": f"{device}:{inode}:{loop.number}", **own}
+        if loop.number:
+            return {"loop": json.dumps(_device(loop.number), sort_keys=True), **own}
+        if backing := _backing(entry / "loop/backing_file", loop.file):
+            device, inode = loop.file
+            return {"loop": f"{device}:{inode}, {backing}", **own}
+        return _passing(number, entry)
     if (whole := whole_disk(number)) is not None:
         partition = {"partition": _text(entry / "partition"), "start": _text(entry / "start")}
         uuid = udev.properties(number).get("ID_PART_ENTRY_UUID", "")
@@ -45,9 +65,29 @@ def _device(number: int) -> dict[str, str | int]:
     for name in ("ID_WWN_WITH_EXTENSION", "ID_SERIAL"):
         if name in known:
             return {name: known[name]}
-    # Nothing but its number, which may be another disk's after a reboot.
+    return _passing(number, entry)
+
+
+def _passing(number: int, entry: Path) -> dict[str, str | int]:
+    """Nothing but its number, which may be another disk's after a reboot."""
     boot = _text(PROC / "sys/kernel/random/boot_id")
     return {"number": number, "diskseq": _text(entry / "diskseq"), "boot": boot}
+
+
+def _backing(name: Path, file: tuple[int, int]) -> str | None:
+    """The birth of a loop device's file, given by device and inode; None where it is not found.
+
+    Its name may be of another mount namespace, or that of another file by now.
+    """
+    try:
+        fd = os.open(_text(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        own = os.fstat(fd)
+        return birth(fd) if (own.st_dev, own.st_ino) == file else None
+    finally:
+        os.close(fd)
 
 
 def _text(path: Path) -> str:

@@ -2,11 +2,11 @@
 
 import os
 import stat
-from collections.abc import Mapping
 
 import xxhash
 
 from converter import memory
+from converter.identity import Identity, identity_of
 from node import qemu_locks
 from node.errors import KitError
 
@@ -25,11 +25,10 @@ class LocalFile:
         self.size = os.lseek(fd, 0, os.SEEK_END)
         self.pages = memory.PageCache(fd, self.size)
         self.head = self.pread(0, min(HEAD, self.size))
-        self.identity: Mapping[str, str | int] = {
-            "device": status.st_rdev if self.is_block else status.st_dev,
-            "inode": status.st_ino,
-            "size": self.size,
-            "mtime_ns": 0 if self.is_block else status.st_mtime_ns,
+        self._mtime_ns = 0 if self.is_block else status.st_mtime_ns
+        self.identity: Identity = {
+            **identity_of(fd, self.size),
+            "mtime_ns": self._mtime_ns,
             "head": xxhash.xxh3_128_hexdigest(self.head),
         }
 
@@ -78,7 +77,7 @@ class LocalFile:
     def check_unchanged(self) -> None:
         """Raises KitError if the file was written to since it was opened."""
         status = os.fstat(self.fd)
-        same_time = self.is_block or status.st_mtime_ns == self.identity["mtime_ns"]
+        same_time = self.is_block or status.st_mtime_ns == self._mtime_ns
         same_head = self.pread(0, len(self.head)) == self.head
         if not (same_time and same_head and os.lseek(self.fd, 0, os.SEEK_END) == self.size):
             raise KitError(

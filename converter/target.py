@@ -42,7 +42,7 @@ class Target:
         self.size = size
         self.is_block = backing.is_block
         self.created = created  # a new file of ours: it reads as zeros
-        self.identity: Identity = identity_of(os.fstat(self.fd), size)
+        self.identity: Identity = identity_of(self.fd, size)
         self._begun = False
         self._flush_error: KitError | None = None
         self._direct = _opened_direct(self.fd, mode)

@@ -1,13 +1,20 @@
 """The system calls that Python has no functions for: mount(2), syncfs(2) and the like."""
 
 import ctypes
+import fcntl
 import os
+import struct
+from contextlib import suppress
 from pathlib import Path
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
 UMOUNT_NOFOLLOW = 0x8
 CLONE_NEWNET = 0x40000000
+# linux/stat.h and linux/fs.h; struct statx begins with the mask of what it has.
+AT_EMPTY_PATH, STATX_BTIME = 0x1000, 0x800
+STATX_SIZE, BTIME_OFFSET = 256, 80
+FS_IOC_GETVERSION = 2 << 30 | struct.calcsize("l") << 16 | ord("v") << 8 | 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -49,6 +56,27 @@ def syncfs(descriptor: int) -> None:
         OSError: that failed, or has failed since the file was opened (each failure is told once).
     """
     _checked(_libc.syncfs(descriptor), f"/proc/self/fd/{descriptor}")
+
+
+def birth(descriptor: int) -> str | None:
+    """What tells an open file from all that had its inode number before; None if nothing does.
+
+    That is when it was made (statx(2)), to some milliseconds, and its generation, which a file
+    system counts on, or rolls, when it gives an inode out again; one of them will do.
+    """
+    parts = []
+    found = ctypes.create_string_buffer(STATX_SIZE)
+    if _libc.statx(descriptor, b"", AT_EMPTY_PATH, STATX_BTIME, found) == 0:
+        (mask,) = struct.unpack_from("I", found)
+        seconds, nanoseconds = struct.unpack_from("qI", found, BTIME_OFFSET)
+        if mask & STATX_BTIME:
+            parts.append(f"{seconds}.{nanoseconds:09}")
+    with suppress(OSError):
+        (generation,) = struct.unpack_from(
+            "i", fcntl.ioctl(descriptor, FS_IOC_GETVERSION, bytes(8))
+        )
+        parts.append(f"generation {generation}")
+    return ", ".join(parts) or None
 
 
 def _checked(result: int, path: str | Path) -> None:

@@ -11,6 +11,7 @@ from converter import guards, identity, target
 from node import block, stack
 from node.block import Backing
 from node.errors import KitError
+from node.stack import Loop
 
 SDA, SDA1, SDB = os.makedev(8, 0), os.makedev(8, 1), os.makedev(8, 16)
 DM0, DM1 = os.makedev(253, 0), os.makedev(253, 1)
@@ -180,9 +181,11 @@ def test_what_blkid_says_in_words() -> None:
 
 
 @pytest.mark.usefixtures("sys", "proc")
-def test_identities() -> None:
+def test_identities(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fstat", device)
+
     def of(number: int) -> identity.Identity:
-        return identity.identity_of(device(number), 512)
+        return identity.identity_of(number, 512)
 
     assert of(DM0) == {"dm": f"LVM-{GROUP}{VOLUME}", "size": 512}
     assert of(SDA) == {"wwid": "naa.5000c500a1b2c3d4", "size": 512}
@@ -194,6 +197,50 @@ def test_identities() -> None:
         "size": 512,
     }
     assert of(SDB) == {"number": SDB, "diskseq": "", "boot": "boot-1", "size": 512}
+    assert identity.is_certain(of(DM0))
+    assert not identity.is_certain(of(SDB))  # another disk may get its number
+    assert identity.is_certain({**of(SDB), "diskseq": "7"})
+
+
+def test_a_file_in_the_place_of_another_has_another_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its inode may be the same: ext4 gives it to the next file."""
+    births = iter(["1.5", "1.6", None])
+    monkeypatch.setattr(identity, "birth", lambda _: next(births))
+    with (tmp_path / "file").open("wb") as file:
+        first, second, unknown = (identity.identity_of(file.fileno(), 512) for _ in range(3))
+    assert first["inode"] == second["inode"] and first != second
+    assert identity.is_certain(first)
+    assert not identity.is_certain(unknown)
+
+
+@pytest.mark.usefixtures("sys", "proc")
+def test_a_loop_device_is_told_by_what_it_is_over(
+    sys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "birth", lambda _: "1.5")
+    disk = tmp_path / "disk"
+    disk.touch()
+    own = disk.stat()
+    real = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda fd: device(fd) if fd == SDB else real(fd))
+    name = sys / "devices/sdb/loop/backing_file"
+    name.parent.mkdir()
+    name.write_text(f"{disk}\n")
+
+    def of(loop: Loop) -> identity.Identity:
+        monkeypatch.setattr(identity, "loop_status", lambda _: loop)
+        return identity.identity_of(SDB, 512)
+
+    inode = (own.st_dev, own.st_ino)
+    found = of(Loop(inode, 0, 0, 0))
+    loop = f"{own.st_dev}:{own.st_ino}, 1.5"
+    assert found == {"loop": loop, "offset": 0, "length": 0, "size": 512}
+    # Another file has its name: by the loop device's number alone nothing is gone on with.
+    assert not identity.is_certain(of(Loop((1, 2), 0, 0, 0)))
+    # Over a device it is that device's.
+    assert of(Loop((1, 2), DM0, 0, 0))["loop"] == f'{{"dm": "LVM-{GROUP}{VOLUME}"}}'
 
 
 @pytest.fixture
