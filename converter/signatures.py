@@ -153,7 +153,7 @@ def _md_1(window: Window) -> Signature | None:
     for place in ((sectors - 16 & ~7) * 512, 0, 4096):
         block = window.at(place, 256) if place >= 0 else bytes(256)
         magic, major = struct.unpack_from("<II", block)
-        (own,) = struct.unpack_from("<Q", block, 128)
+        (own,) = struct.unpack_from("<Q", block, 144)  # behind where the data are, and how much
         if (magic, major, own * 512) == (MD_MAGIC, 1, place):
             return Signature("linux_raid_member", uuid_text(block[16:32]), text(block[32:64]))
     return None

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 
 from converter.extents import Extent, Kind
+from converter.magics import others
 from converter.partitions import table
 from converter.signatures import signatures
 from converter.window import Read, Window
@@ -23,14 +24,15 @@ PAGE_SIZES = (4096, 8192, 16384, 32768, 65536)
 MAGIC_SIZE = 10  # bytes, at the end of the first page
 MAGIC = b"SWAPSPACE2"
 OLD_MAGIC = b"SWAP-SPACE"  # of version 0, without UUID: gone from Linux since 2.5
-# What swsusp, uswsusp, the kernel's LINHIB and TuxOnIce put in its place, as libblkid knows them.
+# What swsusp, uswsusp and the kernel's LINHIB put in its place, as libblkid knows them.
 HIBERNATED = {
     b"S1SUSPEND": "S1SUSPEND",
     b"S2SUSPEND": "S2SUSPEND",
     b"ULSUSPEND": "ULSUSPEND",
     b"LINHIB0001": "LINHIB0001",
-    b"\xed\xc3\x02\xe9\x98\x56\xe5\x0c": "TuxOnIce",
 }
+# TuxOnIce's stands at the very beginning, and the swap area stays one (libblkid's swap.c).
+TUXONICE = b"\xed\xc3\x02\xe9\x98\x56\xe5\x0c"
 BOOT_SIZE = 1024  # bytes, before the header
 MIN_LAST_PAGE = 9  # mkswap makes no less than ten pages
 
@@ -226,16 +228,34 @@ def _magics(head: bytes) -> list[tuple[int, bytes]]:
     return [(size, end) for size, end in ends if end.startswith(known)]
 
 
+def _asleep(window: Window, head: bytes, magics: list[tuple[int, bytes]]) -> SwapArea:
+    """An area in which TuxOnIce has put a system, whatever else is there."""
+    page_size = magics[0][0] if magics else PAGE_SIZES[0]
+    header = parsed(head) or Header("little", 0, 0, UUID(int=0), bytes(16))
+    return SwapArea(
+        window.start,
+        window.length,
+        page_size,
+        header.byteorder,
+        header.uuid,
+        header.label,
+        head[:BOOT_SIZE],
+        hibernated="TuxOnIce",
+    )
+
+
 def _area(window: Window) -> SwapArea | None:
     """The swap area that a disk or partition is, or None."""
     head = window.at(0, PAGE_SIZES[-1])
     magics = _magics(head)
+    if head.startswith(TUXONICE):
+        return _asleep(window, head, magics)
     if not magics:
         return None
     if len(magics) > 1:
         raise _DoubtError("with signatures of several page sizes")
-    if others := sorted({signature.type for signature in signatures(window)}):
-        raise _DoubtError(f"that is {' and '.join(others)}, too")
+    if too := sorted({*(signature.type for signature in signatures(window)), *others(window)}):
+        raise _DoubtError(f"that is {' and '.join(too)}, too")
     page_size, magic = magics[0]
     if magic == OLD_MAGIC:
         raise _DoubtError("of version 0, which has no UUID")
@@ -243,7 +263,7 @@ def _area(window: Window) -> SwapArea | None:
     header = parsed(head)
     if header is None and hibernated is None:
         raise _DoubtError("of an unknown version")
-    if header is None:  # TuxOnIce's own header may be there instead
+    if header is None:  # that of a hibernated system is there instead
         header = Header("little", window.length // page_size - 1, 0, UUID(int=0), bytes(16))
     length = (header.last_page + 1) * page_size
     if hibernated is None:

@@ -363,7 +363,8 @@ MD = struct.pack("<II", 0xA92B4EFC, 1).ljust(16, b"\0") + UUID(ID).bytes + b"nod
 
 
 def md(place: int) -> Window:
-    block = MD.ljust(128, b"\0") + struct.pack("<Q", place // 512)
+    # struct mdp_superblock_1 of the kernel's md_p.h: data_offset, data_size, super_offset.
+    block = MD.ljust(128, b"\0") + struct.pack("<QQQ", 2048, 8192, place // 512)
     return window((place, block))
 
 
@@ -381,7 +382,7 @@ def test_raid_members_of_metadata_0_90(order: str) -> None:
 
 
 def test_a_raid_superblock_elsewhere_is_none() -> None:
-    assert signatures(window((4096, MD.ljust(136, b"\1")))) == []
+    assert signatures(window((4096, MD.ljust(152, b"\1")))) == []
 
 
 def test_cd_images() -> None:
