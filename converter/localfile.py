@@ -2,13 +2,19 @@
 
 import os
 import stat
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import xxhash
 
 from converter import memory
 from converter.identity import Identity, identity_of
 from node import qemu_locks
+from node.block import SETTLE_SECONDS, loop_over
 from node.errors import KitError
+from node.stack import thing
+from node.writers import writer
 
 HEAD = 64 << 10  # of the file, for its identity
 
@@ -33,7 +39,7 @@ class LocalFile:
         }
 
     def _check_unused(self) -> None:
-        """Sees to it that no QEMU writes to it, now or until we are done."""
+        """Sees to it that nobody writes to it now, and no QEMU until we are done."""
         try:
             if qemu_locks.is_written(self.fd):
                 raise KitError(
@@ -42,12 +48,21 @@ class LocalFile:
                 )
             kept = qemu_locks.keep_writers_out(self.fd)
         except OSError:
-            return  # a file system without locks
+            kept = True  # a file system without locks
         if not kept:
             raise KitError(
                 f"source {self.name}: in use: another process has it locked",
                 hint="wait for that process, or end it",
             )
+        # The kernel detaches the loop devices of a killed run shortly after its processes are gone.
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while user := writer(self.fd):
+            if time.monotonic() > deadline:
+                raise KitError(
+                    f"source {self.name}: in use: {user}",
+                    hint="stop what writes to it, or unmount or detach it; or copy from a snapshot",
+                )
+            time.sleep(0.1)
 
     def pread(self, offset: int, length: int) -> bytes:
         """Exactly these bytes, through the page cache; raises KitError."""
@@ -75,7 +90,7 @@ class LocalFile:
             done += count
 
     def check_unchanged(self) -> None:
-        """Raises KitError if the file was written to since it was opened."""
+        """Raises KitError if it was written to since it was opened, or may have been."""
         status = os.fstat(self.fd)
         same_time = self.is_block or status.st_mtime_ns == self._mtime_ns
         same_head = self.pread(0, len(self.head)) == self.head
@@ -83,4 +98,17 @@ class LocalFile:
             raise KitError(
                 f"source {self.name}: it changed while it was copied",
                 hint="stop what writes to it, and copy again",
+            )
+        # What is there now is not what was copied. That it is removed is no harm.
+        with suppress(OSError):
+            if thing(Path(self.name).stat()) != thing(status):
+                raise KitError(
+                    f"source {self.name}: it was replaced by another while it was copied",
+                    hint="copy again, if the one that is there now is meant",
+                )
+        # What was written through a loop device may not have come to the file yet.
+        if loop := loop_over(status, writing=True):
+            raise KitError(
+                f"source {self.name}: it was attached as {loop} while it was copied",
+                hint="detach it, and copy again",
             )

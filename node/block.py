@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import stat
 import struct
 import time
@@ -117,8 +118,10 @@ def _open_once(path: Path, name: str) -> Backing:
             ) from None
         raise KitError(f"{name}: {error.strerror}", hint=HINT) from error
     try:
-        if loop := _loop_over(path.stat()):
+        if loop := loop_over(path.stat()):
             raise _InUseError(f"attached as {loop}")
+        if not is_block and is_swap_file(os.fstat(fd)):
+            raise _InUseError("active as swap")
         if user := block_user(os.fstat(fd)):
             raise _InUseError(f"{user} has it open")
         if is_block:
@@ -202,12 +205,23 @@ def _has_number(path: Path, number: int) -> bool:
     return stat.S_ISBLK(found.st_mode) and found.st_rdev == number
 
 
-def block_user(own: os.stat_result) -> str | None:
+def is_swap_file(own: os.stat_result) -> bool:
+    """Whether the kernel swaps to a file."""
+    for line in (PROC / "swaps").read_text().splitlines()[1:]:
+        # What a name may not have stands in octal: proc(5), of mounts.
+        name = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[0])
+        with suppress(OSError):
+            if os.path.samestat(Path(name).stat(), own):
+                return True
+    return False
+
+
+def block_user(own: os.stat_result, *, writing: bool = False) -> str | None:
     """Who has a block device or file open, without any claim that the kernel would enforce.
 
     That is how QEMU opens the disks of its guests. A disk's partitions and a partition's disk
     count, too: they share bytes. Our own process does not, nor does the one that serves an NBD
-    device.
+    device. With `writing`, only those count that may write.
     """
     numbers: set[int] = set()
     servers: set[str] = set()
@@ -226,7 +240,9 @@ def block_user(own: os.stat_result) -> str | None:
                 same = found.st_rdev in numbers
             else:
                 same = (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
-            if same and not any((process / "task" / thread).exists() for thread in servers):
+            if not same or (writing and not _may_write(descriptor)):
+                continue
+            if not any((process / "task" / thread).exists() for thread in servers):
                 return f"process {process.name} ({(process / 'comm').read_text().strip()})"
         except OSError:
             continue  # it ended, or closed it
@@ -246,6 +262,13 @@ def _descriptors() -> Iterator[Path]:
         if process.name != own:
             with suppress(OSError):  # it ended; Path.glob() would not take that
                 yield from (process / "fd").iterdir()
+
+
+def _may_write(descriptor: Path) -> bool:
+    """By the flags in proc(5)'s fdinfo, which are octal."""
+    told = (descriptor.parents[1] / "fdinfo" / descriptor.name).read_text()
+    flags = re.search(r"^flags:\s*([0-7]+)$", told, re.M)
+    return flags is None or int(flags[1], 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def _nbd_thread(number: int) -> str | None:
@@ -268,19 +291,21 @@ def _xen_domain(numbers: set[int]) -> str | None:
     return None
 
 
-def _loop_over(own: os.stat_result) -> Path | None:
-    """The loop device that is attached to a file or block device, if one is.
+def loop_over(own: os.stat_result, *, writing: bool = False) -> str | None:
+    """The loop device that is attached to a file or block device, if one is, and its mount.
 
-    Files are told by inode, not by name: that may be of another mount namespace.
+    Files are told by inode, not by name: that may be of another mount namespace. With `writing`,
+    only those count that may write.
     """
     for state in SYS.glob("block/loop*/loop"):
         device = Path("/dev", state.parent.name)
-        if (loop := loop_status(device)) is None:
+        if (loop := loop_status(device)) is None or (writing and loop.read_only):
             continue  # detached by now
         if stat.S_ISBLK(own.st_mode):
             found = loop.number == own.st_rdev
         else:
             found = loop.file == (own.st_dev, own.st_ino)
         if found:
-            return device
+            place = _mounted_on(device.stat().st_rdev)
+            return f"{device}{f', which is mounted on {place}' if place else ''}"
     return None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 LOOP_GET_STATUS64 = 0x4C05
 LOOP_INFO_SIZE = 232  # struct loop_info64 of linux/loop.h: lo_device, lo_inode, lo_rdevice, …
+LO_FLAGS_READ_ONLY = 1
 SYS = Path("/sys")
 
 # A block device, by number; or a file, by its device and inode.
@@ -51,6 +52,7 @@ class Loop:
     number: int  # of the block device, or 0
     offset: int
     size: int
+    read_only: bool = False
 
 
 def loop_status(device: Path) -> Loop | None:
@@ -64,8 +66,8 @@ def loop_status(device: Path) -> Loop | None:
             os.close(fd)
     except OSError:
         return None
-    file_device, inode, number, offset, size = struct.unpack_from("=5Q", status)
-    return Loop((file_device, inode), number, offset, size)
+    file_device, inode, number, offset, size, flags = struct.unpack_from("=5Q12xI", status)
+    return Loop((file_device, inode), number, offset, size, bool(flags & LO_FLAGS_READ_ONLY))
 
 
 def thing(own: os.stat_result) -> Thing:

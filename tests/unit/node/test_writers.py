@@ -1,0 +1,83 @@
+"""Who counts as a writer of what is only read."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node import block, writers
+
+
+@pytest.fixture
+def fd(tmp_path: Path) -> Iterator[int]:
+    path = tmp_path / "a disk"
+    path.touch()
+    fd = os.open(path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture(autouse=True)
+def _nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "loop_over", lambda _own, **_: None)
+    monkeypatch.setattr(writers, "is_swap_file", lambda _: False)
+    monkeypatch.setattr(writers, "block_user", lambda _own, **_: None)
+
+
+def test_where_a_lease_is_given_nobody_is_looked_for(
+    fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "_refusal_of_a_lease", lambda _: None)
+    monkeypatch.setattr(writers, "loop_over", lambda *_: pytest.fail("looked for"))
+    assert writers.writer(fd) is None
+
+
+@pytest.mark.parametrize(
+    ("refusal", "major", "found"),
+    [
+        (errno.EAGAIN, 254, "something in the kernel has it open for writing"),
+        (errno.EAGAIN, 0, None),  # NFS without a delegation
+        (errno.EINVAL, 254, None),  # a file system without leases
+        (errno.EACCES, 254, None),  # another user's file
+    ],
+)
+def test_what_a_refusal_says(
+    refusal: int, major: int, found: str | None, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "_refusal_of_a_lease", lambda _: refusal)
+    monkeypatch.setattr(os, "major", lambda _: major)
+    assert writers.writer(fd) == found
+    monkeypatch.setattr(writers, "block_user", lambda _own, **_: "process 7 (dd)")
+    assert writers.writer(fd) == "process 7 (dd) has it open for writing"
+    monkeypatch.setattr(writers, "is_swap_file", lambda _: True)
+    assert writers.writer(fd) == "active as swap"
+    monkeypatch.setattr(writers, "loop_over", lambda _own, **_: "/dev/loop7")
+    assert writers.writer(fd) == "attached as /dev/loop7"
+
+
+def test_the_kernel_knows_who_has_a_file_open_for_writing(fd: int) -> None:
+    assert writers._refusal_of_a_lease(fd) is None
+    other = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+    assert writers._refusal_of_a_lease(fd) == errno.EAGAIN
+    os.close(other)
+    assert writers._refusal_of_a_lease(fd) is None
+
+
+def test_swap_files_of_any_name(fd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = str(tmp_path / "a disk").replace(" ", "\\040")
+    (tmp_path / "swaps").write_text(f"Filename Type\n/none file 8 0 -2\n{name} file 8 0 -3\n")
+    monkeypatch.setattr(block, "PROC", tmp_path)
+    assert block.is_swap_file(os.fstat(fd))
+    assert not block.is_swap_file((tmp_path / "swaps").stat())
+
+
+@pytest.mark.parametrize(
+    ("flags", "writes"), [("0100000", False), ("0100002", True), ("02100001", True), (None, True)]
+)
+def test_flags_of_descriptors(flags: str | None, writes: bool, tmp_path: Path) -> None:
+    (tmp_path / "fdinfo").mkdir()
+    told = f"pos:\t0\nflags:\t{flags}\n" if flags else "pos:\t0\n"
+    (tmp_path / "fdinfo/3").write_text(told)
+    assert block._may_write(tmp_path / "fd/3") is writes
