@@ -1,4 +1,4 @@
-"""Disks that an NBD server exports. The only user of libnbd.
+"""Disks that an NBD server exports. With `nbd_connect`, the only user of libnbd.
 
 libnbd's Python module releases the GIL while it waits, so threads with connections of their own
 read at once; reads go straight into the caller's memory.
@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote
 
@@ -16,15 +17,17 @@ import nbd
 import xxhash
 
 from converter.extents import Extent, Kind, merged
+from converter.nbd_connect import ALLOCATION, TICK_MS, admitted, connected
 from node.errors import KitError
 
-ALLOCATION = "base:allocation"
 MAX_READ = 32 << 20  # what every server takes at once (the NBD protocol, "Block size constraints")
 MAX_STATUS = 1 << 30  # a request's length has 32 bits
 HEAD = 1 << 20  # of the disk, for its identity
-CONNECT_SECONDS = 60.0
+# Further connections that stay without an answer for so long are not let in. The first one took
+# less, or they get a multiple of what it took.
+ADMIT_SECONDS, ADMIT_TIMES = 1.0, 10
+READERS = 8  # connections that are of use
 SILENCE_SECONDS = 300.0  # a server may have to wait for its disks, but not for so long
-_TICK_MS = 1000  # so often Python gets to see signals
 
 Origin = Mapping[str, str | int]
 
@@ -75,8 +78,6 @@ class NbdSource:
         KitError: it cannot be reached or read.
     """
 
-    readers = 8  # servers let in a limited number, and leave who is one too many without an answer
-
     def __init__(
         self,
         uri: str,
@@ -97,7 +98,10 @@ class NbdSource:
         self._uri = uri
         self._last_words = last_words
         self._check_origin = check_origin
-        self._control = self._connect()
+        started = time.monotonic()
+        self._control = _Connection(connected(uri, name, last_words), name, last_words)
+        self._patience = max(ADMIT_SECONDS, ADMIT_TIMES * (time.monotonic() - started))
+        self._spare: list[_Connection] = []  # for readers to come
         self.size = self._control.size
         self._head = self._digest()
         self.identity: Origin = {**origin, "disk_size": self.size, "disk_head": self._head}
@@ -119,14 +123,24 @@ class NbdSource:
                 yield Extent(place, length, run.kind, place if run.kind is Kind.DATA else 0)
                 place += length
 
-    def reader(self) -> "NbdReader":
-        """A reader with a connection of its own, where the server says that this is safe."""
-        if self._control.can_share:
-            return NbdReader(self._connect(), is_own=True)
-        return NbdReader(self._control, is_own=False)
+    @cached_property
+    def readers(self) -> int:
+        """As `Source` has it: found out by opening a connection for each.
 
-    def _connect(self) -> "_Connection":
-        return _Connection(self._uri, self.name, self._last_words)
+        Servers let in a limited number. Some turn others away, some leave them without an answer.
+        Where the server does not say that several are safe, they share the first one.
+        """
+        if not self._control.can_share:
+            return READERS
+        for handle in admitted(self._uri, READERS, self._patience):
+            self._spare.append(_Connection(handle, self.name, self._last_words))
+        return max(1, len(self._spare))
+
+    def reader(self) -> "NbdReader":
+        """A reader with a connection of its own, once `readers` has opened some; else with ours."""
+        if self._spare:
+            return NbdReader(self._spare.pop(), is_own=True)
+        return NbdReader(self._control, is_own=False)
 
     def check_unchanged(self) -> None:
         """As `Source` has it; what can be told of the server's disk is its size and its head."""
@@ -139,7 +153,8 @@ class NbdSource:
 
     def close(self) -> None:
         """Disconnects; idempotent. The readers' connections are their own."""
-        self._control.close()
+        for connection in (self._control, *self._spare):
+            connection.close()
 
 
 class NbdReader:
@@ -179,36 +194,15 @@ class _Request(NamedTuple):
 class _Connection:
     """One connection to a server; threads take turns."""
 
-    def __init__(self, uri: str, name: str, last_words: Callable[[], str | None]) -> None:
+    def __init__(self, handle: Any, name: str, last_words: Callable[[], str | None]) -> None:
         self._name = name
         self._last_words = last_words
         self._turn = threading.Lock()
-        handle = nbd.NBD()
-        try:
-            handle.add_meta_context(ALLOCATION)
-            # `_begin` sees to it, but for the end of a disk that ends within a block.
-            handle.set_strict_mode(handle.get_strict_mode() & ~nbd.STRICT_ALIGN)
-            handle.set_pread_initialize(False)  # zeroing memory that is then read into
-            handle.aio_connect_uri(uri)
-            deadline = time.monotonic() + CONNECT_SECONDS
-            while handle.aio_is_connecting() or handle.aio_is_negotiating():
-                handle.poll(_TICK_MS)
-                if time.monotonic() > deadline:
-                    raise KitError(
-                        f"source {name}: no answer in {CONNECT_SECONDS:.0f} s",
-                        hint="does its server run, and is it reached? nbdinfo asks it, too",
-                    )
-            self.size: int = handle.get_size()
-            self.can_share: bool = handle.can_multi_conn()
-            self._has_status: bool = handle.can_meta_context(ALLOCATION)
-            self._unit: int = handle.get_block_size(nbd.SIZE_MINIMUM) or 1
-            self._most: int = min(handle.get_block_size(nbd.SIZE_MAXIMUM) or MAX_READ, MAX_READ)
-        except nbd.Error as error:
-            why = last_words() or error.string
-            raise KitError(
-                f"source {name}: the NBD connection fails: {why}",
-                hint="does the server run, and export that? nbdinfo tells",
-            ) from error
+        self.size: int = handle.get_size()
+        self.can_share: bool = handle.can_multi_conn()
+        self._has_status: bool = handle.can_meta_context(ALLOCATION)
+        self._unit: int = handle.get_block_size(nbd.SIZE_MINIMUM) or 1
+        self._most: int = min(handle.get_block_size(nbd.SIZE_MAXIMUM) or MAX_READ, MAX_READ)
         self._handle: Any = handle
 
     def close(self) -> None:
@@ -308,7 +302,7 @@ class _Connection:
         heard = time.monotonic()
         try:
             while not self._open.aio_command_completed(cookie):
-                if self._handle.poll(_TICK_MS):
+                if self._handle.poll(TICK_MS):
                     heard = time.monotonic()
                 elif time.monotonic() > heard + SILENCE_SECONDS:
                     raise KitError(

@@ -32,6 +32,8 @@ class Server:
         self.error = errno.EIO
         self.dies = False
         self.handles = 0
+        self.clients = 99  # that are let in
+        self.silent = False  # to those who are not, else they are turned away
         self.reads: list[tuple[int, int]] = []
 
 
@@ -42,6 +44,7 @@ class Handle:
 
     def __init__(self) -> None:
         self.server.handles += 1
+        self._is_in = self.server.handles <= self.server.clients
         self._dead = False
         self._work: list[Callable[[], None]] = []
         self._done = 0
@@ -59,12 +62,14 @@ class Handle:
     def aio_connect_uri(self, _uri: str) -> None: ...
 
     def aio_is_connecting(self) -> bool:
-        return False
+        return self.server.silent and not self._is_in
 
     def aio_is_negotiating(self) -> bool:
         return False
 
     def get_size(self) -> int:
+        if not self._is_in:
+            raise tested.nbd.Error("turned away", 0)
         return len(self.server.disk)
 
     def can_multi_conn(self) -> bool:
@@ -83,6 +88,8 @@ class Handle:
         return False
 
     def poll(self, _milliseconds: int) -> int:
+        if self.server.silent and not self._is_in:
+            return 0
         self._work[self._done]()
         self._done += 1
         return 1
@@ -224,15 +231,42 @@ def test_readers_share_a_connection_only_where_they_must(serve: Callable[..., Se
     server = serve(bytes(UNIT))
     opened = source()
     opened.reader()
-    opened.reader()
-    assert server.handles == 3
+    assert server.handles == 1  # what looks at the disk first needs none of its own
+    assert opened.readers == 8
+    assert server.handles == 9
+    for _ in range(8):
+        opened.reader()
+    assert server.handles == 9
     server = serve(bytes(UNIT))
     server.multi_conn = False
     opened = source()
+    assert opened.readers == 8
     reader = opened.reader()
     assert server.handles == 1
     reader.close()
     opened.reader().read([Extent(0, UNIT, Kind.DATA)], memoryview(bytearray(UNIT)), 0)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize(("clients", "readers"), [(1, 1), (2, 1), (5, 4), (9, 8), (99, 8)])
+def test_as_many_readers_as_the_server_lets_in(
+    clients: int,
+    readers: int,
+    silent: bool,
+    serve: Callable[..., Server],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others are turned away, or get no answer at all."""
+    server = serve(bytes(UNIT))
+    server.clients, server.silent = clients, silent
+    monkeypatch.setattr(tested, "ADMIT_SECONDS", 0.01)
+    opened = source()
+    assert opened.readers == readers
+    all_of_them = [opened.reader() for _ in range(readers)]
+    for reader in all_of_them:
+        reader.read([Extent(0, UNIT, Kind.DATA)], memoryview(bytearray(UNIT)), 0)
+    assert opened.readers == readers  # and not asked again
+    assert server.handles == 9
 
 
 def test_a_failing_read_names_the_byte(serve: Callable[..., Server]) -> None:
