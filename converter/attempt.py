@@ -77,6 +77,7 @@ class Attempt:
         self._digest = new_hash(job.digest) if job.digest else None
         self._zeroer = Zeroer(there, known_zero=job.reads_as_zeros)
         self.journal = Journal(there.identity)
+        self._goes_on = False  # from where an earlier run ended
         self._record = self._begun()
 
     def _begun(self) -> Record:
@@ -112,11 +113,53 @@ class Attempt:
                 f"--resume of the copy to {self._target.path}: {why}",
                 hint="copy from the beginning: with --force instead of --resume",
             )
+        if before.done:
+            self._target.require_whole()
         log.info("going on at %s of %s", size(before.done), size(self._target.size))
+        self._goes_on = True
         return before
 
     def copy(self) -> dict[str, Any]:
-        """Copies what is not there yet, and flushes it to the disk."""
+        """Copies what is not there yet, and flushes it to the disk.
+
+        Raises:
+            KitError: it could not. Where not a byte was written, or the target is lost, there is no
+                journal afterwards: it would outlive what it is for.
+        """
+        try:
+            with ExitStack() as stack:
+                with self._state.timed("copy"):
+                    self._copy(stack)
+                with self._state.timed("flush"):
+                    self._target.sync()
+        except BaseException:
+            if not self._changed or self._is_lost():
+                self._state.resumable = None
+                with suppress(KitError):  # it would hide why the copy failed
+                    self.journal.remove()
+            raise
+        finally:
+            self._state.touched = self._changed
+        return {
+            "digest": self._digest.hexdigest() if self._digest else None,
+            # An update compares zeros like all else, and writes those that differ.
+            "zeroing": None if self._job.update else self._zeroer.report(),
+            "resumed_at": self._record.done,
+        }
+
+    @property
+    def _changed(self) -> bool:
+        """Whether a byte of the target was written, by this run or by the one that it goes on."""
+        return self._target.begun or self._goes_on
+
+    def _is_lost(self) -> bool:
+        try:
+            self._target.require_in_place()
+        except KitError:
+            return True
+        return False
+
+    def _copy(self, stack: ExitStack) -> None:
         resumed = self._record.done
         # Digests are of all the content: what was copied before is read again for them.
         start = 0 if self._sums or self._digest else resumed
@@ -126,54 +169,43 @@ class Attempt:
         pool = Pool(items if in_order else zeros_first(items), start)
         most = COMPARERS if self._job.update else WORKERS
         count = min(most, self._content.source.readers)
-        state, counted = self._state, Counted(count)
+        counted = Counted(count)
+        workers, few = [], threading.Semaphore(WRITERS)
+        for number in range(count):
+            reader = stack.enter_context(closing(self._content.source.reader()))
+            sink: Sink = Writer(self._target, self._zeroer, few)
+            if self._job.update:
+                sink = Updater(self._target)
+            workers.append(
+                CopyWorker(
+                    self._content,
+                    reader,
+                    sink,
+                    pool,
+                    resumed=resumed,
+                    digest=self._digest,
+                    sums=self._sums,
+                    counted=counted,
+                    number=number,
+                )
+            )
         self.journal.begin(self._record)
-        state.touched, state.resumable = True, resumed
-        with ExitStack() as stack, state.timed("copy"):
-            workers, few = [], threading.Semaphore(WRITERS)
-            for number in range(count):
-                sink: Sink = Writer(self._target, self._zeroer, few)
-                if self._job.update:
-                    sink = Updater(self._target)
-                reader = stack.enter_context(closing(self._content.source.reader()))
-                workers.append(
-                    CopyWorker(
-                        self._content,
-                        reader,
-                        sink,
-                        pool,
-                        resumed=resumed,
-                        digest=self._digest,
-                        sums=self._sums,
-                        counted=counted,
-                        number=number,
-                    )
-                )
-            synced = time.monotonic()
+        self._state.resumable = resumed
+        synced = time.monotonic()
 
-            def tick() -> None:
-                nonlocal synced
-                if time.monotonic() - synced > SYNC_SECONDS and self._vouch(pool):
-                    synced = time.monotonic()
+        def tick() -> None:
+            nonlocal synced
+            if time.monotonic() - synced > SYNC_SECONDS and self._vouch(pool):
+                synced = time.monotonic()
 
-            try:
-                total, done = self._content.data(), self._content.data_before(start)
-                run_through(
-                    pool, workers, self._progress, "copy", total, counted, done=done, tick=tick
-                )
-            except BaseException:
-                # A flush that fails now must not hide why the copy ended.
-                with suppress(KitError):
-                    self._vouch(pool)
-                raise
-        with state.timed("flush"):
-            self._target.sync()
-        return {
-            "digest": self._digest.hexdigest() if self._digest else None,
-            # An update compares zeros like all else, and writes those that differ.
-            "zeroing": None if self._job.update else self._zeroer.report(),
-            "resumed_at": resumed,
-        }
+        try:
+            total, done = self._content.data(), self._content.data_before(start)
+            run_through(pool, workers, self._progress, "copy", total, counted, done=done, tick=tick)
+        except BaseException:
+            # A flush that fails now must not hide why the copy ended.
+            with suppress(KitError):
+                self._vouch(pool)
+            raise
 
     def _vouch(self, pool: Pool) -> bool:
         """Flushes the target, and notes in the journal that all up to the pool's mark is there.
@@ -184,6 +216,7 @@ class Attempt:
         if mark <= (self._state.resumable or 0):
             return False
         self._target.sync()
+        self._target.require_whole()
         self.journal.advance(self._record, mark)
         self._state.resumable = mark
         return True

@@ -151,7 +151,7 @@ def _act(options: argparse.Namespace, progress: Progress, state: State) -> int:
         _say(inspect.report(names, options.format, deep=options.inspect, as_json=options.json))
         return DONE
     with ExitStack() as stack:
-        volume = stack.enter_context(_new_volume(options)) if options.create else None
+        volume = stack.enter_context(_new_volume(options, state)) if options.create else None
         job = _job(options, volume)
         if options.check:
             return _compare(job, progress, state)
@@ -182,7 +182,9 @@ def _job(options: argparse.Namespace, volume: lvm.LogicalVolume | None) -> Job:
     )
 
 
-def _new_volume(options: argparse.Namespace) -> AbstractContextManager[lvm.LogicalVolume]:
+def _new_volume(
+    options: argparse.Namespace, state: State
+) -> AbstractContextManager[lvm.LogicalVolume]:
     vg, _, name = options.create.rpartition("/")
     wanted = options.size
     with opening.opened(options.sources[0], options.format) as source:
@@ -193,7 +195,13 @@ def _new_volume(options: argparse.Namespace) -> AbstractContextManager[lvm.Logic
                 f"--size {options.size}: the disk of {source.name} has {source.size} bytes",
                 hint="leave --size out, and the volume is as large as the disk",
             )
-    return lvm.created(vg.removeprefix("/dev/"), name, wanted, options.thin_pool)
+    return lvm.created(
+        vg.removeprefix("/dev/"),
+        name,
+        wanted,
+        options.thin_pool,
+        keep=lambda: state.touched,
+    )
 
 
 def _copy(job: Job, progress: Progress, state: State) -> dict[str, Any]:

@@ -79,14 +79,15 @@ def copy(job: Job, progress: Progress, state: State) -> dict[str, Any]:
         attempt = Attempt(job, content, there, progress, state)
         try:
             report |= attempt.copy()
-        except KitError:
-            if job.made:
+        except Exception:
+            if job.made:  # the volume goes, whatever it was
                 attempt.journal.remove()
             raise
         try:
             content.source.check_unchanged()
             if job.verify:
                 attempt.verify()
+            there.require_in_place()
         except KitError:
             state.resumable = None  # what is there cannot be relied on, so nothing can go on
             attempt.journal.remove()
@@ -128,6 +129,7 @@ def check(job: Job, progress: Progress, state: State) -> dict[str, Any]:
             ]
             run_through(pool, workers, progress, "compare", content.data(), counted)
         content.source.check_unchanged()
+        there.require_in_place()
         return report | {
             "first_difference": found.first,
             "different_bytes": found.bytes,
@@ -161,8 +163,11 @@ def make_swap(job: Job, state: State) -> dict[str, Any]:
         aligned = buffer(len(page))
         aligned[:] = page
         Journal(there.identity).remove()  # a copy that was interrupted cannot go on any more
-        state.touched = True
-        there.write(aligned, 0)
-        there.sync()
+        try:
+            there.write(aligned, 0)
+            there.sync()
+        finally:
+            state.touched = there.begun
+        there.require_in_place()
         state.complete = True
         return {"target": str(there.path), "target_size": there.size, "uuid": str(area.uuid)}

@@ -14,6 +14,7 @@ from converter.memory import PAGE, buffer, direct, is_aligned
 from node import text
 from node.block import Backing, claimed
 from node.errors import KitError
+from node.stack import thing
 
 HEAD = 4096
 FILE_SIZES = "ulimit -f of the shell, LimitFSIZE of its unit; its file system has a limit, too"
@@ -73,6 +74,8 @@ class Target:
         end = offset + len(view)
         if end > self.size:
             raise ValueError(f"{end} is behind the target's end, {self.size}")
+        if end == self.size:
+            self.require_whole()  # else a file that was cut would get its size again, and holes
         while len(view):
             fd = self._descriptor(view, offset)
             try:
@@ -123,6 +126,36 @@ class Target:
                 f"flush of {self.name}: {error.strerror}", hint=_hint(error)
             )
             raise self._flush_error from error
+
+    def require_whole(self) -> None:
+        """Sees to it that it still has all its bytes.
+
+        Raises:
+            KitError: it was made smaller since it was begun.
+        """
+        if (size := os.lseek(self.fd, 0, os.SEEK_END)) < self.size:
+            raise KitError(
+                f"target {self.name}: it was cut to {size} bytes meanwhile: it had {self.size}",
+                hint="find out what did that; then copy from the beginning",
+            )
+
+    def require_in_place(self) -> None:
+        """Sees to it that its path leads to it, and that it has all its bytes.
+
+        Raises:
+            KitError: it was removed, replaced or made smaller since it was opened.
+        """
+        self.require_whole()
+        try:
+            same = thing(self.path.stat()) == thing(os.fstat(self.fd))
+        except OSError:
+            same = False
+        if not same:
+            raise KitError(
+                f"target {self.name}: it was removed or replaced meanwhile: its name does not lead"
+                " to it any more",
+                hint="find out what did that; then copy from the beginning",
+            )
 
     def forget_cached(self) -> None:
         """Drops what the page cache holds of it and is on the disk already, before reading back."""

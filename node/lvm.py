@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +82,18 @@ def lv(path: Path) -> LogicalVolume | None:
 
 
 @contextmanager
-def created(vg: str, name: str, size: int, pool: str | None = None) -> Iterator[LogicalVolume]:
+def created(
+    vg: str,
+    name: str,
+    size: int,
+    pool: str | None = None,
+    *,
+    keep: Callable[[], bool] = lambda: True,
+) -> Iterator[LogicalVolume]:
     """A new LV of at least `size` bytes, thin if a pool is given.
 
     It is removed again if what follows fails; an interrupted copy (Terminated is no Exception) can
-    go on another time, and keeps it.
+    go on another time, and keeps it, if `keep` says that there is something to go on with.
 
     Raises:
         KitError: no such volume group or pool, the name is taken, or the space does not suffice.
@@ -99,11 +106,12 @@ def created(vg: str, name: str, size: int, pool: str | None = None) -> Iterator[
         volume = _volume(vg, name)
     try:
         yield volume
-    except Exception:
-        try:
-            remove(volume)
-        except KitError as error:  # the first error is the one to mend
-            log.warning("%s", error.message)
+    except BaseException as failure:
+        if isinstance(failure, Exception) or not keep():
+            try:
+                remove(volume)
+            except KitError as error:  # the first error is the one to mend
+                log.warning("%s", error.message)
         raise
 
 

@@ -135,6 +135,13 @@ def test_a_failed_copy_removes_it_and_an_interrupted_one_does_not(tools: Tools) 
     with pytest.raises(Terminated), lvm.created("xenvg", "web1", EXTENT):
         raise Terminated(15)
     assert tools.asked[-1][0] != "lvremove"
+    # Nor one that was interrupted before its first byte: there is nothing to go on with.
+    with (
+        pytest.raises(Terminated),
+        lvm.created("xenvg", "web1", EXTENT, keep=lambda: False),
+    ):
+        raise Terminated(15)
+    assert tools.asked[-1][0] == "lvremove"
 
 
 def test_a_failed_removal_does_not_mask_the_first_error(tools: Tools) -> None:
