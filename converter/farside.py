@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from converter.confine import PLACE
 
 IMAGE = "/dev/fd/3"  # on the far side, of every program there
-# The commands: state; locks INODE; read OFFSET LENGTH; check IMAGE; serve IMAGE. One line answers
-# each. The image is opened once, and /dev/fd/3 is that open file for every program.
+# The commands: state; locks INODE; users; read OFFSET LENGTH; check IMAGE; serve IMAGE. One line
+# answers each. The image is opened once, and /dev/fd/3 is that open file for every program.
 _FAR = r"""
 set -u
 dir=$1 image=$2 shared=$3 server=
@@ -32,6 +32,27 @@ tidy() {
   if [ -n "$server" ]; then kill "$server" 2>/dev/null; wait "$server"; fi
   rm -rf "$dir"
 }
+users() {
+  own=$(stat -L -c '%d:%i %t:%T' /dev/fd/3)
+  for state in /sys/block/loop*/loop; do
+    name=${state%/loop}
+    if [ "$(cat "$name/ro" 2>/dev/null)" != 0 ]; then continue; fi
+    over=$(stat -L -c '%d:%i %t:%T' -- "$(cat "$state/backing_file" 2>/dev/null)" 2>/dev/null)
+    # A device is told by its number, as it may have several names.
+    if [ -b /dev/fd/3 ]; then same=${own#* } over=${over#* }; else same=$own; fi
+    if [ "$over" = "$same" ]; then echo "attached as /dev/${name##*/}"; return; fi
+  done
+  if [ -b /dev/fd/3 ]; then
+    # Here, also as swap and by partitions; and in other mount namespaces: the fifth word is where.
+    told=$(lsblk -nro NAME,MOUNTPOINT "$(readlink -f /dev/fd/3)" 2>/dev/null | grep -m 1 ' .')
+    number=$(printf ' %d:%d ' "0x$(stat -L -c %t /dev/fd/3)" "0x$(stat -L -c %T /dev/fd/3)")
+    if [ -z "$told" ]; then
+      told=$(grep -hs -m 1 -e "$number" /proc/[0-9]*/mountinfo | head -n 1 | cut -d ' ' -f 5)
+    fi
+    if [ -n "$told" ]; then printf 'mounted: %s' "$told"; fi
+  fi
+  echo
+}
 trap tidy EXIT
 trap 'exit 1' HUP INT TERM PIPE
 echo "$dir"
@@ -44,6 +65,7 @@ while read -r command a b; do
   locks)
     grep ":$a " /proc/locks | tr '\n' ';'
     echo ;;
+  users) users ;;
   read)
     dd if=/dev/fd/3 bs=64k iflag=skip_bytes,count_bytes,fullblock skip="$a" count="$b" \
       status=none </dev/null | base64 -w 0

@@ -144,6 +144,10 @@ class _Far:
         """What the image is now; raises KitError."""
         return self._told(parse_state, "state", seconds=ANSWER_SECONDS)
 
+    def user(self) -> str:
+        """What is mounted of the image there, or the loop device through which it is written."""
+        return self._ask("users")
+
     def read(self, offset: int, length: int) -> bytes:
         """So many bytes of the image file; raises KitError."""
         data = bytearray()
@@ -165,6 +169,11 @@ class _Far:
         """Checks the image as one of this node is checked."""
         if self._told(is_written, "locks", state.inode, seconds=ANSWER_SECONDS):
             raise self._in_use()
+        if user := self.user():
+            raise KitError(
+                f"source {self._url}: in use: {user}",
+                hint="unmount or detach it on that host, or copy from a snapshot",
+            )
         if image_format in formats.NAMES:
             stated = foreign.check(self._url, image_format, self.read, state.size)
             image = foreign.driver_options(
@@ -214,7 +223,7 @@ def _connected(
     features: Mapping[str, str],
 ) -> NbdSource:
     def check_origin() -> None:
-        if far.state() != state:
+        if far.state() != state or far.user():
             raise KitError(
                 f"source {url}: it changed while it was copied",
                 hint="stop what writes to it, and copy again",

@@ -144,6 +144,28 @@ def test_an_image_that_a_qemu_writes_to_is_refused(far: Sshd, tmp_path: Path) ->
     assert "in use" in told and "shut that machine down" in told
 
 
+def test_an_image_that_is_mounted_there_is_refused(far: Sshd, tmp_path: Path) -> None:
+    path, place = tmp_path / "disk", tmp_path / "mnt"
+    path.write_bytes(bytes(8 * MIB))
+    output("mkfs.ext4", "-q", "-F", path)
+    with support.loop(path, read_only=False) as device:
+        assert f"in use: attached as {device}" in refused(far, path, "raw")
+        place.mkdir()
+        link = tmp_path / "link"
+        link.symlink_to(device)
+        output(*far.argv("mount", device, place))
+        try:
+            assert f"in use: mounted: {device.name} {place}" in refused(far, link, "raw")
+        finally:
+            output(*far.argv("umount", place))
+        with support.loop(device, read_only=False) as upper:
+            assert f"in use: attached as {upper}" in refused(far, link, "raw")
+    with support.loop(path):  # it only reads
+        told = sources.read(url(path), "raw", tmp_path / "out", far.argv())
+    assert "error" not in told, told
+    assert sources.same(tmp_path / "out", path)
+
+
 def test_a_server_that_forwards_no_sockets_is_named(image: Path, tmp_path: Path) -> None:
     with sshd(tmp_path, forwarding="no") as server:
         told = sources.read(url(image), "", tmp_path / "out", server.argv())
