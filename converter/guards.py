@@ -5,17 +5,15 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from converter.probe import probe
 from node import lvm, udev
 from node.block import PROC
 from node.errors import KitError
-from node.run import run
 from node.stack import beneath, thing
 
 # Ganeti's pathutils.py; hypervisor/hv_kvm: a file for each running instance.
 GANETI = Path("/var/run/ganeti")
-PROBE_SECONDS = 30
 DRBD_MAJOR = 147  # Documentation/admin-guide/devices.txt of Linux
-NOTHING_FOUND = 2  # blkid(8): also what it says of a path that it cannot open
 # LVM2's lib/format_text/layout.h: a label in one of the first four sectors.
 LABEL, LABEL_TYPE, LABEL_SECTORS, SECTOR = b"LABELONE", b"LVM2 001", 4, 512
 
@@ -128,15 +126,14 @@ def has_pv_label(head: bytes) -> bool:
 def content(own: os.stat_result, fd: int) -> str | None:
     """What is on an open target already, in words; None if nothing is known to be.
 
-    A device is asked for signatures, by blkid(8), as a file is; of a file all data count.
+    A device is asked for signatures, as a file is; of a file all data count.
     """
-    argv = ["timeout", "--kill-after=5", str(PROBE_SECONDS), "blkid", "-p", "-o", "export"]
     # The open file, whatever its name is by now, and whatever that may hold.
-    probed = run([*argv, f"/proc/{os.getpid()}/fd/{fd}"], check=False)
-    if probed.exit_code == 0:
-        return described(probed.stdout)
-    if probed.exit_code != NOTHING_FOUND:
-        return f"content that blkid cannot tell (exit code {probed.exit_code})"
+    probed = probe(f"/proc/{os.getpid()}/fd/{fd}")
+    if probed.fields:
+        return described(probed.fields)
+    if probed.unclear:
+        return probed.unclear
     if stat.S_ISREG(own.st_mode) and _has_data(fd):
         return "data without a signature that blkid knows"
     return None
@@ -150,11 +147,8 @@ def _has_data(fd: int) -> bool:
     return True
 
 
-def described(export: str) -> str:
+def described(found: Mapping[str, str]) -> str:
     """What blkid's `-o export` says, in words: ext4, label data, UUID 1b2c."""
-    found: Mapping[str, str] = dict(
-        line.split("=", 1) for line in export.splitlines() if "=" in line
-    )
     parts = []
     if "TYPE" in found:
         parts.append(found["TYPE"])

@@ -126,6 +126,8 @@ def _open_once(path: Path, name: str) -> Backing:
             raise _InUseError(f"{user} has it open")
         if is_block:
             _require_writable(path, fd, name)
+        elif _is_swap_file(fd):
+            raise _InUseError("active as swap")
         _lock(fd, name)
         return Backing(path, os.lseek(fd, 0, os.SEEK_END), fd, is_block)
     except BaseException:
@@ -191,8 +193,30 @@ def _mounted_on(number: int) -> str | None:
 
 
 def _is_swap(number: int) -> bool:
-    lines = (PROC / "swaps").read_text().splitlines()[1:]
-    return any(_has_number(Path(line.split()[0]), number) for line in lines)
+    """Whether a device is active as swap (proc_swaps(5)), in whatever mount namespace it became so.
+
+    The kernel shows its path as the root that we have leads to it, and of the mount alone where
+    none does: "/dev/sda2" is "/sda2" then. So its name counts, too.
+    """
+    name = sysfs(number).resolve().name
+    for line in (PROC / "swaps").read_text().splitlines()[1:]:
+        path, kind, *_ = line.split()
+        path = path.removesuffix(r"\040(deleted)")
+        if kind == "partition" and (Path(path).name == name or _has_number(Path(path), number)):
+            return True
+    return False
+
+
+def _is_swap_file(fd: int) -> bool:
+    """Whether a file that is open for writing is active as swap, wherever its path leads to.
+
+    Linux lets nobody write to it then: nothing is written, so nothing but that is asked.
+    """
+    try:
+        os.write(fd, b"")
+    except OSError as error:
+        return error.errno == errno.ETXTBSY  # generic_write_checks() of Linux
+    return False
 
 
 def _has_number(path: Path, number: int) -> bool:

@@ -123,6 +123,18 @@ def test_mounts_of_partitions_and_by_name_are_named(sys: Path, proc: Path) -> No
     assert block._mounted_on(SDB) is None
 
 
+@pytest.mark.usefixtures("sys")
+def test_swap_is_told_by_name_where_its_path_is_of_another_root(proc: Path) -> None:
+    def swapped(line: str) -> bool:
+        (proc / "swaps").write_text(f"Filename Type Size Used Priority\n{line}\n")
+        return block._is_swap(SDA1)
+
+    assert swapped("/sda1 partition 65532 0 -2")
+    assert swapped(r"/elsewhere/sda1\040(deleted) partition 65532 0 -2")
+    assert not swapped("/sda partition 65532 0 -2")
+    assert not swapped("/srv/sda1 file 65532 0 -2")
+
+
 def test_a_xen_guest_uses_a_device(sys: Path, proc: Path) -> None:
     assert block.block_user(device(SDB)) is None
     vbd = sys / "bus/xen-backend/devices/vbd-7-51712"
@@ -174,10 +186,10 @@ def test_physical_volumes_of_the_node_but_not_of_guests(monkeypatch: pytest.Monk
 
 
 def test_what_blkid_says_in_words() -> None:
-    said = "DEVNAME=/dev/x\nLABEL=a=b\nUUID=1b2c\nVERSION=1.0\nTYPE=ext4\nUSAGE=filesystem\n"
+    said = {"DEVNAME": "/dev/x", "LABEL": "a=b", "UUID": "1b2c", "TYPE": "ext4"}
     assert guards.described(said) == "ext4, label a=b, UUID 1b2c"
-    assert guards.described("PTUUID=9\nPTTYPE=gpt\n") == "partition table gpt, UUID 9"
-    assert guards.described("") == "a signature without a name"
+    assert guards.described({"PTUUID": "9", "PTTYPE": "gpt"}) == "partition table gpt, UUID 9"
+    assert guards.described({"VERSION": "1"}) == "a signature without a name"
 
 
 @pytest.mark.usefixtures("sys", "proc")
