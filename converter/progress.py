@@ -176,9 +176,16 @@ class Json(Silent):
         try:
             print(json.dumps(fields), file=self._stream, flush=True)
         except OSError as error:
+            self._give_up()
             raise KitError(
                 f"--progress json: {error.strerror}", hint="what reads it has ended, or is full"
             ) from error
+
+    def _give_up(self) -> None:
+        """Lets what the stream still holds go nowhere: Python tries once more when it ends."""
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, self._stream.fileno(), inheritable=False)
+        os.close(nowhere)
 
 
 def chosen(how: str, *, quiet: bool) -> Progress:
