@@ -15,7 +15,8 @@ BIN = Path(sys.executable).parent
     [
         ["ruff", "format", "--check", "."],
         ["ruff", "check", "."],
-        ["mypy"],
+        # Debian 12's Python, and Debian 13's.
+        *(["mypy", f"--python-version={version}"] for version in ("3.11", "3.13")),
         ["lint-imports"],
     ],
     ids=lambda argv: " ".join(argv[:2]),

@@ -6,8 +6,13 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from node.log import log
+
+# How long an example takes tells of the machine's load; and a checkout may be read-only.
+settings.register_profile("kit", deadline=None, database=None)
+settings.load_profile("kit")
 
 
 @pytest.fixture(autouse=True)
