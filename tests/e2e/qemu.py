@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from .cluster import Cluster
 from .console import Console
 
-OVMF_CODE = "/usr/share/OVMF/OVMF_CODE.fd"
-OVMF_VARS = "/usr/share/OVMF/OVMF_VARS.fd"
+# Debian 12 has this firmware in two sizes, Debian 13 in this one alone.
+OVMF_CODE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+OVMF_VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
 
 @contextmanager
