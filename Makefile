@@ -11,7 +11,7 @@ ETC := $(DESTDIR)/etc
 MAN := $(DESTDIR)/usr/share/man
 PACKAGES := node guest installer converter
 
-# What a node needs to run the kit.
+# What a node needs to run the kit, by names that Debian 12 and 13 both have.
 NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm python3-guestfs \
   debootstrap mmdebstrap debian-archive-keyring gnupg gpgv locales tzdata zstd tar e2fsprogs xfsprogs btrfs-progs \
   dosfstools mtools fdisk util-linux mount debianutils arch-test distro-info-data \
@@ -87,6 +87,11 @@ install: ## Install below DESTDIR; configuration that is there already stays
 	install -m 644 -t $(MAN)/man7 man/*.7
 	install -m 644 -t $(MAN)/man8 man/*.8
 
+# What tests/e2e/node_tree.py puts on a node with another release.
+.PHONY: list-packages
+list-packages:
+	@echo $(NODE_PACKAGES) $(TEST_PACKAGES)
+
 .PHONY: node-packages
 node-packages:
 	tools/apt-need $(NODE_PACKAGES)
@@ -95,7 +100,7 @@ node-packages:
 test-packages:
 	tools/apt-need $(NODE_PACKAGES) $(TEST_PACKAGES)
 
-# ruff, mypy and import-linter are not in Debian 12; all else comes from its packages.
+# ruff, mypy and import-linter: Debian has none of them or others; all else comes from its packages.
 .venv/installed: requirements-dev.txt
 	/usr/bin/python3 -m venv --system-site-packages .venv
 	.venv/bin/pip install --quiet --requirement requirements-dev.txt

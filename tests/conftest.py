@@ -56,6 +56,7 @@ def _acts(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "quick: one of the system tests of `make quick`")
+    config.addinivalue_line("markers", "trixie: run on a node with Debian 13, too")
     if _is_worker(config) or current_run() is None:
         return
     bootstraps.hold()  # until our process ends

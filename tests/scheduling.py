@@ -10,6 +10,7 @@ TOP = Path(__file__).parents[1]
 LONGEST = (
     "tests/e2e/test_convert_lvm.py",
     "tests/e2e/test_suites.py",
+    "tests/e2e/test_trixie.py",
     "tests/e2e/test_bookworm.py",
 )
 # Elsewhere all modules share what takes long: the instances that they have made.

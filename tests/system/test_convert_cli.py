@@ -114,6 +114,7 @@ def test_compressed_clusters(compression: str, device: Path, tmp_path: Path) -> 
     support.require_same(device, support.raw_of(image, tmp_path / "raw"))
 
 
+@pytest.mark.trixie
 @pytest.mark.parametrize("size", [SIZE, SIZE + 512, SIZE + 4096 + 1536], ids=str)
 def test_targets_that_end_anywhere(image: Path, reference: Path, tmp_path: Path, size: int) -> None:
     with support.target(tmp_path / "end", size) as device:
@@ -540,6 +541,7 @@ def test_closed_streams(image: Path, reference: Path, device: Path, closed: str)
     assert support.digest(device) == before
 
 
+@pytest.mark.trixie
 def test_results_that_nobody_takes(image: Path, reference: Path, device: Path) -> None:
     for where, words in ((">/dev/full", "No space left"), (">&-", "Bad file descriptor")):
         script = f'qcow2raw --update --digest xxh3 "$1" "$2" {where}'

@@ -8,6 +8,8 @@ from converter.probe import probe
 from tests.system.create_support import MIB, output
 from tests.system.nbd_device import served
 
+pytestmark = pytest.mark.trixie
+
 SIZE = 16 * MIB
 
 

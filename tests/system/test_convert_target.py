@@ -79,6 +79,7 @@ def test_whole_pages_go_past_the_page_cache(device: Path) -> None:
         assert opened._descriptor(buffer(PAGE)[:512], PAGE) == opened.fd
 
 
+@pytest.mark.trixie
 @pytest.mark.parametrize("kind", ["mount", "swap", "foreign swap", "loop", "exclusive", "process"])
 def test_a_device_in_use_names_who_uses_it(kind: str, device: Path, tmp_path: Path) -> None:
     if kind == "mount":
@@ -143,6 +144,7 @@ def test_a_file_that_a_process_has_open(disk: Path) -> None:
         refused(disk, f"process {process} (sleep) has it open", allow_file=True)
 
 
+@pytest.mark.trixie
 def test_a_file_that_is_swap(disk: Path) -> None:
     disk.write_bytes(bytes(SIZE))  # swapon(8) takes no file with holes
     disk.chmod(0o600)
@@ -196,6 +198,7 @@ def test_signatures_need_force_or_a_yes(device: Path, disk: Path) -> None:
     assert disk.read_bytes() == before
 
 
+@pytest.mark.trixie
 def test_contradicting_signatures_are_content(device: Path, tmp_path: Path) -> None:
     output("mkfs.ext4", "-q", str(device))
     xfs = tmp_path / "xfs.img"

@@ -10,6 +10,7 @@ from tests.system.create_support import Node, output
 from tests.system.stub_suite import StubSuite
 
 
+@pytest.mark.trixie
 def test_two_creates_at_once_bootstrap_once(new_node: Callable[[], Node]) -> None:
     first, second = new_node(), new_node()
     for node in (first, second):

@@ -275,6 +275,7 @@ def test_a_block_device_with_a_loop_device_over_it(tiny: Node) -> None:
         tiny.create().succeeded()
 
 
+@pytest.mark.trixie
 @pytest.mark.parametrize("what", ["crypto_LUKS", "dos"])
 def test_a_reinstall_destroys_nothing_that_it_does_not_know(tiny: Node, what: str) -> None:
     disk = tiny.disk(64 * MIB, "srv")
@@ -289,6 +290,7 @@ def test_a_reinstall_destroys_nothing_that_it_does_not_know(tiny: Node, what: st
     assert disk.read_bytes() == before
 
 
+@pytest.mark.trixie
 def test_a_block_device_that_is_swap(tiny: Node) -> None:
     disk = tiny.disk(64 * MIB, "swap")
     tiny.settings["HOOK_SWAP"] = "yes"

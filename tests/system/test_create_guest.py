@@ -57,6 +57,7 @@ def test_the_partition_is_aligned_bootable_and_fills_the_disk(guest: Guest) -> N
     assert (root["start"] + root["size"]) * 512 == support.DISK
 
 
+@pytest.mark.trixie
 def test_the_file_systems_are_clean(guest: Guest) -> None:
     output("e2fsck", "-fn", guest.device)
     output("e2fsck", "-fn", guest.node.disks[2][0])
@@ -116,6 +117,7 @@ def test_authorized_keys_keep_options_and_comments(guest: Guest) -> None:
     assert guest.mode("root/.ssh") == 0o700
 
 
+@pytest.mark.trixie
 def test_the_logged_password_is_roots(guest: Guest) -> None:
     password = parse(_scraped(guest)).password
     assert guest.root_hash.startswith("$y$")  # yescrypt, crypt(5)
@@ -137,6 +139,7 @@ def _scraped(guest: Guest) -> list[str]:
     return output("bash", "-c", command).splitlines()
 
 
+@pytest.mark.trixie
 def test_the_scrape_prints_access_and_nothing_else(guest: Guest) -> None:
     facts = parse(_scraped(guest))
     assert len(facts.fingerprints) == 3

@@ -11,6 +11,8 @@ from node.cleanup import Terminated, signals_raise
 from node.errors import CommandError, KitError
 from node.run import run, start
 
+pytestmark = pytest.mark.trixie
+
 
 def test_output_and_exit_code_are_kept_apart() -> None:
     result = run(["sh", "-c", "echo out; echo err >&2; exit 3"], check=False)

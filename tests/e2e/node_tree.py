@@ -1,0 +1,130 @@
+"""The tree of a node with another release of Debian: made once, and kept like bootstraps.
+
+`/usr/bin/python3 -m tests.e2e.node_tree` makes it unless it is there, and prints its path.
+"""
+
+import hashlib
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from installer import sources
+from installer.engines import BootstrapPlan, mmdebstrap_argv
+from node.lockfile import locked, part_of, unlink_if_free
+from node.nosync import suppress_syncs
+from tests import bootstraps
+
+TOP = Path(__file__).parents[2]
+SUITE = "trixie"
+# It stands in the tree, too, whose sources.list names it.
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+SIZE = 8 * 2**30  # sparse
+# In a mount namespace of its own: when this is killed, nothing stays mounted or attached. Discard
+# gives back the room of what apt has downloaded and removed again.
+MAKE = """
+mkfs.ext4 -q -F -O ^has_journal -m 0 -E lazy_itable_init=1,nodiscard "$0"
+mount -o loop,discard,noatime "$0" /media
+mkdir /media/tree /media/no-keys
+"$@"
+umount /media
+"""
+ROOT, NO_KEYS = Path("/media/tree"), Path("/media/no-keys")
+NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LC_ALL": "C.UTF-8",
+    "INITRD": "No",  # it takes 20 s, and nothing boots it
+    **{name: os.environ[name] for name in ("http_proxy", "https_proxy") if name in os.environ},
+}
+
+
+class TreeError(Exception):
+    """The tree was not made; with the end of what the engine said."""
+
+
+def node_tree() -> Path:
+    """The image with the tree, for `on-node`. Whoever comes first makes it, all others wait.
+
+    It gets its name when it is whole. Images that are too old go, as does what a killed maker has
+    left.
+
+    Raises:
+        TreeError: the engine failed, as it does when the mirror cannot be reached.
+    """
+    chosen = os.environ.get("SANDBOX_CACHE")
+    directory = (Path(chosen) if chosen else bootstraps.PLACE) / "nodes"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    argv = _engine_argv(_packages())
+    facts = "\0".join((*argv, MAKE, str(sorted(ENVIRONMENT))))
+    image = directory / f"{SUITE}-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.ext4"
+    with locked(directory / "lock", "another run that makes the tree of a node"):
+        _tidy(directory)
+        if not image.exists():
+            _make(image, argv)
+    return image
+
+
+def _make(image: Path, argv: Sequence[str]) -> None:
+    with part_of(image) as (part, _):
+        os.truncate(part, SIZE)
+        made = subprocess.run(
+            [*NAMESPACES, "sh", "-ec", MAKE, part, *argv],
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            preexec_fn=suppress_syncs,  # a half of the time is dpkg's fsync(2)
+            check=False,
+        )
+        if made.returncode != 0:
+            raise TreeError("\n".join(made.stdout.splitlines()[-30:]))
+        part.rename(image)
+
+
+def _engine_argv(packages: Sequence[str]) -> list[str]:
+    """mmdebstrap's arguments; the mirrors are those that the node's guests would get."""
+    dpkg = ["dpkg", "--print-architecture"]
+    plan = BootstrapPlan(
+        engine="mmdebstrap",
+        suite=SUITE,
+        family="debian",
+        arch=subprocess.run(dpkg, stdout=subprocess.PIPE, text=True, check=True).stdout.strip(),
+        mirrors=sources.node_mirrors(SUITE, None, None),
+        components=("main",),
+        packages=tuple(packages),
+        merged_usr="auto",
+        keyrings=(KEYRING,),
+        proxy=None,
+    )
+    archives = sources.archives(SUITE, plan.family, plan.mirrors)
+    lines = sources.render(SUITE, archives, plan.components, KEYRING).splitlines()
+    return mmdebstrap_argv(plan, ROOT, KEYRING, NO_KEYS, lines)
+
+
+def _packages() -> list[str]:
+    """What `make check` would install on such a node."""
+    listed = subprocess.run(
+        ["make", "--silent", f"--directory={TOP}", "list-packages"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return sorted(listed.stdout.split())
+
+
+def _tidy(directory: Path) -> None:
+    for part in directory.glob(".*.part"):
+        unlink_if_free(part)
+    for image in directory.glob("*.ext4"):
+        if time.time() - image.stat().st_mtime > bootstraps.MAX_DAYS * 86400:
+            image.unlink()  # a node that runs from it keeps its file
+
+
+if __name__ == "__main__":
+    print(node_tree())
