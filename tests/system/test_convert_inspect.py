@@ -183,7 +183,7 @@ def test_info_of_a_disk_that_is_all_swap(tmp_path: Path) -> None:
     output("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path)
     said = report([str(path)], None, deep=False, as_json=False)
     assert f"  whole disk: swap UUID {SWAP}\n" in said
-    assert "a copy reads 0 bytes, makes 0 bytes zero, drops 32 MiB of swap" in said
+    assert "a copy reads 0 B, makes 0 B zero, drops 32 MiB of swap" in said
 
 
 def test_what_the_appliance_cannot_read_is_refused() -> None:
