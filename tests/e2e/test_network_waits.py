@@ -26,7 +26,7 @@ def test_dhcp_without_server_beside_ganetis_communication(
         console.wait_login()
         assert not console.login("root", facts.password)
         _boot_was_not_held_up(console, macs)
-        # Now udev reports the NICs by each other's names, as in test_nic_order.
+        # Now udev reports the NICs by each other's names, as in test_gpt.
         console.run("sed -i 's/ ro / ro net.ifnames=0 /' /boot/grub/grub.cfg; sync")
         console.send("reboot")
         console.wait_login()
