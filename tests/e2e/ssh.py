@@ -1,6 +1,7 @@
 """SSH from the node to its guests."""
 
 import itertools
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,8 +70,8 @@ class Ssh:
         script = 'log=$1; shift; "$@" </dev/null >"$log" 2>&1 || { cat "$log"; exit 1; }'
         command = ["sh", "-c", script, "sh", f"{self.control}.log", *words]
         while (ran := self.cluster.run(command, check=False)).returncode != 0:
-            unreachable = "refused" in ran.stdout or "No route" in ran.stdout
-            if not unreachable or time.monotonic() > deadline:
+            refused = re.search("verification failed|Permission denied", ran.stdout)
+            if refused or time.monotonic() > deadline:
                 raise SandboxError(f"ssh root@{self.host}: {ran.stdout}")
             time.sleep(0.5)
         self.is_open = True
