@@ -1,9 +1,6 @@
 """Settings that let people in and keep guests up to date, looked at in guests that have them."""
 
-import os
 import re
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,6 +59,23 @@ def guest(new_node: Callable[[], Node]) -> Iterator[Guest]:
         yield made
 
 
+def test_keys_of_a_file_pass_the_command_line_as_the_manual_says(tmp_path: Path) -> None:
+    keys = f'command="echo \\"a\\\\b\\"" {NODES_KEY}, the first\n{ADAS_KEY}'
+    (tmp_path / "ada.pub").write_text(f"{keys}\n")
+    manual = output("man", "--local-file", support.TOP / "man/ganeti-os-debootstrap.7")
+    value = re.search(r'-O ("user=ada,ssh_keys=.*?ada\.pub\)")', manual)
+    assert value is not None
+    # What Ganeti makes of the value of -O.
+    split = (
+        "import sys; sys.path.insert(0, '/usr/share/ganeti/3.0');"
+        "from ganeti.cli_opts import _SplitKeyVal;"
+        "sys.stdout.write(_SplitKeyVal('-O', sys.argv[1], True)['ssh_keys'])"
+    )
+    script = f'cd {tmp_path}; /usr/bin/python3 -c "$1" {value[1]}'
+    assert output("sh", "-ec", script, "sh", split) == keys
+    assert len(parse(keys)) == 2
+
+
 def test_the_guests_own_programs_find_no_fault(guest: Guest) -> None:
     log = guest.outcome.log
     assert re.search(r"/etc/sudoers\.d/ganeti-instance-kit: parsed OK", log)
@@ -96,81 +110,3 @@ def test_the_keyring_of_a_source_comes_along(guest: Guest) -> None:
     keyring = guest.node.directory / "site.gpg"
     assert (guest.root / str(keyring).lstrip("/")).read_bytes() == keyring.read_bytes()
     assert guest.mode("etc/apt/sources.list.d/site.sources") == 0o644
-
-
-def test_keys_of_a_file_pass_the_command_line_as_the_manual_says(tmp_path: Path) -> None:
-    keys = f'command="echo \\"a\\\\b\\"" {NODES_KEY}, the first\n{ADAS_KEY}'
-    (tmp_path / "ada.pub").write_text(f"{keys}\n")
-    manual = output("man", "--local-file", support.TOP / "man/ganeti-os-debootstrap.7")
-    value = re.search(r'-O ("user=ada,ssh_keys=.*?ada\.pub\)")', manual)
-    assert value is not None
-    # What Ganeti makes of the value of -O.
-    split = (
-        "import sys; sys.path.insert(0, '/usr/share/ganeti/3.0');"
-        "from ganeti.cli_opts import _SplitKeyVal;"
-        "sys.stdout.write(_SplitKeyVal('-O', sys.argv[1], True)['ssh_keys'])"
-    )
-    script = f'cd {tmp_path}; /usr/bin/python3 -c "$1" {value[1]}'
-    assert output("sh", "-ec", script, "sh", split) == keys
-    assert len(parse(keys)) == 2
-
-
-def old_version_of(package: str, node: Node, days: float) -> Path:
-    """Gives the node a cache, so old, whose package claims to be of an old version."""
-    support.link_cache(node)
-    log = node.create().succeeded().log
-    (name,) = re.findall(r"(?:cache: |kept as \S+/)(cache-\S+?\.zst)", log)
-    cache = node.cache / name
-    tree = node.directory / "tree"
-    tree.mkdir()
-    argv = ["tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--zstd", "-C", tree]
-    output(*argv, "-x", "-f", cache)
-    status = tree / "var/lib/dpkg/status"
-    text = status.read_text()
-    status.write_text(
-        re.sub(rf"(?sm)(^Package: {package}\n.*?^Version: )[^\n]+", r"\g<1>0.1", text, count=1)
-    )
-    cache.unlink()  # a link of the shared one
-    output(*argv, "-c", "-f", cache, ".")
-    shutil.rmtree(tree)
-    cache.chmod(0o600)
-    then = time.time() - days * 86400
-    os.utime(cache, (then, then))
-    return cache
-
-
-def version_of(package: str, guest: Guest) -> str:
-    stanza = re.search(rf"(?sm)^Package: {package}\n.*?^Version: ([^\n]+)", guest.read(STATUS))
-    assert stanza is not None
-    return stanza[1]
-
-
-STATUS = "var/lib/dpkg/status"
-
-
-def test_packages_of_an_old_cache_are_upgraded(node: Node) -> None:
-    node.settings |= {**support.TINY, "UPGRADE": "1"}
-    node.disk(support.TINY_DISK)
-    cache = old_version_of("hostname", node, days=2.5)
-    before = cache.stat()
-    with support.guest(node) as made:
-        assert re.search(r"1 upgraded, 0 newly installed, 0 to remove", made.outcome.log)
-        assert version_of("hostname", made) not in ("", "0.1")
-        left = [*made.root.glob("var/lib/apt/lists/*_*"), *made.root.glob("**/*.aside")]
-        left += [*made.root.glob("var/cache/apt/archives/*.deb")]
-        left += [*made.root.glob("etc/apt/apt.conf.d/*ganeti*"), *made.root.glob("etc/resolv.conf")]
-        assert left == []
-    # What is kept stays as it is, for the next one.
-    assert cache.stat() == before or cache.stat().st_mtime_ns == before.st_mtime_ns
-    # No answer of the mirror: the guest is made all the same.
-    node.settings["PROXY"] = "http://127.0.0.1:9"
-    (node.directory / "root").rmdir()
-    with support.guest(node) as made:
-        (line,) = [line for line in made.outcome.lines if "not upgraded: " in line]
-        assert "packages are 2.5 days old" in line and "127.0.0.1" in line
-        assert version_of("hostname", made) == "0.1"
-    # A cache that is young enough is not asked about.
-    node.settings["UPGRADE"] = "3"
-    (node.directory / "root").rmdir()
-    with support.guest(node) as made:
-        assert "upgrade" not in made.outcome.log
