@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e.console import Console
+from tests.e2e.console import BOOT_TIMEOUT, Console
 from tests.system import create_support as support
 from tests.system.create_support import Node, output
 
@@ -33,6 +33,8 @@ def booted(disk: Path) -> Iterator[Console]:
     """Boots a disk in an emulated machine, and throws away what the guest writes."""
     argv = ["qemu-system-x86_64", "-accel", "tcg", "-machine", "pc", "-m", "1024", "-nodefaults"]
     argv += ["-display", "none", "-serial", "stdio", "-snapshot"]
+    for mac in ("aa:00:00:77:71:e8", "aa:00:00:e0:e2:1d"):  # those of tests/data/create.env
+        argv += ["-nic", f"user,model=virtio-net-pci,mac={mac}"]
     console = Console([*argv, "-drive", f"if=virtio,format=raw,file={disk}"])
     try:
         yield console
@@ -58,7 +60,7 @@ def test_a_guest_whose_grub_a_hook_has_installed_boots(node: Node) -> None:
     assert "\nValue: /dev/vda\n" in debconf
     with booted(disk) as console:
         console.wait_grub()
-        console.wait_login()
+        console.wait_login(2 * BOOT_TIMEOUT)  # where other tests run beside this one
 
 
 def test_a_site_that_has_grub_by_its_own_hook_alone_finds_its_menu(node: Node) -> None:
