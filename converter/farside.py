@@ -3,6 +3,7 @@
 Pure: nothing is run here.
 """
 
+import base64
 import re
 import shlex
 from typing import NamedTuple
@@ -71,8 +72,8 @@ while read -r command a b; do
       status=none </dev/null | base64 -w 0
     echo ;;
   check)
-    qemu-img check "$a" </dev/null >&2
-    echo $? ;;
+    qemu-img check "$a" </dev/null >"$dir/said" 2>&1
+    echo "$? $(head -c 4000 "$dir/said" | base64 -w 0)" ;;
   serve)
     qemu-nbd --read-only --persistent --shared="$shared" --socket="$dir/nbd" "$a" </dev/null >&2 &
     server=$!
@@ -194,6 +195,19 @@ def parse_state(answer: str) -> State:
     """
     kind, size, device, inode, mtime, birth = answer.split()
     return State(kind == "block", int(size), int(device), int(inode), mtime, birth)
+
+
+def parse_check(answer: str) -> tuple[int, list[str]]:
+    """Of the far script's `check`: how qemu-img ended, and the first lines that it printed.
+
+    These come with the answer, as what is printed on stderr comes at any time.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    code, _, said = answer.partition(" ")
+    text = base64.b64decode(said, validate=True).decode("utf-8", "surrogateescape")
+    return int(code), text.splitlines()
 
 
 def is_written(locks: str) -> bool:

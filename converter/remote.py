@@ -10,7 +10,7 @@ import base64
 import binascii
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
@@ -22,6 +22,7 @@ from converter.farside import (
     State,
     is_written,
     parse,
+    parse_check,
     parse_state,
     socket_of,
     ssh_command,
@@ -179,8 +180,9 @@ class _Far:
             image = foreign.driver_options(
                 image_format, IMAGE, is_block=state.is_block, found=stated
             )
-            if self._told(int, "check", image, seconds=CHECK_SECONDS) not in foreign.SOUND:
-                raise self._refused(image_format)
+            code, said = self._told(parse_check, "check", image, seconds=CHECK_SECONDS)
+            if code not in foreign.SOUND:
+                raise self._refused(image_format, said)
             return _Checked(stated)
         check_format(self._url, image_format, self.read, state.size, is_block=state.is_block)
         if image_format == "raw":
@@ -198,7 +200,7 @@ class _Far:
         try:
             self._ask("serve", image)
         except KitError:
-            raise self._refused(image_format) from None
+            raise self._refused(image_format, list(self.ssh.complaints)) from None
 
     def _in_use(self) -> KitError:
         return KitError(
@@ -206,11 +208,10 @@ class _Far:
             hint="shut that machine down, or copy from a snapshot",
         )
 
-    def _refused(self, image_format: str) -> KitError:
-        if self.ssh.complained('" lock'):
+    def _refused(self, image_format: str, said: Sequence[str]) -> KitError:
+        if any('" lock' in line for line in said):
             return self._in_use()
         path, host = self._location.path, self._location.host
-        said = list(self.ssh.complaints)
         return refusal(self._url, image_format, said, internal=IMAGE, path=path, host=host)
 
 

@@ -1,5 +1,6 @@
 """ssh:// URLs, and the command line that comes of them."""
 
+import base64
 import shlex
 
 import pytest
@@ -11,6 +12,7 @@ from converter.farside import (
     State,
     is_written,
     parse,
+    parse_check,
     parse_state,
     socket_of,
     ssh_command,
@@ -98,6 +100,15 @@ def test_states() -> None:
 
 READER = "1: OFDLCK ADVISORY  READ -1 fd:00:77 100 100;"
 WRITER = "2: OFDLCK ADVISORY  READ -1 fd:00:77 100 101;3: OFDLCK ADVISORY READ -1 fd:00:77 201 201;"
+
+
+def test_what_qemu_img_says_comes_with_how_it_ended() -> None:
+    assert parse_check("0 ") == (0, [])
+    said = base64.b64encode("ERROR \u00e4\nand more\n".encode()).decode()
+    assert parse_check(f"2 {said}") == (2, ["ERROR \u00e4", "and more"])
+    for other in ("", "no number", "1 no base64!"):
+        with pytest.raises(ValueError):  # noqa: PT011
+            parse_check(other)
 
 
 def test_who_writes_to_an_image() -> None:
