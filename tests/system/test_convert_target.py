@@ -166,7 +166,7 @@ def test_one_sector_too_small(tmp_path: Path) -> None:
     small.write_bytes(b"")
     os.truncate(small, SIZE - 512)
     with loop(small) as attached:
-        error = refused(Path(attached), "512 bytes (0.00 MiB) too small", str(SIZE))
+        error = refused(Path(attached), "512 bytes (512 B) too small", str(SIZE))
     assert error.hint and f"--size {SIZE}b" in error.hint
 
 
