@@ -120,13 +120,11 @@ def _open_once(path: Path, name: str) -> Backing:
     try:
         if loop := loop_over(path.stat()):
             raise _InUseError(f"attached as {loop}")
-        if not is_block and is_swap_file(os.fstat(fd)):
-            raise _InUseError("active as swap")
         if user := block_user(os.fstat(fd)):
             raise _InUseError(f"{user} has it open")
         if is_block:
             _require_writable(path, fd, name)
-        elif _is_swap_file(fd):
+        elif _is_swapped_to(fd):
             raise _InUseError("active as swap")
         _lock(fd, name)
         return Backing(path, os.lseek(fd, 0, os.SEEK_END), fd, is_block)
@@ -207,7 +205,7 @@ def _is_swap(number: int) -> bool:
     return False
 
 
-def _is_swap_file(fd: int) -> bool:
+def _is_swapped_to(fd: int) -> bool:
     """Whether a file that is open for writing is active as swap, wherever its path leads to.
 
     Linux lets nobody write to it then: nothing is written, so nothing but that is asked.
@@ -230,7 +228,7 @@ def _has_number(path: Path, number: int) -> bool:
 
 
 def is_swap_file(own: os.stat_result) -> bool:
-    """Whether the kernel swaps to a file."""
+    """Whether the kernel swaps to a file that we may not write to, by the paths that it tells."""
     for line in (PROC / "swaps").read_text().splitlines()[1:]:
         # What a name may not have stands in octal: proc(5), of mounts.
         name = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[0])
