@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from node.errors import KitError
 from node.stack import thing
 
 HEAD = 4096
+LINK_SECONDS = 2.0
 FILE_SIZES = "ulimit -f of the shell, LimitFSIZE of its unit; its file system has a limit, too"
 
 
@@ -146,16 +148,22 @@ class Target:
             KitError: it was removed, replaced or made smaller since it was opened.
         """
         self.require_whole()
+        # udev may be about to put the link of a device anew.
+        deadline = time.monotonic() + (LINK_SECONDS if self.is_block else 0)
+        while not self._is_where_its_name_leads():
+            if time.monotonic() >= deadline:
+                raise KitError(
+                    f"target {self.name}: it was removed or replaced meanwhile: its name does not"
+                    " lead to it any more",
+                    hint="find out what did that; then copy from the beginning",
+                )
+            time.sleep(0.1)
+
+    def _is_where_its_name_leads(self) -> bool:
         try:
-            same = thing(self.path.stat()) == thing(os.fstat(self.fd))
+            return thing(self.path.stat()) == thing(os.fstat(self.fd))
         except OSError:
-            same = False
-        if not same:
-            raise KitError(
-                f"target {self.name}: it was removed or replaced meanwhile: its name does not lead"
-                " to it any more",
-                hint="find out what did that; then copy from the beginning",
-            )
+            return False
 
     def forget_cached(self) -> None:
         """Drops what the page cache holds of it and is on the disk already, before reading back."""
