@@ -41,6 +41,7 @@ _LONG = 22  # characters: 128 bits in base64
 # Of two neighbours, letters and digits at random are of different kinds (lower, upper, digit) in
 # 40 % of all cases, base64 in 60 %; words, names and paths in a few.
 _TURNS = 0.25
+_CAPITALS = 3
 
 
 def reason(path: str, mode: int, data: bytes) -> str | None:
@@ -93,11 +94,13 @@ def _in_text(text: str, *, restricted: bool) -> str | None:
 
 def _is_random(word: str, least: int) -> bool:
     """Whether a word is of letters and digits that take turns as in no name and no path."""
-    if len(word) < least or not re.search("[0-9]", word) or not re.search("[A-Za-z]", word):
+    if len(word) < least or not re.search("[A-Za-z]", word):
         return False
     kinds = [_kind(char) for char in word]
-    turns = sum(one != other for one, other in pairwise(kinds) if one and other)
-    return turns >= _TURNS * len(word)
+    pairs = [(one, other) for one, other in pairwise(kinds) if one and other]
+    # In base64, 2 % of 128 bits have no digit; NamesLikeThis have few capitals in a row.
+    mixed = "0" in kinds or (len(word) >= _LONG and pairs.count(("A", "A")) >= _CAPITALS)
+    return mixed and sum(one != other for one, other in pairs) >= _TURNS * len(word)
 
 
 def _kind(char: str) -> str:

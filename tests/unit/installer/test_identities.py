@@ -100,6 +100,15 @@ def test_random_bytes_are_found_in_any_spelling(data: bytes, more: int) -> None:
     assert reason("etc/x", PUBLIC, f'secret "{encoded}";'.encode())
 
 
+def test_a_key_without_digits_is_found_and_a_name_is_not() -> None:
+    key = "wSbLKcXZvTpQdRmAyFGhJNkEuVqBoCWxiDHrsMlPzUt="
+    assert reason("etc/x", PUBLIC, f'secret "{key}";'.encode()) and reason(
+        "etc/x", RESTRICTED, key.encode()
+    )
+    for name in ("ThisIsTheNameOfSomeSettingOfSomeProgram", "HTTPServerConnectionTimeoutValue"):
+        assert reason("etc/x", PUBLIC, f"{name} is what it is".encode()) is None
+
+
 def test_only_what_packages_did_not_bring_is_looked_at(tmp_path: Path) -> None:
     files = {
         "etc/brought": b"same",
