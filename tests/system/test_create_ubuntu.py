@@ -22,8 +22,8 @@ def jammy(node: Node) -> Node:
     return node
 
 
-@pytest.mark.skipif(KEYRING.exists(), reason="this machine has the keyring")
 def test_the_hint_names_the_package_of_the_keyring(jammy: Node) -> None:
+    jammy.hidden += [str(KEYRING)] if KEYRING.exists() else []
     outcome = jammy.create().failed("keyring", str(KEYRING), "jammy cannot be verified")
     assert "apt-get install ubuntu-keyring" in outcome.lines[-1]
     assert jammy.disks[0][0].stat().st_blocks == 0
