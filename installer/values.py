@@ -243,8 +243,10 @@ KERNEL = _kind(
     lambda text: text if re.fullmatch(_PACKAGE, text, re.ASCII) else None,
 )
 ALIGNMENT = _kind(f"a multiple of 8 that is {MIN_ALIGNMENT} (1 MiB) or more", _read_alignment)
-TIMEZONE = matching(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "a time zone like Europe/Berlin")
-LOCALE = matching(r"[A-Za-z0-9_.@-]+", "a locale like C.UTF-8 or de_DE.UTF-8")
+TIMEZONE = matching(
+    r"(?!.{65})[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "a time zone like Europe/Berlin"
+)
+LOCALE = matching(r"[A-Za-z0-9_.@-]{1,64}", "a locale like C.UTF-8 or de_DE.UTF-8")
 DAYS_OR_NO = Kind("a number of days, or no", _parse_days_or_no)
 SSH_KEYS = Kind(
     "public keys as authorized_keys has them, one a line", authorized_keys.parse, opaque=True

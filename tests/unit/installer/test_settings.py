@@ -164,6 +164,8 @@ def test_what_is_allowed(name, text, value):
         ("dns_search", "-x.org", "'-x.org' is not a domain's name"),
         ("timezone", "../../etc/shadow", "not a time zone"),
         ("timezone", "/etc/shadow", "not a time zone"),
+        ("timezone", "Europe/" + "x" * 300, "not a time zone"),
+        ("locale", "x" * 65, "not a locale"),
         ("locale", "C.UTF-8;id", "not a locale"),
         ("upgrade", "yes", "not a number of days, or no"),
         ("upgrade", "-1", "not a number of days, or no"),
