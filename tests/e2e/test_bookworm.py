@@ -230,7 +230,9 @@ def test_reinstall_makes_access_anew_and_keeps_data(
     assert facts.password != story.facts.password
     assert facts.addresses == story.facts.addresses
     assert not facts.fingerprints & story.facts.fingerprints
-    cluster.start_instance(NEW)
+    console = cluster.start_instance(NEW)
     connection = ssh.connect(cluster, facts, facts.hosts[0])
+    assert console.login("root", facts.password)
+    console.change_password(facts.password, NEW_PASSWORD)
     assert connection.run("cat /srv/data") == "precious"
     assert connection.run("hostname -f") == NEW
