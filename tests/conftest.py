@@ -54,9 +54,24 @@ def _acts(config: pytest.Config) -> bool:
     return not all(any(path.is_relative_to(pure) for pure in PURE) for path in chosen)
 
 
+class _FailuresAtOnce:
+    """Says why a test failed when it did: the whole check takes too long to wait for its end."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            terminal.write_line(f"\n{report.nodeid} failed:\n{report.longreprtext[-2000:]}")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "quick: one of the system tests of `make quick`")
     config.addinivalue_line("markers", "trixie: run on a node with Debian 13, too")
+    if not _is_worker(config):
+        config.pluginmanager.register(_FailuresAtOnce(config))
     if _is_worker(config) or current_run() is None:
         return
     bootstraps.hold()  # until our process ends
