@@ -84,6 +84,7 @@ def make(directory: Path) -> StubSuite:
         _package(pool, "stub-doc", _doc, "Priority: important"),
         _package(pool, "stub-large", _large, "Priority: optional"),
         _package(pool, "xfsprogs", _doc, "Priority: optional"),  # the kit wants it for XFS
+        _package(pool, "apt", _doc, "Priority: important"),  # mmdebstrap 1.5 asks for it by name
         # apt finds out that there is no room for it before it fetches it.
         "Package: stub-vast\nVersion: 1\nArchitecture: all\nMaintainer: none\n"
         f"Priority: optional\nFilename: pool/stub-vast.deb\nSize: {600 * MIB}\n"
