@@ -161,6 +161,8 @@ def warm(*enter: str, library: Path = TOP, script: Path = WARM) -> Iterator[Warm
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "\n"
         yield Warm(process)
 
 

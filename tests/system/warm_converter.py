@@ -1,7 +1,8 @@
 """A qcow2raw that is loaded once, and forked for each run, which spares it the program's start.
 
-Its argument is the directory that the kit is in. It reads a line of JSON for each run, the
-program's arguments, and answers with one: the exit code, and what was printed on stdout and stderr.
+Its argument is the directory that the kit is in. It prints an empty line when it is loaded. Then it
+reads a line of JSON for each run, the program's arguments, and answers with one: the exit code, and
+what was printed on stdout and stderr.
 """
 
 import importlib
@@ -32,5 +33,6 @@ def run(words: list[str]) -> tuple[int, str, str]:
     return os.waitstatus_to_exitcode(status), said[1], said[2]
 
 
+print(flush=True)
 for line in sys.stdin:
     print(json.dumps(run(json.loads(line))), flush=True)
