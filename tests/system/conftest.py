@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from tests.system import stub_suite
 from tests.system.create_support import Node
 from tests.system.stub_suite import StubSuite
 
+HERE = Path(__file__).parent
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() != 0:
@@ -20,11 +23,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="system tests need root"))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _nothing_stays_of_the_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+_MODULES: dict[Path, AbstractContextManager[None]] = {}
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Notes what is there before a module's first test."""
+    if item.path.is_relative_to(HERE) and item.path not in _MODULES:
+        # No fixture: pytest 7.2 may end one of the module before others that began after it.
+        _MODULES[item.path] = leaks.none(item.config._tmp_path_factory.getbasetemp())
+        _MODULES[item.path].__enter__()
+    yield
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """What the tests of a module share goes with it."""
-    with leaks.none(tmp_path_factory.getbasetemp()):
-        yield
+    yield
+    if item.path in _MODULES and (nextitem is None or nextitem.path != item.path):
+        _MODULES.pop(item.path).__exit__(None, None, None)
 
 
 @pytest.fixture(autouse=True)
