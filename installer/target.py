@@ -224,8 +224,7 @@ def chroot(
             mounted("devpts", dev / "pts", fstype="devpts", options=("newinstance", "ptmxmode=666"))
         )
         (target.path("run") / "lock").mkdir(mode=0o1777)
-        target.write(POLICY_RC_D, POLICY, 0o755)
-        stack.enter_context(undone(lambda: _allow_services(target)))
+        stack.enter_context(services_forbidden(target))
         stack.enter_context(undone(lambda: end_processes_in(target.root)))
         # First those of ours: else they would count as left running by somebody.
         stack.enter_context(undone(target.end_started))
@@ -247,11 +246,30 @@ def _kernel_settings_kept(sys: Path) -> Iterator[None]:
         yield
 
 
-def _allow_services(target: Target) -> None:
-    """Takes our policy away, and none that a site hook has put in its place."""
+@contextmanager
+def services_forbidden(target: Target) -> Iterator[None]:
+    """Keeps services of the guest from being started, and leaves the policy that it has.
+
+    A package or a site hook may have one of its own: that is put back at the end, unless another
+    has taken the place of ours meanwhile.
+    """
     path = target.path(POLICY_RC_D)
-    if path.is_file() and not path.is_symlink() and target.read(POLICY_RC_D) == POLICY:
-        path.unlink()
+    aside = path.with_name(f"{path.name}.aside")
+    if os.path.lexists(path):
+        path.rename(aside)
+    target.write(POLICY_RC_D, POLICY, 0o755)
+
+    def put_back() -> None:
+        is_ours = path.is_file() and not path.is_symlink() and target.read(POLICY_RC_D) == POLICY
+        if not is_ours:
+            aside.unlink(missing_ok=True)
+        elif os.path.lexists(aside):
+            aside.replace(path)
+        else:
+            path.unlink()
+
+    with undone(put_back):
+        yield
 
 
 def _fill_dev(dev: Path, devices: Collection[Path]) -> None:

@@ -121,3 +121,26 @@ def test_what_was_begun_and_not_awaited_is_ended_first(
     with pytest.raises(RuntimeError):
         fail()
     assert happened == ["ended", "looked"]
+
+
+@pytest.mark.parametrize("own", ["#!/bin/sh\nexit 104\n", None])
+def test_a_policy_of_the_guests_own_outlives_ours(target: Target, own: str | None) -> None:
+    if own is not None:
+        target.write(tree.POLICY_RC_D, own, 0o755)
+    for _ in range(2):  # as creates do: for the hooks, and once more after those of the site
+        with tree.services_forbidden(target):
+            assert target.read(tree.POLICY_RC_D) == tree.POLICY
+    assert [path.name for path in (target.root / "usr/sbin").iterdir()] == (
+        [] if own is None else ["policy-rc.d"]
+    )
+    assert own is None or target.read(tree.POLICY_RC_D) == own
+
+
+def test_a_policy_that_a_hook_writes_stays(target: Target) -> None:
+    target.write(tree.POLICY_RC_D, "#!/bin/sh\nexit 104\n", 0o755)
+    with tree.services_forbidden(target):
+        target.write(tree.POLICY_RC_D, "#!/bin/sh\nexit 0\n", 0o755)
+    with tree.services_forbidden(target):
+        pass
+    assert target.read(tree.POLICY_RC_D) == "#!/bin/sh\nexit 0\n"
+    assert [path.name for path in (target.root / "usr/sbin").iterdir()] == ["policy-rc.d"]
