@@ -5,7 +5,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
@@ -39,13 +39,13 @@ class Asker:
     Attributes:
         proxy: the URL of a proxy, or None.
         verify: checks the signature of an index.
-        public_only: whether hosts that are this node itself or stand on its link are refused: who
-            may create instances must not reach what only the node can reach.
+        public_only: hosts that are refused where they are this node itself or stand on its link:
+            who may create instances must not reach what only the node can reach.
     """
 
     proxy: str | None
     verify: Verify
-    public_only: bool
+    public_only: Collection[str]
 
     def __post_init__(self) -> None:
         self._deadline = time.monotonic() + TOTAL_SECONDS
@@ -90,7 +90,7 @@ class Asker:
 
     def _get(self, url: str) -> bytes | None:
         host = urlsplit(url).hostname or ""
-        if self.public_only and not self.proxy and (address := _inner_address(host)):
+        if host in self.public_only and not self.proxy and (address := _inner_address(host)):
             raise _RefusedError(
                 f"{host} is {address}, and OS parameters cannot name this node or its link"
             )

@@ -123,7 +123,7 @@ def planned(
         settings,
         node,
         (*packages, *settings.base_pkgs, *settings.extra_pkgs),
-        named_by_user=bool(loaded.parameters & {"mirror", "security_mirror"}),
+        users_hosts=loaded.users_hosts,
     )
     _check_tools([*devices.tools(layout), *debootstrap.tools(plan), *cache.TOOLS], hooks)
     cache.check(plan, settings)

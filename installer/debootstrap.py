@@ -42,7 +42,11 @@ INITRD_HOOKS = ("etc/kernel/postinst.d/initramfs-tools", "etc/kernel/postinst.d/
 
 
 def plan(
-    settings: Settings, node: NodeFacts, packages: Sequence[str], *, named_by_user: bool = False
+    settings: Settings,
+    node: NodeFacts,
+    packages: Sequence[str],
+    *,
+    users_hosts: frozenset[str] = frozenset(),
 ) -> BootstrapPlan:
     """Decides how the guest is made, and refuses what cannot be.
 
@@ -50,7 +54,7 @@ def plan(
         settings: with suite and architecture filled in.
         node: the facts of this node.
         packages: what is installed.
-        named_by_user: whether an OS parameter names one of the mirrors.
+        users_hosts: the hosts of mirrors that OS parameters name.
 
     Raises:
         KitError: an old suite without a mirror, a missing keyring, an architecture whose
@@ -74,7 +78,7 @@ def plan(
         merged_usr=settings.merged_usr,
         keyrings=keyrings(suite, family, settings.keyring),
         proxy=settings.proxy or None,
-        named_by_user=named_by_user,
+        users_hosts=users_hosts,
     )
 
 

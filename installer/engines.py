@@ -31,7 +31,7 @@ class BootstrapPlan:
         packages: sorted, each once; on top of all packages of priority important or higher.
         merged_usr: "auto" (as debootstrap does it for the suite), "yes" or "no".
         keyrings: files of the node; a signature by a key of any of them counts.
-        named_by_user: whether a mirror was named by an OS parameter, and not by a file of the node.
+        users_hosts: the hosts of mirrors that OS parameters name, and not files of the node.
     """
 
     engine: str
@@ -44,7 +44,7 @@ class BootstrapPlan:
     merged_usr: str
     keyrings: tuple[Path, ...]
     proxy: str | None = field(repr=False)  # may hold a password
-    named_by_user: bool = False
+    users_hosts: frozenset[str] = frozenset()
 
 
 def check_merged_usr(suite: str, merged_usr: str) -> None:

@@ -47,7 +47,7 @@ def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
     from installer import archive  # brings HTTP and TLS, for which most creates have no use
 
     asker = archive.Asker(
-        plan.proxy, partial(signature_problem, plan.keyrings), public_only=plan.named_by_user
+        plan.proxy, partial(signature_problem, plan.keyrings), public_only=plan.users_hosts
     )
     security = sources.security_suite(plan.suite, plan.family)
     missing = []

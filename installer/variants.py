@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from installer import shellvars
 from installer.layers import PREFIX, Layer, SettingsError, resolve
@@ -33,6 +34,13 @@ class Loaded:
     warnings: tuple[str, ...]
     parameters: frozenset[str]
     assigned: Mapping[str, str] = field(repr=False)
+
+    @property
+    def users_hosts(self) -> frozenset[str]:
+        """The hosts of mirrors that OS parameters name; those of files may stand on this node."""
+        named = self.parameters & {"mirror", "security_mirror"}
+        urls = [str(getattr(self.settings, name)) for name in named]
+        return frozenset(host for url in urls if (host := urlsplit(url).hostname))
 
 
 class BadSettingsError(KitError):

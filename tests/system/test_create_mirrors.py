@@ -53,7 +53,7 @@ def upstream(path: str) -> bytes | None:
     """A file of the node's own mirror, below the main archive."""
     mirror = sources.node_mirrors("bookworm", None, None).main
     assert mirror is not None
-    return Asker(None, lambda *_: None, public_only=False)._fetch(mirror + path)
+    return Asker(None, lambda *_: None, public_only=())._fetch(mirror + path)
 
 
 def refused(node: Node, *words: str) -> None:

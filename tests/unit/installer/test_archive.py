@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 
@@ -56,7 +56,7 @@ def signed(index: bytes, signature: bytes | None) -> str | None:
     return None if index == SIGNED or signature == b"signature" else "not signed"
 
 
-def asker(*, proxy: str | None = None, public_only: bool = False) -> Asker:
+def asker(*, proxy: str | None = None, public_only: Collection[str] = ()) -> Asker:
     return Asker(proxy, signed, public_only)
 
 
@@ -126,4 +126,4 @@ def test_a_name_that_leads_to_the_node_itself(monkeypatch: pytest.MonkeyPatch) -
     address = [(2, 1, 6, "", ("127.0.0.1", 0))]
     monkeypatch.setattr(archive.socket, "getaddrinfo", lambda *_args, **_options: address)
     with pytest.raises(KitError, match=r"inner.example.org is 127.0.0.1"):
-        asker(public_only=True).has("http://inner.example.org/debian", "bookworm")
+        asker(public_only={"inner.example.org"}).has("http://inner.example.org/debian", "bookworm")

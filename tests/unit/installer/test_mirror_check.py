@@ -22,6 +22,14 @@ def test_a_dead_mirror_is_named(local: BootstrapPlan) -> None:
         check(replace(local, mirrors=dead))
 
 
+def test_a_mirror_of_the_site_may_stand_on_the_node(local: BootstrapPlan) -> None:
+    plan = replace(local, mirrors=Mirrors("http://127.0.0.1:9/debian", None, "settings"))
+    with pytest.raises(KitError, match=r"127.0.0.1:9/debian/dists/bookworm/InRelease.*refused"):
+        check(replace(plan, users_hosts=frozenset({"deb.example.org"})))
+    with pytest.raises(KitError, match="OS parameters cannot name this node"):
+        check(replace(plan, users_hosts=frozenset({"127.0.0.1"})))
+
+
 def test_all_mirrors_are_asked_before(local: BootstrapPlan) -> None:
     dead = replace(local.mirrors, security="http://127.0.0.1:9/debian-security")
     with pytest.raises(KitError, match=r"debian-security/dists/bookworm-security/.*refused"):

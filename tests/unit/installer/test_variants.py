@@ -139,3 +139,17 @@ def test_the_shipped_variants(tmp_path):
             loaded = load(tmp_path, variant)
             assert loaded.settings.suite == ("" if variant == "default" else variant)
             assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "hosts"),
+    [
+        ({"OSP_SECURITY_MIRROR": "none"}, set()),
+        ({"OSP_MIRROR": ""}, set()),
+        ({"OSP_MIRROR": "http://DEB.example.org:80/debian"}, {"deb.example.org"}),
+        ({"OSP_SUITE": "trixie"}, set()),
+    ],
+)
+def test_hosts_that_users_name_are_told_from_the_sites(site, parameters, hosts):
+    (site / "defaults").write_text("MIRROR=http://127.0.0.1:3142/debian\n")
+    assert load(site, **parameters).users_hosts == hosts
