@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from installer import sources
 from node.errors import KitError
+from node.files import read_bytes, read_text
 
 DIRECTORY = "etc/apt/sources.list.d"
 
@@ -41,7 +41,7 @@ def read(paths: Sequence[str], root: Path = Path("/")) -> tuple[SourceFile, ...]
 def _read(path: str, root: Path) -> SourceFile:
     hint = f"correct {path}, or EXTRA_SOURCES; sources.list(5) has the format"
     try:
-        text = (root / path.lstrip("/")).read_text(encoding="utf-8")
+        text = read_text(root / path.lstrip("/"))
     except OSError as error:
         raise KitError(f"apt sources {path}: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError:
@@ -49,12 +49,12 @@ def _read(path: str, root: Path) -> SourceFile:
     entries = sources.parse_deb822(text)
     if not entries:
         raise KitError(f"apt sources {path}: no stanza of it has Types, URIs and Suites", hint=hint)
-    for entry in entries:
-        if "@" in urlsplit(entry.uri).netloc:
-            raise KitError(
-                f"apt sources {path}: a URI holds a password, which all users of the guest see",
-                hint="take it out, and let a site hook write it to /etc/apt/auth.conf.d",
-            )
+    # Stanzas that are not enabled and comments get into the guest, too.
+    if re.search(r"://[^/\s]*@", text):
+        raise KitError(
+            f"apt sources {path}: a URI holds a password, which all users of the guest see",
+            hint="take it out, and let a site hook write it to /etc/apt/auth.conf.d",
+        )
     named = {word for entry in entries for word in _keyring_paths(entry.signed_by)}
     keyrings = tuple((keyring, _keyring(keyring, path, root)) for keyring in sorted(named))
     return SourceFile(Path(path).name, text, keyrings)
@@ -69,7 +69,7 @@ def _keyring_paths(signed_by: str) -> list[str]:
 
 def _keyring(keyring: str, path: str, root: Path) -> bytes:
     try:
-        return (root / keyring.lstrip("/")).read_bytes()
+        return read_bytes(root / keyring.lstrip("/"))
     except OSError as error:
         raise KitError(
             f"keyring {keyring}, which {path} names: {error.strerror}",

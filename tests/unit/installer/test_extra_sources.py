@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,8 @@ def test_a_file_is_read_with_the_keyrings_that_it_names(
         ("deb http://apt.example.org stable main\n", "no stanza"),
         (SITE.replace("Suites: stable\n", ""), "no stanza"),
         (SITE.replace("apt.", "user:secret@apt."), "holds a password"),
+        (f"{SITE}\nEnabled: no\n{SITE.replace('apt.', 'me:secret@apt.')}", "holds a password"),
+        (f"#URIs: http://me:secret@apt.example.org/\n{SITE}", "holds a password"),
         (f"{SITE}Signed-By: /usr/share/keyrings/other.gpg\n", "other.gpg.*No such file"),
         (b"\xff", "no UTF-8"),
     ],
@@ -59,6 +62,15 @@ def test_what_is_no_source_is_an_error(root: Path, text: str | bytes, why: str) 
         read([put(root, "a.sources", text)], root)
     assert "/site/a.sources" in caught.value.message and caught.value.hint
     assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("place", ["site/a.sources", KEYRING.lstrip("/")])
+def test_a_fifo_is_not_waited_for(root: Path, place: str) -> None:
+    put(root, "a.sources", f"{SITE}Signed-By: {KEYRING}\n")
+    (root / place).unlink()
+    os.mkfifo(root / place)
+    with pytest.raises(KitError, match="a FIFO, not a file"):
+        read(["/site/a.sources"], root)
 
 
 def test_a_missing_file_and_two_of_a_name_are_errors(root: Path) -> None:
