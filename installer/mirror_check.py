@@ -13,6 +13,14 @@ from node.errors import KitError
 from node.log import log
 from node.run import run
 
+# What gpgv says of signatures that apt takes for none (doc/DETAILS of GnuPG).
+_WORTHLESS = {
+    "EXPKEYSIG": "which has expired: is there a newer package of the keyring?"
+    " BOOTSTRAP=debootstrap takes it all the same",
+    "REVKEYSIG": "which was revoked",
+    "EXPSIG": "whose signature has expired",
+}
+
 
 def check(plan: BootstrapPlan) -> None:
     """Asks the mirrors for the suites of all archives, see `sources.archives`.
@@ -46,9 +54,8 @@ def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
     """URI and suite of each archive that does not exist, and that the guest can do without."""
     from installer import archive  # brings HTTP and TLS, for which most creates have no use
 
-    asker = archive.Asker(
-        plan.proxy, partial(signature_problem, plan.keyrings), public_only=plan.users_hosts
-    )
+    verify = partial(signature_problem, plan.keyrings, plan.engine)
+    asker = archive.Asker(plan.proxy, verify, public_only=plan.users_hosts)
     security = sources.security_suite(plan.suite, plan.family)
     missing = []
     for uri, suite in sources.archives(plan.suite, plan.family, mirrors):
@@ -72,12 +79,13 @@ def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
 
 
 def signature_problem(
-    keyrings: Sequence[Path], index: bytes, signature: bytes | None
+    keyrings: Sequence[Path], engine: str, index: bytes, signature: bytes | None
 ) -> str | None:
     """Why an index of an archive is not signed by one of these keys, or None; asks gpgv(1).
 
     Args:
         keyrings: files of the node.
+        engine: debootstrap takes signatures by keys that have expired, apt of mmdebstrap does not.
         index: an InRelease, or a Release.
         signature: that of a Release.
     """
@@ -96,11 +104,15 @@ def signature_problem(
     found = {word[0]: word for word in words if word}
     if "BADSIG" in found:
         return "a signature is wrong: the index was altered"
-    if "VALIDSIG" in found:
+    # gpgv says VALIDSIG of those of an expired key, too.
+    if ("VALIDSIG" if engine == "debootstrap" else "GOODSIG") in found:
         return None
     if "NO_PUBKEY" in found:
         names = ", ".join(str(path) for path in keyrings)
         return f"signed by the key {found['NO_PUBKEY'][-1]}, which is not in {names}"
+    for word, why in _WORTHLESS.items():
+        if word in found:
+            return f"by the key {found[word][1]}, {why}"
     return said.stderr.strip().rpartition("\n")[2] or "gpgv finds no signature"
 
 

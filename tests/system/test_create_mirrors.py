@@ -10,6 +10,7 @@ import pytest
 
 from installer import sources
 from installer.archive import Asker
+from installer.mirror_check import signature_problem
 from tests.system import create_support as support
 from tests.system.create_support import Node, output
 
@@ -94,6 +95,25 @@ def test_an_index_signed_by_another_key(tiny: Node, tmp_path: Path) -> None:
     with server(lambda _path: (200, index)) as url:
         tiny.settings["MIRROR"] = f"{url}/debian"
         refused(tiny, "signed by the key", "which is not in /usr/share/keyrings/")
+
+
+def test_an_index_signed_by_an_expired_key(tmp_path: Path) -> None:
+    home, keyring = tmp_path / "gnupg", tmp_path / "keyring.gpg"
+    home.mkdir(mode=0o700)
+    gpg = ["gpg", f"--homedir={home}", "--batch", "--quiet", "--pinentry-mode=loopback"]
+    gpg += ["--faked-system-time=20200101T000000"]
+    key = ("Old <x@example.org>", "ed25519", "default", "10d")
+    try:
+        output(*gpg, "--passphrase=", "--quick-gen-key", *key)
+        (tmp_path / "Release").write_text("Suite: bookworm\n")
+        output(*gpg, "--clearsign", "--output", tmp_path / "InRelease", tmp_path / "Release")
+        output(*gpg, "--output", keyring, "--export")
+    finally:
+        output("gpgconf", "--homedir", home, "--kill", "all")
+    index = (tmp_path / "InRelease").read_bytes()
+    assert signature_problem([keyring], "debootstrap", index, None) is None
+    problem = signature_problem([keyring], "mmdebstrap", index, None)
+    assert problem is not None and "which has expired" in problem
 
 
 @pytest.mark.parametrize("status", [403, 404])
