@@ -23,6 +23,7 @@ from installer.settings import Settings
 from installer.sources import Mirrors
 from installer.target import CONFINED, Target, chroot
 from node.errors import CommandError, KitError
+from node.files import read_bytes
 from node.log import log, step
 from node.run import run, which
 
@@ -118,7 +119,7 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
     """The keyrings that the archive's signature is verified with.
 
     Raises:
-        KitError: one is missing; a signature is never left unverified.
+        KitError: one is missing or ASCII-armored; a signature is never left unverified.
     """
     if not configured and not family:
         known = get_close_matches(suite, sources.known_suites(), n=1, cutoff=0.7)
@@ -134,6 +135,12 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
         raise KitError(
             f"keyring {keyring}: it does not exist, so signatures of {suite} cannot be verified",
             hint="correct KEYRING" if configured else package,
+        )
+    if read_bytes(keyring).startswith(b"-----BEGIN PGP"):
+        # gpgv(1) would say that the key of the archive is not in it.
+        raise KitError(
+            f"keyring {keyring}: it is ASCII-armored, and gpgv(1) reads binary ones",
+            hint=f"gpg --dearmor < {keyring} > {keyring.with_suffix('.gpg')}; name that as KEYRING",
         )
     removed = not configured and suite in sources.END_OF_LIFE and REMOVED_KEYS.is_file()
     return (keyring, REMOVED_KEYS) if removed else (keyring,)

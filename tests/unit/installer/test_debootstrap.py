@@ -47,8 +47,7 @@ def test_keyrings(keys: Path) -> None:
     assert keyrings("buster", "debian", str(removed)) == (removed,)
 
 
-@pytest.mark.usefixtures("keys")
-def test_without_keys_there_is_no_bootstrap() -> None:
+def test_without_keys_there_is_no_bootstrap(keys: Path) -> None:
     with pytest.raises(KitError, match="cannot be verified") as caught:
         keyrings("jammy", "ubuntu", "")
     # In Debian 12 there is neither this nor the older ubuntu-archive-keyring.
@@ -58,6 +57,11 @@ def test_without_keys_there_is_no_bootstrap() -> None:
     with pytest.raises(KitError, match="/nowhere") as caught:
         keyrings("bookworm", "debian", "/nowhere")
     assert caught.value.hint == "correct KEYRING"
+    armored = keys / "site.asc"
+    armored.write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDMEYC\n")
+    with pytest.raises(KitError, match=r"site\.asc: it is ASCII-armored") as caught:
+        keyrings("bookworm", "debian", str(armored))
+    assert f"> {keys}/site.gpg" in caught.value.hint
     with pytest.raises(KitError, match="not known which keys"):
         keyrings("unheard-of", "", "")
 
