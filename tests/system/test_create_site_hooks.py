@@ -147,3 +147,9 @@ def test_a_daemon_that_holds_the_guest_from_outside_of_it_is_ended(tiny: Node) -
     tiny.hook("start", 'cd "$TARGET/var"; exec 7<"$TARGET/etc/fstab"; sleep 3600 >/dev/null 2>&1 &')
     outcome = tiny.create().succeeded()
     assert "sleep (pid" in outcome.log
+
+
+def test_a_policy_for_services_that_a_hook_writes_stays(tiny: Node) -> None:
+    tiny.hook("policy", 'printf "#!/bin/sh\\nexit 104\\n" >"$TARGET/usr/sbin/policy-rc.d"')
+    with support.guest(tiny) as made:
+        assert made.read("usr/sbin/policy-rc.d") == "#!/bin/sh\nexit 104\n"
