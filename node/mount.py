@@ -62,7 +62,8 @@ def sysfs_apart(target: Path, options: Sequence[str]) -> Iterator[Path]:
 
     # In a thread: it alone changes its namespace, which ends with it and with the mount.
     thread = threading.Thread(target=mount)
-    thread.start()
+    with signals_blocked():
+        thread.start()
     thread.join()
     if failures:
         raise failures[0]

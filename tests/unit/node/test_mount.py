@@ -1,11 +1,14 @@
 import errno
+import signal
 import threading
 from pathlib import Path
 
 import pytest
 
+from node import syscalls
+from node.cleanup import SIGNALS
 from node.errors import KitError
-from node.mount import first_to_unmount, flushed, mounts_below
+from node.mount import first_to_unmount, flushed, mounts_below, sysfs_apart
 
 MOUNTINFO = r"""
 23 28 0:21 / /proc rw - proc proc rw
@@ -95,3 +98,16 @@ def test_what_was_not_written_is_told_once_all_is_done(
         flushed(tmp_path, "disk 0"),
     ):
         assert told.wait(60)
+
+
+def test_no_signal_falls_to_the_thread_that_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked: list[set[int | signal.Signals]] = []
+
+    def mount(*_: object) -> None:
+        blocked.append({*signal.pthread_sigmask(signal.SIG_BLOCK, ())})
+
+    monkeypatch.setattr(syscalls, "unshare_network", lambda: None)
+    monkeypatch.setattr(syscalls, "mount", mount)
+    with sysfs_apart(Path("/nowhere/sys"), ()):
+        pass
+    assert blocked[0] >= set(SIGNALS)
