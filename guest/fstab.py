@@ -32,7 +32,7 @@ def without_doubles(
 
     systemd makes one unit for a mount point or a swap device, and fails where two lines want one
     (systemd-fstab-generator(8)). The same device mounted twice is no error, but the other place is
-    what was meant; only the root stays where it is.
+    what was meant; only the root stays where it is, and what has subvolumes mounted beside it.
 
     Args:
         text: the fstab as it is.
@@ -72,7 +72,10 @@ def _parsed(line: str, names: Mapping[str, str]) -> tuple[str, ...] | None:
 
 def _same_unit(own: tuple[str, ...], other: tuple[str, ...]) -> bool:
     same_place = own[1] == other[1] and own[1].startswith("/")
-    return same_place or (own[0] == other[0] and own[1] != "/" and own[2] != "tmpfs")
+    # A subvolume is a part of what ours mounts as a whole (btrfs(5)).
+    is_part = any(option.startswith("subvol") for option in "".join(other[3:]).split(","))
+    same_device = own[0] == other[0] and own[1] != "/" and own[2] != "tmpfs" and not is_part
+    return same_place or same_device
 
 
 def _fields(entry: Entry) -> tuple[str, ...]:

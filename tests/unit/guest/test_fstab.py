@@ -75,3 +75,11 @@ def test_what_a_hook_wrote_takes_the_place_of_ours(added: str, gone: tuple[Entry
 def test_lines_that_a_hook_has_changed_are_its_own() -> None:
     changed = render(OURS).replace("errors=remount-ro", "noatime") + "UUID=dd / ext4 defaults\n"
     assert without_doubles(changed, OURS, NAMES) == (changed, ())
+
+
+def test_subvolumes_are_mounted_beside_their_whole() -> None:
+    ours = [Entry("UUID=r", "/", "btrfs"), Entry("UUID=d", "/srv", "btrfs")]
+    text = render(ours) + "UUID=d /srv/www btrfs noatime,subvol=www 0 0\n"
+    assert without_doubles(text, ours, {}) == (text, ())
+    moved = render(ours) + "UUID=d /data btrfs noatime 0 0\n"
+    assert without_doubles(moved, ours, {})[1] == (ours[1],)
