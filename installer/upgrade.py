@@ -13,7 +13,7 @@ from installer.target import Target
 from node.cleanup import undone
 from node.errors import KitError
 from node.log import log, step
-from node.mount import mounted
+from node.mount import mounted, remounted_read_only
 from node.run import Result
 
 # A mirror that does not answer must not hold up a create for longer than this.
@@ -155,7 +155,7 @@ def _replaced(target: Target, name: str) -> Iterator[None]:
 
 @contextmanager
 def _shown(target: Target, directory: Path) -> Iterator[None]:
-    """A directory of the node is at the same place in the guest."""
+    """A directory of the node is at the same place in the guest, where nothing can change it."""
     relative = str(directory).lstrip("/")
     missing = [
         place
@@ -164,7 +164,8 @@ def _shown(target: Target, directory: Path) -> Iterator[None]:
     ]
     target.make_directory(relative)
     try:
-        with mounted(directory, target.path(relative), fstype="none", options=("bind",)):
+        with mounted(directory, target.path(relative), fstype="none", options=("bind",)) as place:
+            remounted_read_only(place)
             yield
     finally:
         for place in missing:

@@ -6,6 +6,10 @@ import shutil
 import time
 from pathlib import Path
 
+import pytest
+
+from installer import upgrade
+from installer.target import Target
 from tests.system import create_support as support
 from tests.system.create_support import Guest, Node, output
 
@@ -73,3 +77,15 @@ def test_packages_of_an_old_cache_are_upgraded(node: Node) -> None:
     (node.directory / "root").rmdir()
     with support.guest(node) as made:
         assert "upgrade" not in made.outcome.log
+
+
+def test_packages_cannot_change_a_mirror_on_the_node(tmp_path: Path) -> None:
+    mirror, tree = tmp_path / "mirror", tmp_path / "guest"
+    mirror.mkdir()
+    tree.mkdir()
+    with upgrade._shown(Target(tree), mirror):
+        with pytest.raises(OSError, match="Read-only"):
+            (tree / str(mirror).lstrip("/") / "new").touch()
+        (mirror / "new").touch()  # the site itself can
+        assert (tree / str(mirror).lstrip("/") / "new").exists()
+    assert not list(tree.iterdir())
