@@ -27,7 +27,7 @@ CONFIGURATION = "etc/apt/apt.conf.d/99ganeti-instance-kit-upgrade"
 UPGRADE = ("apt-get", "--assume-yes", "--with-new-pkgs", "upgrade")
 # What names are looked up with: the node's, as in a bootstrap.
 RESOLVER = ("etc/resolv.conf", "etc/hosts")
-TIMED_OUT = 124  # timeout(1)
+TIMED_OUT = (124, -9)  # timeout(1): SIGTERM was enough, or it ends by SIGKILL itself, too
 
 
 def is_due(days: int | None, age: float) -> bool:
@@ -91,7 +91,7 @@ def _bounded(
     progress = progress or Progress(log.debug)
     limited = ["timeout", "--kill-after=5", str(seconds), *argv]
     result = target.run(limited, check=False, on_line=progress)
-    if result.exit_code == TIMED_OUT:
+    if result.exit_code in TIMED_OUT:
         return f"no answer within {seconds} seconds"
     return _reason(result, progress) if result.exit_code != 0 else None
 

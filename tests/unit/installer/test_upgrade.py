@@ -119,6 +119,7 @@ def test_names_are_looked_up_as_on_the_node(tmp_path: Path) -> None:
     [
         ({"update": (100, "", f"{FETCH}\n{FAILED}\n")}, "Could not resolve", 2),
         ({"update": (124, "", "")}, "no answer within 60 seconds", 2),
+        ({"update": (-9, "", "")}, "no answer within 60 seconds", 2),
         ({"--download-only": (100, "", f"{FAILED}\n")}, "Some index files", 3),
         ({"--download-only": (124, "", "")}, "no answer within 600 seconds", 3),
         (
