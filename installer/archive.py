@@ -162,7 +162,8 @@ def _inner_address(host: str) -> str | None:
 def _unreachable(url: str, why: str) -> KitError:
     return KitError(
         f"mirror: cannot fetch {url}: {why}",
-        hint="check MIRROR, SECURITY_MIRROR and PROXY, and the node's network",
+        hint="check MIRROR, SECURITY_MIRROR and PROXY, and the node's network; where a mirror"
+        " redirects to another host, name that one",
     )
 
 

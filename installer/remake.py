@@ -125,14 +125,15 @@ def _tried(
 ) -> tuple[dict[str, list[str]], list[str]]:
     """What each package makes again, which is removed; and what it makes again as it was.
 
-    Where a package does not make all of its files again, they are left as they were: they may
-    belong together.
+    Where a package does not make all of its files again, those that it did stay: what else it made
+    belongs to them (a certificate to its key). The others are put back.
     """
     remade: dict[str, list[str]] = {}
     same: list[str] = []
     for package, paths in makers.items():
         left = [path for path in paths if target.exists(path)]  # not another's already
-        if len(left) > MOST or any(_size(target, path) > LARGEST for path in left):
+        large = len(left) > MOST or any(_size(target, path) > LARGEST for path in left)
+        if large or not left:
             continue
         for path in left:
             target.path(path).rename(_aside(target, path))
@@ -143,6 +144,8 @@ def _tried(
                 old.unlink()
                 place.unlink()
                 remade.setdefault(package, []).append(path)
+            elif not done and _size(target, path):
+                old.unlink()
             else:
                 old.replace(place)
                 same += [path] if done else []
