@@ -124,7 +124,7 @@ def _open_once(path: Path, name: str) -> Backing:
             raise _InUseError(f"{user} has it open")
         if is_block:
             _require_writable(path, fd, name)
-        elif _is_swapped_to(fd):
+        elif _is_swapped_to(fd) or is_swap_file(os.fstat(fd)):
             raise _InUseError("active as swap")
         _lock(fd, name)
         return Backing(path, os.lseek(fd, 0, os.SEEK_END), fd, is_block)
@@ -208,7 +208,8 @@ def _is_swap(number: int) -> bool:
 def _is_swapped_to(fd: int) -> bool:
     """Whether a file that is open for writing is active as swap, wherever its path leads to.
 
-    Linux lets nobody write to it then: nothing is written, so nothing but that is asked.
+    Linux lets nobody write to it then: nothing is written, so nothing but that is asked. XFS does
+    not look where there is nothing to write (xfs_file_write_iter()): see `is_swap_file`.
     """
     try:
         os.write(fd, b"")
@@ -228,7 +229,7 @@ def _has_number(path: Path, number: int) -> bool:
 
 
 def is_swap_file(own: os.stat_result) -> bool:
-    """Whether the kernel swaps to a file that we may not write to, by the paths that it tells."""
+    """Whether the kernel swaps to a file, by the paths that it tells."""
     for line in (PROC / "swaps").read_text().splitlines()[1:]:
         # What a name may not have stands in octal: proc(5), of mounts.
         name = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[0])

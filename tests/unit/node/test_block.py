@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from node import block, stack
+from node.errors import KitError
 
 NBD0 = os.makedev(43, 0)
 
@@ -50,3 +51,17 @@ def test_a_process_that_serves_an_nbd_device_does_not_use_it(node: Path) -> None
     assert block.block_user(nbd0()) is None
     served.write_text("23\n")
     assert block.block_user(nbd0()) == "process 17 (qemu-nbd)"
+
+
+def test_a_swap_file_is_in_use_where_its_file_system_takes_writes_of_nothing(
+    node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = node / "swap"
+    path.touch()  # like XFS, no file system minds os.write(fd, b"") to what is no swap
+    (node / "proc/swaps").write_text(f"Filename Type\n{path} file 8 0 -2\n")
+    monkeypatch.setattr(block, "SETTLE_SECONDS", 0.0)
+    with pytest.raises(KitError, match="in use: active as swap"), block.claimed(path):
+        pass
+    (node / "proc/swaps").write_text("Filename Type\n")
+    with block.claimed(path) as backing:
+        assert backing.path == path
