@@ -118,7 +118,7 @@ def _reported(options: argparse.Namespace) -> int:
     if failure.stopped:
         hint = "run it again"
     if state.complete:
-        code, hint = max(code, FAILED), f"{options.sources[-1]} is complete all the same"
+        code, hint = max(code, FAILED), f"{_target(options)} is complete all the same"
     elif state.touched:
         code = max(code, FAILED)  # a signal's is larger
         hint = _way_out(failure, options, state)
@@ -269,13 +269,20 @@ def _way_out(failure: _Failure, options: argparse.Namespace, state: State) -> st
         # An interrupted run keeps the volume that it made, a failed one does not.
         if not failure.stopped:
             return f"{hint}; {options.create} was removed"
-        return f"go on with: {shlex.join([*RESUME, options.sources[0], f'/dev/{options.create}'])}"
+        return f"go on with: {shlex.join([*RESUME, options.sources[0], _target(options)])}"
     if state.resumable is None:
         return f"{hint}; the target is incomplete"
     done = (
         f"{size(state.resumable)} of the target are done; go on with the same command and --resume"
     )
     return done if failure.stopped else f"{hint}; {done}"
+
+
+def _target(options: argparse.Namespace) -> str:
+    """What the user calls the target, or may call the volume that was made."""
+    if options.create:
+        return f"/dev/{options.create.removeprefix('/dev/')}"
+    return str(options.sources[-1])
 
 
 def _confirmed(question: str) -> bool:

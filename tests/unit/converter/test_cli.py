@@ -8,6 +8,7 @@ import pytest
 
 from converter import cli
 from converter.job import State
+from node.errors import KitError
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,8 @@ def test_a_volume_that_was_made_is_kept_after_a_signal_only() -> None:
     state, options = State(touched=True, resumable=0), parsed("--create", "vg/lv", "a")
     assert "qcow2raw --resume a /dev/vg/lv" in cli._way_out(STOPPED, options, state)
     assert cli._way_out(failed("check dmesg"), options, state) == "check dmesg; vg/lv was removed"
+    options = parsed("--create", "/dev/vg/lv", "a")
+    assert "qcow2raw --resume a /dev/vg/lv" in cli._way_out(STOPPED, options, state)
 
 
 def test_the_summary_counts_what_was_copied() -> None:
@@ -143,6 +146,18 @@ def test_a_result_that_cannot_be_printed_is_a_failure_of_a_complete_copy(
         "error: write to stdout: No space left on device",
         "hint: b is complete all the same",
     ]
+
+
+def test_a_made_volume_is_complete_not_its_source(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def act(_options: object, _progress: object, state: State) -> int:
+        state.touched = state.complete = True
+        raise KitError("write to stdout: Broken pipe", hint="what reads it has ended")
+
+    monkeypatch.setattr(cli, "_act", act)
+    assert cli.main(["-q", "--create", "vg/lv", "a.qcow2"]) == 4
+    assert capsys.readouterr().err.splitlines()[-1] == "hint: /dev/vg/lv is complete all the same"
 
 
 def test_a_full_stderr_changes_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
