@@ -25,6 +25,7 @@ from converter.formats import (
 
 _SECTOR = 512
 _UNUSED = 0xFFFFFFFF  # an entry of a VHD's table
+_MOST_ENTRIES = 1 << 28  # of a QED image's tables: 16 TiB with the usual clusters of 64 KiB
 
 
 def check(image_format: str, read: Read, size: int) -> None:
@@ -111,9 +112,15 @@ def _check_qed(read: Read, size: int) -> None:
         raise ForeignError("its qed header is damaged")
     entries = cluster * clusters // 8
     end = 0
-    for table in {*words(read, directory, entries, "<Q")} - {0}:  # each once: many may be alike
+    tables: set[int] = set()
+    for table in words(read, directory, entries, "<Q"):
+        if not table or table in tables:  # each once: many may be alike
+            continue
+        tables.add(table)
         if table % cluster:
             raise ForeignError(f"its qed tables are damaged: none begins at byte {table}")
+        if len(tables) * entries > _MOST_ENTRIES:
+            raise ForeignError(f"its qed tables have more than {_MOST_ENTRIES} entries")
         last = max(words(read, table, entries, "<Q"))
         end = max(end, table + entries * 8, last + cluster if last > 1 else 0)
     require(end, size)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from converter import blocks
 from converter.blocks import check
 from converter.ends import SEARCHED, end
 from converter.formats import ForeignError
@@ -201,6 +202,17 @@ def test_a_qed_header_that_cannot_be_is_damaged() -> None:
         struct.pack_into("<I", image, place, value)
         with pytest.raises(ForeignError, match="damaged"):
             check("qed", Counting(bytes(image)), len(image))
+
+
+def test_there_is_an_end_to_the_tables_of_a_qed_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = bytearray(qed()) + bytes(4096)
+    struct.pack_into("<4Q", image, 4096, 2 * 4096, 3 * 4096, 2 * 4096, 3 * 4096)
+    check("qed", Counting(bytes(image)), len(image))
+    monkeypatch.setattr(blocks, "_MOST_ENTRIES", 2 * 512)
+    check("qed", Counting(bytes(image)), len(image))
+    monkeypatch.setattr(blocks, "_MOST_ENTRIES", 2 * 512 - 1)
+    with pytest.raises(ForeignError, match="more than 1023 entries"):
+        check("qed", Counting(bytes(image)), len(image))
 
 
 SAMPLES = {
