@@ -19,8 +19,6 @@ from converter.target import Target
 from node.errors import KitError
 from node.log import log
 
-SYNC_SECONDS = 3.0  # between two flushes of the target, each of which the journal then vouches for
-
 
 @contextmanager
 def _planned(

@@ -16,6 +16,7 @@ from converter.formats import (
     Read,
     vhdx_metadata,
     vmdk_descriptor,
+    within,
 )
 
 _SECTOR = 512
@@ -44,13 +45,7 @@ def stated(image_format: str, read: Read, size: int) -> Stated:
     Raises:
         ForeignError: the image is too short for a header, or states different sizes.
     """
-
-    def within(offset: int, length: int) -> bytes:
-        if offset < 0 or offset + length > size:
-            raise ForeignError(f"it is truncated: it has {size} bytes, and needs {offset + length}")
-        return read(offset, length)
-
-    return _STATED[image_format](within, size)
+    return _STATED[image_format](within(read, size), size)
 
 
 def whole_sectors(size: int) -> int:
