@@ -3,10 +3,14 @@
 import errno
 import fcntl
 import os
+import re
 import signal
 import stat
 
-from node.block import block_user, is_swap_file, loop_over
+from node.block import PROC, block_user, is_swap_file, loop_over
+
+# They refuse every lease that their server does not back, as if the file were open for writing.
+_WITHOUT_LEASES = ("nfs4", "cifs", "smb3", None)
 
 
 def writer(fd: int) -> str | None:
@@ -30,9 +34,20 @@ def writer(fd: int) -> str | None:
         return "active as swap"
     if user := block_user(own, writing=True):
         return f"{user} has it open for writing"
-    # Network file systems refuse all leases like that; they have no device of their own.
-    if refusal == errno.EAGAIN and os.major(own.st_dev):
+    if refusal == errno.EAGAIN and _file_system(fd) not in _WITHOUT_LEASES:
         return "something in the kernel has it open for writing"
+    return None
+
+
+def _file_system(fd: int) -> str | None:
+    """The type of the file system that an open file is on; None where its mount is not seen.
+
+    By its mount: btrfs has device numbers that no mount shows, and they look like NFS's.
+    """
+    told = re.search(r"^mnt_id:\s*(\d+)$", (PROC / f"self/fdinfo/{fd}").read_text(), re.M)
+    for line in (PROC / "self/mountinfo").read_text(errors="replace").splitlines():
+        if told is not None and line.startswith(f"{told[1]} "):
+            return line.partition(" - ")[2].split()[0]
     return None
 
 

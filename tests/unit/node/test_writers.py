@@ -35,19 +35,33 @@ def test_where_a_lease_is_given_nobody_is_looked_for(
 
 
 @pytest.mark.parametrize(
-    ("refusal", "major", "found"),
+    ("refusal", "file_system", "found"),
     [
-        (errno.EAGAIN, 254, "something in the kernel has it open for writing"),
-        (errno.EAGAIN, 0, None),  # NFS without a delegation
-        (errno.EINVAL, 254, None),  # a file system without leases
-        (errno.EACCES, 254, None),  # another user's file
+        (errno.EAGAIN, "ext4", "something in the kernel has it open for writing"),
+        (errno.EAGAIN, "btrfs", "something in the kernel has it open for writing"),
+        (errno.EAGAIN, "nfs4", None),  # without a delegation
+        (errno.EAGAIN, "cifs", None),  # without an oplock
+        (errno.EAGAIN, None, None),  # of a mount that we do not see
+        (errno.EINVAL, "nfs", None),  # a file system without leases
+        (errno.EACCES, "ext4", None),  # another user's file
     ],
 )
 def test_what_a_refusal_says(
-    refusal: int, major: int, found: str | None, fd: int, monkeypatch: pytest.MonkeyPatch
+    refusal: int,
+    file_system: str | None,
+    found: str | None,
+    fd: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(writers, "_refusal_of_a_lease", lambda _: refusal)
-    monkeypatch.setattr(os, "major", lambda _: major)
+    monkeypatch.setattr(writers, "PROC", tmp_path)
+    (tmp_path / "self/fdinfo").mkdir(parents=True)
+    (tmp_path / f"self/fdinfo/{fd}").write_text("pos:\t0\nmnt_id:\t41\nino:\t7\n")
+    mounts = ["4 1 8:1 / / rw shared:1 - ext3 /dev/sda1 rw"]
+    if file_system:
+        mounts.append(f"41 4 0:9 /x /y rw - {file_system} /dev/sdb rw")
+    (tmp_path / "self/mountinfo").write_text("\n".join(mounts))
     assert writers.writer(fd) == found
     monkeypatch.setattr(writers, "block_user", lambda _own, **_: "process 7 (dd)")
     assert writers.writer(fd) == "process 7 (dd) has it open for writing"
