@@ -125,9 +125,12 @@ def opened(path: Name, name: str) -> Iterator[int]:
                 f"source {name}: in use: {block_holder(path)}",
                 hint="unmount it, or copy from a snapshot of it",
             ) from None
-        raise KitError(
-            f"source {name}: {error.strerror}", hint="name an image that root can read"
-        ) from error
+        if error.errno == errno.EMEDIUMTYPE:  # drbd_open() of drivers/block/drbd
+            raise KitError(
+                f"source {name}: a DRBD device that is Secondary on this node",
+                hint="run it on the instance's primary node, with the disks active",
+            ) from None
+        raise KitError(f"source {name}: {error.strerror}", hint=_FIND["source"]) from error
     try:
         now = os.fstat(fd)  # a new file may have got the inode of a removed one
         if not os.path.samestat(now, status) or now.st_mode != status.st_mode:

@@ -1,5 +1,6 @@
 """Sources and targets are looked at alike, whatever the format."""
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -119,3 +120,17 @@ def test_a_link_is_shown_with_what_it_leads_to(odd: Path) -> None:
     (odd / "link").symlink_to("file")
     assert paths.named(odd / "link") == f"{odd}/link ({odd}/file)"
     assert paths.named(odd / "file") == f"{odd}/file"
+
+
+def test_a_secondary_of_drbd_is_called_one(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def opened(path: Path, flags: int) -> int:
+        if path == odd / "file":  # no unit test makes device nodes
+            raise OSError(errno.EMEDIUMTYPE, os.strerror(errno.EMEDIUMTYPE))
+        return real(path, flags)
+
+    monkeypatch.setattr(os, "open", opened)
+    with pytest.raises(KitError, match="a DRBD device that is Secondary on this node") as caught:
+        opening.opened(str(odd / "file"), None).__enter__()
+    assert caught.value.hint is not None and "primary node" in caught.value.hint
