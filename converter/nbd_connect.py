@@ -63,13 +63,13 @@ def admitted(uri: str, count: int, patience: float) -> list[Any]:
     Args:
         uri: of the export.
         count: connections that are tried, all at once.
-        patience: seconds after the last answer.
+        patience: seconds after the last answer; CONNECT_SECONDS in all.
     """
     pending, ready = [], []
     with suppress(nbd.Error):
         pending = [_started(uri) for _ in range(count)]
-    heard = time.monotonic()
-    while pending and time.monotonic() < heard + patience:
+    began = heard = time.monotonic()
+    while pending and time.monotonic() < min(heard + patience, began + CONNECT_SECONDS):
         for handle in list(pending):
             try:
                 if _is_under_way(handle) and handle.poll(_ADMIT_TICK_MS):

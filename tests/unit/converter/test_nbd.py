@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter import nbd as tested
+from converter import nbd_connect
 from converter.extents import Extent, Kind
 from converter.nbd import NbdSource, nbd_source, unix_uri
 from node.errors import KitError
@@ -267,6 +268,25 @@ def test_as_many_readers_as_the_server_lets_in(
         reader.read([Extent(0, UNIT, Kind.DATA)], memoryview(bytearray(UNIT)), 0)
     assert opened.readers == readers  # and not asked again
     assert server.handles == 9
+
+
+def test_a_server_that_talks_on_without_letting_anybody_in_is_not_waited_for(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(bytes(UNIT))
+    server.clients, server.silent = 1, True
+    polls = 0
+
+    def poll(_handle: Handle, _milliseconds: int) -> int:
+        nonlocal polls
+        polls += 1
+        assert polls < 1_000_000, "for ever"
+        return 1  # something has come
+
+    opened = source()
+    monkeypatch.setattr(Handle, "poll", poll)
+    monkeypatch.setattr(nbd_connect, "CONNECT_SECONDS", 0.01)
+    assert opened.readers == 1
 
 
 def test_a_failing_read_names_the_byte(serve: Callable[..., Server]) -> None:
