@@ -8,6 +8,7 @@ from pathlib import Path
 
 from node import udev
 from node.block import PROC
+from node.files import kernel_text
 from node.stack import loop_status, sysfs, whole_disk
 from node.syscalls import birth
 
@@ -92,6 +93,6 @@ def _backing(name: Path, file: tuple[int, int]) -> str | None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return kernel_text(path).strip()
     except OSError:
         return ""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from node import qemu_locks
 from node.errors import KitError
+from node.files import kernel_table, kernel_text
 from node.namespace import outer_proc
 from node.stack import SYS, loop_status, partitions, stacked_on, sysfs, whole_disk
 
@@ -178,15 +179,15 @@ def _mounted_on(number: int) -> str | None:
     name = f"{os.major(number)}:{os.minor(number)}"
     for process in _processes():
         try:
-            lines = (process / "mountinfo").read_text().splitlines()
+            mounts = kernel_table(process / "mountinfo")
         except OSError:
             continue
-        for line in lines:
-            fields, _, more = line.partition(" - ")
+        for mount in mounts:
             # btrfs has device numbers of its own, so the source of the mount (the second field
             # behind the dash, proc_pid_mountinfo(5)) counts, too.
-            if fields.split()[2] == name or _has_number(Path(more.split()[1]), number):
-                return fields.split()[4]
+            source = Path(mount[mount.index("-") + 2])
+            if mount[2] == name or _has_number(source, number):
+                return mount[4]
     return None
 
 
@@ -197,8 +198,7 @@ def _is_swap(number: int) -> bool:
     none does: "/dev/sda2" is "/sda2" then. So its name counts, too.
     """
     name = sysfs(number).resolve().name
-    for line in (PROC / "swaps").read_text().splitlines()[1:]:
-        path, kind, *_ = line.split()
+    for path, kind, *_ in kernel_table(PROC / "swaps")[1:]:
         path = path.removesuffix(r"\040(deleted)")
         if kind == "partition" and (Path(path).name == name or _has_number(Path(path), number)):
             return True
@@ -230,9 +230,9 @@ def _has_number(path: Path, number: int) -> bool:
 
 def is_swap_file(own: os.stat_result) -> bool:
     """Whether the kernel swaps to a file, by the paths that it tells."""
-    for line in (PROC / "swaps").read_text().splitlines()[1:]:
+    for path, *_ in kernel_table(PROC / "swaps")[1:]:
         # What a name may not have stands in octal: proc(5), of mounts.
-        name = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[0])
+        name = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
         with suppress(OSError):
             if os.path.samestat(Path(name).stat(), own):
                 return True
@@ -266,7 +266,7 @@ def block_user(own: os.stat_result, *, writing: bool = False) -> str | None:
             if not same or (writing and not _may_write(descriptor)):
                 continue
             if not any((process / "task" / thread).exists() for thread in servers):
-                return f"process {process.name} ({(process / 'comm').read_text().strip()})"
+                return f"process {process.name} ({kernel_text(process / 'comm').strip()})"
         except OSError:
             continue  # it ended, or closed it
     return _xen_domain(numbers)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -59,6 +60,24 @@ def read_text(path: Path, *, errors: str = "strict") -> str:
     """
     text = read_bytes(path).decode("utf-8", errors)
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def kernel_text(path: Path) -> str:
+    """A file of proc(5) or sysfs: the names in it have any bytes, as os.fsdecode() gives them.
+
+    Raises:
+        OSError: it cannot be read: the process has ended, the device is gone.
+    """
+    return os.fsdecode(path.read_bytes())
+
+
+def kernel_table(path: Path) -> list[list[str]]:
+    """The lines of a table of proc(5), taken apart at what no name in it has: blanks and tabs.
+
+    Raises:
+        OSError: as `kernel_text`.
+    """
+    return [re.split(r"[ \t]+", line) for line in kernel_text(path).split("\n") if line]
 
 
 def _kind(mode: int) -> str:

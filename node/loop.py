@@ -13,6 +13,7 @@ from pathlib import Path
 from node.block import Backing
 from node.cleanup import undone
 from node.errors import KitError
+from node.files import kernel_text
 
 LOOP_CTL_ADD = 0x4C80
 LOOP_CONFIGURE = 0x4C0A
@@ -111,7 +112,7 @@ def _await_detached(device: Path, backing: Path) -> None:
     deadline = time.monotonic() + DETACH_SECONDS
     while state.exists():
         try:
-            if Path(state.read_text().rstrip("\n")) != backing:
+            if Path(kernel_text(state).rstrip("\n")) != backing:
                 return  # detached, and taken by another already
         except OSError:
             return

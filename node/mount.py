@@ -12,6 +12,7 @@ from pathlib import Path
 from node import syscalls
 from node.cleanup import signals_blocked, undone
 from node.errors import KitError
+from node.files import kernel_text
 from node.log import log
 
 BUSY_SECONDS = 10.0
@@ -181,7 +182,8 @@ def first_to_unmount(top: Path, mountinfo: str) -> Path | None:
 
 def _points(mountinfo: str) -> list[Path]:
     """All mount points, in the order in which they were mounted."""
-    return [_unescaped(line.split()[4]) for line in mountinfo.splitlines()]
+    # Names may have what Python takes for other blanks and ends of lines.
+    return [_unescaped(line.split(" ")[4]) for line in mountinfo.split("\n") if line]
 
 
 def _unescaped(field: str) -> Path:
@@ -198,7 +200,7 @@ def unmount(top: Path) -> None:
         KitError: something still holds it after some seconds; the processes are named.
     """
     deadline = time.monotonic() + BUSY_SECONDS
-    while point := first_to_unmount(top, Path("/proc/self/mountinfo").read_text()):
+    while point := first_to_unmount(top, kernel_text(Path("/proc/self/mountinfo"))):
         try:
             syscalls.umount(point)
         except OSError:
@@ -232,7 +234,7 @@ def processes_in(top: Path) -> list[Process]:
         with suppress(OSError):  # it may end while we look
             links = [proc / "root", proc / "cwd", proc / "exe", *(proc / "fd").iterdir()]
             if any(_is_below(link, top) for link in links):
-                found.append(Process(int(proc.name), (proc / "comm").read_text().strip()))
+                found.append(Process(int(proc.name), kernel_text(proc / "comm").strip()))
     return found
 
 
@@ -274,7 +276,7 @@ def descendants() -> list[Process]:
     for proc in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             # proc_pid_stat(5): the name stands in parentheses, and may itself hold some.
-            name, _, fields = (proc / "stat").read_text().partition("(")[2].rpartition(") ")
+            name, _, fields = kernel_text(proc / "stat").partition("(")[2].rpartition(") ")
             state, parent = fields.split()[:2]
             if state not in ("Z", "X"):
                 parents[int(proc.name)], names[int(proc.name)] = int(parent), name

@@ -8,6 +8,7 @@ import signal
 import stat
 
 from node.block import PROC, block_user, is_swap_file, loop_over
+from node.files import kernel_table
 
 # They refuse every lease that their server does not back, as if the file were open for writing.
 _WITHOUT_LEASES = ("nfs4", "cifs", "smb3", None)
@@ -45,9 +46,9 @@ def _file_system(fd: int) -> str | None:
     By its mount: btrfs has device numbers that no mount shows, and they look like NFS's.
     """
     told = re.search(r"^mnt_id:\s*(\d+)$", (PROC / f"self/fdinfo/{fd}").read_text(), re.M)
-    for line in (PROC / "self/mountinfo").read_text(errors="replace").splitlines():
-        if told is not None and line.startswith(f"{told[1]} "):
-            return line.partition(" - ")[2].split()[0]
+    for mount in kernel_table(PROC / "self/mountinfo"):
+        if told is not None and mount[0] == told[1]:
+            return mount[mount.index("-") + 1]
     return None
 
 

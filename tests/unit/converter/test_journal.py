@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from converter import identity
 from converter.journal import Journal, Record, contradiction
 from node.errors import KitError
 
@@ -101,3 +102,8 @@ def test_a_copy_to_another_target_of_the_same_path_is_found(tmp_path: Path) -> N
     assert ours.of_another("/dev/vg/other") is None
     assert other.of_another("/dev/vg/lv") is None
     assert Journal(TARGET, tmp_path / "none").of_another("/dev/vg/lv") is None
+
+
+def test_a_loop_devices_file_may_have_any_name(tmp_path: Path) -> None:
+    (tmp_path / "backing_file").write_bytes(b"/srv/d\xff.img\n")
+    assert identity._text(tmp_path / "backing_file") == "/srv/d\udcff.img"

@@ -65,3 +65,20 @@ def test_a_swap_file_is_in_use_where_its_file_system_takes_writes_of_nothing(
     (node / "proc/swaps").write_text("Filename Type\n")
     with block.claimed(path) as backing:
         assert backing.path == path
+
+
+def test_names_of_any_bytes_are_told(node: Path) -> None:
+    (node / "proc/17/comm").write_bytes(b"caf\xe9\n")
+    assert block.block_user(nbd0()) == "process 17 (caf\udce9)"
+    # What Python takes for blanks and ends of lines is none in proc(5).
+    place = "/m\udcff\x85\u2028\xa0\x0c"
+    lines = (
+        f"1 0 8:1 / {place} rw - ext4 /dev/sda1 rw\n2 1 43:0 / {place}2 rw - ext4 /dev/nbd0 rw\n"
+    )
+    (node / "proc/17/mountinfo").write_bytes(os.fsencode(lines))
+    assert block._mounted_on(NBD0) == f"{place}2"
+    (node / "proc/swaps").write_bytes(os.fsencode(f"Filename Type\n{node}{place} file\t8 0 -2\n"))
+    swap = Path(f"{node}{place}")
+    (node / "m\udcff\x85\u2028\xa0\x0c").touch()
+    assert block.is_swap_file(swap.stat())
+    assert not block._is_swap(NBD0)
