@@ -4,6 +4,7 @@ Pure: nothing is run here.
 """
 
 import base64
+import os
 import re
 import shlex
 from typing import NamedTuple
@@ -210,17 +211,32 @@ def parse_check(answer: str) -> tuple[int, list[str]]:
     return int(code), text.splitlines()
 
 
-def is_written(locks: str) -> bool:
+def is_written(locks: str, device: int) -> bool:
     """Whether a QEMU writes to a file.
 
     It then has a lock of any kind on byte 101 (QEMU's block/file-posix.c, RAW_LOCK_PERM_BASE), and
     a QEMU that only reads a raw disk does not mind.
 
     Args:
-        locks: the file's lines of /proc/locks (proc(5)), each with a semicolon behind it.
+        locks: the lines of /proc/locks (proc(5)) with the file's inode, each with a semicolon
+            behind it.
+        device: that the file is on: another file system has the same inodes.
 
     Raises:
         ValueError: they are something else.
     """
-    ranges = [line.split()[-2:] for line in locks.split(";") if line.strip() and "->" not in line]
-    return any(int(first) <= 101 and (last == "EOF" or int(last) >= 101) for first, last in ranges)
+    ranges = [line.split()[-3:] for line in locks.split(";") if line.strip() and "->" not in line]
+    return any(
+        _is_on(place, device) and int(first) <= 101 and (last == "EOF" or int(last) >= 101)
+        for place, first, last in ranges
+    )
+
+
+def _is_on(place: str, device: int) -> bool:
+    """Whether a place, major:minor:inode, may be on a device.
+
+    Of btrfs and the like, stat(2) tells another minor number, of the major number 0 as well.
+    """
+    major, minor, _inode = place.split(":")
+    same = os.makedev(int(major, 16), int(minor, 16)) == device
+    return same or int(major, 16) == os.major(device) == 0

@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from converter import foreign, formats, qcow2, sized
@@ -168,7 +169,8 @@ class _Far:
 
     def checked(self, image_format: str, state: State) -> "_Checked":
         """Checks the image as one of this node is checked."""
-        if self._told(is_written, "locks", state.inode, seconds=ANSWER_SECONDS):
+        written = partial(is_written, device=state.device)
+        if self._told(written, "locks", state.inode, seconds=ANSWER_SECONDS):
             raise self._in_use()
         if user := self.user():
             raise KitError(

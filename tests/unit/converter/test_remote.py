@@ -1,6 +1,7 @@
 """ssh:// URLs, and the command line that comes of them."""
 
 import base64
+import os
 import shlex
 
 import pytest
@@ -111,15 +112,26 @@ def test_what_qemu_img_says_comes_with_how_it_ended() -> None:
             parse_check(other)
 
 
+HERE = os.makedev(0xFD, 0)
+
+
 def test_who_writes_to_an_image() -> None:
-    assert not is_written("")
-    assert not is_written(READER)
-    assert is_written(WRITER)
-    assert is_written(READER + WRITER)
-    assert is_written("1: POSIX  ADVISORY  WRITE 12 fd:00:77 0 EOF;")
-    assert not is_written("1: -> OFDLCK ADVISORY  WRITE 12 fd:00:77 101 101;")
-    with pytest.raises(ValueError):  # noqa: PT011
-        is_written("hello there;")
+    assert not is_written("", HERE)
+    assert not is_written(READER, HERE)
+    assert is_written(WRITER, HERE)
+    assert is_written(READER + WRITER, HERE)
+    assert is_written("1: POSIX  ADVISORY  WRITE 12 fd:00:77 0 EOF;", HERE)
+    assert not is_written("1: -> OFDLCK ADVISORY  WRITE 12 fd:00:77 101 101;", HERE)
+    for told in ("hello there;", "hello out there;"):
+        with pytest.raises(ValueError):  # noqa: PT011
+            is_written(told, HERE)
+
+
+def test_another_file_systems_file_of_the_same_inode_is_no_image() -> None:
+    assert not is_written(WRITER, os.makedev(0xFD, 1))
+    assert not is_written(WRITER, os.makedev(0, 0x2A))
+    # The kernel and stat(2) have different minor numbers for btrfs.
+    assert is_written(WRITER.replace("fd:00", "00:29"), os.makedev(0, 0x2A))
 
 
 def test_formats_are_checked_before_anything_is_run() -> None:
