@@ -18,6 +18,7 @@ import xxhash
 
 from converter.extents import Extent, Kind, merged
 from converter.nbd_connect import ALLOCATION, TICK_MS, admitted, connected
+from node.cleanup import signal_waits
 from node.errors import KitError
 
 MAX_READ = 32 << 20  # what every server takes at once (the NBD protocol, "Block size constraints")
@@ -28,6 +29,7 @@ HEAD = 1 << 20  # of the disk, for its identity
 ADMIT_SECONDS, ADMIT_TIMES = 1.0, 10
 READERS = 8  # connections that are of use
 SILENCE_SECONDS = 300.0  # a server may have to wait for its disks, but not for so long
+STOPPING_SECONDS = 5.0  # likewise, when we were told to end
 
 Origin = Mapping[str, str | int]
 
@@ -304,10 +306,11 @@ class _Connection:
             while not self._open.aio_command_completed(cookie):
                 if self._handle.poll(TICK_MS):
                     heard = time.monotonic()
-                elif time.monotonic() > heard + SILENCE_SECONDS:
+                elif time.monotonic() > heard + (
+                    patience := STOPPING_SECONDS if signal_waits() else SILENCE_SECONDS
+                ):
                     raise KitError(
-                        f"{what} of {self._name} at byte {offset}: no answer in"
-                        f" {SILENCE_SECONDS:.0f} s",
+                        f"{what} of {self._name} at byte {offset}: no answer in {patience:.0f} s",
                         hint="see to the server and the network; then go on with --resume",
                     )
         except nbd.Error as error:

@@ -59,13 +59,18 @@ def signals_deferred() -> Iterator[Callable[[], bool]]:
     """
     within, _deferral.active = _deferral.active, True
     try:
-        yield lambda: _deferral.number is not None
+        yield signal_waits
     finally:
         _deferral.active = within
         if not within:
             number, _deferral.number = _deferral.number, None
             if number is not None:
                 raise Terminated(number)
+
+
+def signal_waits() -> bool:
+    """Whether a signal waits for the end of `signals_deferred`; asked by any thread."""
+    return _deferral.number is not None
 
 
 @contextmanager

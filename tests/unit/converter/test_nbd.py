@@ -323,6 +323,27 @@ def test_a_silent_server_is_an_error(
         contents(opened)
 
 
+def test_a_signal_does_not_wait_for_a_silent_server(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(bytes(UNIT))
+    opened = source()
+    polls = 0
+
+    def poll(_handle: Handle, _milliseconds: int) -> int:
+        nonlocal polls
+        polls += 1
+        assert polls < 1_000_000, "for minutes"
+        return 0
+
+    monkeypatch.setattr(Handle, "poll", poll)
+    monkeypatch.setattr(tested, "STOPPING_SECONDS", 0.01)
+    monkeypatch.setattr(tested, "signal_waits", lambda: polls > 100)
+    with pytest.raises(KitError, match="read of the disk at byte 0: no answer in 0 s"):
+        contents(opened)
+    assert polls > 100
+
+
 def test_the_identity_follows_the_content(serve: Callable[..., Server]) -> None:
     serve(b"a" * UNIT)
     opened = source()
