@@ -5,9 +5,9 @@ that a tool made longer, a block device that is larger), QEMU does not find that
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from converter.formats import VHD_MAGIC, Read
+from converter.formats import VHD_MAGIC, ForeignError, Read
 
 SEARCHED = 64 << 20  # bytes before the end: more than one extent of LVM is usually
 _SECTOR = 512
@@ -22,16 +22,19 @@ def end(image_format: str, read: Read, size: int) -> int:
         image_format: one of `formats.NAMES`.
         read: reads the file.
         size: of the file, bytes.
+
+    Raises:
+        ForeignError: two places fit: the end of the image and that of an earlier, larger one.
     """
     head = read(0, min(size, _SECTOR))
     found = None
     if image_format == "vpc" and not head.startswith(VHD_MAGIC):
         # The footer says how large the disk is: it stands right behind it.
-        found = _last(read, size, VHD_MAGIC, lambda at, footer: _stated(footer, ">Q", 48) == at)
+        found = _only(read, size, VHD_MAGIC, lambda at, footer: _stated(footer, ">Q", 48) == at)
         found = None if found is None else found + _SECTOR
     elif image_format == "vmdk" and head.startswith(b"KDMV") and _stated(head, "<Q", 56) == _AT_END:
         # It repeats the header, but for the directory's place; a marker of zeros follows.
-        found = _last(read, size, b"KDMV", lambda at, footer: at > 0 and footer[8:56] == head[8:56])
+        found = _only(read, size, b"KDMV", lambda at, footer: at > 0 and footer[8:56] == head[8:56])
         found = None if found is None else found + 2 * _SECTOR
     return size if found is None or found > size else found
 
@@ -42,8 +45,22 @@ def _stated(sector: bytes, form: str, place: int) -> int:
     return int(struct.unpack_from(form, sector, place)[0])
 
 
-def _last(read: Read, size: int, magic: bytes, fits: Callable[[int, bytes], bool]) -> int | None:
-    """The place of the last sector that begins with a magic and fits; None if there is none."""
+def _only(read: Read, size: int, magic: bytes, fits: Callable[[int, bytes], bool]) -> int | None:
+    """The place of the sector that begins with a magic and fits; None if there is none."""
+    places = _fitting(read, size, magic, fits)
+    found, another = next(places, None), next(places, None)
+    if another is not None:
+        raise ForeignError(
+            f"two places can be its end, at bytes {another} and {found}: that of another image is"
+            " left there",
+        )
+    return found
+
+
+def _fitting(
+    read: Read, size: int, magic: bytes, fits: Callable[[int, bytes], bool]
+) -> Iterator[int]:
+    """The places of the sectors that begin with a magic and fit, the last one first."""
     upto = size - size % _SECTOR
     lowest = max(0, upto - SEARCHED)
     while upto > lowest:
@@ -52,7 +69,6 @@ def _last(read: Read, size: int, magic: bytes, fits: Callable[[int, bytes], bool
         place = piece.rfind(magic)
         while place >= 0:
             if place % _SECTOR == 0 and fits(start + place, piece[place : place + _SECTOR]):
-                return start + place
+                yield start + place
             place = piece.rfind(magic, 0, place + len(magic) - 1)
         upto = start
-    return None

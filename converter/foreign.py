@@ -71,7 +71,7 @@ def check(name: str, image_format: str, read: formats.Read, size: int) -> Stated
     except formats.ForeignError as error:
         raise KitError(
             f"source {name}: {error}",
-            hint="--format must name what it is; is it damaged, restore it from a good copy",
+            hint="--format must name what it is; if it is damaged, restore it from a good copy",
         ) from error
 
 

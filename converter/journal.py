@@ -12,7 +12,7 @@ from converter.identity import Identity
 from node.errors import KitError
 
 DIRECTORY = Path("/var/lib/ganeti-instance-kit/copies")
-VERSION = 1
+VERSION = 2  # 1 had other identities of files and devices
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Journal:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise KitError(
                 f"journal {self.path}: it cannot be understood: {error}",
-                hint="remove it, and copy from the beginning",
+                hint="another version of the kit wrote it, or it is damaged: remove it, and copy"
+                " from the beginning",
             ) from error
         return record
 

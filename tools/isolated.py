@@ -27,9 +27,8 @@ sys.path.insert(0, str(TOP))
 from node.cleanup import SIGNALS  # noqa: E402 - found by the line above
 from node.errors import KitError  # noqa: E402
 from node.namespace import CLONE_NEWNS, contained  # noqa: E402
-from node.syscalls import mount  # noqa: E402
+from node.syscalls import MS_BIND, mount  # noqa: E402
 
-MS_BIND = 0x1000  # sys/mount.h
 RUN = "KIT_TESTS_RUN"
 DISKS = Path("/var/tmp")
 PREFIX = "kit-tests."

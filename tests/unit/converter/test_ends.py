@@ -57,6 +57,13 @@ def test_a_fixed_vhd_ends_behind_the_footer_that_says_so(behind: int) -> None:
     assert end("vpc", Counting(content), len(content)) == MIB + 512
 
 
+@pytest.mark.parametrize("behind", [0, 512, MIB])
+def test_a_larger_image_that_was_there_before_makes_the_end_unclear(behind: int) -> None:
+    content = b"\1" * MIB + footer(MIB) + bytes(MIB - 512) + footer(2 * MIB) + bytes(behind)
+    with pytest.raises(ForeignError, match=f"at bytes {MIB} and {2 * MIB}"):
+        end("vpc", Counting(content), len(content))
+
+
 def test_only_a_part_of_a_file_is_searched() -> None:
     read = Counting(footer(0) + bytes(SEARCHED + MIB))
     assert end("raw", read, len(read.content)) == len(read.content)
