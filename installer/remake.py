@@ -125,8 +125,8 @@ def _tried(
 ) -> tuple[dict[str, list[str]], list[str]]:
     """What each package makes again, which is removed; and what it makes again as it was.
 
-    Where a package does not make all of its files again, those that it did stay: what else it made
-    belongs to them (a certificate to its key). The others are put back.
+    Where a package does not make all of its files again, they are left as they were: they may
+    belong together.
     """
     remade: dict[str, list[str]] = {}
     same: list[str] = []
@@ -144,8 +144,6 @@ def _tried(
                 old.unlink()
                 place.unlink()
                 remade.setdefault(package, []).append(path)
-            elif not done and _size(target, path):
-                old.unlink()
             else:
                 old.replace(place)
                 same += [path] if done else []
