@@ -74,18 +74,21 @@ def signal_waits() -> bool:
 
 
 @contextmanager
-def signals_blocked() -> Iterator[set[signal.Signals]]:
-    """Inside, the kernel keeps SIGNALS back; gives the mask before (sigprocmask(2)).
+def signals_blocked() -> Iterator[None]:
+    """Inside, the kernel keeps SIGNALS back (sigprocmask(2)).
 
     Threads inherit that. All but the main one must be made inside: Python handles signals in the
     main thread only, which a system call that waits would never leave for a signal that the kernel
     handed to another thread, as it does where all of them were stopped (SIGSTOP).
+
+    Another thread that was made elsewhere may get a signal all the same: that waits, too.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield {signal.Signals(number) for number in before}
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with signals_deferred():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from os import PathLike, fspath
 from queue import Queue
 from typing import Any, TypedDict, Unpack
 
-from node.cleanup import signals_blocked
+from node.cleanup import SIGNALS, signals_blocked
 from node.errors import CommandError, KitError
 from node.log import log
 from node.nosync import suppress_syncs
@@ -74,7 +74,16 @@ class Options(TypedDict, total=False):
 
 def run(argv: Sequence[str | PathLike[str]], **options: Unpack[Options]) -> Result:
     """Runs a program to its end; all else is as `start` has it."""
-    return start(argv, **options)()
+    running = None
+    try:
+        # A signal waits until there is something to end.
+        with signals_blocked():
+            running = start(argv, **options)
+        return running()
+    except BaseException:
+        if running is not None:
+            running.end()
+        raise
 
 
 def start(
@@ -149,8 +158,8 @@ class Running:
 
     def __call__(self) -> Result:
         """Awaits its end."""
-        self._awaited = True
         try:
+            self._awaited = True
             with suppress(_sh().ErrorReturnCode):  # raised for signals, whatever _ok_code says
                 self._process.wait()
         except BaseException:
@@ -204,10 +213,10 @@ def spawn(
     try:
         # A signal while the program starts would leave it running: nobody knew of it yet. And sh
         # reads what the program writes in threads.
-        with signals_blocked() as mask:
+        with signals_blocked():
 
             def prepare() -> None:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
                 if not syncs:
                     suppress_syncs()
 

@@ -1,6 +1,7 @@
 """Runs the create that Ganeti runs, on disks of a test's own, and looks at what it leaves."""
 
 import json
+import multiprocessing
 import os
 import shlex
 import shutil
@@ -8,11 +9,11 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from installer.devices import BUILD
 from installer.settings import DEFINITIONS
@@ -218,6 +219,32 @@ class Node:
             if running.process.poll() is None:
                 running.signal(signal.SIGKILL, group=True)
                 running.process.wait()
+
+
+T = TypeVar("T")
+
+
+def apart(action: Callable[[], T]) -> T:
+    """Does something in a process of its own; gives what comes of it.
+
+    The kit ends all that its own process has started, when it leaves a guest's chroot: in the
+    process of the tests, that would be their Ganeti node, too.
+    """
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+
+    def act() -> None:
+        try:
+            there.send((True, action()))
+        except BaseException as error:
+            there.send((False, repr(error)))
+
+    process = context.Process(target=act)
+    process.start()
+    done, result = here.recv()
+    process.join()
+    assert done, result
+    return cast("T", result)
 
 
 def held(node: Node) -> list[str]:

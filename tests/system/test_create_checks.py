@@ -47,7 +47,7 @@ def test_a_disk_that_is_named_after_a_link(tiny: Node, name: str) -> None:
 @pytest.mark.parametrize(
     ("before", "words"),
     [
-        ("mkdir -p /tmp/run; mount --bind -o ro /tmp/run /run", "directory /run/ganeti-instance"),
+        ("mount -t tmpfs -o ro run /run", "directory /run/ganeti-instance"),
         ("ulimit -n 40", "open files: this process may have 40"),
     ],
 )
