@@ -1,6 +1,7 @@
 """Packages that make keys and identities: two guests of one bootstrap share none."""
 
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Callable
@@ -67,10 +68,12 @@ def tree(node: Node, tmp_path: Path) -> Path:
     node.settings |= support.TINY
     node.disk(support.TINY_DISK)
     log = node.create().succeeded().log
-    name = next(word for word in log.replace(",", " ").split() if word.startswith("cache-bookworm"))
+    # It names the cache that was there, or the path of the one that it has made.
+    found = re.search(r"cache-bookworm[^\s,/]*\.tar\.zst", log)
+    assert found is not None, log
     root = tmp_path / "tree"
     root.mkdir()
-    subprocess.run(cache.extract_argv(str(CACHE / Path(name).name), root), check=True)
+    subprocess.run(cache.extract_argv(str(CACHE / found[0]), root), check=True)
     return root
 
 
