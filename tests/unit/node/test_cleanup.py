@@ -1,12 +1,22 @@
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from node.cleanup import SIGNALS, Terminated, heeded, signals_deferred, signals_raise, undone
+from node.cleanup import (
+    SIGNALS,
+    Terminated,
+    heeded,
+    signals_blocked,
+    signals_deferred,
+    signals_raise,
+    undone,
+)
 from node.errors import KitError
 
 
@@ -92,3 +102,26 @@ def test_after_the_first_signal_none_is_raised_in_what_is_said_at_the_end() -> N
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= set(SIGNALS)
     with pytest.raises(Terminated), signals_raise():
         burst()
+
+
+def test_a_signal_that_another_thread_gets_waits_as_well() -> None:
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)  # made where signals are not blocked
+    thread.start()
+    reached: list[str] = []
+
+    def start() -> None:
+        with signals_blocked():
+            os.kill(os.getpid(), signal.SIGTERM)
+            deadline = time.monotonic() + 0.2
+            while time.monotonic() < deadline:  # Python looks for signals between its steps
+                pass
+            reached.append("the end of what must not be left half done")
+
+    try:
+        with pytest.raises(Terminated), signals_raise():
+            start()
+    finally:
+        over.set()
+        thread.join()
+    assert reached
