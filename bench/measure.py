@@ -11,8 +11,8 @@ from pathlib import Path
 
 from contenders import Contender, environment
 
-from node.block import claimed
-from node.loop import attached
+from node.devices.claim import claimed
+from node.devices.loop import attached
 
 DISK_SIZE = 4 * 1024**3  # bytes, sparse
 POLL_SECONDS = 0.1

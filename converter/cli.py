@@ -13,8 +13,9 @@ from converter import convert, opening
 from converter.digests import ALGORITHMS
 from converter.job import Job, State
 from converter.progress import Progress, Silent, chosen, duration
-from node import log, lvm
+from node import log
 from node.cleanup import Terminated, signals_deferred, signals_raise
+from node.devices import lvm
 from node.errors import KitError
 from node.text import printable, size
 

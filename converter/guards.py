@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from converter.probe import probe
-from node import lvm, udev
-from node.block import PROC
+from node.devices import lvm, udev
+from node.devices.claim import PROC
+from node.devices.stack import beneath, thing
 from node.errors import KitError
-from node.stack import beneath, thing
 
 # Ganeti's pathutils.py; hypervisor/hv_kvm: a file for each running instance.
 GANETI = Path("/var/run/ganeti")
@@ -38,7 +38,7 @@ def refuse_running(name: str, path: Path, own: os.stat_result) -> None:
     """Refuses a disk that Ganeti has active for an instance that KVM runs on this node.
 
     Of a stopped instance, active disks are fine: that is the usual target. Instances of Xen show
-    in the kernel instead (`node.block.block_user`).
+    in the kernel instead (`node.devices.claim.block_user`).
 
     Raises:
         KitError: an instance runs from it.

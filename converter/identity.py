@@ -6,10 +6,10 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from node import udev
-from node.block import PROC
+from node.devices import udev
+from node.devices.claim import PROC
+from node.devices.stack import loop_status, sysfs, whole_disk
 from node.files import kernel_text
-from node.stack import loop_status, sysfs, whole_disk
 from node.syscalls import birth
 
 Identity = Mapping[str, str | int]

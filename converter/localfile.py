@@ -10,11 +10,11 @@ import xxhash
 
 from converter import memory
 from converter.identity import Identity, identity_of
-from node import qemu_locks
-from node.block import SETTLE_SECONDS, loop_over
+from node.devices import qemu_locks
+from node.devices.claim import SETTLE_SECONDS, loop_over
+from node.devices.stack import thing
+from node.devices.writers import writer
 from node.errors import KitError
-from node.stack import thing
-from node.writers import writer
 
 HEAD = 64 << 10  # of the file, for its identity
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from node.block import block_holder
+from node.devices.claim import block_holder
 from node.errors import KitError
 
 _KINDS = {

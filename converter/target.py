@@ -13,9 +13,9 @@ from converter import guards, paths
 from converter.identity import Identity, identity_of
 from converter.memory import PAGE, buffer, direct, is_aligned
 from node import text
-from node.block import Backing, claimed
+from node.devices.claim import Backing, claimed
+from node.devices.stack import thing
 from node.errors import KitError
-from node.stack import thing
 
 HEAD = 4096
 LINK_SECONDS = 2.0

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from converter.memory import PAGE, buffer, is_zero
 from converter.target import Target
-from node import lvm
+from node.devices import lvm
 
 CHUNK = 4 << 20  # bytes read at once
 BLOCK = 64 << 10  # of a chunk that is not zero: the unit in which it is looked at

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from installer.disks import MIB, Layout
-from node.block import Backing
+from node.devices.claim import Backing
 from node.errors import KitError
 
 # At both ends of a disk. Furthest in of what libblkid and the formats' documents name are the

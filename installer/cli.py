@@ -14,7 +14,7 @@ from installer.verify import main as verify
 from node import log
 from node.cleanup import Terminated, signals_raise
 from node.errors import KitError
-from node.namespace import contained
+from node.isolation.namespace import contained
 
 UMASK = 0o022  # Ganeti's node daemon runs with 077, which would end up in the guest
 

@@ -31,7 +31,7 @@ from installer.hooks import stages
 from installer.hooks.base import Context, Hook, Report
 from installer.settings import Settings
 from installer.target import Target, chroot
-from node.block import disk_size
+from node.devices.claim import disk_size
 from node.errors import KitError
 from node.log import durations, log, step
 from node.run import run, which

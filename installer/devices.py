@@ -7,11 +7,11 @@ from pathlib import Path
 
 from installer import blank
 from installer.disks import Layout, PlannedDisk, Use, sfdisk_script
-from node.block import Backing, claimed
+from node.devices.claim import Backing, claimed
+from node.devices.loop import attached
 from node.errors import KitError
+from node.isolation.mount import flushed, mounted
 from node.log import log
-from node.loop import attached
-from node.mount import flushed, mounted
 from node.run import run
 
 # What mkfs of a newer node turns on, kernel, fsck or GRUB of these cannot read: metadata_csum_seed

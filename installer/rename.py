@@ -7,10 +7,10 @@ from pathlib import Path
 from guest.hosts import own_name, renamed
 from installer.environment import read_instance
 from node.appliance import GuestFiles, opened
-from node.block import claimed
+from node.devices.claim import claimed
 from node.errors import KitError
+from node.isolation.mount import mounted
 from node.log import log, step
-from node.mount import mounted
 
 HOSTNAME = "/etc/hostname"
 MAILNAME = "/etc/mailname"

@@ -12,7 +12,13 @@ from installer.devices import Devices
 from node import syscalls
 from node.cleanup import undone
 from node.errors import KitError
-from node.mount import end_processes_in, mounted, read_only, remounted_read_only, sysfs_apart
+from node.isolation.mount import (
+    end_processes_in,
+    mounted,
+    read_only,
+    remounted_read_only,
+    sysfs_apart,
+)
 from node.run import Result, Running, start
 
 # invoke-rc.d(8): 101 is "action forbidden by policy".

@@ -12,8 +12,8 @@ from installer.progress import Progress
 from installer.target import Target
 from node.cleanup import undone
 from node.errors import KitError
+from node.isolation.mount import mounted, remounted_read_only
 from node.log import log, step
-from node.mount import mounted, remounted_read_only
 from node.run import Result
 
 # A mirror that does not answer must not hold up a create for longer than this.

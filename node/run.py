@@ -13,8 +13,8 @@ from typing import Any, TypedDict, Unpack
 
 from node.cleanup import SIGNALS, signals_blocked
 from node.errors import CommandError, KitError
+from node.isolation.nosync import suppress_syncs
 from node.log import log
-from node.nosync import suppress_syncs
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -110,7 +110,7 @@ def start(
         check: whether an exit code other than 0 is an error.
         on_line: called with each line of stdout and stderr as it comes.
         what: the phrase for the error, "mkfs of disk 0"; the program's name by default.
-        syncs: whether its fsync(2) and the like are done; without, see `node.nosync`.
+        syncs: whether its fsync(2) and the like are done; without, see `node.isolation.nosync`.
 
     Raises:
         KitError: the program does not exist.

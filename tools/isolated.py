@@ -26,7 +26,7 @@ sys.path.insert(0, str(TOP))
 
 from node.cleanup import SIGNALS  # noqa: E402 - found by the line above
 from node.errors import KitError  # noqa: E402
-from node.namespace import CLONE_NEWNS, contained  # noqa: E402
+from node.isolation.namespace import CLONE_NEWNS, contained  # noqa: E402
 from node.syscalls import MS_BIND, mount  # noqa: E402
 
 RUN = "KIT_TESTS_RUN"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from installer import sources
 from installer.engines import BootstrapPlan, mmdebstrap_argv
+from node.isolation.nosync import suppress_syncs
 from node.lockfile import locked, part_of, unlink_if_free
-from node.nosync import suppress_syncs
 from tests import bootstraps
 
 TOP = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from node.loop import LO_FLAGS_AUTOCLEAR, LO_FLAGS_DIRECT_IO, LOOP_CONFIG, LOOP_CONFIGURE
+from node.devices.loop import LO_FLAGS_AUTOCLEAR, LO_FLAGS_DIRECT_IO, LOOP_CONFIG, LOOP_CONFIGURE
 
 LOOP_CTL_GET_FREE = 0x4C82  # loop(4)
 DETACH_SECONDS = 10.0

@@ -18,9 +18,9 @@ from installer.engines import BootstrapPlan
 from installer.settings import Settings
 from installer.sources import Mirrors
 from node.errors import CommandError, KitError
+from node.isolation.mount import mounted
 from node.lockfile import part_of
 from node.log import log
-from node.mount import mounted
 from tests.system.create_support import output
 
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw=ep

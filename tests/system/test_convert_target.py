@@ -13,7 +13,7 @@ import pytest
 
 from converter import target
 from converter.memory import PAGE, buffer
-from node import block, udev
+from node.devices import claim, udev
 from node.errors import KitError
 from tests.system import create_support
 from tests.system.create_support import output
@@ -25,7 +25,7 @@ loop = partial(create_support.loop, read_only=False)
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(block, "SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(claim, "SETTLE_SECONDS", 0.3)
 
 
 @pytest.fixture

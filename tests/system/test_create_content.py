@@ -12,9 +12,9 @@ from installer import create, devices
 from installer.disks import plan_layout
 from installer.environment import read_instance
 from installer.settings import Settings
-from node.block import Backing
+from node.devices.claim import Backing
+from node.devices.loop import attached
 from node.errors import KitError
-from node.loop import attached
 from node.run import Result
 from tests.system import create_support as support
 from tests.system.create_support import MIB, Node, output

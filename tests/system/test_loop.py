@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from node.block import claimed
-from node.loop import attached
+from node.devices.claim import claimed
+from node.devices.loop import attached
 from tests.system.loops import loop
 
 MIB = 1 << 20

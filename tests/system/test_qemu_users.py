@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from converter import local, target
-from node import block, qemu_locks
+from node.devices import claim, qemu_locks
 from node.errors import KitError
 from tests.system import create_support as support
 from tests.system.create_support import MIB, OS_DIR, Node
@@ -106,7 +106,7 @@ def test_a_lock_is_seen_on_the_node_that_qemu_opened(device: Path) -> None:
 
 def test_qemu_cannot_begin_to_use_a_device_that_is_claimed(device: Path) -> None:
     command = ["qemu-io", "-f", "raw", "-c", "write 0 512", device]
-    with block.claimed(device):
+    with claim.claimed(device):
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         assert ran.returncode != 0 and "lock" in ran.stderr
     subprocess.run(command, check=True)
@@ -115,7 +115,7 @@ def test_qemu_cannot_begin_to_use_a_device_that_is_claimed(device: Path) -> None
 def test_the_converter_spares_it_as_target_and_refuses_it_as_source(
     node: Node, device: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(block, "SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(claim, "SETTLE_SECONDS", 0.3)
     with machine(device):
         with (
             pytest.raises(KitError, match=r"in use: process .* has it open"),

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from converter import guards, identity, target
-from node import block, stack
-from node.block import Backing
+from node.devices import claim, stack
+from node.devices.claim import Backing
+from node.devices.stack import Loop
 from node.errors import KitError
-from node.stack import Loop
 
 SDA, SDA1, SDB = os.makedev(8, 0), os.makedev(8, 1), os.makedev(8, 16)
 DM0, DM1 = os.makedev(253, 0), os.makedev(253, 1)
@@ -24,7 +24,7 @@ def device(number: int) -> os.stat_result:
 
 @pytest.fixture(autouse=True)
 def _no_udev(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.udev.properties", lambda _: {})
+    monkeypatch.setattr("node.devices.udev.properties", lambda _: {})
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def sys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / "devices" / name / "dm/uuid").write_text(f"{uuid}\n")
         (root / "devices" / name / "dm/name").write_text(f"{dm_name}\n")
     monkeypatch.setattr(stack, "SYS", root)
-    monkeypatch.setattr(block, "SYS", root)
+    monkeypatch.setattr(claim, "SYS", root)
     return root
 
 
@@ -69,7 +69,7 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "swaps").write_text("Filename Type Size Used Priority\n")
     (root / "sys/kernel/random").mkdir(parents=True)
     (root / "sys/kernel/random/boot_id").write_text("boot-1\n")
-    for module in (block, guards, identity):
+    for module in (claim, guards, identity):
         monkeypatch.setattr(module, "PROC", root)
     return root
 
@@ -111,7 +111,7 @@ def test_holders_of_partitions_are_named(monkeypatch: pytest.MonkeyPatch) -> Non
         "stat",
         lambda self, **options: device(SDA) if self == disk else real(self, **options),
     )
-    assert block.block_holder(disk) == "its partition sda1 is held by dm-0"
+    assert claim.block_holder(disk) == "its partition sda1 is held by dm-0"
 
 
 def test_mounts_of_partitions_and_by_name_are_named(sys: Path, proc: Path) -> None:
@@ -119,15 +119,15 @@ def test_mounts_of_partitions_and_by_name_are_named(sys: Path, proc: Path) -> No
     (proc / "7").mkdir()
     lines = "23 28 0:21 / /proc rw - proc proc rw\n"
     (proc / "7/mountinfo").write_text(lines + "28 1 8:1 / /srv rw shared:1 - ext4 /dev/sda1 rw\n")
-    assert block._mounted_on(SDA1) == "/srv"
-    assert block._mounted_on(SDB) is None
+    assert claim._mounted_on(SDA1) == "/srv"
+    assert claim._mounted_on(SDB) is None
 
 
 @pytest.mark.usefixtures("sys")
 def test_swap_is_told_by_name_where_its_path_is_of_another_root(proc: Path) -> None:
     def swapped(line: str) -> bool:
         (proc / "swaps").write_text(f"Filename Type Size Used Priority\n{line}\n")
-        return block._is_swap(SDA1)
+        return claim._is_swap(SDA1)
 
     assert swapped("/sda1 partition 65532 0 -2")
     assert swapped(r"/elsewhere/sda1\040(deleted) partition 65532 0 -2")
@@ -136,14 +136,14 @@ def test_swap_is_told_by_name_where_its_path_is_of_another_root(proc: Path) -> N
 
 
 def test_a_xen_guest_uses_a_device(sys: Path, proc: Path) -> None:
-    assert block.block_user(device(SDB)) is None
+    assert claim.block_user(device(SDB)) is None
     vbd = sys / "bus/xen-backend/devices/vbd-7-51712"
     vbd.mkdir(parents=True)
     (vbd / "physical_device").write_text("8:10\n")  # hexadecimal: xen-blkback's xenbus.c
-    assert block.block_user(device(SDB)) == "Xen domain 7"
-    assert block.block_user(device(DM0)) is None
+    assert claim.block_user(device(SDB)) == "Xen domain 7"
+    assert claim.block_user(device(DM0)) is None
     (vbd / "physical_device").write_text("8:1\n")
-    assert block.block_user(device(SDA)) == "Xen domain 7"  # its partition
+    assert claim.block_user(device(SDA)) == "Xen domain 7"  # its partition
     assert proc.exists()
 
 
@@ -180,7 +180,7 @@ def test_physical_volumes_of_the_node_but_not_of_guests(monkeypatch: pytest.Monk
     guards.refuse_pv("x", device(os.makedev(guards.DRBD_MAJOR, 3)), head)
     guards.refuse_pv("x", device(SDB), bytes(512 * 4) + head)  # too far behind
     guards.refuse_pv("x", device(SDB), head.replace(b"LVM2 001", b"LVM3 001"))
-    monkeypatch.setattr("node.udev.properties", lambda _: {"ID_FS_TYPE": "LVM2_member"})
+    monkeypatch.setattr("node.devices.udev.properties", lambda _: {"ID_FS_TYPE": "LVM2_member"})
     with pytest.raises(KitError, match="physical volume"):
         guards.refuse_pv("x", device(SDB), bytes(4096))
 
@@ -306,6 +306,6 @@ def test_a_drbd_device_that_is_secondary(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "drbd0"
     path.touch()
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(KitError, match="Secondary on this node") as caught, block.claimed(path):
+    with pytest.raises(KitError, match="Secondary on this node") as caught, claim.claimed(path):
         pytest.fail("it was opened")
     assert "primary" in str(caught.value.hint)

@@ -3,7 +3,7 @@
 import pytest
 
 from converter.zeros import Strategy, first_strategy
-from node.lvm import LogicalVolume
+from node.devices.lvm import LogicalVolume
 
 THICK = LogicalVolume("vg", "lv", "u", 1, attr="-wi-a-----")
 THIN = LogicalVolume("vg", "lv", "u", 1, pool="pool", attr="Vwi-a-tz--")

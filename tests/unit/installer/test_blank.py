@@ -10,7 +10,7 @@ from guest.instance import Disk
 from installer import blank
 from installer.blank import EDGE, PIECE
 from installer.disks import MIB, Layout, Partition, PlannedDisk, Role, Use
-from node.block import Backing
+from node.devices.claim import Backing
 from node.errors import KitError
 
 SIZE = 1024 * MIB

@@ -8,7 +8,7 @@ import pytest
 from installer import facts, variants
 from installer.settings import Settings
 from node import files
-from node.block import disk_size
+from node.devices.claim import disk_size
 from node.errors import KitError
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from node.block import Backing
 from node.cleanup import undone
+from node.devices.claim import Backing
 from node.errors import KitError
 from node.files import kernel_text
 

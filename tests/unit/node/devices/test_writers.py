@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node import block, writers
+from node.devices import claim, writers
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ def test_the_kernel_knows_who_has_a_file_open_for_writing(fd: int) -> None:
 def test_swap_files_of_any_name(fd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = str(tmp_path / "a disk").replace(" ", "\\040")
     (tmp_path / "swaps").write_text(f"Filename Type\n/none file 8 0 -2\n{name} file 8 0 -3\n")
-    monkeypatch.setattr(block, "PROC", tmp_path)
-    assert block.is_swap_file(os.fstat(fd))
-    assert not block.is_swap_file((tmp_path / "swaps").stat())
+    monkeypatch.setattr(claim, "PROC", tmp_path)
+    assert claim.is_swap_file(os.fstat(fd))
+    assert not claim.is_swap_file((tmp_path / "swaps").stat())
 
 
 @pytest.mark.parametrize(
@@ -94,4 +94,4 @@ def test_flags_of_descriptors(flags: str | None, writes: bool, tmp_path: Path) -
     (tmp_path / "fdinfo").mkdir()
     told = f"pos:\t0\nflags:\t{flags}\n" if flags else "pos:\t0\n"
     (tmp_path / "fdinfo/3").write_text(told)
-    assert block._may_write(tmp_path / "fd/3") is writes
+    assert claim._may_write(tmp_path / "fd/3") is writes

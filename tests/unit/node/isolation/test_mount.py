@@ -8,7 +8,7 @@ import pytest
 from node import syscalls
 from node.cleanup import SIGNALS
 from node.errors import KitError
-from node.mount import first_to_unmount, flushed, mounts_below, sysfs_apart
+from node.isolation.mount import first_to_unmount, flushed, mounts_below, sysfs_apart
 
 MOUNTINFO = r"""
 23 28 0:21 / /proc rw - proc proc rw
@@ -71,7 +71,7 @@ def test_dirty_pages_are_written_again_and_again_until_the_work_is_done(
         assert Path(f"/proc/self/fd/{descriptor}").readlink() == tmp_path
         flushes.release()
 
-    monkeypatch.setattr("node.mount.FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr("node.isolation.mount.FLUSH_SECONDS", 0.001)
     monkeypatch.setattr("node.syscalls.syncfs", syncfs)
     with flushed(tmp_path, "disk 0"):
         assert all(flushes.acquire(timeout=60) for _ in range(3))
@@ -91,7 +91,7 @@ def test_what_was_not_written_is_told_once_all_is_done(
             told.set()
             raise errors.pop()
 
-    monkeypatch.setattr("node.mount.FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr("node.isolation.mount.FLUSH_SECONDS", 0.001)
     monkeypatch.setattr("node.syscalls.syncfs", syncfs)
     with (
         pytest.raises(KitError, match="flush of disk 0: No space left on device"),

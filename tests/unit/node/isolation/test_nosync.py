@@ -1,6 +1,6 @@
 import pytest
 
-from node.nosync import (
+from node.isolation.nosync import (
     ARCHITECTURE,
     JUMP_IF_EQUAL,
     LOAD_WORD,

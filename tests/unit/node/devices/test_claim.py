@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from node import block, stack
+from node.devices import claim, stack
 from node.errors import KitError
 
 NBD0 = os.makedev(43, 0)
@@ -22,8 +22,8 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     device = tmp_path / "nbd0"
     device.touch()
     (tmp_path / "proc/17/fd/4").symlink_to(device)
-    monkeypatch.setattr(block, "PROC", tmp_path / "proc")
-    for module in (block, stack):
+    monkeypatch.setattr(claim, "PROC", tmp_path / "proc")
+    for module in (claim, stack):
         monkeypatch.setattr(module, "SYS", tmp_path / "sys")
     real = Path.stat
 
@@ -42,15 +42,15 @@ def nbd0() -> os.stat_result:
 
 @pytest.mark.usefixtures("node")
 def test_a_process_that_has_a_device_open_uses_it() -> None:
-    assert block.block_user(nbd0()) == "process 17 (qemu-nbd)"
+    assert claim.block_user(nbd0()) == "process 17 (qemu-nbd)"
 
 
 def test_a_process_that_serves_an_nbd_device_does_not_use_it(node: Path) -> None:
     served = node / "sys/dev/block/43:0/pid"
     served.write_text("19\n")
-    assert block.block_user(nbd0()) is None
+    assert claim.block_user(nbd0()) is None
     served.write_text("23\n")
-    assert block.block_user(nbd0()) == "process 17 (qemu-nbd)"
+    assert claim.block_user(nbd0()) == "process 17 (qemu-nbd)"
 
 
 def test_a_swap_file_is_in_use_where_its_file_system_takes_writes_of_nothing(
@@ -59,26 +59,26 @@ def test_a_swap_file_is_in_use_where_its_file_system_takes_writes_of_nothing(
     path = node / "swap"
     path.touch()  # like XFS, no file system minds os.write(fd, b"") to what is no swap
     (node / "proc/swaps").write_text(f"Filename Type\n{path} file 8 0 -2\n")
-    monkeypatch.setattr(block, "SETTLE_SECONDS", 0.0)
-    with pytest.raises(KitError, match="in use: active as swap"), block.claimed(path):
+    monkeypatch.setattr(claim, "SETTLE_SECONDS", 0.0)
+    with pytest.raises(KitError, match="in use: active as swap"), claim.claimed(path):
         pass
     (node / "proc/swaps").write_text("Filename Type\n")
-    with block.claimed(path) as backing:
+    with claim.claimed(path) as backing:
         assert backing.path == path
 
 
 def test_names_of_any_bytes_are_told(node: Path) -> None:
     (node / "proc/17/comm").write_bytes(b"caf\xe9\n")
-    assert block.block_user(nbd0()) == "process 17 (caf\udce9)"
+    assert claim.block_user(nbd0()) == "process 17 (caf\udce9)"
     # What Python takes for blanks and ends of lines is none in proc(5).
     place = "/m\udcff\x85\u2028\xa0\x0c"
     lines = (
         f"1 0 8:1 / {place} rw - ext4 /dev/sda1 rw\n2 1 43:0 / {place}2 rw - ext4 /dev/nbd0 rw\n"
     )
     (node / "proc/17/mountinfo").write_bytes(os.fsencode(lines))
-    assert block._mounted_on(NBD0) == f"{place}2"
+    assert claim._mounted_on(NBD0) == f"{place}2"
     (node / "proc/swaps").write_bytes(os.fsencode(f"Filename Type\n{node}{place} file\t8 0 -2\n"))
     swap = Path(f"{node}{place}")
     (node / "m\udcff\x85\u2028\xa0\x0c").touch()
-    assert block.is_swap_file(swap.stat())
-    assert not block._is_swap(NBD0)
+    assert claim.is_swap_file(swap.stat())
+    assert not claim._is_swap(NBD0)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from node import lvm
 from node.cleanup import Terminated
+from node.devices import lvm
+from node.devices.lvm import LogicalVolume
 from node.errors import CommandError, KitError
-from node.lvm import LogicalVolume
 from node.run import Result
 
 MIB = 1 << 20

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from node import text
 from node.cleanup import signals_deferred
+from node.devices.stack import sysfs
 from node.errors import KitError
 from node.log import log
 from node.run import run
-from node.stack import sysfs
 
 FIELDS = ("vg_name", "lv_name", "lv_uuid", "lv_size", "pool_lv", "origin", "lv_tags", "lv_attr")
 REPORT = ("--reportformat", "json", "--nosuffix", "--units", "b")

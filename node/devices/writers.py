@@ -7,7 +7,7 @@ import re
 import signal
 import stat
 
-from node.block import PROC, block_user, is_swap_file, loop_over
+from node.devices.claim import PROC, block_user, is_swap_file, loop_over
 from node.files import kernel_table
 
 # They refuse every lease that their server does not back, as if the file were open for writing.
@@ -19,7 +19,7 @@ def writer(fd: int) -> str | None:
 
     A file system that is mounted through a loop device is a writer, too: much of what it holds
     stands in the memory of the loop device alone. Claims that the kernel enforces (O_EXCL) are not
-    looked at, nor QEMU's locks (`node.qemu_locks`).
+    looked at, nor QEMU's locks (`node.devices.qemu_locks`).
 
     Args:
         fd: opened for reading alone.

@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from node import qemu_locks
+from node.devices import qemu_locks
+from node.devices.stack import SYS, loop_status, partitions, stacked_on, sysfs, whole_disk
 from node.errors import KitError
 from node.files import kernel_table, kernel_text
-from node.namespace import outer_proc
-from node.stack import SYS, loop_status, partitions, stacked_on, sysfs, whole_disk
+from node.isolation.namespace import outer_proc
 
 SECTOR = 512
 SETTLE_SECONDS = 5.0

@@ -1,0 +1,1 @@
+"""Block devices of the node: how they stand on each other, and who holds them."""

@@ -1,0 +1,1 @@
+"""Namespaces, mounts and filters in which programs run apart from the node."""
