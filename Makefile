@@ -61,7 +61,7 @@ bench: test-packages ## Ours against ganeti-instance-debootstrap, qemu-img and n
 
 .PHONY: generate
 generate: ## Write again what is made from the settings' definitions
-	/usr/bin/python3 -m installer.generate
+	/usr/bin/python3 -m installer.settings.generate
 
 .PHONY: install
 install: ## Install below DESTDIR; configuration that is there already stays

@@ -9,28 +9,17 @@ from pathlib import Path
 from uuid import uuid4
 
 from guest.duplicates import shared
+from guest.hypervisor import kernel_package, own_kernel
 from guest.instance import Instance
-from installer import (
-    blank,
-    cache,
-    debootstrap,
-    devices,
-    facts,
-    families,
-    oslog,
-    releases,
-    remake,
-    sources,
-    upgrade,
-    variants,
-)
-from installer.boot import kernel_package, own_kernel
-from installer.disks import Layout, can_be_kept, mountpoint_of, plan_layout
+from installer import debootstrap, inputs, oslog, upgrade
+from installer.bootstrap import cache, families, releases, remake, sources
+from installer.disks import blank, prepare
+from installer.disks.layout import Layout, can_be_kept, mountpoint_of, plan_layout
 from installer.environment import read_instance
+from installer.guest_tree import Target, chroot
 from installer.hooks import stages
 from installer.hooks.base import Context, Hook, Report
-from installer.settings import Settings
-from installer.target import Target, chroot
+from installer.settings import Settings, load
 from node.devices.claim import disk_size
 from node.errors import KitError
 from node.log import durations, log, step
@@ -53,10 +42,10 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
     settings, layout = context.settings, context.layout
     with ExitStack() as stack:
         with step("disks"), ExitStack() as swaps:
-            backings = devices.claim_all(stack, (layout.root, *layout.data))
+            backings = prepare.claim_all(stack, (layout.root, *layout.data))
             # They are let go of when they are made: a site hook may make them anew.
-            backings |= devices.claim_all(swaps, layout.swaps)
-            made = stack.enter_context(devices.prepared(layout, settings.suite, backings))
+            backings |= prepare.claim_all(swaps, layout.swaps)
+            made = stack.enter_context(prepare.prepared(layout, settings.suite, backings))
         with step(f"bootstrap of {settings.suite} ({settings.arch})"):
             age = cache.fill(made.root, plan, settings)
         target = Target(made.root, made)
@@ -102,10 +91,10 @@ def planned(
     The hooks are those that this guest gets, in their stages.
     """
     instance = read_instance(environ)
-    loaded = variants.load(instance.variant, environ, os_dir=os_dir)
+    loaded = load.load(instance.variant, environ, os_dir=os_dir)
     for warning in loaded.warnings:
         log.warning("%s", warning)
-    node = facts.gather(loaded.settings)
+    node = inputs.gather(loaded.settings)
     settings = _resolved(loaded.settings, instance, node)
     layout = _layout(instance, settings)
     context = Context(instance, settings, layout, node)
@@ -125,16 +114,16 @@ def planned(
         (*packages, *settings.base_pkgs, *settings.extra_pkgs),
         users_hosts=loaded.users_hosts,
     )
-    _check_tools([*devices.tools(layout), *debootstrap.tools(plan), *cache.TOOLS], hooks)
+    _check_tools([*prepare.tools(layout), *debootstrap.tools(plan), *cache.TOOLS], hooks)
     cache.check(plan, settings)
-    devices.make_build_directory()
+    prepare.make_build_directory()
     _check_open_files()
     _warn(context, hooks)
     _log_plan(context, environ.get("INSTANCE_OS", "debootstrap"))
     return context, applied, plan
 
 
-def _resolved(settings: Settings, instance: Instance, node: facts.NodeFacts) -> Settings:
+def _resolved(settings: Settings, instance: Instance, node: inputs.NodeFacts) -> Settings:
     """Fills in what depends on the node, the hypervisor and the suite: the kernel and others."""
     suite = releases.named(settings.suite or node.codename)
     if suite != (settings.suite or node.codename):
@@ -216,7 +205,7 @@ def _existing(instance: Instance, settings: Settings) -> dict[int, tuple[str, st
         fstype, uuid = fields.get("TYPE"), fields.get("UUID")
         if is_swap and fstype in SWAP_TYPES:
             continue
-        if is_swap or probe.exit_code != 0 or fstype not in devices.MKFS_TOOLS or uuid is None:
+        if is_swap or probe.exit_code != 0 or fstype not in prepare.MKFS_TOOLS or uuid is None:
             what = fstype or fields.get("PTTYPE") or "what blkid cannot tell for sure"
             wanted = "no swap" if is_swap else "no file system that the guest could mount there"
             raise KitError(f"{name}: it holds {what}, and {wanted}", hint=afresh)

@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from installer import families, remake, scrub, sources
-from installer.engines import (
+from installer.bootstrap import families, remake, scrub, sources
+from installer.bootstrap.mirror_check import served
+from installer.bootstrap.output import Progress
+from installer.bootstrap.plan import (
     BootstrapPlan,
     check_merged_usr,
     debootstrap_argv,
     merges_usr,
     mmdebstrap_argv,
 )
-from installer.facts import NodeFacts
-from installer.mirror_check import served
-from installer.progress import Progress
+from installer.bootstrap.sources import Mirrors
+from installer.guest_tree import CONFINED, Target, chroot
+from installer.inputs import NodeFacts
 from installer.settings import Settings
-from installer.sources import Mirrors
-from installer.target import CONFINED, Target, chroot
 from node.errors import CommandError, KitError
 from node.files import read_bytes
 from node.log import log, step
@@ -152,7 +152,8 @@ def bootstrap(
     """Installs the plan's packages into a mounted, empty guest; nothing host-specific stays.
 
     Returns:
-        what in it guests must not share, see `installer.remake`: then it is for this guest alone.
+        what in it guests must not share, see `installer.bootstrap.remake`: then it is for this
+        guest alone.
 
     Raises:
         KitError: the engine failed (the reason is its most telling line), or a mirror, see

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer import sources
+from installer.bootstrap import sources
 from node.errors import KitError
 from node.files import read_bytes, read_text
 

@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from installer.engines import BootstrapPlan
-from installer.progress import Progress
-from installer.target import Target
+from installer.bootstrap.output import Progress
+from installer.bootstrap.plan import BootstrapPlan
+from installer.guest_tree import Target
 from node.cleanup import undone
 from node.errors import KitError
 from node.isolation.mount import mounted, remounted_read_only

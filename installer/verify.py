@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from installer import variants
+from installer.settings import load
 from node.errors import KitError
 from node.log import log
 
@@ -12,7 +12,7 @@ def main(
     argv: Sequence[str],
     environ: Mapping[str, str],
     *,
-    defaults_file: Path = variants.DEFAULTS_FILE,
+    defaults_file: Path = load.DEFAULTS_FILE,
     os_dir: Path | None = None,
 ) -> None:
     """Runs the checks that are named; `parameters` is the only one that Ganeti knows.
@@ -32,7 +32,7 @@ def main(
 def parameters(
     environ: Mapping[str, str],
     *,
-    defaults_file: Path = variants.DEFAULTS_FILE,
+    defaults_file: Path = load.DEFAULTS_FILE,
     os_dir: Path | None = None,
 ) -> None:
     """Checks the OS parameters together with the files that they are laid over.
@@ -46,13 +46,13 @@ def parameters(
         KitError: after each bad value was logged on a line of its own.
     """
     try:
-        loaded = variants.load(
+        loaded = load.load(
             environ.get("OS_VARIANT"),
             environ,
             defaults_file=defaults_file,
             os_dir=os_dir or Path.cwd(),
         )
-    except variants.BadSettingsError as error:
+    except load.BadSettingsError as error:
         for problem in error.problems:
             log.error("%s", problem)
         count = len(error.problems)

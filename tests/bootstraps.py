@@ -14,14 +14,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from installer import caches
+from installer.bootstrap import caches
 from installer.settings import Settings
 
 TOP = Path(__file__).parents[1]
 PLACE = Path("/var/cache/ganeti-instance-kit-tests")
 MAX_DAYS = 7
 OURS = ("guest", "installer", "node")
-ENTRY = "installer.cache"  # it bootstraps, and keeps what comes of it
+ENTRY = "installer.bootstrap.cache"  # it bootstraps, and keeps what comes of it
 
 
 def directory() -> Path:

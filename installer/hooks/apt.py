@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from installer.extra_sources import DIRECTORY
+from installer.guest_tree import Target
 from installer.hooks.base import Context, File, Hook, Report
-from installer.target import Target
 
 PROXY = "etc/apt/apt.conf.d/90ganeti-instance-kit-proxy"
 

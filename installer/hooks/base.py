@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from guest.instance import Instance
-from installer.disks import MIB, Layout
-from installer.facts import NodeFacts
+from installer.disks.layout import MIB, Layout
+from installer.guest_tree import File as File
+from installer.guest_tree import Target
+from installer.inputs import NodeFacts
 from installer.settings import Settings
-from installer.target import File as File
-from installer.target import Target
 
 
 @dataclass(frozen=True)

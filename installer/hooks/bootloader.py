@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer.boot import own_kernel
-from installer.disks import MIB, SECTOR, Use
+from guest.hypervisor import own_kernel
+from installer.disks.layout import MIB, SECTOR, Use
+from installer.guest_tree import Target
 from installer.hooks.base import Context, Hook
 from installer.hooks.grub import INSTALL, LOADERS, MENU, install_argv
-from installer.target import Target
 from node.errors import KitError
 from node.log import log, step
 from node.run import run, which

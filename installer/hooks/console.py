@@ -1,8 +1,8 @@
 """A login prompt on the serial console."""
 
-from installer.boot import console
+from guest.hypervisor import console
+from installer.guest_tree import Target
 from installer.hooks.base import Context, Hook, Report
-from installer.target import Target
 
 INITTAB = "etc/inittab"
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from string import ascii_lowercase
 
 from guest.fstab import Entry, render, without_doubles
-from installer.boot import root_disk
-from installer.disks import PlannedDisk
+from guest.hypervisor import root_disk
+from installer.disks.layout import PlannedDisk
+from installer.guest_tree import Target
 from installer.hooks.base import Context, File, Hook, Report
-from installer.target import Target
 from node.log import log
 from node.run import run
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from installer.guest_tree import Target
 from installer.hooks.base import Context, File, Hook, Report
-from installer.target import Target
 from installer.templates import render_template
 
 SCRIPT = "usr/local/sbin/grow-root-partition"

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer.boot import Console, console, own_kernel, root_disk
+from guest.hypervisor import Console, console, own_kernel, root_disk
+from installer.bootstrap.sources import distribution
+from installer.guest_tree import Target
 from installer.hooks.base import Context, File, Hook, Report
 from installer.settings import Settings
-from installer.sources import distribution
-from installer.target import Target
 from installer.templates import render_template
 from node.errors import KitError
 from node.log import step

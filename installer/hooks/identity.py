@@ -2,8 +2,8 @@
 
 import secrets
 
+from installer.guest_tree import Target
 from installer.hooks.base import Context, Hook, Report
-from installer.target import Target
 
 MACHINE_ID = "etc/machine-id"
 DBUS_ID = "var/lib/dbus/machine-id"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from installer import zones
+from installer.guest_tree import Target
 from installer.hooks.base import Context, File, Hook, Report
-from installer.target import Target
+from installer.settings import zones
 from node.errors import KitError
 from node.log import log
 

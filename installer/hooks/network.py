@@ -7,10 +7,10 @@ from pathlib import PurePosixPath
 
 from guest import interfaces, networkd, resolv
 from guest.addresses import NicConfig, plan_nics
+from guest.hypervisor import CONTAINERS
 from guest.resolv import Resolver
-from installer.boot import CONTAINERS
+from installer.guest_tree import Target
 from installer.hooks.base import Context, File, Hook, Report
-from installer.target import Target
 from installer.templates import render_template
 from node.errors import KitError
 from node.log import log

@@ -2,9 +2,9 @@
 
 import secrets
 
+from installer.guest_tree import Target
 from installer.hooks.base import Context, Hook, Report
 from installer.oslog import is_masked_by_grep
-from installer.target import Target
 
 # Without 0O1lI and their like, as it is read from a screen and typed at a console whose keyboard
 # may be set otherwise: letters and digits only. 24 of 55 give 138 bits.

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from installer.guest_tree import Target
 from installer.hooks.base import Context, Hook, Report
 from installer.settings import DEFINITIONS, Settings, as_text
-from installer.target import Target
 from node.errors import CommandError, KitError
 from node.log import log, step
 from node.run import run

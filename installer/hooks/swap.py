@@ -2,9 +2,9 @@
 
 import os
 
-from installer.disks import MIB
+from installer.disks.layout import MIB
+from installer.guest_tree import Target
 from installer.hooks.base import Context, Hook, Report
-from installer.target import Target
 from node.errors import KitError
 from node.log import log
 from node.run import run

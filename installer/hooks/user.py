@@ -4,9 +4,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from installer.guest_tree import Target
 from installer.hooks.base import Context, File, Hook
 from installer.hooks.ssh import authorized_keys
-from installer.target import Target
 from node.errors import KitError
 from node.log import log
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from installer import sources
-from installer.engines import BootstrapPlan, mmdebstrap_argv
+from installer.bootstrap import sources
+from installer.bootstrap.plan import BootstrapPlan, mmdebstrap_argv
 from node.isolation.nosync import suppress_syncs
 from node.lockfile import locked, part_of, unlink_if_free
 from tests import bootstraps

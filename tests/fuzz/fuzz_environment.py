@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from guest.instance import Instance
 from guest.resolv import Resolver
-from installer import oslog, shellvars
-from installer.disks import MIB, Layout, plan_layout, sfdisk_script
-from installer.facts import NodeFacts
+from installer import oslog
+from installer.disks.layout import MIB, Layout, plan_layout, sfdisk_script
 from installer.hooks import stages
 from installer.hooks.base import Context
-from installer.layers import PREFIX, Layer, SettingsError, resolve
-from installer.settings import DEFINITIONS, Settings
+from installer.inputs import NodeFacts
+from installer.settings import DEFINITIONS, Settings, shellvars
+from installer.settings.layers import PREFIX, Layer, SettingsError, resolve
 from node.errors import KitError
 
 TOP = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from installer.devices import BUILD
+from installer.disks.prepare import BUILD
 from installer.settings import DEFINITIONS
 from tests import bootstraps
 from tests.system.loops import loop

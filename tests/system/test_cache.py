@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from installer import cache, caches
-from installer.engines import BootstrapPlan
+from installer.bootstrap import cache, caches
+from installer.bootstrap.plan import BootstrapPlan
+from installer.bootstrap.sources import Mirrors
 from installer.settings import Settings
-from installer.sources import Mirrors
 from node.errors import CommandError, KitError
 from node.isolation.mount import mounted
 from node.lockfile import part_of

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from installer import create, devices
-from installer.disks import plan_layout
+from installer import create
+from installer.disks import prepare
+from installer.disks.layout import plan_layout
 from installer.environment import read_instance
 from installer.settings import Settings
 from node.devices.claim import Backing
@@ -159,7 +160,7 @@ def test_no_loop_device_ever_shows_what_a_disk_held(
             seen[f"{backing.path.name}+{offset}"] = types(device)
             yield device
 
-    monkeypatch.setattr(devices, "attached", watched)
+    monkeypatch.setattr(prepare, "attached", watched)
     instance = read_instance(node.environment())
     settings = Settings(suite="bookworm", kernel="none")
     sizes = {number: disk.stat().st_size for number, disk in enumerate(disks)}
@@ -167,7 +168,7 @@ def test_no_loop_device_ever_shows_what_a_disk_held(
     written = (layout.root, *layout.swaps, *layout.data)
     with (
         ExitStack() as stack,
-        devices.prepared(layout, "bookworm", devices.claim_all(stack, written)),
+        prepare.prepared(layout, "bookworm", prepare.claim_all(stack, written)),
     ):
         pass
     assert seen == {f"disk0+{MIB}": set(), "disk0+0": set(), "disk1+0": set(), "disk2+0": set()}

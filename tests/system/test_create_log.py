@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.target import Target, chroot
+from installer.guest_tree import Target, chroot
 from node.run import Result
 from tests.system import create_support as support
 from tests.system.create_support import MIB, Node, output

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from installer import sources
-from installer.archive import Asker
-from installer.mirror_check import signature_problem
+from installer.bootstrap import sources
+from installer.bootstrap.archive import Asker
+from installer.bootstrap.mirror_check import signature_problem
 from tests.system import create_support as support
 from tests.system.create_support import Node, output
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from installer import upgrade
-from installer.target import Target
+from installer.guest_tree import Target
 from tests.system import create_support as support
 from tests.system.create_support import Guest, Node, output
 

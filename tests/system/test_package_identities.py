@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from installer import cache, identities
-from installer.made import INFO, made_by_scripts
-from installer.remake import RECORD, remake, separate
-from installer.target import Target, chroot
+from installer.bootstrap import cache, identities
+from installer.bootstrap.made import INFO, made_by_scripts
+from installer.bootstrap.remake import RECORD, remake, separate
+from installer.guest_tree import Target, chroot
 from tests.system import create_support as support
 from tests.system.create_support import CACHE, Node, output
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from installer.shellvars import parse
+from installer.settings.shellvars import parse
 
 PIECES = [
     *"ab,./+:=#@%^*?[]!~",

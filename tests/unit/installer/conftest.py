@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from installer import mirror_check
-from installer.engines import BootstrapPlan
-from installer.sources import Mirrors
+from installer.bootstrap import mirror_check
+from installer.bootstrap.plan import BootstrapPlan
+from installer.bootstrap.sources import Mirrors
 
 
 @pytest.fixture

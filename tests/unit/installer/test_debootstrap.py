@@ -6,13 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from installer import debootstrap, sources
+from installer import debootstrap
+from installer.bootstrap import sources
+from installer.bootstrap.output import Progress
+from installer.bootstrap.plan import BootstrapPlan
+from installer.bootstrap.scrub import scrub, seed, usr_directories
 from installer.debootstrap import choose_engine, keyrings
-from installer.engines import BootstrapPlan
-from installer.progress import Progress
-from installer.scrub import scrub, seed, usr_directories
+from installer.guest_tree import Target
 from installer.settings import Settings
-from installer.target import Target
 from node.errors import CommandError, KitError
 
 

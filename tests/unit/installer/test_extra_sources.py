@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from installer.extra_sources import read
-from installer.facts import NodeFacts
+from installer.guest_tree import Target
 from installer.hooks.apt import HookApt
-from installer.target import Target
+from installer.inputs import NodeFacts
 from node.errors import KitError
 from tests.unit.installer.test_hooks import NODE, context
 

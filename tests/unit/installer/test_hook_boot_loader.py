@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from installer.devices import Devices
-from installer.disks import MIB
+from installer.disks.layout import MIB
+from installer.disks.prepare import Devices
 from installer.hooks import bootloader
 from installer.hooks.bootloader import HookBootLoader, Loader
 from installer.hooks.grub import HookGrub, chosen_devices, selections

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from guest.instance import Disk
-from installer.disks import PlannedDisk, Role
+from installer.disks.layout import PlannedDisk, Role
 from installer.hooks import fstab
 from installer.hooks.base import Context
 from installer.hooks.fstab import HookFstab

@@ -4,9 +4,9 @@ from typing import cast
 
 import pytest
 
+from installer.guest_tree import Target
 from installer.hooks.base import Context
 from installer.hooks.hostname import HookHostname
-from installer.target import Target
 from tests.unit.guest.scenarios import BRIDGED, COMMUNICATION, SCENARIOS, nics
 
 

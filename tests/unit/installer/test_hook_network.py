@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from guest.resolv import Resolver
+from installer.guest_tree import Target
 from installer.hooks.base import Context
 from installer.hooks.network import HookNetwork
-from installer.target import Target
 from node.run import Result
 from tests.unit.guest.scenarios import BRIDGED, MAC2, NET4, SCENARIOS, nics
 

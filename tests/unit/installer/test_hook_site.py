@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from installer.devices import Devices
+from installer.disks.prepare import Devices
+from installer.guest_tree import Target
 from installer.hooks.site import HookSite, passed_on, variables
-from installer.target import Target
 from node.errors import CommandError, KitError
 from node.run import Result
 from tests.unit.installer.test_hooks import context

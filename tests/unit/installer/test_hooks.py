@@ -14,9 +14,9 @@ import pytest
 
 from guest.instance import Instance
 from guest.resolv import Resolver
-from installer.devices import Devices
-from installer.disks import MIB, plan_layout
-from installer.facts import NodeFacts
+from installer.disks.layout import MIB, plan_layout
+from installer.disks.prepare import Devices
+from installer.guest_tree import Target
 from installer.hooks import stages
 from installer.hooks.base import Context
 from installer.hooks.fstab import HookFstab
@@ -25,8 +25,8 @@ from installer.hooks.locale import HookLocale, HookTimezone
 from installer.hooks.password import ALPHABET, LENGTH, random_password
 from installer.hooks.site import HookSite
 from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookSsh
+from installer.inputs import NodeFacts
 from installer.settings import DEFINITIONS, Settings
-from installer.target import Target
 from node.errors import KitError
 from node.run import Result
 from tests.e2e.scrape import FINGERPRINT

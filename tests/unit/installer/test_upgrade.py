@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from installer import upgrade
-from installer.engines import BootstrapPlan
-from installer.sources import Mirrors
-from installer.target import Target
+from installer.bootstrap.plan import BootstrapPlan
+from installer.bootstrap.sources import Mirrors
+from installer.guest_tree import Target
 from node.errors import KitError
 from node.run import Result
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from installer import facts, variants
-from installer.settings import Settings
+from installer import inputs
+from installer.settings import Settings, load
 from node import files
 from node.devices.claim import disk_size
 from node.errors import KitError
@@ -54,20 +54,20 @@ def test_a_file_without_end(tmp_path: Path) -> None:
 
 def test_no_settings_file_is_waited_for(tmp_path: Path, fifo: Path) -> None:
     with pytest.raises(KitError, match=f"{fifo}: a FIFO, not a file"):
-        variants.load(None, {}, defaults_file=fifo, os_dir=tmp_path)
+        load.load(None, {}, defaults_file=fifo, os_dir=tmp_path)
     defaults = tmp_path / "defaults"
     defaults.write_text(f'VARIANTS_DIR="{tmp_path}"\n')
     os.mkfifo(tmp_path / "web.conf")
     with pytest.raises(KitError, match=r"web\.conf: a FIFO, not a file"):
-        variants.load("web", {}, defaults_file=defaults, os_dir=tmp_path)
+        load.load("web", {}, defaults_file=defaults, os_dir=tmp_path)
     os.mkfifo(tmp_path / "variants.list")
     with pytest.raises(KitError, match="does not publish it"):
-        variants.load("other", {}, defaults_file=defaults, os_dir=tmp_path)
+        load.load("other", {}, defaults_file=defaults, os_dir=tmp_path)
 
 
 def test_keys_and_disks_are_not_waited_for(tmp_path: Path, fifo: Path) -> None:
     settings = Settings(authorized_keys="/fifo")
     with pytest.raises(KitError, match=f"authorized keys {fifo}: a FIFO"):
-        facts._authorized_keys(settings, tmp_path)
+        inputs._authorized_keys(settings, tmp_path)
     with pytest.raises(OSError, match="neither a block device nor a regular file"):
         disk_size(fifo)

@@ -24,7 +24,8 @@ def age(path: Path, days: float) -> None:
 
 def test_the_code_of_a_bootstrap_is_what_makes_and_keeps_it() -> None:
     found = {str(path.relative_to(TOP)) for path in bootstraps.modules(TOP)}
-    parts = ("archive", "cache", "debootstrap", "engines", "scrub", "sources", "target")
+    of_bootstrap = ("archive", "cache", "plan", "scrub", "sources")
+    parts = ("debootstrap", "guest_tree", *(f"bootstrap/{name}" for name in of_bootstrap))
     assert found >= {f"installer/{part}.py" for part in parts} | {
         "node/run.py",
         "node/isolation/nosync.py",
@@ -33,9 +34,9 @@ def test_the_code_of_a_bootstrap_is_what_makes_and_keeps_it() -> None:
 
 
 def test_other_code_other_bootstraps(tmp_path: Path) -> None:
-    package = tmp_path / "installer"
-    package.mkdir()
-    (package / "cache.py").write_text("from installer import engine\nimport os\n")
+    package = tmp_path / "installer/bootstrap"
+    package.mkdir(parents=True)
+    (package / "cache.py").write_text("from installer.bootstrap import engine\nimport os\n")
     (package / "engine.py").write_text("ARGUMENTS = 1\n")
     (package / "hook.py").write_text("")
     first = bootstraps.code_digest(tmp_path)

@@ -1,0 +1,1 @@
+"""The bootstrap: mirrors, the program that makes it, and its cache."""

@@ -1,0 +1,175 @@
+"""Asks a mirror for the signed index of a suite, before a disk is touched."""
+
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from installer.settings.hosts import is_inner
+from node.cleanup import signals_blocked
+from node.errors import KitError
+
+TIMEOUT = 20.0  # seconds that a server may be silent
+# Seconds for all questions of one create. A server that sends a byte now and then keeps within
+# TIMEOUT for ever.
+TOTAL_SECONDS = 90.0
+LIMIT = 16 * 1024 * 1024  # bytes; the InRelease of Debian's largest suites has 0.2 MiB
+MISSING = (403, 404, 410)  # some archives answer 403 for what they do not have
+
+# Says why an index is not signed as it should be, or None. It gets the index, and its detached
+# signature or None where the index carries it.
+Verify = Callable[[bytes, bytes | None], str | None]
+
+
+class _RefusedError(OSError):
+    """Something that we do not do, with the reason."""
+
+
+@dataclass
+class Asker:
+    """Asks the mirrors of one create.
+
+    Attributes:
+        proxy: the URL of a proxy, or None.
+        verify: checks the signature of an index.
+        public_only: hosts that are refused where they are this node itself or stand on its link:
+            who may create instances must not reach what only the node can reach.
+    """
+
+    proxy: str | None
+    verify: Verify
+    public_only: Collection[str]
+
+    def __post_init__(self) -> None:
+        self._deadline = time.monotonic() + TOTAL_SECONDS
+        proxies = {"http": self.proxy, "https": self.proxy} if self.proxy else {}
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler(proxies), _SameHost()
+        )
+
+    def has(self, mirror: str, suite: str) -> bool:
+        """Whether the mirror has the suite, with an index that is signed as it should be.
+
+        Raises:
+            KitError: the mirror cannot be asked, or what it answers is not signed.
+        """
+        top = f"{mirror.rstrip('/')}/dists/{suite}"
+        index, signature = self._fetch(f"{top}/InRelease"), None
+        name = "InRelease"
+        if index is None:  # archives before wheezy, and small ones, have no InRelease
+            name = "Release"
+            index = self._fetch(f"{top}/Release")
+            if index is None:
+                return False
+            signature = self._fetch(f"{top}/Release.gpg")
+            if signature is None:
+                raise _unsigned(f"{top}/{name}", "there is no Release.gpg beside it")
+        if problem := self.verify(index, signature):
+            raise _unsigned(f"{top}/{name}", problem)
+        return True
+
+    def _fetch(self, url: str) -> bytes | None:
+        """The content of a file of the mirror; None where it has no such file."""
+        parts = urlsplit(url)
+        if parts.scheme == "file":
+            path = Path(parts.path)
+            return path.read_bytes() if path.is_file() else None
+        try:
+            return _within(self._deadline, lambda: self._get(url))
+        except HTTPException as error:  # its text is what the server sent
+            raise _unreachable(url, f"no answer of HTTP ({type(error).__name__})") from error
+        except (OSError, ValueError) as error:
+            raise _unreachable(url, str(getattr(error, "reason", error))) from error
+
+    def _get(self, url: str) -> bytes | None:
+        host = urlsplit(url).hostname or ""
+        if host in self.public_only and not self.proxy and (address := _inner_address(host)):
+            raise _RefusedError(
+                f"{host} is {address}, and OS parameters cannot name this node or its link"
+            )
+        try:
+            with self._opener.open(url, timeout=TIMEOUT) as answer:
+                content: bytes = answer.read(LIMIT + 1)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code in MISSING:
+                    return None
+                raise _RefusedError(f"HTTP status {error.code}") from error
+        if len(content) > LIMIT:
+            raise _RefusedError(f"more than {LIMIT // 2**20} MiB")
+        return content
+
+
+class _SameHost(urllib.request.HTTPRedirectHandler):
+    """Follows redirects within a host only."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        before, after = urlsplit(req.full_url), urlsplit(newurl)
+        ports = {None, 80, 443, before.port}
+        if before.hostname != after.hostname or after.port not in ports:
+            raise _RefusedError(f"it redirects to another host, {after.netloc}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _within(deadline: float, action: Callable[[], bytes | None]) -> bytes | None:
+    """Does something that may take for ever, but waits no longer than until the deadline.
+
+    The thread that is left behind then ends with the process.
+    """
+    results: list[bytes | None] = []
+    failures: list[BaseException] = []
+
+    def act() -> None:
+        try:
+            results.append(action())
+        except BaseException as error:  # raised where it is awaited
+            failures.append(error)
+
+    thread = threading.Thread(target=act, daemon=True)
+    with signals_blocked():
+        thread.start()
+    thread.join(max(0.0, deadline - time.monotonic()))
+    if failures:
+        raise failures[0]
+    if not results:
+        raise _RefusedError(f"not answered within {TOTAL_SECONDS:.0f} s")
+    return results[0]
+
+
+def _inner_address(host: str) -> str | None:
+    """An address of this host that stands for the node itself or its link, or None."""
+    found: Sequence[str] = [
+        str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    ]
+    return next((address for address in found if is_inner(address)), None)
+
+
+def _unreachable(url: str, why: str) -> KitError:
+    return KitError(
+        f"mirror: cannot fetch {url}: {why}",
+        hint="check MIRROR, SECURITY_MIRROR and PROXY, and the node's network; where a mirror"
+        " redirects to another host, name that one",
+    )
+
+
+def _unsigned(url: str, why: str) -> KitError:
+    return KitError(
+        f"mirror: {url} is not signed as it should be: {why}",
+        hint="see with a browser what the mirror answers: a login page, another archive? Else set"
+        " KEYRING to the keys of this archive",
+    )

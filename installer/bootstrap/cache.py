@@ -1,0 +1,319 @@
+"""The cache: each bootstrap once, as a compressed tar, shared by all creates of this node.
+
+It may be used by any number of creates at once, and killed at any moment: a cache gets its name
+only when it is whole, and what a killed maker leaves is recognised by its lock being free.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from installer import debootstrap
+from installer.bootstrap import caches, mirror_check
+from installer.debootstrap import BootstrapPlan
+from installer.disks.layout import MIB
+from installer.settings import Settings
+from node.errors import CommandError, KitError
+from node.files import open_regular
+from node.lockfile import locked, part_of, same_file
+from node.log import log, step
+from node.run import run
+
+FORMAT = 3  # to be raised when the same plan comes to another tree
+TOOLS = ("tar", "zstd")
+NAMED = 5  # of the files for which a bootstrap is not kept
+
+# What getfacl(1), getcap(8) and getfattr(1) show must come out as it went in. ACLs are extended
+# attributes, too (acl(5)): with --acls, tar would set one on every file when it unpacks.
+# Records of 256 KiB (512 blocks) cut the time of an extraction by a quarter: the pipe is switched
+# less often.
+_TAR = (
+    *("tar", "--selinux", "--xattrs", "--xattrs-include=*", "--numeric-owner"),
+    "--blocking-factor=512",
+)
+# Of this level, a cache takes a fifth more room than of zstd's usual one, and unpacking it a third
+# less CPU time. zstd tells the level by itself when it unpacks.
+_COMPRESSOR = "zstd -T0 --fast=1"
+# What tar says of the files that it reads, and not of the archive.
+_GUESTS_FAULT = re.compile(r"^\S*tar: \./", re.MULTILINE)
+_EXCLUDED = ("./proc/*", "./sys/*", "./run/*", "./tmp/*", "lost+found")
+
+# Gives what guests must not share: then it is not kept.
+Bootstrap = Callable[[Path, BootstrapPlan], tuple[str, ...]]
+
+
+def key(plan: BootstrapPlan) -> str:
+    """16 hexadecimal digits that stand for all that determines the tree; reads the keyrings."""
+    facts = {
+        "format": FORMAT,
+        "engine": plan.engine,
+        "suite": plan.suite,
+        "arch": plan.arch,
+        "mirrors": [plan.mirrors.main, plan.mirrors.security],
+        "components": plan.components,
+        "packages": plan.packages,
+        "merged_usr": plan.merged_usr,
+        "keyrings": [hashlib.sha256(path.read_bytes()).hexdigest() for path in plan.keyrings],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def file_name(plan: BootstrapPlan) -> str:
+    """The name of the plan's cache in the cache directory."""
+    return f"cache-{plan.suite}-{plan.arch}-{key(plan)}.tar.zst"
+
+
+def extract_argv(archive: str, root: Path) -> list[str]:
+    """tar(1)'s arguments that unpack a cache into an empty guest."""
+    return [*_TAR, "--use-compress-program=zstd", "-x", "-f", archive, "-C", str(root)]
+
+
+def store_argv(archive: Path, root: Path) -> list[str]:
+    """tar(1)'s arguments that pack a guest, over all of its mounts."""
+    excludes = [f"--exclude={pattern}" for pattern in _EXCLUDED]
+    return [
+        *(*_TAR, "--sparse", f"--use-compress-program={_COMPRESSOR}", *excludes),
+        *("-c", "-f", str(archive), "-C", str(root), "."),
+    ]
+
+
+def check(plan: BootstrapPlan, settings: Settings) -> None:
+    """What can be checked before a disk is touched: the cache, or the mirrors where none serves.
+
+    Raises:
+        KitError: the cache directory or the cache is not ours alone; the mirror lacks the suite.
+    """
+    directory = _directory(settings)
+    opened = None
+    if directory is not None:
+        caches.tidy(directory, settings, file_name(plan))
+        opened = _open(directory / file_name(plan))
+    if opened is None:
+        mirror_check.check(plan)
+    else:
+        os.close(opened)
+
+
+def fill(
+    root: Path,
+    plan: BootstrapPlan,
+    settings: Settings,
+    bootstrap: Bootstrap = debootstrap.bootstrap,
+) -> float:
+    """Fills a mounted, empty guest: from the cache, or by a bootstrap that fills the cache, too.
+
+    Of creates that want the same cache at once, one makes it, the others wait. The guest does not
+    depend on whether the bootstrap can be kept: that it cannot is a warning. Returns the age of the
+    guest's packages in days: the cache's, or 0.
+
+    Raises:
+        KitError: no space in the guest, or what `bootstrap` raises.
+    """
+    directory = _directory(settings)
+    if directory is None:
+        _not_kept(Path(settings.cache_dir), "the directory cannot be made")
+        bootstrap(root, plan)
+        return 0.0
+    caches.tidy(directory, settings, file_name(plan))
+    cache = directory / file_name(plan)
+    while (age := _restore(cache, root, plan.engine)) is None:
+        useless = _identity(cache)
+        with ExitStack() as stack:
+            keeps = settings.generate_cache and _locked(stack, cache)
+            there = _identity(cache)
+            if keeps and there not in (None, useless):  # made while we waited
+                continue
+            unshared = bootstrap(root, plan)
+            if keeps and unshared:
+                more = f" and {len(unshared) - NAMED} more" if len(unshared) > NAMED else ""
+                _not_kept(cache, f"no two guests may share {', '.join(unshared[:NAMED])}{more}")
+            elif keeps and there is not None:
+                _not_kept(cache, "what has that name is none of ours, or cannot be removed")
+            elif keeps:
+                with step("cache"):
+                    _store(root, cache, settings.cache_size)
+            return 0.0
+    return age
+
+
+def _not_kept(cache: Path, reason: str) -> None:
+    log.warning("cache %s: this bootstrap is not kept for others: %s", cache, reason)
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What stands at a path, whatever it is; None for nothing."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _locked(stack: ExitStack, cache: Path) -> bool:
+    """Takes the lock for making a cache; False, with a warning, where it cannot be made."""
+    lock = cache.with_name(cache.name + ".lock")
+    try:
+        stack.enter_context(locked(lock, "another create that makes the same cache"))
+    except OSError as error:
+        _not_kept(cache, f"{lock.name}: {error.strerror}")
+        return False
+    return True
+
+
+def empty(directory: Path) -> bool:
+    """Removes what a failed extraction left; mount points and each lost+found stay.
+
+    Returns whether anything stayed.
+    """
+    stayed = False
+    for entry in list(os.scandir(directory)):
+        path = Path(entry.path)
+        if not entry.is_dir(follow_symlinks=False):
+            path.unlink()
+        elif entry.name == "lost+found" or empty(path) or path.is_mount():
+            stayed = True
+        else:
+            path.rmdir()
+    return stayed
+
+
+def _directory(settings: Settings) -> Path | None:
+    """The cache directory; None where it is missing and cannot be made.
+
+    Raises:
+        KitError: it is no directory, or not ours alone.
+    """
+    directory = Path(settings.cache_dir)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_foreign(directory, directory.stat())
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            return None
+        raise KitError(
+            f"cache directory {directory}: {error.strerror}", hint="correct CACHE_DIR"
+        ) from error
+    return directory
+
+
+def _refuse_foreign(path: Path, status: os.stat_result) -> None:
+    """A guest's root file system comes from here: nobody else may have had a hand in it."""
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise KitError(
+            f"cache {path}: others may write to it (owner {status.st_uid},"
+            f" mode {status.st_mode & 0o7777:04o})",
+            hint=f"see who did so, then remove it, or chown root {path}; chmod go-w {path}",
+        )
+
+
+def _open(cache: Path) -> int | None:
+    """A descriptor of the cache, which keeps it whole and there; None where there is none of ours.
+
+    Raises:
+        KitError: others may write to it.
+    """
+    try:
+        descriptor = open_regular(cache, follow=False)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        _refuse_foreign(cache, status)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if same_file(cache, status):
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)  # removed before it was locked
+    return None
+
+
+def _restore(cache: Path, root: Path, engine: str) -> float | None:
+    """Unpacks the cache and gives its age in days; None: there is none, or it was damaged."""
+    descriptor = _open(cache)
+    if descriptor is None:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        days = (time.time() - status.st_mtime) / 86400
+        log.info("cache: %s, made by %s %.1f days ago", cache.name, engine, days)
+        with suppress(OSError):  # a read-only directory
+            os.utime(descriptor, ns=(time.time_ns(), status.st_mtime_ns))
+        with step("unpacking of the cache"):
+            try:
+                if status.st_size > 0:
+                    archive = f"/proc/{os.getpid()}/fd/{descriptor}"
+                    run(extract_argv(archive, root), what=f"unpacking of {cache.name}")
+                    return days
+            except CommandError as error:
+                _blame_the_guest(cache, root, status, error)
+            log.warning("cache %s is damaged: it is made anew", cache)
+            if same_file(cache, status):
+                with suppress(OSError):
+                    cache.unlink()
+            empty(root)
+            return None
+    finally:
+        os.close(descriptor)
+
+
+def _blame_the_guest(cache: Path, root: Path, status: os.stat_result, error: CommandError) -> None:
+    """Raises unless it was the cache that made tar fail."""
+    if not same_file(cache, status):
+        return  # replaced by another create that found it damaged
+    test = run(["zstd", "--test", "--verbose", cache], check=False)
+    if test.exit_code != 0:
+        return
+    if not re.search("No space left on device|Wrote only", error.stderr):
+        raise error
+    match = re.search(r"(\d+) bytes", test.stdout + test.stderr)
+    size = f"{int(match[1]) // MIB} MiB" if match else "more"
+    raise KitError(
+        f"unpacking of {cache.name}: a disk of the guest is too small: its files take {size}, and"
+        f" {_megabytes_of(root)} MiB is what the root file system holds",
+        hint="make disk 0 larger",
+    ) from error
+
+
+def _megabytes_of(root: Path) -> int:
+    figures = os.statvfs(root)
+    return figures.f_blocks * figures.f_frsize // MIB
+
+
+def _store(root: Path, cache: Path, limit: int | None) -> None:
+    """Keeps a bootstrap; where that fails, or it is larger than the limit (MiB), a warning tells.
+
+    Raises:
+        CommandError: it is the guest that cannot be read.
+    """
+    try:
+        with part_of(cache) as (part, descriptor):
+            run(store_argv(part, root), what=f"cache {cache}")
+            os.fsync(descriptor)
+            size = os.fstat(descriptor).st_size
+            if limit is not None and size > limit * MIB:
+                _not_kept(cache, f"it takes {size // MIB} MiB, and CACHE_SIZE is {limit}")
+                return
+            caches.make_room(cache.parent, limit, size, cache.name)
+            part.rename(cache)
+            directory = os.open(cache.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+            log.info("kept as %s, %d MiB", cache, size // MIB)
+    except CommandError as error:
+        if _GUESTS_FAULT.search(error.stderr):
+            raise
+        _not_kept(cache, next(iter(error.stderr.splitlines()), error.message).strip())
+    except OSError as error:
+        _not_kept(cache, str(error.strerror))

@@ -1,0 +1,128 @@
+"""Do the mirrors have what a guest needs, signed by the right keys?"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from installer.bootstrap import sources
+from installer.bootstrap.plan import BootstrapPlan
+from installer.bootstrap.sources import Mirrors
+from node.errors import KitError
+from node.log import log
+from node.run import run
+
+# What gpgv says of signatures that apt takes for none (doc/DETAILS of GnuPG).
+_WORTHLESS = {
+    "EXPKEYSIG": "which has expired: is there a newer package of the keyring?"
+    " BOOTSTRAP=debootstrap takes it all the same",
+    "REVKEYSIG": "which was revoked",
+    "EXPSIG": "whose signature has expired",
+}
+
+
+def check(plan: BootstrapPlan) -> None:
+    """Asks the mirrors for the suites of all archives, see `sources.archives`.
+
+    An engine's default mirror is not asked, since its URL is not known: if that one is dead, the
+    engine itself says so, after the disks have been written.
+
+    Raises:
+        KitError: one of them cannot be asked, is not signed by the plan's keys, or lacks the main
+            suite or that of the security updates.
+    """
+    _missing(plan, plan.mirrors)
+
+
+def served(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
+    """URI and suite of each archive that exists; a warning for each that does not."""
+    missing = _missing(plan, mirrors)
+    for uri, suite in missing:
+        log.warning("mirror %s has no suite %s: the guest goes without it", uri, suite)
+    security = sources.security_suite(plan.suite, plan.family)
+    if security and not mirrors.security:
+        log.warning("no mirror is set for %s: the guest gets no security updates", security)
+    return [
+        found
+        for found in sources.archives(plan.suite, plan.family, mirrors)
+        if found not in missing
+    ]
+
+
+def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
+    """URI and suite of each archive that does not exist, and that the guest can do without."""
+    from installer.bootstrap import (
+        archive,  # brings HTTP and TLS, for which most creates have no use
+    )
+
+    verify = partial(signature_problem, plan.keyrings, plan.engine)
+    asker = archive.Asker(plan.proxy, verify, public_only=plan.users_hosts)
+    security = sources.security_suite(plan.suite, plan.family)
+    missing = []
+    for uri, suite in sources.archives(plan.suite, plan.family, mirrors):
+        if asker.has(uri, suite):
+            continue
+        if (uri, suite) == (mirrors.main, plan.suite):
+            raise KitError(
+                f"suite {suite}: the mirror {uri} (from {mirrors.origin}) does not have it",
+                hint="correct SUITE, or set MIRROR to one that has it",
+            )
+        # A guest without them must not come about unnoticed, nor such a cache be kept. What has
+        # reached its end of life gets none any more.
+        if suite == security and plan.suite not in sources.END_OF_LIFE:
+            raise KitError(
+                f"suite {suite}: the mirror {uri} does not have it, so guests would get no"
+                " security updates",
+                hint="set SECURITY_MIRROR to one that has it, or to none if they shall get none",
+            )
+        missing.append((uri, suite))
+    return missing
+
+
+def signature_problem(
+    keyrings: Sequence[Path], engine: str, index: bytes, signature: bytes | None
+) -> str | None:
+    """Why an index of an archive is not signed by one of these keys, or None; asks gpgv(1).
+
+    Args:
+        keyrings: files of the node.
+        engine: debootstrap takes signatures by keys that have expired, apt of mmdebstrap does not.
+        index: an InRelease, or a Release.
+        signature: that of a Release.
+    """
+    if signature is None and not index.startswith(b"-----BEGIN PGP SIGNED MESSAGE-----"):
+        return "it is no signed index at all"
+    options = [f"--keyring={path}" for path in keyrings]
+    with ExitStack() as stack:
+        signed = [
+            stack.enter_context(_in_memory(content))
+            for content in (signature, index)
+            if content is not None
+        ]
+        said = run(["gpgv", "--status-fd=1", *options, *signed], check=False)
+    # Archives sign with the keys of several releases, of which a node may know only some.
+    words = [line.split()[1:] for line in said.stdout.splitlines() if line.startswith("[GNUPG:] ")]
+    found = {word[0]: word for word in words if word}
+    if "BADSIG" in found:
+        return "a signature is wrong: the index was altered"
+    # gpgv says VALIDSIG of those of an expired key, too.
+    if ("VALIDSIG" if engine == "debootstrap" else "GOODSIG") in found:
+        return None
+    if "NO_PUBKEY" in found:
+        names = ", ".join(str(path) for path in keyrings)
+        return f"signed by the key {found['NO_PUBKEY'][-1]}, which is not in {names}"
+    for word, why in _WORTHLESS.items():
+        if word in found:
+            return f"by the key {found[word][1]}, {why}"
+    return said.stderr.strip().rpartition("\n")[2] or "gpgv finds no signature"
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[Path]:
+    """A file that no directory names: after a SIGKILL nobody has to remove it."""
+    descriptor = os.memfd_create("index")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")

@@ -1,0 +1,121 @@
+"""What is installed, and the arguments with which debootstrap(8) and mmdebstrap(1) do it; pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from installer.bootstrap import sources
+from installer.bootstrap.sources import Mirrors
+from node.errors import KitError
+
+MMDEBSTRAP_HOOKS = "/usr/share/mmdebstrap/hooks"
+# Suites that may be with or without merged /usr, and whether debootstrap(8) merges by itself;
+# all later ones are merged, see /usr/share/debootstrap/scripts/{debian-common,gutsy}.
+_UNMERGED = (
+    *("etch", "lenny", "squeeze", "wheezy", "jessie", "stretch"),
+    *("trusty", "xenial", "bionic", "cosmic"),
+)
+_MERGED_BY_CHOICE = (
+    *("buster", "bullseye"),
+    *("disco", "eoan", "focal", "groovy", "hirsute", "impish", "jammy"),
+)
+
+
+@dataclass(frozen=True)
+class BootstrapPlan:
+    """All that determines the tree that an engine makes; and two that do not, the last ones.
+
+    Attributes:
+        engine: "debootstrap" or "mmdebstrap".
+        family: the suite's distribution, see `sources.distribution`.
+        packages: sorted, each once; on top of all packages of priority important or higher.
+        merged_usr: "auto" (as debootstrap does it for the suite), "yes" or "no".
+        keyrings: files of the node; a signature by a key of any of them counts.
+        users_hosts: the hosts of mirrors that OS parameters name, and not files of the node.
+    """
+
+    engine: str
+    suite: str
+    family: str
+    arch: str
+    mirrors: Mirrors
+    components: tuple[str, ...]
+    packages: tuple[str, ...]
+    merged_usr: str
+    keyrings: tuple[Path, ...]
+    proxy: str | None = field(repr=False)  # may hold a password
+    users_hosts: frozenset[str] = frozenset()
+
+
+def check_merged_usr(suite: str, merged_usr: str) -> None:
+    """Refuses MERGED_USR="no" for suites whose packages need a merged /usr."""
+    if merged_usr == "no" and suite not in _UNMERGED + _MERGED_BY_CHOICE:
+        raise KitError(
+            f"suite {suite}: its packages need a merged /usr, which MERGED_USR turns off",
+            hint="MERGED_USR=no is for bullseye and older",
+        )
+
+
+def merges_usr(plan: BootstrapPlan) -> bool:
+    """Whether the tree gets a merged /usr where the suite's own packages do not see to it."""
+    if plan.merged_usr == "auto":
+        return plan.suite in _MERGED_BY_CHOICE
+    return plan.merged_usr == "yes" and plan.suite in _UNMERGED + _MERGED_BY_CHOICE
+
+
+def debootstrap_argv(plan: BootstrapPlan, root: Path, keyring: Path) -> list[str]:
+    """debootstrap(8)'s arguments; `keyring` is one file with all of the plan's keys."""
+    argv = [
+        "debootstrap",
+        f"--arch={plan.arch}",
+        f"--components={','.join(plan.components)}",
+        f"--keyring={keyring}",
+        "--force-check-gpg",
+    ]
+    if plan.packages:
+        argv.append(f"--include={','.join(plan.packages)}")
+    if plan.merged_usr != "auto":
+        argv.append("--merged-usr" if plan.merged_usr == "yes" else "--no-merged-usr")
+    argv += [plan.suite, str(root)]
+    if plan.mirrors.main:
+        argv.append(plan.mirrors.main)
+        if sources.debootstrap_script(plan.suite) is None:
+            # A suite that is newer than debootstrap is made as its distribution's latest ones.
+            script = {"debian": "sid", "ubuntu": "gutsy"}.get(plan.family)
+            argv += [str(sources.SCRIPTS / script)] if script else []
+    return argv
+
+
+def mmdebstrap_argv(
+    plan: BootstrapPlan, root: Path, keyring: Path, no_keys: Path, lines: Sequence[str]
+) -> list[str]:
+    """mmdebstrap(1)'s arguments.
+
+    Args:
+        plan: what to install.
+        root: where to.
+        keyring: one file with all of the plan's keys.
+        no_keys: an empty directory. It takes the place of /etc/apt/trusted.gpg.d, so that no
+            other key of the node vouches for packages.
+        lines: the sources.list to install from, with their keys; empty for the engine's default.
+    """
+    argv = [
+        "mmdebstrap",
+        "--verbose",
+        "--mode=root",
+        "--format=directory",
+        "--variant=important",
+        f"--architectures={plan.arch}",
+        f"--components={','.join(plan.components)}",
+        # Data disks are mounted there; and which key vouches is ours to say, see below.
+        "--skip=check/empty,check/signed-by",
+    ]
+    if not lines:
+        argv += [f"--keyring={keyring}", f"--keyring={no_keys}"]
+    if plan.packages:
+        argv.append(f"--include={','.join(plan.packages)}")
+    if not merges_usr(plan) and plan.suite not in _UNMERGED + _MERGED_BY_CHOICE:
+        argv.append(f"--hook-directory={MMDEBSTRAP_HOOKS}/maybe-merged-usr")
+    if any(" file:" in line for line in lines):
+        argv.append(f"--hook-directory={MMDEBSTRAP_HOOKS}/file-mirror-automount")
+    return [*argv, plan.suite, str(root), *lines]

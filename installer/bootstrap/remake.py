@@ -1,0 +1,171 @@
+"""Keys and identities that packages make when they are installed: each guest gets its own.
+
+A bootstrap is shared by guests. What a package makes again when its postinst runs as at its first
+installation (deb-postinst(5)) is taken out of it, and made in each guest. Where a package does not,
+the bootstrap must not be shared.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from installer.bootstrap import identities
+from installer.bootstrap.made import INFO, made_by_scripts
+from installer.guest_tree import Target, chroot
+from node.errors import KitError
+from node.log import log, step
+
+# In the guest's root while it is made, and in a cache: package -> the files that it makes.
+RECORD = ".remade-by-packages"
+_ASIDE = ".set-aside-by-the-kit"
+# Of a package: keys and identities are few and small, while the files of a database that was set
+# up are not tried.
+MOST = 32
+LARGEST = 64 * 1024  # bytes
+
+
+def separate(target: Target) -> tuple[str, ...]:
+    """Takes out of a new bootstrap what packages made and guests must not share.
+
+    Returns:
+        what could not be taken out, with the reason of each: then nobody else may have the tree.
+
+    Raises:
+        KitError: the guest's programs cannot be run.
+    """
+    found = _not_to_be_shared(target.root)
+    if not found:
+        return ()
+    makers = possible_makers(_postinsts(target.root), found)
+    with step("keys and identities of packages"), chroot(target, ()):
+        remade, same = _tried(target, makers)
+        if remade:
+            _drop_initramfs(target, [path for paths in remade.values() for path in paths])
+    left = _not_to_be_shared(target.root)
+    target.write(RECORD, json.dumps(remade), 0o600)
+    return tuple(f"/{path} ({why})" for path, why in sorted(left.items()) if path not in same)
+
+
+def _not_to_be_shared(root: Path) -> dict[str, str]:
+    """The files that scripts made and that hold a key or an identity, with the reason of each."""
+    return {
+        path: why
+        for path, mode, data in made_by_scripts(root)
+        if (why := identities.reason(path, mode, data)) is not None
+    }
+
+
+def remake(target: Target) -> bool:
+    """Has the packages make what `separate` took out, in a guest whose programs can be run.
+
+    Returns whether there was any: an initramfs may be missing, too.
+
+    Raises:
+        KitError: a package did not make it.
+    """
+    if not target.exists(RECORD):
+        return False
+    remade: Mapping[str, list[str]] = json.loads(target.read(RECORD))
+    target.remove(RECORD)
+    for package, paths in remade.items():
+        with step(f"keys and identities of {package}"):
+            _configure(target, package)
+        for path in paths:
+            if not _size(target, path):
+                raise KitError(
+                    f"package {package} in the guest: it did not make /{path} anew",
+                    hint=f"leave {package} out, and install it in the guest",
+                )
+    return bool(remade)
+
+
+def possible_makers(postinsts: Mapping[str, str], paths: Iterable[str]) -> dict[str, list[str]]:
+    """The packages whose postinst names a file, or else its directory, and these files.
+
+    Args:
+        postinsts: the scripts by their packages.
+        paths: the files, without a leading slash.
+    """
+    makers: dict[str, list[str]] = {}
+    for path in paths:
+        # At the end of a name: /etc/nvme/hostid is no part of /etc/nvme/hostid-old.
+        directory = path.rpartition("/")[0]
+        for pattern in (rf"/{re.escape(path)}(?![\w.-])", rf"/{re.escape(directory)}/"):
+            named = [name for name, text in postinsts.items() if re.search(pattern, text)]
+            if named:
+                break
+        for name in named:
+            makers.setdefault(name, []).append(path)
+    return makers
+
+
+def _postinsts(root: Path) -> dict[str, str]:
+    return {
+        path.name.removesuffix(".postinst"): path.read_text(errors="replace")
+        for path in sorted((root / INFO).glob("*.postinst"))
+    }
+
+
+def _configure(target: Target, package: str) -> int:
+    """Runs a package's postinst as dpkg does at the first installation; gives its exit code."""
+    name = package.partition(":")[0]
+    environment = (f"DPKG_MAINTSCRIPT_PACKAGE={name}", "DPKG_MAINTSCRIPT_NAME=postinst")
+    script = f"/{INFO}/{package}.postinst"
+    result = target.run(
+        ["env", *environment, "INITRD=No", script, "configure", ""],
+        check=False,
+        on_line=lambda line: log.debug("%s", line),
+    )
+    return result.exit_code
+
+
+def _tried(
+    target: Target, makers: Mapping[str, list[str]]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """What each package makes again, which is removed; and what it makes again as it was.
+
+    Where a package does not make all of its files again, they are left as they were: they may
+    belong together.
+    """
+    remade: dict[str, list[str]] = {}
+    same: list[str] = []
+    for package, paths in makers.items():
+        left = [path for path in paths if target.exists(path)]  # not another's already
+        large = len(left) > MOST or any(_size(target, path) > LARGEST for path in left)
+        if large or not left:
+            continue
+        for path in left:
+            target.path(path).rename(_aside(target, path))
+        done = _configure(target, package) == 0 and all(_size(target, path) for path in left)
+        for path in left:
+            place, old = target.path(path), _aside(target, path)
+            if done and place.read_bytes() != old.read_bytes():
+                old.unlink()
+                place.unlink()
+                remade.setdefault(package, []).append(path)
+            else:
+                old.replace(place)
+                same += [path] if done else []
+    return remade, same
+
+
+def _size(target: Target, path: str) -> int:
+    """The size of a regular file in bytes; 0 where there is none."""
+    place = target.path(path)
+    return 0 if place.is_symlink() or not place.is_file() else place.stat().st_size
+
+
+def _aside(target: Target, path: str) -> Path:
+    place = target.path(path)
+    return place.with_name(place.name + _ASIDE)
+
+
+def _drop_initramfs(target: Target, paths: Iterable[str]) -> None:
+    """Removes each initramfs that has copies of these files, or may have: it is made again."""
+    names = {PurePosixPath(path).name for path in paths}
+    for image in target.root.glob("boot/initrd.img-*"):
+        listed = target.run(["lsinitramfs", f"/boot/{image.name}"], check=False)
+        inside = {PurePosixPath(line).name for line in listed.stdout.splitlines()}
+        if listed.exit_code != 0 or names & inside:
+            image.unlink()

@@ -1,0 +1,185 @@
+"""Carries a layout out: partitions, file systems and swap are made, and mounted for the build."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from installer.disks import blank
+from installer.disks.layout import Layout, PlannedDisk, Use, sfdisk_script
+from node.devices.claim import Backing, claimed
+from node.devices.loop import attached
+from node.errors import KitError
+from node.isolation.mount import flushed, mounted
+from node.log import log
+from node.run import run
+
+# What mkfs of a newer node turns on, kernel, fsck or GRUB of these cannot read: metadata_csum_seed
+# and orphan_file (e2fsprogs 1.47) stop GRUB 2.06 and fsck 1.46; nrext64 (xfsprogs 6) needs
+# Linux 5.19; bigtime and inobtcount need GRUB 2.06.
+OLD_SUITES = ("wheezy", "jessie", "stretch", "buster", "bullseye", "bookworm", "focal", "jammy")
+
+# Where the guest is mounted. The tmpfs is seen in the create's own namespace only: each create has
+# its own, and nothing has to be removed after a SIGKILL.
+BUILD = Path("/run/ganeti-instance-kit")
+
+MKFS_TOOLS = {
+    "ext2": "mke2fs",
+    "ext3": "mke2fs",
+    "ext4": "mke2fs",
+    "xfs": "mkfs.xfs",
+    "btrfs": "mkfs.btrfs",
+}
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where the guest stands on the node while it is built.
+
+    `disk` and `fsysdev` are the loop devices of the root disk and of its root file system, `esp`
+    that of the EFI system partition, `root` is the mounted tree.
+    """
+
+    disk: Path
+    fsysdev: Path
+    esp: Path | None
+    root: Path
+
+
+def tools(layout: Layout) -> tuple[str, ...]:
+    """The node's programs that `prepared` needs for this layout."""
+    found = {MKFS_TOOLS[str(disk.fstype)] for disk in (layout.root, *layout.data)}
+    if layout.root.partitions:
+        found.add("sfdisk")
+    if layout.esp_id is not None:
+        found |= {"mkfs.vfat", "mmd", "mcopy"}
+    if layout.swaps:
+        found.add("mkswap")
+    return tuple(sorted(found))
+
+
+def mkfs_argv(fstype: str, uuid: str, suite: str, device: Path) -> list[str]:
+    """The command that makes a file system with this UUID, readable for the suite's own tools."""
+    old = suite in OLD_SUITES
+    if fstype == "xfs":
+        metadata = f"uuid={uuid}" + (",bigtime=0,inobtcount=0" if old else "")
+        inodes = ["-i", "nrext64=0"] if old else []
+        return ["mkfs.xfs", "-q", "-f", *inodes, "-m", metadata, str(device)]
+    if fstype == "btrfs":
+        return ["mkfs.btrfs", "-q", "-f", "-U", uuid, str(device)]
+    features = ["-O", "^metadata_csum_seed,^orphan_file"] if old and fstype == "ext4" else []
+    return ["mke2fs", "-q", "-F", "-t", fstype, "-U", uuid, *features, str(device)]
+
+
+def make_build_directory() -> None:
+    """Makes the directory that the guest is mounted below.
+
+    Raises:
+        KitError: the node does not let us.
+    """
+    try:
+        BUILD.mkdir(exist_ok=True)
+    except OSError as error:
+        raise KitError(
+            f"directory {BUILD}: {error.strerror}", hint=f"see `findmnt -T {BUILD.parent}`"
+        ) from error
+
+
+def claim_all(stack: ExitStack, disks: Iterable[PlannedDisk]) -> dict[int, Backing]:
+    """Opens disks that will be written, for us alone, before the first byte is.
+
+    Returns:
+        the open disks by their index.
+    """
+    return {disk.disk.index: stack.enter_context(claimed(_path(disk))) for disk in disks}
+
+
+def _named(disk: PlannedDisk) -> str:
+    return f"disk {disk.disk.index} ({disk.disk.path})"
+
+
+def _path(disk: PlannedDisk) -> Path:
+    if disk.disk.path is None:
+        raise KitError(
+            f"disk {disk.disk.index}: it has no path on this node",
+            hint="use a disk template whose disks are block devices or files on the node",
+        )
+    return Path(disk.disk.path)
+
+
+@contextmanager
+def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterator[Devices]:
+    """Makes the guest's partitions, file systems and swap areas, and mounts them.
+
+    Raises:
+        KitError: a tool fails, or at the end something still holds a mount or a device.
+    """
+    with ExitStack() as stack:
+        # Signatures of an earlier tenant's RAID, LVM or other table must not come back to life, nor
+        # be seen by udev on the loop devices.
+        for disk in (layout.root, *layout.swaps, *layout.data):
+            backing = disks[disk.disk.index]
+            places = blank.signature_places(layout, disk.disk.index, backing.size)
+            blank.wipe(backing, places, _named(disk))
+        root = disks[0]
+        # Over block devices, too: GRUB knows what to make of a loop device, but not of a logical
+        # volume whose device mapper it cannot ask from within the guest.
+        whole = stack.enter_context(attached(root))
+        fsysdev, esp = _partitioned(stack, layout, root, whole)
+        _make(layout.root, suite, fsysdev)
+        if esp is not None and layout.esp_id is not None:
+            number = layout.esp_id.replace("-", "")
+            run(["mkfs.vfat", "-F", "32", "-i", number, "-n", "EFI", esp], what="mkfs of the ESP")
+        for disk in layout.swaps:
+            _make_swap(disk, disks[disk.disk.index])
+        stack.enter_context(
+            mounted("tmpfs", BUILD, fstype="tmpfs", options=("mode=755", "size=1m"))
+        )
+        top = BUILD / "guest"
+        top.mkdir()
+        stack.enter_context(mounted(fsysdev, top, fstype=str(layout.root.fstype)))
+        stack.enter_context(flushed(top, _named(layout.root)))
+        for disk in layout.data:
+            with ExitStack() as single:
+                device = single.enter_context(attached(disks[disk.disk.index]))
+                _make(disk, suite, device)
+                place = top / str(disk.mountpoint).lstrip("/")
+                place.mkdir(parents=True, exist_ok=True)
+                single.enter_context(mounted(device, place, fstype=str(disk.fstype)))
+                single.enter_context(flushed(place, _named(disk)))
+                stack.enter_context(single.pop_all())
+        yield Devices(whole, fsysdev, esp, top)
+
+
+def _partitioned(
+    stack: ExitStack, layout: Layout, root: Backing, whole: Path
+) -> tuple[Path, Path | None]:
+    if not layout.root.partitions:
+        return whole, None
+    style = "gpt" if layout.esp_id is not None else "msdos"
+    run(
+        ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", whole],
+        input=sfdisk_script(style, layout.label_uuid, layout.root.partitions),
+        what="partition table of disk 0",
+    )
+    devices = {
+        part.use: stack.enter_context(attached(root, part.offset, part.size))
+        for part in layout.root.partitions
+        if part.use is not Use.BIOS_BOOT
+    }
+    return devices[Use.ROOT], devices.get(Use.ESP)
+
+
+def _make(disk: PlannedDisk, suite: str, device: Path) -> None:
+    index, fstype = disk.disk.index, str(disk.fstype)
+    argv = mkfs_argv(fstype, str(disk.uuid), suite, device)
+    run(argv, what=f"mkfs of disk {index}")
+    log.info("disk %d: %s, %s, UUID %s", index, disk.mountpoint, fstype, disk.uuid)
+
+
+def _make_swap(disk: PlannedDisk, backing: Backing) -> None:
+    index = disk.disk.index
+    # mkswap(8) opens block devices O_EXCL, as we have.
+    with attached(backing) as device:
+        run(["mkswap", "--uuid", str(disk.uuid), device], what=f"mkswap on disk {index}")
+    log.info("disk %d: swap, UUID %s", index, disk.uuid)

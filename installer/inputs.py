@@ -1,0 +1,94 @@
+"""What a guest takes from the node: its release, resolvers, time zone and root's keys."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from guest.resolv import Resolver, parse, without_loopback
+from installer import extra_sources
+from installer.extra_sources import SourceFile
+from installer.settings import Settings, shellvars
+from node.errors import KitError
+from node.files import read_text
+from node.run import run
+
+# systemd-resolved keeps the upstream resolvers here while /etc/resolv.conf names its stub
+# (systemd-resolved.service(8)).
+RESOLV_CONFS = ("etc/resolv.conf", "run/systemd/resolve/resolv.conf")
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What the node is and has.
+
+    `authorized_keys` is the file's text, None when there is none or nobody wants it. Bytes that are
+    no UTF-8 are kept in it, as surrogates.
+    """
+
+    hostname: str
+    codename: str
+    architecture: str
+    resolver: Resolver
+    timezone: str
+    authorized_keys: str | None
+    extra_sources: tuple[SourceFile, ...] = ()
+
+
+def gather(settings: Settings, root: Path = Path("/")) -> NodeFacts:
+    """Reads the facts.
+
+    Raises:
+        KitError: the node's release is not known, or a file that a setting names cannot be read.
+    """
+    return NodeFacts(
+        hostname=socket.gethostname(),
+        codename=_codename(root),
+        architecture=run(["dpkg", "--print-architecture"]).stdout.strip(),
+        resolver=_resolver(root),
+        timezone=_timezone(root),
+        authorized_keys=_authorized_keys(settings, root),
+        extra_sources=extra_sources.read(settings.extra_sources, root),
+    )
+
+
+def _authorized_keys(settings: Settings, root: Path) -> str | None:
+    path = root / settings.authorized_keys.lstrip("/")
+    if not settings.hook_authorized_keys or not path.exists():
+        return None
+    try:
+        # Comments may be of any encoding; sshd(8) does not read them.
+        return read_text(path, errors="surrogateescape")
+    except OSError as error:
+        raise KitError(
+            f"authorized keys {path}: {error.strerror}",
+            hint="correct AUTHORIZED_KEYS, or set HOOK_AUTHORIZED_KEYS=no",
+        ) from error
+
+
+def _codename(root: Path) -> str:
+    path = root / "etc/os-release"
+    text = read_text(path, errors="surrogateescape")
+    codename = shellvars.parse(text, origin=str(path)).get("VERSION_CODENAME", "")
+    return codename or "sid"  # unstable has none; os-release(5) makes it optional
+
+
+def _resolver(root: Path) -> Resolver:
+    for name in RESOLV_CONFS:
+        path = root / name
+        if path.is_file():
+            resolver = without_loopback(parse(read_text(path, errors="replace")))
+            if resolver.nameservers:
+                return resolver
+    return Resolver((), ())
+
+
+def _timezone(root: Path) -> str:
+    path = root / "etc/timezone"
+    if path.is_file() and (name := read_text(path, errors="replace").strip()):
+        return name
+    localtime = root / "etc/localtime"
+    if localtime.is_symlink():
+        _, found, name = str(localtime.readlink()).partition("zoneinfo/")
+        if found:
+            return name
+    return "Etc/UTC"

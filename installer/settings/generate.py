@@ -1,0 +1,82 @@
+"""Writes the files that come from the table of settings: `python3 -m installer.generate`."""
+
+import re
+import textwrap
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from installer.settings import DEFINITIONS, Definition, as_text, parameters_list
+
+TOP = Path(__file__).resolve().parents[2]
+MANUAL = "man/ganeti-os-debootstrap.7"
+
+_DEFAULTS_HEAD = """\
+# Settings of the instances that the Ganeti OS "debootstrap" makes.
+#
+# The file is read, never run: KEY="value" lines, comments, and $VAR of values above.
+# Each setting stands here with its default. What a variant's file or an OS parameter
+# (gnt-instance add -O filesystem=xfs ...) says wins over this file.
+# See ganeti-os-debootstrap(7).
+"""
+
+
+def defaults_file() -> str:
+    """The file for /etc/default, with every setting commented out at its default."""
+    return "\n".join([_DEFAULTS_HEAD, *map(_default, DEFINITIONS.values())])
+
+
+def _default(definition: Definition) -> str:
+    about = f"{definition.about} Allowed: {definition.kind.allowed}."
+    if not definition.parameter:
+        about += " No OS parameter."
+    comment = textwrap.fill(
+        about,
+        width=90,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return f'{comment}\n#{definition.key}="{as_text(definition.default)}"\n'
+
+
+def roff(text: object) -> str:
+    """A text as man(7) has it on a line: backslashes, hyphens, leading dots and quotes escaped."""
+    escaped = str(text).replace("\\", "\\e").replace("-", "\\-").replace("~", "\\(ti")
+    escaped = escaped.replace("'", "\\(aq").replace("^", "\\(ha")
+    return re.sub(r"^\.", r"\\&.", escaped)
+
+
+def manual(template: str) -> str:
+    """The manual page from its template, with the settings of the table."""
+    environment = Environment(
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"roff": roff, "text": as_text}
+    hooks = [found for found in DEFINITIONS.values() if found.name.startswith("hook_")]
+    others = [found for found in DEFINITIONS.values() if found not in hooks]
+    return environment.from_string(template).render(settings=others, hooks=hooks)
+
+
+def generated(top: Path = TOP) -> dict[str, str]:
+    """Path (below the top directory) to text of every generated file."""
+    template = (top / f"{MANUAL}.in").read_text(encoding="utf-8")
+    return {
+        "os-definition/parameters.list": parameters_list(),
+        "os-definition/defaults": defaults_file(),
+        MANUAL: manual(template),
+    }
+
+
+def main() -> None:
+    """Writes all of them."""
+    for path, text in generated().items():
+        (TOP / path).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

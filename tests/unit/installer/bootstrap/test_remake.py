@@ -1,0 +1,55 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from installer.bootstrap import remake
+from installer.guest_tree import Target
+from node.run import Result
+
+
+class Package(Target):
+    """A guest whose package, when it is configured, makes some of its files: it runs nothing."""
+
+    def __init__(self, root: Path, makes: dict[str, str], exit_code: int = 0) -> None:
+        super().__init__(root)
+        self.makes = makes
+        self.exit_code = exit_code
+        self.configured = 0
+
+    def run(self, _argv: Sequence[str], **_options: Any) -> Result:
+        self.configured += 1
+        for path, text in self.makes.items():
+            self.write(path, text)
+        return Result(self.exit_code, "", "")
+
+
+def tried(target: Package, *paths: str) -> tuple[dict[str, list[str]], list[str]]:
+    for path in paths:
+        target.write(path, "old")
+    return remake._tried(target, {"package": list(paths)})
+
+
+def test_what_a_package_makes_again_is_taken_out(tmp_path: Path) -> None:
+    target = Package(tmp_path, {"etc/a.key": "new", "etc/a.id": "old"})
+    assert tried(target, "etc/a.key", "etc/a.id") == ({"package": ["etc/a.key"]}, ["etc/a.id"])
+    assert not target.exists("etc/a.key") and target.read("etc/a.id") == "old"
+    assert [path.name for path in (tmp_path / "etc").iterdir()] == ["a.id"]
+
+
+def test_where_a_package_does_not_make_all_again_its_files_stay(tmp_path: Path) -> None:
+    target = Package(tmp_path, {"etc/a.key": "new"})
+    assert tried(target, "etc/a.key", "etc/b.key") == ({}, [])
+    assert target.read("etc/a.key") == "old" and target.read("etc/b.key") == "old"
+    assert sorted(path.name for path in (tmp_path / "etc").iterdir()) == ["a.key", "b.key"]
+
+
+def test_a_package_that_fails_to_configure_has_its_files(tmp_path: Path) -> None:
+    target = Package(tmp_path, {}, exit_code=1)
+    assert tried(target, "etc/a.key") == ({}, [])
+    assert target.read("etc/a.key") == "old"
+
+
+def test_a_package_without_files_that_are_left_is_not_configured(tmp_path: Path) -> None:
+    target = Package(tmp_path, {})
+    assert remake._tried(target, {"package": ["etc/gone"]}) == ({}, [])
+    assert target.configured == 0

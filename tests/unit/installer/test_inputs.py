@@ -1,0 +1,39 @@
+"""What is read of the node."""
+
+from pathlib import Path
+
+import pytest
+
+from installer.guest_tree import Target
+from installer.inputs import gather
+from installer.settings import Settings
+from node.run import Result
+
+KEYS = b'from="192.0.2.1" ssh-ed25519 AAAA admin # caf\xe9\n'
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of a node whose authorized keys are not UTF-8."""
+
+    monkeypatch.setattr("installer.inputs.run", lambda _: Result(0, "amd64\n", ""))
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/os-release").write_text("VERSION_CODENAME=bookworm\n")
+    (tmp_path / "root/.ssh").mkdir(parents=True)
+    (tmp_path / "root/.ssh/authorized_keys").write_bytes(KEYS)
+    return tmp_path
+
+
+def test_authorized_keys_come_byte_by_byte(node: Path, tmp_path: Path) -> None:
+    keys = gather(Settings(), node).authorized_keys
+    assert keys is not None
+    target = Target(tmp_path / "guest")
+    target.write("keys", keys)
+    assert target.path("keys").read_bytes() == KEYS
+
+
+def test_authorized_keys_are_read_only_where_they_are_wanted(node: Path) -> None:
+    path = node / "root/.ssh/authorized_keys"
+    path.unlink()
+    path.mkdir()  # cannot be read
+    assert gather(Settings(hook_authorized_keys=False), node).authorized_keys is None
