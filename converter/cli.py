@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any, NamedTuple, NoReturn
 
-from converter import convert, opening
-from converter.digests import ALGORITHMS
-from converter.job import Job, State
+from converter import convert, sources
+from converter.engine.digests import ALGORITHMS
+from converter.options import Job, State
 from converter.progress import Progress, Silent, chosen, duration
 from node import log
 from node.cleanup import Terminated, signals_deferred, signals_raise
@@ -147,7 +147,7 @@ def _failure(error: Exception) -> _Failure:
 def _act(options: argparse.Namespace, progress: Progress, state: State) -> int:
     names = options.sources
     if options.info or options.inspect:
-        from converter import inspect  # it loads libguestfs
+        from converter.contents import inspect  # it loads libguestfs
 
         _say(inspect.report(names, options.format, deep=options.inspect, as_json=options.json))
         return DONE
@@ -188,7 +188,7 @@ def _new_volume(
 ) -> AbstractContextManager[lvm.LogicalVolume]:
     vg, _, name = options.create.rpartition("/")
     wanted = options.size
-    with opening.opened(options.sources[0], options.format) as source:
+    with sources.opened(options.sources[0], options.format) as source:
         if wanted is None:
             wanted = source.size
         elif wanted < source.size:

@@ -4,18 +4,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from typing import Any
 
-from converter import opening, overlays, swap, target
-from converter.attempt import Attempt, run_through
-from converter.copy import COMPARERS, Content, CopyWorker, Counted
-from converter.disk import Disk
-from converter.job import Job, State
-from converter.journal import Journal
-from converter.memory import buffer
-from converter.pool import Pool
+from converter import replacements, sources, swap
+from converter.buffers import buffer
+from converter.engine.copy_run import Attempt, run_through
+from converter.engine.journal import Journal
+from converter.engine.pool import Pool
+from converter.engine.sinks import Comparer, Comparison
+from converter.engine.workers import COMPARERS, Content, CopyWorker, Counted
+from converter.options import Job, State
 from converter.progress import Progress
-from converter.sinks import Comparer, Comparison
-from converter.source import Source
-from converter.target import Target
+from converter.sources.base import Source
+from converter.sources.disk import Disk
+from converter.target import device
+from converter.target.device import Target
 from node.errors import KitError
 from node.log import log
 
@@ -27,11 +28,13 @@ def _planned(
     """Source and target, opened and checked, what the target shall hold, and a report of that."""
     with ExitStack() as stack:
         with state.timed("check"):
-            source = stack.enter_context(opening.opened(job.source, job.image_format))
+            source = stack.enter_context(sources.opened(job.source, job.image_format))
             disk = stack.enter_context(closing(Disk(source)))
-            areas = overlays.swap_areas(disk.read, source.size, source.name, mode=job.swap)
+            areas = replacements.swap_areas(disk.read, source.size, source.name, mode=job.swap)
             there = stack.enter_context(open_target(source))
-            over = overlays.planned(areas, disk.read, source.size, there.size, fix_gpt=job.fix_gpt)
+            over = replacements.planned(
+                areas, disk.read, source.size, there.size, fix_gpt=job.fix_gpt
+            )
             content = Content(source, over.extents, there.size)
         for note in over.notes:
             log.info("%s", note)
@@ -61,7 +64,7 @@ def copy(job: Job, progress: Progress, state: State) -> dict[str, Any]:
     """
 
     def open_target(source: Source) -> AbstractContextManager[Target]:
-        return target.opened(
+        return device.opened(
             job.target,
             size_needed=source.size,
             source=source.status,
@@ -107,7 +110,7 @@ def check(job: Job, progress: Progress, state: State) -> dict[str, Any]:
     """
 
     def open_target(source: Source) -> AbstractContextManager[Target]:
-        return target.read_only(job.target, size_needed=source.size)
+        return device.read_only(job.target, size_needed=source.size)
 
     found = Comparison()
     with _planned(job, open_target, state) as (content, there, report), ExitStack() as stack:
@@ -138,9 +141,9 @@ def check(job: Job, progress: Progress, state: State) -> dict[str, Any]:
 def make_swap(job: Job, state: State) -> dict[str, Any]:
     """Makes the target a swap area with the UUID and label of the source's only one."""
     with ExitStack() as stack:
-        source = stack.enter_context(opening.opened(job.source, job.image_format))
+        source = stack.enter_context(sources.opened(job.source, job.image_format))
         disk = stack.enter_context(closing(Disk(source)))
-        areas = overlays.swap_areas(disk.read, source.size, source.name, mode="recreate")
+        areas = replacements.swap_areas(disk.read, source.size, source.name, mode="recreate")
         if len(areas) != 1:
             raise KitError(
                 f"source {source.name}: it has {len(areas) or 'no'} swap areas, not one",
@@ -148,7 +151,7 @@ def make_swap(job: Job, state: State) -> dict[str, Any]:
             )
         (area,) = areas
         there = stack.enter_context(
-            target.opened(
+            device.opened(
                 job.target,
                 size_needed=(swap.MIN_LAST_PAGE + 1) * area.page_size,
                 source=source.status,

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 from uuid import UUID
 
+from converter.contents.magics import others
+from converter.contents.partitions import table
+from converter.contents.superblocks import signatures
 from converter.extents import Extent, Kind
-from converter.magics import others
-from converter.partitions import table
-from converter.signatures import signatures
-from converter.window import Read, Window
+from converter.reading import Read, Window
 from node.errors import KitError
 from node.run import run
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from converter.inflate import InflateError
-from converter.qcow2 import FormatError
+from converter.formats.inflate import InflateError
+from converter.formats.qcow2 import FormatError
 from tests.unit.converter.qcow2_images import Image, deflated, disk, extension, parsed
 
 SECONDS = 2.0  # that one image may take

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from converter import opening
+from converter import sources
 from converter.extents import Kind
 from node.cleanup import signals_raise
 from node.errors import KitError
@@ -22,7 +22,7 @@ PIECE = 1 << 20
 
 def main(name: str, image_format: str, out: str, *pause: str) -> dict[str, object]:
     data = 0
-    with opening.opened(name, image_format or None) as source, Path(out).open("wb") as file:
+    with sources.opened(name, image_format or None) as source, Path(out).open("wb") as file:
         file.truncate(source.size)
         place = 0
         with closing(source.reader()) as reader:

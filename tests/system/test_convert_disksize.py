@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from converter import opening
+from converter import sources as opening
 from tests.system import source_support as sources
 from tests.system.convert_support import MIB, noise
 from tests.system.create_support import output

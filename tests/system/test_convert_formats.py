@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from converter.confine import MEMORY, confined
-from converter.foreign import driver_options
+from converter.sources.qemu import driver_options
+from converter.sources.sandbox import MEMORY, confined
 from node.run import Result, run
 from tests.system import source_support as sources
 from tests.system.convert_support import MIB, noise, prose, raw_of, wait_until

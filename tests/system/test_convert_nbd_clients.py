@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from converter.nbd import nbd_source
+from converter.sources.nbd import nbd_source
 from tests.system import convert_support as support
 from tests.system.convert_support import MIB, qcow2raw, wait_until
 

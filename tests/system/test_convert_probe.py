@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from converter.probe import probe
+from converter.target.probe import probe
 from tests.system.create_support import MIB, output
 from tests.system.nbd_device import served
 

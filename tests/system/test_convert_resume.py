@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from converter import opening, target
-from converter.journal import Journal, Record
+from converter import sources
+from converter.engine.journal import Journal, Record
+from converter.target import device as target
 from tests.system import convert_support as support
 from tests.system.convert_support import MIB, REFUSED, Write, qcow2raw
 
@@ -43,7 +44,7 @@ def interrupted(image: Path, reference: Path, path: Path, journals: Path) -> Jou
     with path.open("r+b") as file:
         file.write(content[:DONE])
     with (
-        opening.opened(str(image), None) as source,
+        sources.opened(str(image), None) as source,
         target.opened(path, size_needed=SIZE, allow_file=True, force=True) as there,
     ):
         journal = Journal(there.identity, journals)
@@ -177,7 +178,7 @@ def test_another_source_device_of_the_same_number_and_head(
         with support.loop(one) as first:
             link.symlink_to(first)
             with (
-                opening.opened(str(link), None) as source,
+                sources.opened(str(link), None) as source,
                 target.opened(device, size_needed=SIZE, force=True) as there,
             ):
                 record = Record(

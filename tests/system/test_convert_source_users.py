@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from converter import localfile
+from converter.sources import image_file
 from node.errors import KitError
 from tests.system import convert_support as support
 from tests.system.convert_support import MIB, REFUSED, qcow2raw
@@ -108,7 +108,7 @@ def test_a_file_that_is_attached_meanwhile(disk: Path) -> None:
     """What is written then comes to the file when it is unmounted."""
     fd = os.open(disk, os.O_RDONLY)
     try:
-        source = localfile.LocalFile(fd, "disk")
+        source = image_file.LocalFile(fd, "disk")
         source.check_unchanged()
         with (
             support.loop(disk, read_only=False) as loop,
@@ -123,7 +123,7 @@ def test_a_file_that_is_attached_meanwhile(disk: Path) -> None:
 def test_a_file_that_is_replaced_meanwhile(disk: Path) -> None:
     fd = os.open(disk, os.O_RDONLY)
     try:
-        source = localfile.LocalFile(fd, str(disk))
+        source = image_file.LocalFile(fd, str(disk))
         disk.rename(disk.with_name("moved"))
         source.check_unchanged()
         disk.write_bytes(b"another")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from converter.contents.gpt import repaired
+from converter.contents.partitions import table
 from converter.extents import Extent, Kind
-from converter.gpt import repaired
-from converter.partitions import table
+from converter.reading import Read
 from converter.swap import PAGE_SIZES, SwapArea, find_areas, new_header, overlays
-from converter.window import Read
 from node.errors import KitError
 from tests.system.create_support import output
 

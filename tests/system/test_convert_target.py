@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from converter import target
-from converter.memory import PAGE, buffer
+from converter.buffers import PAGE, buffer
+from converter.target import device as target
 from node.devices import claim, udev
 from node.errors import KitError
 from tests.system import create_support
@@ -267,7 +267,7 @@ def test_a_disk_of_a_running_instance(
     ganeti = tmp_path / "ganeti"
     for name in ("bdev-cache", "kvm-hypervisor/pid", "instance-disks"):
         (ganeti / name).mkdir(parents=True)
-    monkeypatch.setattr("converter.guards.GANETI", ganeti)
+    monkeypatch.setattr("converter.target.guards.GANETI", ganeti)
     cached = ganeti / f"bdev-cache/bdev_{device.name}"
     cached.write_text("web1.example.org primary disk/0\n")
     pid = ganeti / "kvm-hypervisor/pid/web1.example.org"

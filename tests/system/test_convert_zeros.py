@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from converter import target
-from converter.memory import PAGE
-from converter.zeros import Strategy, Zeroer
+from converter.buffers import PAGE
+from converter.target import device as target
+from converter.target.zeroing import Strategy, Zeroer
 from node.errors import KitError
 from tests.system import create_support
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from converter import local, target
+from converter.sources import local
+from converter.target import device as target
 from node.devices import claim, qemu_locks
 from node.errors import KitError
 from tests.system import create_support as support

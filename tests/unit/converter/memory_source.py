@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import cast
 
 from converter.extents import Extent, Kind
-from converter.target import Target
-from converter.zeros import Zeroer
+from converter.target.device import Target
+from converter.target.zeroing import Zeroer
 from node.errors import KitError
 
 

@@ -5,9 +5,9 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from converter import qcow2
 from converter.extents import Kind
-from converter.inflate import Cluster, inflater
+from converter.formats import qcow2
+from converter.formats.inflate import Cluster, inflater
 
 COPIED = 1 << 63
 COMPRESSED = 1 << 62

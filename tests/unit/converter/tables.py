@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from uuid import UUID
 from zlib import crc32
 
-from converter.window import Read
+from converter.reading import Read
 
 LINUX = UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
 DISK = UUID("d1d1d1d1-0000-4000-8000-00000000000d")

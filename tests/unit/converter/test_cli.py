@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from converter import cli
-from converter.job import State
+from converter.options import State
 from node.errors import KitError
 
 

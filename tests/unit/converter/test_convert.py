@@ -7,7 +7,7 @@ import pytest
 
 from converter import convert
 from converter.extents import Extent, Kind
-from converter.job import Job, State
+from converter.options import Job, State
 from converter.progress import Silent
 from tests.unit.converter.memory_source import MemorySource, MemoryTarget
 
@@ -41,8 +41,8 @@ def test_a_comparison_has_no_more_readers_than_the_source_lets_in(
     def read_only(*_: object, **_more: object) -> Iterator[object]:
         yield there
 
-    monkeypatch.setattr("converter.opening.opened", opened)
-    monkeypatch.setattr("converter.target.read_only", read_only)
+    monkeypatch.setattr("converter.sources.opened", opened)
+    monkeypatch.setattr("converter.target.device.read_only", read_only)
     report = convert.check(Job("memory", "memory"), Silent(), State())
     assert report["first_difference"] is None
     assert source.most == 1 + Few.readers

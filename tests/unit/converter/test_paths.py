@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from converter import inspect, opening, paths, target
+from converter import paths, sources
+from converter.contents import inspect
+from converter.target import device
 from node.errors import KitError
 
 NAMES = [
@@ -56,7 +58,7 @@ def require_said(error: KitError, role: str, name: str, words: str, hint: str) -
 @pytest.mark.parametrize("image_format", [None, "qcow2", "raw", "vmdk", "vpc"])
 @pytest.mark.parametrize(("name", "words", "hint"), NAMES, ids=range(len(NAMES)))
 def test_sources(image_format: str | None, name: str, words: str, hint: str) -> None:
-    with pytest.raises(KitError) as caught, opening.opened(name, image_format):
+    with pytest.raises(KitError) as caught, sources.opened(name, image_format):
         pass
     require_said(caught.value, "source", name, words, hint)
 
@@ -67,11 +69,11 @@ def test_targets(odd: Path, name: str, words: str, hint: str) -> None:
     for allow_file in (True, False):
         with (
             pytest.raises(KitError) as caught,
-            target.opened(name, size_needed=1, force=True, allow_file=allow_file),
+            device.opened(name, size_needed=1, force=True, allow_file=allow_file),
         ):
             pass
         require_said(caught.value, "target", name, words, hint)
-    with pytest.raises(KitError) as caught, target.read_only(name, size_needed=1):
+    with pytest.raises(KitError) as caught, device.read_only(name, size_needed=1):
         pass
     require_said(caught.value, "target", name, words, hint)
     assert sorted(odd.iterdir()) == listed
@@ -132,5 +134,5 @@ def test_a_secondary_of_drbd_is_called_one(odd: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "open", opened)
     with pytest.raises(KitError, match="a DRBD device that is Secondary on this node") as caught:
-        opening.opened(str(odd / "file"), None).__enter__()
+        sources.opened(str(odd / "file"), None).__enter__()
     assert caught.value.hint is not None and "primary node" in caught.value.hint

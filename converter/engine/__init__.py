@@ -1,0 +1,1 @@
+"""The copy itself: pieces of work, threads, what they write to, and its journal."""

@@ -1,0 +1,92 @@
+"""From what a target shall hold to the pieces of work of the threads: pure."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+from converter.buffers import PAGE
+from converter.extents import Extent, Kind
+
+CHUNK = 2 << 20  # bytes of a piece of data: a multiple of every cluster's size
+ZERO_CHUNK = 1 << 30  # bytes of a piece of zeros: for progress, and to be interruptible
+WINDOW = 64 << 20  # bytes of the disk whose zeros are made before its data are written
+# Fewer zeros than that between data travel with them: cheaper than an operation of their own.
+SMALL = 64 << 10
+
+
+class Item(NamedTuple):
+    """A piece of the target, from `start` up to `end`: what its parts say, or zeros without any.
+
+    Its parts are in order and without gaps. Both places are multiples of PAGE (but for the end of
+    a target whose size is none): no two items share a page, so one thread may write past the page
+    cache while another writes through it.
+
+    Where items are not in the order of the disk, `floor` is the place before which all is done when
+    all items before this one are; else that is its start, and `floor` is None.
+    """
+
+    start: int
+    end: int
+    parts: tuple[Extent, ...]
+    floor: int | None = None
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+
+def items(extents: Iterable[Extent], end: int) -> Iterator[Item]:
+    """Cuts extents into pieces of work.
+
+    Args:
+        extents: in order, without gaps, from a multiple of PAGE up to `end`; neighbours of one
+            kind are joined.
+        end: of the target.
+    """
+    parts: list[Extent] = []
+    for extent in extents:
+        rest = extent
+        if extent.kind is Kind.ZERO:
+            first = _rounded_up(extent.start)
+            last = end if extent.end == end else extent.end - extent.end % PAGE
+            if last - first >= SMALL:
+                if extent.start < first:
+                    parts.append(extent.cut(extent.start, first))
+                if parts:
+                    yield _item(parts)
+                    parts = []
+                for place in range(first, last, ZERO_CHUNK):
+                    yield Item(place, min(place + ZERO_CHUNK, last), ())
+                rest = extent.cut(last, extent.end)
+        while rest.length:
+            window = rest.start - rest.start % CHUNK + CHUNK
+            if rest.start + rest.length < window:
+                parts.append(rest)
+                break
+            yield _item([*parts, rest.cut(rest.start, window)])
+            parts = []
+            rest = rest.cut(window, rest.end)
+    if parts:
+        yield _item(parts)
+
+
+def zeros_first(pieces: Iterable[Item]) -> Iterator[Item]:
+    """Brings the zeros of each WINDOW before its data.
+
+    A file gets a hole only while nothing is written to it past the page cache: its file system
+    awaits what is under way, and lets nothing begin (inode_dio_wait() of Linux). The same holds for
+    loop devices. One such wait for each window is cheaper than one for each hole.
+    """
+    for _, window in groupby(pieces, key=lambda item: item.start // WINDOW):
+        found = list(window)
+        yield from (item._replace(floor=found[0].start) for item in found if not item.parts)
+        yield from (item for item in found if item.parts)
+
+
+def _item(parts: list[Extent]) -> Item:
+    return Item(parts[0].start, parts[-1].end, tuple(parts))
+
+
+def _rounded_up(place: int) -> int:
+    return place + -place % PAGE

@@ -1,0 +1,122 @@
+"""What becomes of content that was read: it is written, brought up to date, or compared."""
+
+import threading
+from typing import Protocol
+
+from converter.buffers import PAGE, buffer, equal, is_zero
+from converter.engine.chunks import CHUNK
+from converter.target.device import Target
+from converter.target.zeroing import Zeroer
+
+BLOCK = 64 << 10  # bytes: what --update writes at least
+_ZEROS = buffer(CHUNK)
+
+
+class Sink(Protocol):
+    """Takes the content of a target piece by piece; each thread has its own."""
+
+    def data(self, start: int, view: memoryview) -> None:
+        """Takes bytes; `start` is a multiple of PAGE."""
+
+    def zeros(self, start: int, end: int) -> None:
+        """Takes zeros."""
+
+
+class Writer:
+    """Writes all data; zeros as cheaply as the target can have them.
+
+    Args:
+        few: lets so many threads write at once as keep a disk busy. With more, each of their pieces
+            would take longer on a slow one, and the journal would wait for the first to be done.
+    """
+
+    def __init__(self, target: Target, zeroer: Zeroer, few: threading.Semaphore) -> None:
+        self._target = target
+        self._zeroer = zeroer
+        self._few = few
+
+    def data(self, start: int, view: memoryview) -> None:
+        """Writes bytes; where these are zeros, as zeros."""
+        if is_zero(view):
+            self._zeroer.zero(start, len(view))
+        else:
+            with self._few:
+                self._target.write(view, start)
+
+    def zeros(self, start: int, end: int) -> None:
+        """Makes a range zero."""
+        self._zeroer.zero(start, end - start)
+
+
+class _Reading:
+    """A sink that looks at what the target holds first."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._there = buffer(CHUNK)
+
+    def data(self, start: int, view: memoryview) -> None:
+        there = self._there[: len(view)]
+        self._target.read_into(there, start)
+        if not equal(there, view):
+            self.differs(start, view, there)
+
+    def zeros(self, start: int, end: int) -> None:
+        for place in range(start, end, CHUNK):
+            self.data(place, _ZEROS[: min(CHUNK, end - place)])
+
+    def differs(self, start: int, view: memoryview, there: memoryview) -> None:
+        raise NotImplementedError
+
+
+class Updater(_Reading):
+    """Writes only the blocks that differ from what the target holds."""
+
+    def differs(self, start: int, view: memoryview, there: memoryview) -> None:
+        """Writes runs of blocks that differ."""
+        begin = None
+        for place in range(0, len(view) + BLOCK, BLOCK):
+            same = place >= len(view) or equal(
+                view[place : place + BLOCK], there[place : place + BLOCK]
+            )
+            if same and begin is not None:
+                upto = min(place, len(view))
+                self._target.write(view[begin:upto], start + begin)
+                begin = None
+            elif not same and begin is None:
+                begin = place
+
+
+class Comparison:
+    """What a comparison found; shared by threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.first: int | None = None  # the first byte that differs
+        self.bytes = 0  # how many bytes are in pages that differ
+
+    def add(self, place: int, count: int) -> None:
+        """Takes a difference."""
+        with self._lock:
+            self.first = place if self.first is None else min(place, self.first)
+            self.bytes += count
+
+
+class Comparer(_Reading):
+    """Compares, and writes nothing."""
+
+    def __init__(self, target: Target, found: Comparison) -> None:
+        super().__init__(target)
+        self._found = found
+
+    def differs(self, start: int, view: memoryview, there: memoryview) -> None:
+        """Notes the first byte that differs, and how many pages do."""
+        first, count = None, 0
+        for place in range(0, len(view), PAGE):
+            page, other = view[place : place + PAGE], there[place : place + PAGE]
+            if not equal(page, other):
+                count += len(page)
+                if first is None:
+                    first = place + next(i for i in range(len(page)) if page[i] != other[i])
+        assert first is not None
+        self._found.add(start + first, count)

@@ -1,0 +1,206 @@
+"""The copy: threads that read a source and hand what they read to a sink."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from converter.buffers import PAGE, buffer, is_zero
+from converter.engine.chunks import CHUNK, Item, items
+from converter.engine.digests import Hash, Sums, update_zeros
+from converter.engine.pool import Pool
+from converter.engine.sinks import Sink
+from converter.extents import Extent, Kind, merged, overlaid
+from converter.sources.base import Reader, Source
+from converter.target.device import Target
+from node.errors import KitError
+
+# Threads, at most. While some wait for the disk, others inflate or write; each has buffers of some
+# MiB.
+WORKERS = 16
+WRITERS = 8  # of these, at once
+COMPARERS = 8  # of --update and --check, where each has a buffer more for what the target holds
+SAMPLE = 8 << 20  # bytes; devices make zeros in pieces of some MiB
+
+
+class Content:
+    """What the target shall hold: the source's extents, overlays, and zeros up to its end."""
+
+    def __init__(self, source: Source, overlays: Sequence[Extent], end: int) -> None:
+        self.source = source
+        self.overlays = overlays
+        self.end = end
+
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        """All of it from a place on, in order, without gaps, neighbours joined."""
+        of_source = self.source.extents(start) if start < self.source.size else iter(())
+        return merged(overlaid(of_source, self.overlays, start, self.end))
+
+    def items(self, start: int = 0) -> Iterator[Item]:
+        """The pieces of work from a place on, which is where an item of an earlier call ended."""
+        return items(self.extents(start), self.end)
+
+    def data(self) -> int:
+        """How many bytes come from the source."""
+        return self.sizes[Kind.DATA] + self.sizes[Kind.COMPRESSED]
+
+    def data_before(self, end: int) -> int:
+        """How many of those are before a place."""
+        data = 0
+        for extent in self.extents() if end else ():
+            if extent.start >= end:
+                break
+            if extent.kind in (Kind.DATA, Kind.COMPRESSED):
+                data += min(extent.end, end) - extent.start
+        return data
+
+    @cached_property
+    def sizes(self) -> dict[Kind, int]:
+        """How many bytes are of which kind."""
+        sizes = dict.fromkeys(Kind, 0)
+        if self.source.sizes is not None and not self.overlays:
+            sizes |= self.source.sizes
+            sizes[Kind.ZERO] += self.end - self.source.size
+            return sizes
+        for extent in self.extents():
+            sizes[extent.kind] += extent.length
+        return sizes
+
+
+class Counted:
+    """How many bytes of data were read from the source and dealt with; written by many threads."""
+
+    def __init__(self, workers: int) -> None:
+        self._counts = [0] * workers
+
+    def add(self, worker: int, count: int) -> None:
+        """Each worker has a count of its own: no lock is needed."""
+        self._counts[worker] += count
+
+    def total(self) -> int:
+        """Bytes."""
+        return sum(self._counts)
+
+
+class CopyWorker:
+    """Reads items and hands them to a sink, and to whatever takes digests.
+
+    Args:
+        reader: of the source, this worker's own.
+        sink: this worker's own.
+        counted: takes how many bytes this worker, its `number`, has dealt with.
+        resumed: what lies before this place is there already: it is read for digests only.
+        digest: takes the bytes of the disk in order; those behind the disk's end do not count.
+        sums: take each item's bytes.
+    """
+
+    def __init__(
+        self,
+        content: Content,
+        reader: Reader,
+        sink: Sink,
+        pool: Pool,
+        *,
+        counted: Counted,
+        number: int,
+        resumed: int = 0,
+        digest: Hash | None = None,
+        sums: Sums | None = None,
+    ) -> None:
+        self._content = content
+        self._reader = reader
+        self._sink = sink
+        self._pool = pool
+        self._resumed = resumed
+        self._digest = digest
+        self._sums = sums
+        self._counted = counted
+        self._number = number
+        self._buffer = buffer(CHUNK)
+
+    def work(self, item: Item, number: int) -> None:
+        """Does one item."""
+        if not item.parts:
+            if self._digest is not None:
+                with self._pool.turn(number):
+                    end = min(item.end, self._content.source.size)
+                    update_zeros(self._digest, max(0, end - item.start))
+            if item.end > self._resumed:
+                self._sink.zeros(item.start, item.end)
+            return
+        view = self._buffer[: item.length]
+        data = self._fill(item, view)
+        if self._digest is not None:
+            with self._pool.turn(number):
+                end = min(item.end, self._content.source.size)
+                self._digest.update(view[: max(0, end - item.start)])
+        if self._sums is not None:
+            self._sums.add(item.start, view)
+        if item.end > self._resumed:
+            self._sink.data(item.start, view)
+        self._counted.add(self._number, data)
+
+    def _fill(self, item: Item, view: memoryview) -> int:
+        """Puts an item's bytes together; returns how many of them came from the source."""
+        reads: list[Extent] = []
+        for part in item.parts:
+            if part.kind is Kind.ZERO:
+                view[part.start - item.start : part.end - item.start] = bytes(part.length)
+            elif part.kind is Kind.LITERAL:
+                view[part.start - item.start : part.end - item.start] = part.literal
+            else:
+                reads.append(part)
+        if reads:
+            self._reader.read(reads, view, item.start)
+        return sum([part.length for part in reads])
+
+
+class VerifyWorker:
+    """Reads the target back: sums of data, and zeros where zeros belong.
+
+    Args:
+        sums: take each item's data.
+        sampled: of zeros, look only at a page every SAMPLE bytes.
+        counted: takes how many bytes this worker, its `number`, has dealt with.
+    """
+
+    def __init__(
+        self, target: Target, sums: Sums, *, sampled: bool, counted: Counted, number: int
+    ) -> None:
+        self._target = target
+        self._sums = sums
+        self._sampled = sampled
+        self._counted = counted
+        self._number = number
+        self._buffer = buffer(CHUNK)
+
+    def work(self, item: Item, _number: int) -> None:
+        """Reads one item back.
+
+        Raises:
+            KitError: it is not zero where it should be.
+        """
+        if item.parts:
+            self._sums.add(item.start, self._read(item.start, item.length))
+        elif self._sampled:
+            for place in (*range(item.start, item.end, SAMPLE), max(item.end - PAGE, item.start)):
+                self._require_zero(place, min(PAGE, item.end - place))
+        else:
+            for place in range(item.start, item.end, CHUNK):
+                self._require_zero(place, min(CHUNK, item.end - place))
+        self._counted.add(self._number, item.length)
+
+    def _read(self, place: int, length: int) -> memoryview:
+        view = self._buffer[:length]
+        self._target.read_into(view, place)
+        return view
+
+    def _require_zero(self, place: int, length: int) -> None:
+        if not is_zero(self._read(place, length)):
+            raise differs(self._target, f"between the bytes {place} and {place + length}")
+
+
+def differs(target: Target, where: str) -> KitError:
+    """The error for a target that does not give back what was written."""
+    return KitError(
+        f"verification of {target.path}: what was read back {where} is not what was written",
+        hint="the target's disk or its path to it is faulty: see dmesg, and use another",
+    )

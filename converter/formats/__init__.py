@@ -1,0 +1,1 @@
+"""Image formats: what their headers and tables say. No input or output."""

@@ -1,0 +1,133 @@
+"""Whether a file has all the blocks that its tables map: VHD, VHDX and QED. No input or output.
+
+QEMU rounds a file's size up to sectors, or takes what is missing for zeros. What is behind the last
+block is of no meaning: tools append to files, and block devices are larger than what is on them.
+"""
+
+import struct
+from collections.abc import Callable
+
+from converter.formats.foreign import (
+    MOST_CLUSTERS,
+    VHD_MAGIC,
+    VHDX_BAT,
+    VHDX_PARAMETERS,
+    VHDX_SECTOR,
+    VHDX_SIZE,
+    ForeignError,
+    Read,
+    require,
+    vhdx_metadata,
+    vhdx_regions,
+    within,
+    words,
+)
+
+_SECTOR = 512
+_UNUSED = 0xFFFFFFFF  # an entry of a VHD's table
+_MOST_ENTRIES = 1 << 28  # of a QED image's tables: 16 TiB with the usual clusters of 64 KiB
+
+
+def check(image_format: str, read: Read, size: int) -> None:
+    """Looks whether an image's file ends before its last block does.
+
+    Args:
+        image_format: one of `formats.NAMES`; the image has passed `formats.check`.
+        read: reads the file.
+        size: of the file, bytes.
+
+    Raises:
+        ForeignError: it does, or its tables are damaged.
+    """
+    if image_format in _CHECKS:
+        _CHECKS[image_format](within(read, size), size)
+
+
+def _check_vpc(read: Read, size: int) -> None:
+    """Of a dynamic VHD, the footer stands behind the last block, and its copy at the beginning."""
+    first = read(0, _SECTOR)
+    if not first.startswith(VHD_MAGIC):
+        return
+    end = _end_of_vhd(read, first)
+    require(end + _SECTOR, size)
+    if not any(read(place, 8) == VHD_MAGIC for place in (end, size - _SECTOR)):
+        raise ForeignError("it is damaged: there is no footer behind its last block")
+
+
+def _end_of_vhd(read: Read, footer: bytes) -> int:
+    """Where the last block ends, or the tables do ("Dynamic Disk Header Format").
+
+    A block is its bitmap, of whole sectors, and its data.
+    """
+    (at,) = struct.unpack_from(">Q", footer, 16)
+    header = read(at, 1024)
+    table, _version, entries, block = struct.unpack_from(">QIII", header, 16)
+    whole = block > 0 and block % _SECTOR == 0
+    if not (header.startswith(b"cxsparse") and entries <= MOST_CLUSTERS and whole):
+        raise ForeignError("its vpc header is damaged")
+    bitmap = -(-block // _SECTOR // 8)
+    used = (each for each in words(read, table, entries, ">I") if each != _UNUSED)
+    data = max((each * _SECTOR + bitmap + -bitmap % _SECTOR + block for each in used), default=0)
+    tables = table + entries * 4
+    return int(max(at + 1024, tables + -tables % _SECTOR, data))
+
+
+def _check_vhdx(read: Read, size: int) -> None:
+    """[MS-VHDX] 2.5 and 2.6; both copies of the tables count."""
+    items = [vhdx_metadata(read, guid) for guid in (VHDX_PARAMETERS, VHDX_SIZE, VHDX_SECTOR)]
+    for bat, *places in zip(vhdx_regions(read, VHDX_BAT), *items, strict=True):
+        block, disk, sector = (
+            int.from_bytes(read(place, length), "little")
+            for place, length in zip(places, (4, 8, 4), strict=True)
+        )
+        require(_end_of_vhdx(read, bat, block, disk, sector), size)
+
+
+def _end_of_vhdx(read: Read, bat: int, block: int, disk: int, sector: int) -> int:
+    """Where the last block ends.
+
+    An entry has 3 bits of state (6 and 7: data), and the place in MiB. Behind those for 2^23
+    sectors comes one of a bitmap, which only differencing disks have. QEMU writes no more of the
+    last block than the disk has.
+    """
+    sound = block.bit_count() == 1 and 1 << 20 <= block <= 256 << 20 and sector in (512, 4096)
+    blocks = -(-disk // block) if sound else 0
+    if not sound or blocks > MOST_CLUSTERS:
+        raise ForeignError("its vhdx metadata is damaged")
+    ratio = (sector << 23) // block
+    end = 0
+    for index, entry in enumerate(words(read, bat, blocks + (blocks - 1) // ratio, "<Q")):
+        if entry & 6 == 6 and index % (ratio + 1) != ratio:
+            number = index - index // (ratio + 1)
+            end = max(end, (entry >> 20 << 20) + min(block, disk - number * block))
+    return end
+
+
+def _check_qed(read: Read, size: int) -> None:
+    """QEMU's docs/interop/qed_spec.txt: tables of 64-bit places; 1 stands for zeros."""
+    cluster, clusters = struct.unpack("<II", read(4, 8))
+    (directory,) = struct.unpack("<Q", read(40, 8))
+    sound = cluster.bit_count() == 1 and 4096 <= cluster <= 64 << 20 and 1 <= clusters <= 16
+    if not sound:
+        raise ForeignError("its qed header is damaged")
+    entries = cluster * clusters // 8
+    end = 0
+    tables: set[int] = set()
+    for table in words(read, directory, entries, "<Q"):
+        if not table or table in tables:  # each once: many may be alike
+            continue
+        tables.add(table)
+        if table % cluster:
+            raise ForeignError(f"its qed tables are damaged: none begins at byte {table}")
+        if len(tables) * entries > _MOST_ENTRIES:
+            raise ForeignError(f"its qed tables have more than {_MOST_ENTRIES} entries")
+        last = max(words(read, table, entries, "<Q"))
+        end = max(end, table + entries * 8, last + cluster if last > 1 else 0)
+    require(end, size)
+
+
+_CHECKS: dict[str, Callable[[Read, int], None]] = {
+    "vpc": _check_vpc,
+    "vhdx": _check_vhdx,
+    "qed": _check_qed,
+}

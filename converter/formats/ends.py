@@ -1,0 +1,74 @@
+"""Where an image ends in its file or on its device. No input or output.
+
+A fixed VHD and a stream-optimised VMDK are described at their end. Where something follows (a file
+that a tool made longer, a block device that is larger), QEMU does not find that.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+
+from converter.formats.foreign import VHD_MAGIC, ForeignError, Read
+
+SEARCHED = 64 << 20  # bytes before the end: more than one extent of LVM is usually
+_SECTOR = 512
+_PIECE = 4 << 20
+_AT_END = 2**64 - 1  # of the directory's place in a VMDK's header
+
+
+def end(image_format: str, read: Read, size: int) -> int:
+    """Where an image ends; the file's size, where nothing at its end describes it or none is found.
+
+    Args:
+        image_format: one of `formats.NAMES`.
+        read: reads the file.
+        size: of the file, bytes.
+
+    Raises:
+        ForeignError: two places fit: the end of the image and that of an earlier, larger one.
+    """
+    head = read(0, min(size, _SECTOR))
+    found = None
+    if image_format == "vpc" and not head.startswith(VHD_MAGIC):
+        # The footer says how large the disk is: it stands right behind it.
+        found = _only(read, size, VHD_MAGIC, lambda at, footer: _stated(footer, ">Q", 48) == at)
+        found = None if found is None else found + _SECTOR
+    elif image_format == "vmdk" and head.startswith(b"KDMV") and _stated(head, "<Q", 56) == _AT_END:
+        # It repeats the header, but for the directory's place; a marker of zeros follows.
+        found = _only(read, size, b"KDMV", lambda at, footer: at > 0 and footer[8:56] == head[8:56])
+        found = None if found is None else found + 2 * _SECTOR
+    return size if found is None or found > size else found
+
+
+def _stated(sector: bytes, form: str, place: int) -> int:
+    if len(sector) < _SECTOR:
+        return 0
+    return int(struct.unpack_from(form, sector, place)[0])
+
+
+def _only(read: Read, size: int, magic: bytes, fits: Callable[[int, bytes], bool]) -> int | None:
+    """The place of the sector that begins with a magic and fits; None if there is none."""
+    places = _fitting(read, size, magic, fits)
+    found, another = next(places, None), next(places, None)
+    if another is not None:
+        raise ForeignError(
+            f"two places can be its end, at bytes {another} and {found}: that of another image is"
+            " left there",
+        )
+    return found
+
+
+def _fitting(
+    read: Read, size: int, magic: bytes, fits: Callable[[int, bytes], bool]
+) -> Iterator[int]:
+    """The places of the sectors that begin with a magic and fit, the last one first."""
+    upto = size - size % _SECTOR
+    lowest = max(0, upto - SEARCHED)
+    while upto > lowest:
+        start = max(lowest, upto - _PIECE)
+        piece = read(start, upto - start)
+        place = piece.rfind(magic)
+        while place >= 0:
+            if place % _SECTOR == 0 and fits(start + place, piece[place : place + _SECTOR]):
+                yield start + place
+            place = piece.rfind(magic, 0, place + len(magic) - 1)
+        upto = start

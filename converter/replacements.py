@@ -1,0 +1,62 @@
+"""What a target shall hold in place of the source's bytes: new swap headers, a moved GPT."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from converter import swap
+from converter.contents import gpt
+from converter.extents import Extent
+from converter.reading import Read
+from converter.swap import SwapArea
+from node.errors import KitError
+from node.log import log
+
+
+class Overlays(NamedTuple):
+    """Extents in order, not overlapping, and what they are, in words."""
+
+    extents: tuple[Extent, ...]
+    notes: tuple[str, ...]
+
+
+def swap_areas(read: Read, size: int, name: str, *, mode: str) -> Sequence[SwapArea]:
+    """The swap areas of a disk that are to be made anew.
+
+    Args:
+        read: gives bytes of the disk.
+        size: of the disk, bytes.
+        name: the source, as the user calls it.
+        mode: as --swap has it, recreate or copy.
+
+    Raises:
+        KitError: a machine hibernates in one: what it holds must not be lost.
+    """
+    if mode == "copy":
+        return ()
+    try:
+        found = swap.find_areas(read, size)
+    except ValueError as error:
+        raise KitError(f"source {name}: {error}", hint="is the source whole?") from error
+    for warning in found.warnings:
+        log.warning("%s", warning)
+    swap.require_awake(found.areas, name)
+    return found.areas
+
+
+def planned(
+    areas: Sequence[SwapArea], read: Read, size: int, target_size: int, *, fix_gpt: bool
+) -> Overlays:
+    """All that is put over a disk of `size` bytes on a target of `target_size` bytes.
+
+    Raises:
+        KitError: mkswap does not make the header that is needed.
+    """
+    extents = swap.overlays(areas, target_size, size)
+    notes = [
+        f"swap at byte {area.start}: made anew, not copied: UUID {area.uuid}" for area in areas
+    ]
+    whole = any(area.start == 0 for area in areas)
+    if fix_gpt and not whole and (repair := gpt.repaired(read, size, target_size)) is not None:
+        extents = sorted([*extents, *repair.extents], key=lambda extent: extent.start)
+        notes.append(repair.why)
+    return Overlays(tuple(extents), tuple(notes))

@@ -1,0 +1,34 @@
+"""Opens the source that a command line names, of whatever kind it is."""
+
+from contextlib import AbstractContextManager
+
+from converter.sources import local
+from converter.sources.base import Source
+
+LOCAL_FORMATS = ("qcow2", "raw")
+
+
+def opened(name: str, image_format: str | None) -> AbstractContextManager[Source]:
+    """Opens and checks a source.
+
+    Args:
+        name: a path, ssh://[user@]host[:port]/path, nbd://… or nbd+unix://….
+        image_format: as --format has it. By default, files are qcow2, block devices raw.
+
+    Raises:
+        KitError: it cannot be opened, or is not sound.
+    """
+    # What copies of local images do without is imported where it is needed.
+    if name.startswith("ssh://"):
+        from converter.sources import ssh
+
+        return ssh.ssh_source(name, image_format)
+    if name.startswith(("nbd://", "nbd+unix://")):
+        from converter.sources import nbd
+
+        return nbd.nbd_source(name, image_format)
+    if image_format is None or image_format in LOCAL_FORMATS:
+        return local.opened(name, name, image_format)
+    from converter.sources import qemu
+
+    return qemu.format_source(name, image_format)

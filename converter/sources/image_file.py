@@ -1,0 +1,114 @@
+"""A file or block device of this node that is read: whole reads, its identity, who writes to it."""
+
+import os
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import xxhash
+
+from converter import buffers
+from converter.identity import Identity, identity_of
+from node.devices import qemu_locks
+from node.devices.claim import SETTLE_SECONDS, loop_over
+from node.devices.stack import thing
+from node.devices.writers import writer
+from node.errors import KitError
+
+HEAD = 64 << 10  # of the file, for its identity
+
+
+class LocalFile:
+    """An open file or block device: its size in bytes, its identity, and reads that are whole."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        status = os.fstat(fd)
+        self.fd = fd
+        self.name = name
+        self.is_block = stat.S_ISBLK(status.st_mode)
+        self._check_unused()
+        self.size = os.lseek(fd, 0, os.SEEK_END)
+        self.pages = buffers.PageCache(fd, self.size)
+        self.head = self.pread(0, min(HEAD, self.size))
+        self._mtime_ns = 0 if self.is_block else status.st_mtime_ns
+        self.identity: Identity = {
+            **identity_of(fd, self.size),
+            "mtime_ns": self._mtime_ns,
+            "head": xxhash.xxh3_128_hexdigest(self.head),
+        }
+
+    def _check_unused(self) -> None:
+        """Sees to it that nobody writes to it now, and no QEMU until we are done."""
+        try:
+            if qemu_locks.is_written(self.fd):
+                raise KitError(
+                    f"source {self.name}: in use: a running QEMU writes to it",
+                    hint="shut that machine down, or copy from a snapshot",
+                )
+            kept = qemu_locks.keep_writers_out(self.fd)
+        except OSError:
+            kept = True  # a file system without locks
+        if not kept:
+            raise KitError(
+                f"source {self.name}: in use: another process has it locked",
+                hint="wait for that process, or end it",
+            )
+        # The kernel detaches the loop devices of a killed run shortly after its processes are gone.
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while user := writer(self.fd):
+            if time.monotonic() > deadline:
+                raise KitError(
+                    f"source {self.name}: in use: {user}",
+                    hint="stop what writes to it, or unmount or detach it; or copy from a snapshot",
+                )
+            time.sleep(0.1)
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes, through the page cache; raises KitError."""
+        data = bytearray(length)
+        self.read_into(memoryview(data), offset, self.fd)
+        return bytes(data)
+
+    def read_into(self, view: memoryview, offset: int, fd: int, enough: int | None = None) -> None:
+        """Fills a view; with `enough`, so many of its bytes will do (direct I/O reads pages)."""
+        wanted = len(view) if enough is None else enough
+        done = 0
+        while done < wanted:
+            try:
+                count = os.preadv(fd, [view[done:]], offset + done)
+            except OSError as error:
+                raise KitError(
+                    f"read of {self.name} at byte {offset + done}: {error.strerror}",
+                    hint="the disk or file system under it fails: see dmesg",
+                ) from error
+            if count == 0:
+                raise KitError(
+                    f"read of {self.name} at byte {offset + done}: the file ends there",
+                    hint="it was cut off while it was read: copy it again",
+                )
+            done += count
+
+    def check_unchanged(self) -> None:
+        """Raises KitError if it was written to since it was opened, or may have been."""
+        status = os.fstat(self.fd)
+        same_time = self.is_block or status.st_mtime_ns == self._mtime_ns
+        same_head = self.pread(0, len(self.head)) == self.head
+        if not (same_time and same_head and os.lseek(self.fd, 0, os.SEEK_END) == self.size):
+            raise KitError(
+                f"source {self.name}: it changed while it was copied",
+                hint="stop what writes to it, and copy again",
+            )
+        # What is there now is not what was copied. That it is removed is no harm.
+        with suppress(OSError):
+            if thing(Path(self.name).stat()) != thing(status):
+                raise KitError(
+                    f"source {self.name}: it was replaced by another while it was copied",
+                    hint="copy again, if the one that is there now is meant",
+                )
+        # What was written through a loop device may not have come to the file yet.
+        if loop := loop_over(status, writing=True):
+            raise KitError(
+                f"source {self.name}: it was attached as {loop} while it was copied",
+                hint="detach it, and copy again",
+            )

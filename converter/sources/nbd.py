@@ -1,0 +1,334 @@
+"""Disks that an NBD server exports. With `nbd_connect`, the only user of libnbd.
+
+libnbd's Python module releases the GIL while it waits, so threads with connections of their own
+read at once; reads go straight into the caller's memory.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import quote
+
+import nbd
+import xxhash
+
+from converter.extents import Extent, Kind, merged
+from converter.sources.nbd_connect import ALLOCATION, TICK_MS, admitted, connected
+from node.cleanup import signal_waits
+from node.errors import KitError
+
+MAX_READ = 32 << 20  # what every server takes at once (the NBD protocol, "Block size constraints")
+MAX_STATUS = 1 << 30  # a request's length has 32 bits
+HEAD = 1 << 20  # of the disk, for its identity
+# Further connections that stay without an answer for so long are not let in. The first one took
+# less, or they get a multiple of what it took.
+ADMIT_SECONDS, ADMIT_TIMES = 1.0, 10
+READERS = 8  # connections that are of use
+SILENCE_SECONDS = 300.0  # a server may have to wait for its disks, but not for so long
+STOPPING_SECONDS = 5.0  # likewise, when we were told to end
+
+Origin = Mapping[str, str | int]
+
+
+@contextmanager
+def nbd_source(uri: str, image_format: str | None = None) -> Iterator["NbdSource"]:
+    """Opens what an NBD server exports.
+
+    Args:
+        uri: nbd://host[:port]/export or nbd+unix:///export?socket=/path (the NBD URI
+            specification).
+        image_format: raw, if anything: what is exported is the disk, whatever it is made of.
+
+    Raises:
+        KitError: the server cannot be reached, does not export that, or another format is wanted.
+    """
+    if image_format not in (None, "raw"):
+        raise KitError(
+            f"source {uri}: --format {image_format}: what an NBD server exports is a raw disk",
+            hint="leave --format out; the server (qemu-nbd --format) reads the image's format",
+        )
+    source = NbdSource(uri, uri, "raw", {"uri": uri})
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def unix_uri(path: str) -> str:
+    """The URI of the default export of a server that listens on a unix socket."""
+    return f"nbd+unix:///?socket={quote(path)}"
+
+
+class NbdSource:
+    """A `converter.sources.base.Source`: an export of an NBD server.
+
+    Args:
+        uri: of the export.
+        name: what the user called it.
+        image_format: of what the server reads.
+        origin: what else identifies the image.
+        features: of the image, for people.
+        status: of the image's file, where that is on this node.
+        check_origin: raises KitError if the image has changed.
+        last_words: of the program that the connection depends on, if it has some.
+
+    Raises:
+        KitError: it cannot be reached or read.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        name: str,
+        image_format: str,
+        origin: Origin,
+        *,
+        features: Mapping[str, str] | None = None,
+        status: os.stat_result | None = None,
+        check_origin: Callable[[], None] = lambda: None,
+        last_words: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self.format = image_format
+        self.sizes: Mapping[Kind, int] | None = None
+        self.features = features or {}
+        self.status = status
+        self._uri = uri
+        self._last_words = last_words
+        self._check_origin = check_origin
+        started = time.monotonic()
+        self._control = _Connection(connected(uri, name, last_words), name, last_words)
+        self._patience = max(ADMIT_SECONDS, ADMIT_TIMES * (time.monotonic() - started))
+        self._spare: list[_Connection] = []  # for readers to come
+        self.size = self._control.size
+        self._head = self._digest()
+        self.identity: Origin = {**origin, "disk_size": self.size, "disk_head": self._head}
+
+    def _digest(self) -> str:
+        head = bytearray(min(HEAD, self.size))
+        self._control.read([(0, memoryview(head))])
+        return xxhash.xxh3_128_hexdigest(head)
+
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        """As `Source` has it; only what the server says reads as zeros is ZERO."""
+        return merged(self._extents(start))
+
+    def _extents(self, start: int) -> Iterator[Extent]:
+        place = start
+        while place < self.size:
+            for run in self._control.status(place):
+                length = min(run.end, self.size) - place
+                yield Extent(place, length, run.kind, place if run.kind is Kind.DATA else 0)
+                place += length
+
+    @cached_property
+    def readers(self) -> int:
+        """As `Source` has it: found out by opening a connection for each.
+
+        Servers let in a limited number. Some turn others away, some leave them without an answer.
+        Where the server does not say that several are safe, they share the first one.
+        """
+        if not self._control.can_share:
+            return READERS
+        for handle in admitted(self._uri, READERS, self._patience):
+            self._spare.append(_Connection(handle, self.name, self._last_words))
+        return max(1, len(self._spare))
+
+    def reader(self) -> "NbdReader":
+        """A reader with a connection of its own, once `readers` has opened some; else with ours."""
+        if self._spare:
+            return NbdReader(self._spare.pop(), is_own=True)
+        return NbdReader(self._control, is_own=False)
+
+    def check_unchanged(self) -> None:
+        """As `Source` has it; what can be told of the server's disk is its size and its head."""
+        self._check_origin()
+        if self._digest() != self._head:
+            raise KitError(
+                f"source {self.name}: it changed while it was copied",
+                hint="stop what writes to it, and copy again",
+            )
+
+    def close(self) -> None:
+        """Disconnects; idempotent. The readers' connections are their own."""
+        for connection in (self._control, *self._spare):
+            connection.close()
+
+
+class NbdReader:
+    """A `converter.sources.base.Reader`."""
+
+    def __init__(self, connection: "_Connection", *, is_own: bool) -> None:
+        self._connection = connection
+        self._is_own = is_own
+
+    def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
+        """As `Reader` has it."""
+        self._connection.read(
+            [(each.offset, view[each.start - start : each.end - start]) for each in extents]
+        )
+
+    def close(self) -> None:
+        """Disconnects, if the connection is the reader's own."""
+        if self._is_own:
+            self._connection.close()
+
+
+class _Run(NamedTuple):
+    """A part of the disk, as the server describes it: it goes on from the one before."""
+
+    end: int
+    kind: Kind
+
+
+class _Request(NamedTuple):
+    """A read that the server works at."""
+
+    offset: int
+    cookie: int
+    finish: Callable[[], None]
+
+
+class _Connection:
+    """One connection to a server; threads take turns."""
+
+    def __init__(self, handle: Any, name: str, last_words: Callable[[], str | None]) -> None:
+        self._name = name
+        self._last_words = last_words
+        self._turn = threading.Lock()
+        self.size: int = handle.get_size()
+        self.can_share: bool = handle.can_multi_conn()
+        self._has_status: bool = handle.can_meta_context(ALLOCATION)
+        self._unit: int = handle.get_block_size(nbd.SIZE_MINIMUM) or 1
+        self._most: int = min(handle.get_block_size(nbd.SIZE_MAXIMUM) or MAX_READ, MAX_READ)
+        self._handle: Any = handle
+
+    def close(self) -> None:
+        with self._turn:
+            self._handle = None  # libnbd disconnects when it frees it
+
+    def read(self, pieces: Sequence[tuple[int, memoryview]]) -> None:
+        """Fills each view with what stands at its offset; all requests are made at once.
+
+        Raises:
+            KitError: the server cannot read it, or the connection is lost.
+        """
+        with self._turn:
+            requests = []
+            for offset, view in pieces:
+                end = offset + len(view)
+                place = offset
+                while place < end:
+                    # Cut at multiples: a piece that is widened is not too large then.
+                    upto = min(end, place - place % self._most + self._most)
+                    requests.append(self._begin(place, view[place - offset : upto - offset]))
+                    place = upto
+            for request in requests:
+                self._finish("read", request.offset, request.cookie)
+                request.finish()
+
+    def _begin(self, offset: int, view: memoryview) -> _Request:
+        before = offset % self._unit
+        end = offset + len(view)
+        # A disk may end within a block: behind its end there is nothing to ask for.
+        behind = max(min(-end % self._unit, self.size - end), 0)
+        if before or behind:  # the server takes whole blocks only
+            whole = memoryview(bytearray(before + len(view) + behind))
+
+            def finish() -> None:
+                view[:] = whole[before : before + len(view)]
+
+            return _Request(offset, self._send(offset - before, whole), finish)
+        return _Request(offset, self._send(offset, view), lambda: None)
+
+    def _send(self, offset: int, view: memoryview) -> int:
+        try:
+            return int(self._open.aio_pread(nbd.Buffer.from_buffer(view), offset))
+        except nbd.Error as error:
+            self._fail("read", offset, error)
+
+    def status(self, place: int) -> list[_Run]:
+        """What the server says of the disk from a place on: at least one run, beginning there.
+
+        What reads as zeros is ZERO; a hole that the server does not promise to read as zeros is
+        DATA (the NBD protocol, "base:allocation").
+
+        Raises:
+            KitError: the server fails, or the connection is lost.
+        """
+        if not self._has_status:
+            return [_Run(self.size, Kind.DATA)]
+        found: list[int] = []
+
+        def describe(context: str, _offset: int, entries: list[int], _error: Any) -> int:
+            if context == ALLOCATION:
+                found.extend(entries)  # a length, its flags, a length, …
+            return 0
+
+        start = place - place % self._unit
+        count = min(MAX_STATUS, self.size - start)
+        with self._turn:
+            try:
+                cookie = self._open.aio_block_status(count, start, describe)
+            except nbd.Error as error:
+                self._fail("block status", place, error)
+            self._finish("block status", place, cookie)
+        runs = []
+        end = start
+        for length, flags in zip(found[::2], found[1::2], strict=True):
+            end += length
+            if end > place and length:
+                runs.append(_Run(end, Kind.ZERO if flags & nbd.STATE_ZERO else Kind.DATA))
+        if not runs:
+            raise KitError(
+                f"block status of {self._name} at byte {place}: the answer is empty",
+                hint="the server does not keep to the protocol: use another one",
+            )
+        return runs
+
+    @property
+    def _open(self) -> Any:
+        if self._handle is None:
+            raise KitError(
+                f"source {self._name}: the connection is closed",
+                hint="see whether its server still runs, then run it again",
+            )
+        return self._handle
+
+    def _finish(self, what: str, offset: int, cookie: int) -> None:
+        """Waits for a request; after a failure nothing more comes of the connection."""
+        heard = time.monotonic()
+        try:
+            while not self._open.aio_command_completed(cookie):
+                if self._handle.poll(TICK_MS):
+                    heard = time.monotonic()
+                elif time.monotonic() > heard + (
+                    patience := STOPPING_SECONDS if signal_waits() else SILENCE_SECONDS
+                ):
+                    raise KitError(
+                        f"{what} of {self._name} at byte {offset}: no answer in {patience:.0f} s",
+                        hint="see to the server and the network; then go on with --resume",
+                    )
+        except nbd.Error as error:
+            self._fail(what, offset, error)
+        except BaseException:
+            self._handle = None  # other requests may still be under way, into memory of others
+            raise
+
+    def _fail(self, what: str, offset: int, error: Any) -> NoReturn:
+        handle, self._handle = self._handle, None
+        where = f"{what} of {self._name} at byte {offset}"
+        if handle.aio_is_dead() or handle.aio_is_closed():
+            words = self._last_words()
+            raise KitError(
+                f"{where}: the connection was lost{f': {words}' if words else ''}",
+                hint="see to the server and the network; then go on with --resume",
+            ) from error
+        why = f"{os.strerror(error.errnum)} ({error.errno})" if error.errno else error.string
+        raise KitError(
+            f"{where}: {why}", hint="the server cannot read its disk or image: see its log"
+        ) from error

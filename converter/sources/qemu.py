@@ -1,0 +1,141 @@
+"""Images of formats that QEMU reads for us: checked, then served by a confined qemu-nbd."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from converter import paths
+from converter.formats import blocks, disksize, ends, foreign
+from converter.formats.disksize import Stated
+from converter.sources import sized
+from converter.sources.base import Source
+from converter.sources.image_file import LocalFile
+from converter.sources.nbd import NbdSource, unix_uri
+from converter.sources.refusal import refusal
+from converter.sources.sandbox import IMAGE, SOCKET, confined, outside
+from node.errors import KitError
+from node.run import run
+from node.service import serving
+
+CLIENTS = 16  # connections at once: the threads' and ours
+CHECK_SECONDS = 600  # of processor time
+START_SECONDS = 30.0
+SLOWEST = 4 << 20  # bytes of the disk for a second of qemu-nbd's processor time, at least
+# How `qemu-img check` ends: sound; only leaks; a format without checks (qemu-img(1)).
+SOUND = (0, 3, 63)
+
+
+@contextmanager
+def format_source(name: str, image_format: str) -> Iterator[Source]:
+    """Opens an image file of a format that QEMU reads for us.
+
+    Args:
+        name: of the file, as the user called it.
+        image_format: one of `formats.NAMES`.
+
+    Raises:
+        KitError: the format is unknown; or the image is in use, of another format, damaged,
+            truncated, or needs another file.
+    """
+    if image_format not in foreign.NAMES:
+        raise KitError(
+            f"--format {image_format}: unknown",
+            hint=f"known are qcow2, raw, {', '.join(foreign.NAMES)}; make it one of these where it"
+            " comes from: qemu-img convert -O qcow2",
+        )
+    with paths.opened(name, name) as fd:
+        file = LocalFile(fd, name)
+        found = check(name, image_format, file.pread, file.size)
+        with _served(Path(name).resolve(), file, image_format, found) as source:
+            yield source
+
+
+def check(name: str, image_format: str, read: foreign.Read, size: int) -> Stated:
+    """Like `formats.check`, with errors for people; gives what the image says of its disk.
+
+    Raises:
+        KitError: the image is not one that QEMU may read.
+    """
+    try:
+        end = ends.end(image_format, read, size)
+        foreign.check(image_format, read, end)
+        blocks.check(image_format, read, end)
+        found = disksize.stated(image_format, read, end)
+        return found._replace(end=end) if end < size else found
+    except foreign.NotAloneError as error:
+        raise KitError(
+            f"source {name}: {error}",
+            hint="flatten it where it comes from: qemu-img convert -O qcow2 IMAGE FLAT.qcow2",
+        ) from error
+    except foreign.ForeignError as error:
+        raise KitError(
+            f"source {name}: {error}",
+            hint="--format must name what it is; if it is damaged, restore it from a good copy",
+        ) from error
+
+
+def driver_options(
+    image_format: str,
+    filename: str,
+    *,
+    is_block: bool = False,
+    found: Stated | None = None,
+) -> str:
+    """The image as QEMU's tools shall open it: this format, this file, no parent.
+
+    A `json:` pseudo-protocol name (qemu(1), "Device URL Syntax"), without white space; `found` is
+    what the image says of itself.
+    """
+    file: dict[str, Any] = {
+        "driver": "host_device" if is_block else "file",
+        "filename": filename,
+    }
+    if found is not None and found.end is not None:
+        file = {"driver": "raw", "offset": 0, "size": found.end, "file": file}
+    options: dict[str, Any] = {"driver": image_format, "file": file}
+    if image_format in foreign.WITH_PARENT:
+        options["backing"] = None
+    options |= found.options if found is not None else {}
+    return "json:" + json.dumps(options, separators=(",", ":"))
+
+
+@contextmanager
+def _served(path: Path, file: LocalFile, image_format: str, found: Stated) -> Iterator[Source]:
+    status = os.fstat(file.fd)
+    image = driver_options(image_format, IMAGE, is_block=file.is_block, found=found)
+
+    def qemu_img(*words: str) -> Any:
+        command = ["qemu-img", *words, image]
+        return run(
+            confined(command, path, status, CHECK_SECONDS), what=f"qemu-img {words[0]}", check=False
+        )
+
+    told = qemu_img("info", "--output=json")
+    checked = qemu_img("check")
+    for result, good in ((told, (0,)), (checked, SOUND)):
+        if result.exit_code not in good:
+            said = (result.stdout + result.stderr).splitlines()
+            raise refusal(file.name, image_format, said, internal=IMAGE, path=file.name)
+    info = json.loads(told.stdout)
+    seconds = CHECK_SECONDS + int(info["virtual-size"]) // SLOWEST
+    command = ["qemu-nbd", "--read-only", "--persistent", f"--shared={CLIENTS}"]
+    command += [f"--socket={SOCKET}", image]
+    with serving(confined(command, path, status, seconds), what="qemu-nbd") as server:
+        socket = outside(server.pid)
+        server.wait_for(lambda: os.path.exists(socket), START_SECONDS)  # noqa: PTH110
+        source = NbdSource(
+            unix_uri(socket),
+            file.name,
+            image_format,
+            file.identity,
+            status=status,
+            check_origin=file.check_unchanged,
+            last_words=lambda: None if server.running else server.last_words,
+        )
+        try:
+            yield sized.exactly(source, found.size)
+        finally:
+            source.close()

@@ -1,0 +1,142 @@
+"""Disks that end within a sector, where QEMU's end with one.
+
+QEMU counts sectors of 512 bytes. The drivers round a size that is none up, and read zeros behind
+the end (raw, vdi), or down, and lose the end (qcow2).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from converter import buffers
+from converter.extents import Extent, Kind
+from converter.formats.disksize import whole_sectors
+from converter.formats.foreign import Read
+from converter.formats.inflate import Cluster, InflateError, inflater
+from converter.formats.qcow2 import FormatError, Image
+from converter.sources.base import Reader, Source
+from node.errors import KitError
+
+SECTOR = 512
+
+
+def exactly(source: Source, size: int, tail: bytes = b"") -> Source:
+    """A source of exactly so many bytes.
+
+    Args:
+        source: the disk, as QEMU has it.
+        size: what the image's header states, or the size of a raw file; bytes.
+        tail: the last bytes, where QEMU leaves them out; its disk ends before them.
+
+    Raises:
+        KitError: QEMU has another size: the disk's end would be lost, or be something else.
+    """
+    if source.size == size and not tail:
+        return source
+    if source.size != (size - len(tail) if tail else whole_sectors(size)):
+        raise KitError(
+            f"source {source.name}: the image says that its disk has {size} bytes, and QEMU reads"
+            f" {source.size} of it",
+            hint="let the program that made it write a raw or qcow2 image, and compare the sizes",
+        )
+    return _Sized(source, size, tail)
+
+
+def tail_of(image: Image, read: Read) -> bytes:
+    """What a qcow2 image has of its disk behind the last whole sector.
+
+    Args:
+        image: whose tables were checked.
+        read: reads its file.
+
+    Raises:
+        FormatError: a compressed cluster does not inflate.
+        KitError: the file cannot be read.
+    """
+    start = image.size - image.size % SECTOR
+    found = bytearray(image.size - start)
+    # It is within one cluster, and within one extent: no part of a cluster is less than a sector.
+    for extent in image.extents(start - start % image.cluster_size):
+        if extent.end <= start:
+            continue
+        part = extent.cut(max(start, extent.start), extent.end)
+        if part.kind is Kind.DATA:
+            found[part.start - start : part.end - start] = read(part.offset, part.length)
+        elif part.kind is Kind.COMPRESSED:
+            whole = _inflated(image, read(part.offset, part.size), part)
+            found[part.start - start : part.end - start] = whole[part.skip :][: part.length]
+    return bytes(found)
+
+
+def _inflated(image: Image, raw: bytes, extent: Extent) -> memoryview:
+    out = buffers.buffer(image.cluster_size)
+    inflate = inflater(image.compression, image.cluster_size)
+    try:
+        inflate(memoryview(bytearray(raw)), out, [Cluster(0, len(raw), 0)])
+    except InflateError as error:
+        raise FormatError(
+            f"damaged: the compressed cluster at byte {extent.offset}"
+            f" (byte {extent.start} of the disk): {error}"
+        ) from error
+    return out
+
+
+class _Sized:
+    """A `converter.sources.base.Source`: another one, cut at a size, or with a tail behind it."""
+
+    def __init__(self, source: Source, size: int, tail: bytes) -> None:
+        self.name = source.name
+        self.size = size
+        self.format = source.format
+        self.sizes: Mapping[Kind, int] | None = None
+        self.features = source.features
+        self.identity: Mapping[str, str | int] = {**source.identity, "disk_size": size}
+        self.status = source.status
+        self._source = source
+        self._tail = tail
+        self._served = size - len(tail)
+
+    @property
+    def readers(self) -> int:
+        """As `Source` has it."""
+        return self._source.readers
+
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        """As `Source` has it."""
+        for extent in self._source.extents(start) if start < self._served else ():
+            if extent.start < self._served:
+                yield extent.cut(extent.start, min(extent.end, self._served))
+        if self._tail:
+            first = max(start, self._served)
+            yield Extent(first, self.size - first, Kind.DATA, first)
+
+    def reader(self) -> Reader:
+        """As `Source` has it."""
+        return _SizedReader(self._source.reader(), self._served, self._tail)
+
+    def check_unchanged(self) -> None:
+        """As `Source` has it."""
+        self._source.check_unchanged()
+
+
+class _SizedReader:
+    """A `converter.sources.base.Reader`; `tail` stands behind what is served."""
+
+    def __init__(self, reader: Reader, served: int, tail: bytes) -> None:
+        self._reader = reader
+        self._served = served
+        self._tail = tail
+
+    def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
+        """As `Reader` has it."""
+        served = self._served
+        self._reader.read(
+            [e.cut(e.start, min(e.end, served)) for e in extents if e.start < served], view, start
+        )
+        for extent in extents:
+            if extent.end > served:
+                first = max(extent.start, served)
+                given = self._tail[first - served : extent.end - served]
+                view[first - start : extent.end - start] = given
+
+    def close(self) -> None:
+        """As `Reader` has it."""
+        self._reader.close()

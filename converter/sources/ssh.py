@@ -1,0 +1,255 @@
+"""Images on other hosts: ssh://[user@]host[:port]/path.
+
+One ssh connection carries it all. On the far side a shell script does as we ask, line by line: it
+reads pieces of the image for our checks, then starts that host's qemu-nbd on a unix socket, which
+ssh forwards: only allocated data crosses the wire. When the connection ends, however it ends, the
+script sees its stdin end, stops qemu-nbd, and removes what it made.
+"""
+
+import base64
+import binascii
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from converter.formats import foreign, qcow2
+from converter.formats.disksize import Stated
+from converter.formats.recognise import check_format
+from converter.sources import qemu, sized
+from converter.sources.base import Source
+from converter.sources.nbd import NbdSource, unix_uri
+from converter.sources.refusal import refusal
+from converter.sources.ssh_helper import (
+    IMAGE,
+    Location,
+    State,
+    is_written,
+    parse,
+    parse_check,
+    parse_state,
+    socket_of,
+    ssh_command,
+)
+from node.errors import KitError
+from node.service import Service, serving
+
+Answer = TypeVar("Answer")
+
+ANSWER_SECONDS = 120.0
+CHECK_SECONDS = 6 * 3600.0  # of a large image on a slow disk
+GRACE_SECONDS = 10.0  # for the far side to tidy up
+COMPLAINT_SECONDS = 1.0
+READ = 4 << 20  # of one answer, bytes
+FORMATS = ("qcow2", "raw", *foreign.NAMES)
+# What ssh, its configuration and its keys depend on, of our user's environment.
+ENVIRONMENT = ("HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME")
+
+
+@contextmanager
+def ssh_source(url: str, image_format: str | None = None) -> Iterator[Source]:
+    """Opens an image on another host, checked as if it stood here.
+
+    Args:
+        url: ssh://[user@]host[:port]/path[?format=F].
+        image_format: one of FORMATS; by default what the URL says, else raw for a block device
+            and qcow2 for a file.
+
+    Raises:
+        KitError: the host cannot be reached, or lacks qemu-nbd; the image is in use, damaged, of
+            another format, or needs other files.
+    """
+    location = _location(url, image_format)
+    directory = f"/tmp/ganeti-instance-kit-{secrets.token_hex(8)}"
+    environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    command = ssh_command(location, directory, qemu.CLIENTS)
+    what = f"source {url}"
+    with serving(command, what=what, env=environment, grace=GRACE_SECONDS) as ssh:
+        far = _Far(ssh, url, location, directory)
+        state = far.state()
+        image_format = location.image_format or ("raw" if state.is_block else "qcow2")
+        found = far.checked(image_format, state)
+        stated = found.stated
+        far.serve(
+            image_format,
+            qemu.driver_options(image_format, IMAGE, is_block=state.is_block, found=stated),
+        )
+        source = _connected(far, url, image_format, location, state, found.features)
+        try:
+            yield sized.exactly(source, stated.size, found.tail)
+        finally:
+            source.close()
+
+
+def _location(url: str, image_format: str | None) -> Location:
+    try:
+        location = parse(url)
+    except ValueError as error:
+        raise KitError(
+            f"source {url}: {error}", hint="for example ssh://root@host/var/lib/libvirt/images/a"
+        ) from error
+    named = {name for name in (image_format, location.image_format) if name is not None}
+    if len(named) > 1:
+        raise KitError(
+            f"source {url}: --format {image_format} contradicts it", hint="leave one of them out"
+        )
+    if unknown := named - set(FORMATS):
+        raise KitError(
+            f"source {url}: format {unknown.pop()}: unknown",
+            hint=f"known are {', '.join(FORMATS)}",
+        )
+    return location._replace(image_format=named.pop() if named else None)
+
+
+class _Checked(NamedTuple):
+    """What an image says of itself."""
+
+    stated: Stated
+    features: Mapping[str, str] = {}
+    tail: bytes = b""  # of its disk, where QEMU leaves that out
+
+
+class _Far:
+    """The script on the far side."""
+
+    def __init__(self, ssh: Service, url: str, location: Location, directory: str) -> None:
+        self.ssh = ssh
+        self._url = url
+        self._location = location
+        try:
+            # Before it, a login shell's startup files may talk.
+            while ssh.line(ANSWER_SECONDS) != directory:
+                pass
+        except KitError as error:
+            raise KitError(
+                error.message,
+                hint=f"does `ssh` to that host work without a password, does it have qemu-utils,"
+                f" and may the user there read the image? ({url})",
+            ) from error
+
+    def _ask(self, *words: str | int, seconds: float = ANSWER_SECONDS) -> str:
+        self.ssh.send(" ".join(map(str, words)))
+        return self.ssh.line(seconds)
+
+    def _told(self, read: Callable[[str], Answer], *words: str | int, seconds: float) -> Answer:
+        answer = self._ask(*words, seconds=seconds)
+        try:
+            return read(answer)
+        except ValueError as error:
+            raise KitError(
+                f"source {self._url}: not an answer to {words[0]!r}: {answer[:80]!r}",
+                hint="does a startup file of the user there print something?",
+            ) from error
+
+    def state(self) -> State:
+        """What the image is now; raises KitError."""
+        return self._told(parse_state, "state", seconds=ANSWER_SECONDS)
+
+    def user(self) -> str:
+        """What is mounted of the image there, or the loop device through which it is written."""
+        return self._ask("users")
+
+    def read(self, offset: int, length: int) -> bytes:
+        """So many bytes of the image file; raises KitError."""
+        data = bytearray()
+        while len(data) < length:
+            place, count = offset + len(data), min(READ, length - len(data))
+            try:
+                piece = base64.b64decode(self._ask("read", place, count), validate=True)
+            except binascii.Error:
+                piece = b""
+            if len(piece) != count:
+                raise KitError(
+                    f"read of {self._url} at byte {place}: {self.ssh.last_words}",
+                    hint="the disk or file system of that host fails: see its dmesg",
+                )
+            data += piece
+        return bytes(data)
+
+    def checked(self, image_format: str, state: State) -> "_Checked":
+        """Checks the image as one of this node is checked."""
+        written = partial(is_written, device=state.device)
+        if self._told(written, "locks", state.inode, seconds=ANSWER_SECONDS):
+            raise self._in_use()
+        if user := self.user():
+            raise KitError(
+                f"source {self._url}: in use: {user}",
+                hint="unmount or detach it on that host, or copy from a snapshot",
+            )
+        if image_format in foreign.NAMES:
+            stated = qemu.check(self._url, image_format, self.read, state.size)
+            image = qemu.driver_options(image_format, IMAGE, is_block=state.is_block, found=stated)
+            code, said = self._told(parse_check, "check", image, seconds=CHECK_SECONDS)
+            if code not in qemu.SOUND:
+                raise self._refused(image_format, said)
+            return _Checked(stated)
+        check_format(self._url, image_format, self.read, state.size, is_block=state.is_block)
+        if image_format == "raw":
+            return _Checked(Stated(state.size))
+        try:
+            image_tables = qcow2.parse(self.read, state.size)
+            image_tables.check()
+            tail = sized.tail_of(image_tables, self.read)
+        except qcow2.FormatError as error:
+            raise KitError(f"source {self._url}: {error}", hint=error.hint) from error
+        return _Checked(Stated(image_tables.size), image_tables.features, tail)
+
+    def serve(self, image_format: str, image: str) -> None:
+        """Starts that host's qemu-nbd; raises KitError."""
+        try:
+            self._ask("serve", image)
+        except KitError:
+            raise self._refused(image_format, list(self.ssh.complaints)) from None
+
+    def _in_use(self) -> KitError:
+        return KitError(
+            f"source {self._url}: in use: a running QEMU writes to it",
+            hint="shut that machine down, or copy from a snapshot",
+        )
+
+    def _refused(self, image_format: str, said: Sequence[str]) -> KitError:
+        if any('" lock' in line for line in said):
+            return self._in_use()
+        path, host = self._location.path, self._location.host
+        return refusal(self._url, image_format, said, internal=IMAGE, path=path, host=host)
+
+
+def _connected(
+    far: _Far,
+    url: str,
+    image_format: str,
+    location: Location,
+    state: State,
+    features: Mapping[str, str],
+) -> NbdSource:
+    def check_origin() -> None:
+        if far.state() != state or far.user():
+            raise KitError(
+                f"source {url}: it changed while it was copied",
+                hint="stop what writes to it, and copy again",
+            )
+
+    ssh = far.ssh
+    origin = {"host": location.host, "path": location.path, **state._asdict()}
+    try:
+        return NbdSource(
+            unix_uri(socket_of(ssh.pid)),
+            url,
+            image_format,
+            origin,
+            features=features,
+            check_origin=check_origin,
+            last_words=lambda: ssh.complaints[-1] if ssh.complaints else None,
+        )
+    except KitError as error:
+        # The socket was there: the script saw it. What ssh says of it may come after the end.
+        with suppress(KitError):
+            ssh.wait_for(lambda: ssh.complained("open failed"), COMPLAINT_SECONDS)
+        if ssh.complained("open failed"):
+            raise KitError(
+                f"source {url}: the ssh server of that host does not forward unix sockets",
+                hint="in its sshd_config: AllowStreamLocalForwarding yes (for this user: Match)",
+            ) from error
+        raise

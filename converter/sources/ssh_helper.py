@@ -1,0 +1,242 @@
+"""The far side of an ssh:// source: its URL, the ssh command line, and the script that runs there.
+
+Pure: nothing is run here.
+"""
+
+import base64
+import os
+import re
+import shlex
+from typing import NamedTuple
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from converter.sources.sandbox import PLACE
+
+IMAGE = "/dev/fd/3"  # on the far side, of every program there
+# The commands: state; locks INODE; users; read OFFSET LENGTH; check IMAGE; serve IMAGE. One line
+# answers each. The image is opened once, and /dev/fd/3 is that open file for every program.
+_FAR = r"""
+set -u
+dir=$1 image=$2 shared=$3 server=
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin LC_ALL=C
+export PATH LC_ALL
+umask 077
+for tool in qemu-nbd qemu-img stat dd base64; do
+  command -v "$tool" >/dev/null || { echo "the program $tool is not on that host" >&2; exit 1; }
+done
+if ! [ -f "$image" ] && ! [ -b "$image" ]; then
+  echo "$image: no file or block device that the user there can see" >&2; exit 1
+fi
+exec 3<"$image"
+mkdir "$dir" || exit 1
+tidy() {
+  trap - EXIT HUP INT TERM PIPE
+  if [ -n "$server" ]; then kill "$server" 2>/dev/null; wait "$server"; fi
+  rm -rf "$dir"
+}
+users() {
+  own=$(stat -L -c '%d:%i %t:%T' /dev/fd/3)
+  for state in /sys/block/loop*/loop; do
+    name=${state%/loop}
+    if [ "$(cat "$name/ro" 2>/dev/null)" != 0 ]; then continue; fi
+    over=$(stat -L -c '%d:%i %t:%T' -- "$(cat "$state/backing_file" 2>/dev/null)" 2>/dev/null)
+    # A device is told by its number, as it may have several names.
+    if [ -b /dev/fd/3 ]; then same=${own#* } over=${over#* }; else same=$own; fi
+    if [ "$over" = "$same" ]; then echo "attached as /dev/${name##*/}"; return; fi
+  done
+  if [ -b /dev/fd/3 ]; then
+    # Here, also as swap and by partitions; and in other mount namespaces: the fifth word is where.
+    told=$(lsblk -nro NAME,MOUNTPOINT "$(readlink -f /dev/fd/3)" 2>/dev/null | grep -m 1 ' .')
+    number=$(printf ' %d:%d ' "0x$(stat -L -c %t /dev/fd/3)" "0x$(stat -L -c %T /dev/fd/3)")
+    if [ -z "$told" ]; then
+      told=$(grep -hs -m 1 -e "$number" /proc/[0-9]*/mountinfo | head -n 1 | cut -d ' ' -f 5)
+    fi
+    if [ -n "$told" ]; then printf 'mounted: %s' "$told"; fi
+  fi
+  echo
+}
+trap tidy EXIT
+trap 'exit 1' HUP INT TERM PIPE
+echo "$dir"
+while read -r command a b; do
+  case $command in
+  state)
+    if [ -b /dev/fd/3 ]; then kind=block size=$(blockdev --getsize64 /dev/fd/3)
+    else kind=file size=$(stat -L -c %s /dev/fd/3); fi
+    echo "$kind $size $(stat -L -c '%d %i %.9Y %.9W' /dev/fd/3)" ;;
+  locks)
+    grep ":$a " /proc/locks | tr '\n' ';'
+    echo ;;
+  users) users ;;
+  read)
+    dd if=/dev/fd/3 bs=64k iflag=skip_bytes,count_bytes,fullblock skip="$a" count="$b" \
+      status=none </dev/null | base64 -w 0
+    echo ;;
+  check)
+    qemu-img check "$a" </dev/null >"$dir/said" 2>&1
+    echo "$? $(head -c 4000 "$dir/said" | base64 -w 0)" ;;
+  serve)
+    qemu-nbd --read-only --persistent --shared="$shared" --socket="$dir/nbd" "$a" </dev/null >&2 &
+    server=$!
+    while ! [ -S "$dir/nbd" ]; do
+      kill -0 "$server" 2>/dev/null || exit 1
+      sleep 0.1
+    done
+    echo serving ;;
+  esac
+done
+"""
+_NEAR = 'mount -t tmpfs -o size=64k,mode=700 forward "$1" && shift && exec "$@"'
+
+
+class Location(NamedTuple):
+    """Where an image is."""
+
+    user: str | None
+    host: str
+    port: int | None
+    path: str
+    image_format: str | None
+
+
+class State(NamedTuple):
+    """What tells one image from another, or from itself at another time; sizes in bytes."""
+
+    is_block: bool
+    size: int
+    device: int
+    inode: int
+    mtime: str  # seconds
+    birth: str  # seconds; 0 where its file system does not tell
+
+
+def parse(url: str) -> Location:
+    """Takes ssh://[user@]host[:port]/path[?format=F] apart; the path is percent-decoded.
+
+    Raises:
+        ValueError: it is not such a URL, or has what ssh could take for an option or a command.
+    """
+    scheme, colon, rest = url.partition("://")
+    place, slash, named = rest.partition("/")
+    if not place.isprintable():
+        raise ValueError(f"not a host name: {place!r}")
+    # urlsplit() drops line feeds and tabs, which a name may have.
+    named = re.sub(r"[\0-\x1f\x7f]", lambda found: quote(found[0]), named)
+    parts = urlsplit(f"{scheme}{colon}{place}{slash}{named}")
+    if parts.scheme != "ssh" or parts.fragment:
+        raise ValueError("not of the form ssh://[user@]host[:port]/path ('#' is %23, '?' is %3F)")
+    query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    image_format = query.pop("format", [None])[-1]
+    if query:
+        raise ValueError(f"unknown after '?': {', '.join(query)}")
+    if parts.password is not None:
+        raise ValueError("a password in a URL is seen by everybody: use keys")
+    host, user, path = (
+        parts.hostname or "",
+        parts.username,
+        unquote(parts.path, errors="surrogateescape"),
+    )
+    if not re.fullmatch(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*", host):
+        raise ValueError(f"not a host name: {host!r}")
+    if user is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*", user):
+        raise ValueError(f"not a user name: {user!r}")
+    if not path.strip("/") or "\0" in path or not path.startswith("/"):
+        raise ValueError("it names no file")
+    return Location(user, host, parts.port, path, image_format)
+
+
+def ssh_command(location: Location, directory: str, clients: int) -> list[str]:
+    """The command line of the one ssh process.
+
+    Its socket is in a mount namespace of its own, so that nothing of it can stay; see `socket_of`.
+
+    Args:
+        location: of the image.
+        directory: that is made on the far side, with the socket in it.
+        clients: that qemu-nbd lets connect at once.
+    """
+    options = {
+        "BatchMode": "yes",
+        "ConnectTimeout": "30",
+        "ServerAliveInterval": "15",
+        "ServerAliveCountMax": "4",
+        "ExitOnForwardFailure": "yes",
+        # Another ssh process would else do the forwarding, outside of our namespace.
+        "ControlMaster": "no",
+        "ControlPath": "none",
+        "ForwardAgent": "no",
+        "ForwardX11": "no",
+        "PermitLocalCommand": "no",
+        "RemoteCommand": "none",
+        "RequestTTY": "no",
+        "LogLevel": "INFO",  # at which it says why it forwards nothing
+    }
+    far = ["exec", "sh", "-c", _FAR, "sh", directory, location.path, str(clients)]
+    return [
+        *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--"),
+        *("sh", "-c", _NEAR, "ssh", PLACE),
+        *("ssh", *(f"-o{name}={value}" for name, value in options.items())),
+        *(("-l", location.user) if location.user else ()),
+        *(("-p", str(location.port)) if location.port else ()),
+        *("-L", f"{PLACE}/nbd:{directory}/nbd"),
+        *("--", location.host, shlex.join(far)),
+    ]
+
+
+def socket_of(pid: int) -> str:
+    """Where we find the socket that a process of `ssh_command` forwards."""
+    return f"/proc/{pid}/root{PLACE}/nbd"
+
+
+def parse_state(answer: str) -> State:
+    """Of the far script's `state`.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    kind, size, device, inode, mtime, birth = answer.split()
+    return State(kind == "block", int(size), int(device), int(inode), mtime, birth)
+
+
+def parse_check(answer: str) -> tuple[int, list[str]]:
+    """Of the far script's `check`: how qemu-img ended, and the first lines that it printed.
+
+    These come with the answer, as what is printed on stderr comes at any time.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    code, _, said = answer.partition(" ")
+    text = base64.b64decode(said, validate=True).decode("utf-8", "surrogateescape")
+    return int(code), text.splitlines()
+
+
+def is_written(locks: str, device: int) -> bool:
+    """Whether a QEMU writes to a file.
+
+    It then has a lock of any kind on byte 101 (QEMU's block/file-posix.c, RAW_LOCK_PERM_BASE), and
+    a QEMU that only reads a raw disk does not mind.
+
+    Args:
+        locks: the lines of /proc/locks (proc(5)) with the file's inode, each with a semicolon
+            behind it.
+        device: that the file is on: another file system has the same inodes.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    ranges = [line.split()[-3:] for line in locks.split(";") if line.strip() and "->" not in line]
+    return any(
+        _is_on(place, device) and int(first) <= 101 and (last == "EOF" or int(last) >= 101)
+        for place, first, last in ranges
+    )
+
+
+def _is_on(place: str, device: int) -> bool:
+    """Whether a place, major:minor:inode, may be on a device.
+
+    Of btrfs and the like, stat(2) tells another minor number, of the major number 0 as well.
+    """
+    major, minor, _inode = place.split(":")
+    same = os.makedev(int(major, 16), int(minor, 16)) == device
+    return same or int(major, 16) == os.major(device) == 0

@@ -1,0 +1,349 @@
+"""The target: a block device, or a file, that is checked, opened for us alone, and written."""
+
+import errno
+import os
+import resource
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from converter import paths
+from converter.buffers import PAGE, buffer, direct, is_aligned
+from converter.identity import Identity, identity_of
+from converter.target import guards
+from node import text
+from node.devices.claim import Backing, claimed
+from node.devices.stack import thing
+from node.errors import KitError
+
+HEAD = 4096
+LINK_SECONDS = 2.0
+FILE_SIZES = "ulimit -f of the shell, LimitFSIZE of its unit; its file system has a limit, too"
+
+
+class Target:
+    """An open target; everything is in bytes.
+
+    Whole pages (PAGE) go past the page cache where the target takes direct I/O, all else through
+    it. Both may be in use at once, by several threads, as long as no two write into one page: the
+    page cache would bring back what it read of a page before the other write.
+    """
+
+    def __init__(
+        self,
+        backing: Backing,
+        size: int,
+        *,
+        name: str,
+        created: bool = False,
+        mode: int = os.O_RDWR,
+    ) -> None:
+        self.path = backing.path
+        self.name = name
+        self.fd = backing.fd
+        self.size = size
+        self.is_block = backing.is_block
+        self.created = created  # a new file of ours: it reads as zeros
+        self.identity: Identity = identity_of(self.fd, size)
+        self._begun = False
+        self._flush_error: KitError | None = None
+        self._direct = _opened_direct(self.fd, mode)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything may have been written."""
+        return self._begun
+
+    def begin(self) -> None:
+        """Gives a file its size; idempotent, and done by all that writes."""
+        if self._begun:
+            return
+        if not self.is_block and os.fstat(self.fd).st_size < self.size:
+            try:
+                os.ftruncate(self.fd, self.size)
+            except OSError as error:
+                raise self._failed("enlarging", self.size, error) from error
+        self._begun = True
+
+    def write(self, view: memoryview, offset: int) -> None:
+        """Writes all of a writable view (its address is looked at); any number of threads may.
+
+        Raises:
+            KitError: the target does not take it; the byte is named.
+        """
+        self.begin()
+        end = offset + len(view)
+        if end > self.size:
+            raise ValueError(f"{end} is behind the target's end, {self.size}")
+        if end == self.size:
+            self.require_whole()  # else a file that was cut would get its size again, and holes
+        while len(view):
+            fd = self._descriptor(view, offset)
+            try:
+                written = os.pwrite(fd, view, offset)
+                if written == 0:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                raise self._failed("write to", offset, error) from error
+            view, offset = view[written:], offset + written
+
+    def read_into(self, view: memoryview, offset: int) -> None:
+        """Fills a writable view with what the target holds; behind a file's end, that is zeros.
+
+        Raises:
+            KitError: the target cannot be read there.
+        """
+        while len(view):
+            try:
+                count = os.preadv(self._descriptor(view, offset), [view], offset)
+                if count == 0 and self.is_block:
+                    raise OSError(errno.EIO, "it ends there")
+            except OSError as error:
+                raise self._failed("read of", offset, error) from error
+            if count == 0:
+                view[:] = bytes(len(view))
+                return
+            view, offset = view[count:], offset + count
+
+    def sync(self) -> None:
+        """Sees to it that all that was written is on the disk.
+
+        Raises:
+            KitError: it is not; the kernel says so only once, so we keep it in mind.
+        """
+        self.begin()
+        if self._flush_error is not None:
+            raise self._flush_error
+        try:
+            os.fsync(self.fd)
+            if self.created:
+                directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(directory)
+                finally:
+                    os.close(directory)
+        except OSError as error:
+            self._flush_error = KitError(
+                f"flush of {self.name}: {error.strerror}", hint=_hint(error)
+            )
+            raise self._flush_error from error
+
+    def require_whole(self) -> None:
+        """Sees to it that it still has all its bytes.
+
+        Raises:
+            KitError: it was made smaller since it was begun.
+        """
+        if (size := os.lseek(self.fd, 0, os.SEEK_END)) < self.size:
+            raise KitError(
+                f"target {self.name}: it was cut to {size} bytes meanwhile: it had {self.size}",
+                hint="find out what did that; then copy from the beginning",
+            )
+
+    def require_in_place(self) -> None:
+        """Sees to it that its path leads to it, and that it has all its bytes.
+
+        Raises:
+            KitError: it was removed, replaced or made smaller since it was opened.
+        """
+        self.require_whole()
+        # udev may be about to put the link of a device anew.
+        deadline = time.monotonic() + (LINK_SECONDS if self.is_block else 0)
+        while not self._is_where_its_name_leads():
+            if time.monotonic() >= deadline:
+                raise KitError(
+                    f"target {self.name}: it was removed or replaced meanwhile: its name does not"
+                    " lead to it any more",
+                    hint="find out what did that; then copy from the beginning",
+                )
+            time.sleep(0.1)
+
+    def _is_where_its_name_leads(self) -> bool:
+        try:
+            return thing(self.path.stat()) == thing(os.fstat(self.fd))
+        except OSError:
+            return False
+
+    def forget_cached(self) -> None:
+        """Drops what the page cache holds of it and is on the disk already, before reading back."""
+        os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def close(self) -> None:
+        """Closes what is open besides `fd`."""
+        if self._direct is not None:
+            os.close(self._direct)
+            self._direct = None
+
+    def _descriptor(self, view: memoryview, offset: int) -> int:
+        if self._direct is not None and is_aligned(view, offset):
+            return self._direct
+        return self.fd
+
+    def _failed(self, what: str, offset: int, error: OSError) -> KitError:
+        return KitError(f"{what} {self.name} at byte {offset}: {error.strerror}", hint=_hint(error))
+
+
+@contextmanager
+def opened(
+    path: str | Path,
+    *,
+    size_needed: int,
+    force: bool = False,
+    allow_file: bool = False,
+    source: os.stat_result | None = None,
+    is_ours: Callable[[Identity], bool] = lambda _: False,
+    confirm: Callable[[str], bool] | None = None,
+) -> Iterator[Target]:
+    """Opens a target for us alone; nothing of it is changed before the first write.
+
+    A file that does not exist is made, and removed again if nothing was written. One that is too
+    small is enlarged by the first write.
+
+    Args:
+        path: the block device or file.
+        size_needed: bytes that it must have room for.
+        force: whether what it holds may be overwritten.
+        allow_file: whether it may be a file.
+        source: the status of the source's file or device, where it is of this node.
+        is_ours: tells, by the identity, whether it holds an unfinished copy that is to go on: the
+            signatures on it are then the image's own.
+        confirm: asks a person; None where there is nobody to ask.
+
+    Raises:
+        KitError: it must not be written, or cannot; nothing was.
+    """
+    there = paths.found_or_none(path, "target")
+    if there is None:
+        with _new_file(Path(path), size_needed, allow_file) as target:
+            yield target
+        return
+    path, own = there
+    name = paths.named(path)
+    _require_file_allowed(own, name, allow_file)
+    if source is not None:
+        guards.refuse_source(name, own, source)
+    guards.refuse_running(name, path, own)
+    with ExitStack() as stack:
+        backing = stack.enter_context(claimed(path, name=f"target {name}"))
+        if not backing.is_block:
+            _require_size_allowed(name, size_needed)
+        if backing.is_block and backing.size < size_needed:
+            raise _too_small(path, name, backing.size, size_needed)
+        target = Target(backing, max(backing.size, size_needed), name=name)
+        stack.enter_context(closing(target))
+        if not is_ours(target.identity):
+            _check_content(target, force=force, confirm=confirm)
+        yield target
+
+
+def _check_content(target: Target, *, force: bool, confirm: Callable[[str], bool] | None) -> None:
+    own = os.fstat(target.fd)
+    head = buffer(HEAD)
+    target.read_into(head[: min(HEAD, target.size)], 0)
+    guards.refuse_pv(target.name, own, head.tobytes())
+    if not force and (found := guards.content(own, target.fd)) is not None:
+        guards.require_consent(target.name, found, confirm)
+
+
+@contextmanager
+def read_only(path: str | Path, *, size_needed: int) -> Iterator[Target]:
+    """Opens a target for comparing; it may be in use, but is not written.
+
+    Raises:
+        KitError: it cannot be read, or is smaller than `size_needed` bytes.
+    """
+    path, own = paths.found(path, "target")
+    name = paths.named(path)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KitError(
+            f"target {name}: {error.strerror}", hint="name a device that root can read"
+        ) from error
+    try:
+        size = os.lseek(fd, 0, os.SEEK_END)
+        if size < size_needed:
+            raise _too_small(path, name, size, size_needed)
+        backing = Backing(path, size, fd, stat.S_ISBLK(own.st_mode))
+        with closing(Target(backing, size, name=name, mode=os.O_RDONLY)) as target:
+            yield target
+    finally:
+        os.close(fd)
+
+
+def _require_size_allowed(name: str, size: int) -> None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY and limit < size:
+        raise KitError(
+            f"target {name}: a file of {size} bytes is needed, and this process may write {limit}",
+            hint=FILE_SIZES,
+        )
+
+
+def _require_file_allowed(own: os.stat_result, name: str, allow_file: bool) -> None:
+    if stat.S_ISREG(own.st_mode) and not allow_file:
+        raise KitError(
+            f"target {name}: a file, not a block device",
+            hint="if it is to be the target all the same: --force-file",
+        )
+
+
+@contextmanager
+def _new_file(path: Path, size: int, allow_file: bool) -> Iterator[Target]:
+    if not allow_file or path.resolve().is_relative_to("/dev"):
+        raise KitError(
+            f"target {path}: it does not exist",
+            hint="lvs lists volumes (lvchange -ay VG/LV makes one active), --create VG/LV makes a "
+            "new one; --force-file writes to a file",
+        )
+    _require_size_allowed(str(path), size)
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise KitError(
+            f"target {path}: it cannot be made: {error.strerror}",
+            hint="name a file in a directory that exists and can be written to",
+        ) from error
+    target = None
+    try:
+        with ExitStack() as stack:
+            claim = claimed(path, name=f"target {path}")
+            target = Target(stack.enter_context(claim), size, name=str(path), created=True)
+            stack.enter_context(closing(target))
+            yield target
+    finally:
+        if target is None or not target.begun:
+            path.unlink(missing_ok=True)
+
+
+def _too_small(path: Path, name: str, size: int, needed: int) -> KitError:
+    missing = needed - size
+    return KitError(
+        f"target {name}: {missing} bytes ({text.size(missing)}) too small: it has {size}, the "
+        f"image {needed}",
+        hint=f"a larger one is needed; of an LV: lvextend --size {needed}b {path}",
+    )
+
+
+def _opened_direct(fd: int, mode: int) -> int | None:
+    """A descriptor for direct I/O of whole pages; None where that does not work."""
+    own = direct(fd, mode)
+    if own is None:
+        return None
+    try:
+        os.preadv(own, [buffer(PAGE)], 0)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            os.close(own)
+            return None
+    return own  # a bad sector is not for us to find here
+
+
+def _hint(error: OSError) -> str:
+    if error.errno == errno.EFBIG:
+        return FILE_SIZES
+    if error.errno == errno.ENOSPC:
+        return "of a thin volume: its pool is full (lvs shows Data%): lvextend the pool; else df"
+    return "dmesg tells what became of its device; lvs, whether a thin pool is full"

@@ -1,0 +1,175 @@
+"""What a target must not be: something in use, the source itself, or somebody's data."""
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from converter.target.probe import probe
+from node.devices import lvm, udev
+from node.devices.claim import PROC
+from node.devices.stack import beneath, thing
+from node.errors import KitError
+
+# Ganeti's pathutils.py; hypervisor/hv_kvm: a file for each running instance.
+GANETI = Path("/var/run/ganeti")
+DRBD_MAJOR = 147  # Documentation/admin-guide/devices.txt of Linux
+# LVM2's lib/format_text/layout.h: a label in one of the first four sectors.
+LABEL, LABEL_TYPE, LABEL_SECTORS, SECTOR = b"LABELONE", b"LVM2 001", 4, 512
+
+
+def refuse_source(name: str, own: os.stat_result, source: os.stat_result) -> None:
+    """Refuses a target that is the source, that the source stands on, or that stands on it.
+
+    Raises:
+        KitError: it does.
+    """
+    there, here = thing(source), thing(own)
+    if there == here:
+        raise KitError(f"target {name}: it is the source itself", hint="name another target")
+    # A file stands on the device of its file system; that others are there is no harm.
+    if here in beneath(there):
+        raise KitError(f"target {name}: the source is stored on it", hint="name another target")
+    if there in beneath(here):
+        raise KitError(f"target {name}: it is stored on the source", hint="name another target")
+
+
+def refuse_running(name: str, path: Path, own: os.stat_result) -> None:
+    """Refuses a disk that Ganeti has active for an instance that KVM runs on this node.
+
+    Of a stopped instance, active disks are fine: that is the usual target. Instances of Xen show
+    in the kernel instead (`node.devices.claim.block_user`).
+
+    Raises:
+        KitError: an instance runs from it.
+    """
+    for owner in sorted(_owners(path, own)):
+        if process := _kvm_process(owner):
+            raise KitError(
+                f"target {name}: a disk of instance {owner}, which runs here (process {process})",
+                hint=f"gnt-instance shutdown {owner}, then gnt-instance activate-disks {owner}",
+            )
+
+
+def _owners(path: Path, own: os.stat_result) -> set[str]:
+    """The instances that Ganeti has activated a disk for.
+
+    Its bdev-cache has a file for each path (backend.py, DevCacheManager: "owner state name"), and
+    instance-disks a link `owner:index` for each disk of an instance that was started.
+    """
+    owners = set()
+    paths = {path, path.resolve()}
+    if stat.S_ISBLK(own.st_mode):
+        paths |= {Path(link) for link in udev.properties(own.st_rdev).get("DEVLINKS", "").split()}
+        if volume := lvm.volume_of(own.st_rdev):
+            paths.add(Path("/dev", *volume))
+    for each in paths:
+        cached = GANETI / f"bdev-cache/bdev_{str(each).removeprefix('/dev/').replace('/', '_')}"
+        try:
+            owners.add(cached.read_text().split()[0])
+        except (OSError, IndexError):
+            continue
+    for link in GANETI.glob("instance-disks/*:*"):
+        try:
+            if thing(link.stat()) == thing(own):
+                owners.add(link.name.rpartition(":")[0])
+        except OSError:
+            continue
+    return owners
+
+
+def _kvm_process(instance: str) -> int | None:
+    """The process that runs an instance: it is alive, and its command line names the instance."""
+    try:
+        number = int((GANETI / "kvm-hypervisor/pid" / instance).read_text())
+        words = (PROC / str(number) / "cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return number if any(instance.encode() in word for word in words) else None
+
+
+def refuse_pv(name: str, own: os.stat_result, head: bytes) -> None:
+    """Refuses a physical volume of this node's LVM, also one of an inactive group.
+
+    On a logical volume, a DRBD device or in a file it is the business of a guest, and counts as
+    content like any other: LVM does not look for its own there (lvm.conf(5), scan_lvs).
+
+    Args:
+        name: of the target, for people.
+        own: the target's status.
+        head: its first 4 sectors of 512 bytes.
+
+    Raises:
+        KitError: it is one.
+    """
+    if not stat.S_ISBLK(own.st_mode) or os.major(own.st_rdev) == DRBD_MAJOR:
+        return
+    if lvm.volume_of(own.st_rdev) is not None:
+        return
+    labelled = has_pv_label(head)
+    if labelled or udev.properties(own.st_rdev).get("ID_FS_TYPE") == "LVM2_member":
+        raise KitError(
+            f"target {name}: a physical volume of LVM",
+            hint="vgreduce and pvremove it first, if its volume group can do without it",
+        )
+
+
+def has_pv_label(head: bytes) -> bool:
+    """Whether the first sectors of a device have the label of a physical volume."""
+    for start in range(0, LABEL_SECTORS * SECTOR, SECTOR):
+        label = head[start : start + 32]
+        if label.startswith(LABEL) and label[24:] == LABEL_TYPE:
+            return True
+    return False
+
+
+def content(own: os.stat_result, fd: int) -> str | None:
+    """What is on an open target already, in words; None if nothing is known to be.
+
+    A device is asked for signatures, as a file is; of a file all data count.
+    """
+    # The open file, whatever its name is by now, and whatever that may hold.
+    probed = probe(f"/proc/{os.getpid()}/fd/{fd}")
+    if probed.fields:
+        return described(probed.fields)
+    if probed.unclear:
+        return probed.unclear
+    if stat.S_ISREG(own.st_mode) and _has_data(fd):
+        return "data without a signature that blkid knows"
+    return None
+
+
+def _has_data(fd: int) -> bool:
+    try:
+        os.lseek(fd, 0, os.SEEK_DATA)
+    except OSError:  # ENXIO: nothing but a hole, lseek(2)
+        return False
+    return True
+
+
+def described(found: Mapping[str, str]) -> str:
+    """What blkid's `-o export` says, in words: ext4, label data, UUID 1b2c."""
+    parts = []
+    if "TYPE" in found:
+        parts.append(found["TYPE"])
+    if "PTTYPE" in found:
+        parts.append(f"partition table {found['PTTYPE']}")
+    if "LABEL" in found:
+        parts.append(f"label {found['LABEL']}")
+    if uuid := found.get("UUID", found.get("PTUUID")):
+        parts.append(f"UUID {uuid}")
+    return ", ".join(parts) or "a signature without a name"
+
+
+def require_consent(name: str, found: str, confirm: Callable[[str], bool] | None) -> None:
+    """Sees to it that content is overwritten only where a person says so.
+
+    Raises:
+        KitError: nobody did.
+    """
+    if confirm is not None and confirm(f"{name} holds {found}. Overwrite it?"):
+        return
+    raise KitError(
+        f"target {name}: it holds {found}",
+        hint="if that can go: --force; to see more of it: blkid -p, wipefs --no-act",
+    )

@@ -1,0 +1,236 @@
+import hashlib
+import random
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from converter.buffers import PAGE
+from converter.engine.chunks import CHUNK, Item
+from converter.engine.digests import Sums, new_hash
+from converter.engine.pool import Pool
+from converter.engine.sinks import Writer
+from converter.engine.workers import SAMPLE, Content, CopyWorker, Counted, VerifyWorker
+from converter.extents import Extent, Kind
+from converter.target.device import Target
+from node.errors import KitError
+from tests.unit.converter.memory_source import MemorySource, MemoryTarget
+
+CONTENT = random.Random(3).randbytes(CHUNK)
+OLD = b"\xee" * (3 * CHUNK + 512)
+SIZE = 2 * CHUNK + 1234
+EXTENTS = (
+    Extent(0, 70_000, Kind.DATA, 5),
+    Extent(70_000, CHUNK, Kind.ZERO),
+    Extent(70_000 + CHUNK, 500_000, Kind.DATA, 1000),
+    Extent(570_000 + CHUNK, SIZE - CHUNK - 570_000, Kind.ZERO),
+)
+OVERLAYS = (
+    Extent(512, 1000, Kind.LITERAL, literal=CONTENT[:1000]),
+    Extent(90_000, 500, Kind.LITERAL, literal=CONTENT[500:1000]),
+    Extent(len(OLD) - 512, 512, Kind.LITERAL, literal=CONTENT[:512]),
+)
+
+
+def bytes_of(extents: Sequence[Extent], size: int) -> bytearray:
+    whole = bytearray(size)
+    for extent in extents:
+        given = CONTENT[extent.offset :] if extent.kind is Kind.DATA else extent.literal
+        whole[extent.start : extent.end] = (given or bytes(extent.length))[: extent.length]
+    return whole
+
+
+WANTED = bytes_of((*EXTENTS, *OVERLAYS), len(OLD))
+
+
+def content(bad: Sequence[int] = ()) -> Content:
+    return Content(MemorySource(CONTENT, EXTENTS, bad), OVERLAYS, len(OLD))
+
+
+def copy(
+    what: Content,
+    target: MemoryTarget,
+    *,
+    start: int = 0,
+    resumed: int = 0,
+    digest: str | None = None,
+    sums: Sums | None = None,
+) -> tuple[str | None, Pool, int]:
+    pool, counted = Pool(what.items(start), start), Counted(3)
+    taken = new_hash(digest) if digest else None
+    workers = [
+        CopyWorker(
+            what,
+            what.source.reader(),
+            Writer(target.as_target, target.as_zeroer, threading.Semaphore()),
+            pool,
+            counted=counted,
+            number=number,
+            resumed=resumed,
+            digest=taken,
+            sums=sums,
+        )
+        for number in range(3)
+    ]
+    pool.run(workers, lambda: None)
+    return taken.hexdigest() if taken else None, pool, counted.total()
+
+
+def test_every_byte_of_the_target_is_defined() -> None:
+    target = MemoryTarget(OLD)
+    _, pool, count = copy(content(), target)
+    assert target.content == WANTED
+    assert pool.mark() == len(OLD)
+    assert count == content().data() == 70_000 - 1000 + 500_000
+
+
+def test_sizes_are_told_by_kind_and_by_place() -> None:
+    what = content()
+    assert sum(what.sizes.values()) == len(OLD)
+    assert what.sizes[Kind.LITERAL] == 2012
+    assert [what.data_before(end) for end in (0, 512, 2000, CHUNK, len(OLD))] == [
+        0,
+        512,
+        1000,
+        69_000,
+        what.data(),
+    ]
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "blake2b"])
+def test_the_digest_is_that_of_the_disk_without_what_is_behind_it(algorithm: str) -> None:
+    digest, *_ = copy(content(), MemoryTarget(OLD), digest=algorithm)
+    assert digest == hashlib.new(algorithm, WANTED[:SIZE]).hexdigest()
+
+
+def test_what_is_resumed_writes_the_rest_only() -> None:
+    whole = list(content().items())
+    for item in whole:
+        target = MemoryTarget(OLD)
+        *_, count = copy(content(), target, start=item.end, resumed=item.end)
+        assert target.content == OLD[: item.end] + WANTED[item.end :]
+        assert count + content().data_before(item.end) == content().data()
+
+
+def test_a_digest_of_what_is_resumed_is_of_all() -> None:
+    place = next(item.end for item in content().items())
+    target = MemoryTarget(OLD)
+    digest, *_ = copy(content(), target, resumed=place, digest="sha256")
+    assert digest == hashlib.sha256(WANTED[:SIZE]).hexdigest()
+    assert target.content == OLD[:place] + WANTED[place:]
+
+
+def test_a_failing_read_ends_all_and_the_mark_is_before_it() -> None:
+    target = MemoryTarget(OLD)
+    what = content(bad=[1000])
+    pool = Pool(what.items(), 0)
+    worker = CopyWorker(
+        what,
+        what.source.reader(),
+        Writer(target.as_target, target.as_zeroer, threading.Semaphore()),
+        pool,
+        counted=Counted(1),
+        number=0,
+        digest=new_hash("sha256"),
+    )
+    with pytest.raises(KitError, match="at byte"):
+        pool.run([worker], lambda: None)
+    mark = pool.mark()
+    assert 0 < mark <= 70_000 + CHUNK
+    assert target.content[:mark] == WANTED[:mark]
+
+
+def verified(target: MemoryTarget, sums: Sums) -> int | None:
+    what, back, counted = content(), Sums(), Counted(2)
+    workers = [
+        VerifyWorker(target.as_target, back, sampled=False, counted=counted, number=number)
+        for number in range(2)
+    ]
+    Pool(what.items(), 0).run(workers, lambda: None)
+    assert counted.total() == len(OLD)
+    return sums.first_difference(back)
+
+
+def test_what_was_written_is_read_back() -> None:
+    target, sums = MemoryTarget(OLD), Sums()
+    copy(content(), target, sums=sums)
+    assert verified(target, sums) is None
+
+
+@settings(derandomize=True, max_examples=30, deadline=None)
+@given(st.integers(0, len(OLD) - 1), st.integers(0, 7))
+def test_a_bit_that_fell_over_is_seen(place: int, bit: int) -> None:
+    target, sums = MemoryTarget(OLD), Sums()
+    copy(content(), target, sums=sums)
+    target.content[place] ^= 1 << bit
+    item = next(item for item in content().items() if item.end > place)
+    if item.parts:
+        assert verified(target, sums) == 0
+    else:
+        with pytest.raises(KitError, match="between the bytes") as caught:
+            verified(target, sums)
+        first, last = (int(word) for word in str(caught.value).split() if word.isdigit())
+        assert first <= place < last and first % PAGE == 0
+
+
+class Ranges:
+    """A target of zeros but for one byte, which keeps in mind what was read of it."""
+
+    path = Path("/dev/ranges")
+
+    def __init__(self, wrong: int | None = None) -> None:
+        self.wrong = wrong
+        self.read: list[tuple[int, int]] = []
+
+    def read_into(self, view: memoryview, place: int) -> None:
+        view[:] = bytes(len(view))
+        self.read.append((place, len(view)))
+        if self.wrong is not None and place <= self.wrong < place + len(view):
+            view[self.wrong - place] = 1
+
+
+def read_back(target: Ranges, item: Item, *, sampled: bool) -> int:
+    counted = Counted(1)
+    worker = VerifyWorker(cast(Target, target), Sums(), sampled=sampled, counted=counted, number=0)
+    worker.work(item, 0)
+    return counted.total()
+
+
+def test_zeros_are_read_back_in_full() -> None:
+    target = Ranges()
+    assert read_back(target, Item(PAGE, 3 * CHUNK, ()), sampled=False) == 3 * CHUNK - PAGE
+    assert target.read == [
+        (PAGE, CHUNK),
+        (PAGE + CHUNK, CHUNK),
+        (PAGE + 2 * CHUNK, CHUNK - PAGE),
+    ]
+
+
+def test_zeros_of_the_device_are_sampled_with_both_ends() -> None:
+    target = Ranges()
+    assert read_back(target, Item(0, 2 * SAMPLE + 100, ()), sampled=True) == 2 * SAMPLE + 100
+    assert target.read == [
+        (0, PAGE),
+        (SAMPLE, PAGE),
+        (2 * SAMPLE, 100),
+        (2 * SAMPLE + 100 - PAGE, PAGE),
+    ]
+
+
+@pytest.mark.parametrize(("wrong", "sampled"), [(3 * CHUNK - 1, False), (3 * CHUNK - 1, True)])
+def test_a_byte_that_is_not_zero_is_an_error(wrong: int, sampled: bool) -> None:
+    with pytest.raises(KitError, match="/dev/ranges"):
+        read_back(Ranges(wrong), Item(0, 3 * CHUNK, ()), sampled=sampled)
+
+
+def test_sizes_are_counted_once_where_the_source_knows_them() -> None:
+    source = MemorySource(b"", [Extent(0, 10, Kind.ZERO)])
+    source.sizes = {Kind.DATA: 7, Kind.COMPRESSED: 2, Kind.ZERO: 1}
+    content = Content(source, (), 15)
+    assert content.sizes == {Kind.DATA: 7, Kind.COMPRESSED: 2, Kind.ZERO: 6, Kind.LITERAL: 0}
+    over = Content(source, (Extent(0, 4, Kind.LITERAL, literal=b"abcd"),), 15)
+    assert over.sizes == {Kind.DATA: 0, Kind.COMPRESSED: 0, Kind.ZERO: 11, Kind.LITERAL: 4}
