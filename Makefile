@@ -47,7 +47,7 @@ check: test-packages .venv/installed ## Install what is needed and run all tests
 	$(PYTEST) tests/system tests/e2e $(PARALLEL) --durations=25
 
 .PHONY: test
-test: test-packages .venv/installed ## Some tests: make test T="tests/system/test_loop.py -k sectors"
+test: test-packages .venv/installed ## Some tests: make test T="tests/system/node/devices/test_loop.py -k sectors"
 	$(PYTEST) $(T)
 
 .PHONY: lint

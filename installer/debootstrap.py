@@ -219,7 +219,7 @@ def _run_engine(
     progress = Progress(on_line)
     proxy = {"http_proxy": plan.proxy, "https_proxy": plan.proxy} if plan.proxy else {}
     try:
-        # Nothing is synced before the guest is unmounted: see node.nosync.
+        # Nothing is synced before the guest is unmounted: see node.isolation.nosync.
         run(
             [*CONFINED, *argv],
             what=plan.engine,

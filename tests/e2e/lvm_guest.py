@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.system.convert_support import MIB, TOP, WARM, Outcome, Warm, noise, output, warm
-from tests.system.create_support import Node
+from tests.system.converter.support import MIB, TOP, WARM, Outcome, Warm, noise, output, warm
+from tests.system.installer.support import Node
 
 # What a node needs for the converter; qemu-img is also what its results are compared with.
 PACKAGES = (

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import convert_support as support
-from tests.system.convert_support import MIB, REFUSED, Write
+from tests.system.converter import support
+from tests.system.converter.support import MIB, REFUSED, Write
 
 from . import lvm_guest
 from .console import Console

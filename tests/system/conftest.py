@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests import leaks
-from tests.system import stub_suite
-from tests.system.create_support import Node
-from tests.system.stub_suite import StubSuite
+from tests.system.installer import stub_suite
+from tests.system.installer.stub_suite import StubSuite
+from tests.system.installer.support import Node
 
 HERE = Path(__file__).parent
 

@@ -7,7 +7,7 @@ import pytest
 from tests import scheduling
 
 TOP = Path(__file__).parents[3]
-LOOP = "tests/system/test_loop.py"
+LOOP = "tests/system/node/devices/test_loop.py"
 
 
 @pytest.mark.parametrize("path", scheduling.LONGEST)
@@ -16,7 +16,7 @@ def test_the_longest_modules_exist(path: str) -> None:
 
 
 def test_what_shares_a_fixture_stays_together() -> None:
-    for path in ("tests/e2e/test_grow.py", "tests/system/test_convert_kill.py"):
+    for path in ("tests/e2e/test_grow.py", "tests/system/converter/engine/test_kill.py"):
         assert scheduling.unit_of(f"{path}::test_x[a::b]") == path
     assert scheduling.unit_of(f"{LOOP}::test_x[1]") == f"{LOOP}::test_x[1]"
 
@@ -25,7 +25,7 @@ def test_long_units_start_first() -> None:
     units = [
         *scheduling.LONGEST,
         "tests/e2e/test_grow.py",
-        "tests/system/test_convert_kill.py",
+        "tests/system/converter/engine/test_kill.py",
         f"{LOOP}::test_x",
     ]
     shuffled = random.Random(1).sample(units, len(units))

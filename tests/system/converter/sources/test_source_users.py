@@ -1,0 +1,133 @@
+"""Sources that somebody may write to: what would be copied is out of date, or of no one moment."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from converter.sources import image_file
+from node.errors import KitError
+from tests.system.converter import support
+from tests.system.converter.support import MIB, REFUSED, qcow2raw
+
+SIZE = 64 * MIB
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(b"")
+    os.truncate(disk, SIZE)
+    support.output("mkfs.ext4", "-q", "-F", disk)
+    return disk
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Path]:
+    with support.target(tmp_path / "target", SIZE) as device:
+        yield device
+
+
+@contextmanager
+def mounted(disk: Path, place: Path, *, how: str = "rw") -> Iterator[Path]:
+    """Mounted through a loop device, with a file that is in nobody's memory but the kernel's."""
+    place.mkdir()
+    support.output("mount", "-o", f"loop,{how}", disk, place)
+    try:
+        if how == "rw":
+            (place / "file").write_bytes(support.noise(MIB, 1))
+        yield place
+    finally:
+        support.output("umount", place)
+
+
+def refused(source: Path, device: Path, *words: str, options: tuple[str, ...] = ()) -> None:
+    before = support.digest(device)
+    outcome = qcow2raw(*options, source, device)
+    outcome.failed(REFUSED, f"source {source}: in use: ", *words)
+    assert support.digest(device) == before
+
+
+def test_a_file_that_is_mounted(disk: Path, device: Path, tmp_path: Path) -> None:
+    place = tmp_path / "mnt"
+    with mounted(disk, place):
+        refused(disk, device, "/dev/loop", f"mounted on {place}", options=("--format=raw",))
+    qcow2raw("--format=raw", disk, device).done()
+    support.require_same(device, disk)
+
+
+def test_a_foreign_image_that_is_attached(disk: Path, device: Path, tmp_path: Path) -> None:
+    image = tmp_path / "disk.vmdk"
+    support.output("qemu-img", "convert", "-f", "raw", "-O", "vmdk", disk, image)
+    with support.loop(image, read_only=False):
+        refused(image, device, "attached as /dev/loop", options=("--format=vmdk",))
+    qcow2raw("--format=vmdk", image, device).done()
+    support.require_same(device, disk)
+
+
+def test_what_only_reads_is_no_harm(disk: Path, device: Path, tmp_path: Path) -> None:
+    with mounted(disk, tmp_path / "mnt", how="ro"), disk.open("rb"):
+        qcow2raw("--format=raw", disk, device).done()
+    support.require_same(device, disk)
+
+
+def test_a_process_that_has_it_open_for_writing(disk: Path, device: Path) -> None:
+    for source, options in ((disk, ("--format=raw",)), (device, ("--force",))):
+        with source.open("r+b") as file, subprocess.Popen(["sleep", "60"], stdin=file) as process:
+            file.close()
+            there = device if source == disk else disk.with_name("new")
+            more = options if source == disk else (*options, "--force-file")
+            try:
+                words = f"process {process.pid} (sleep) has it open for writing"
+                outcome = qcow2raw(*more, source, there).failed(REFUSED, f"source {source}")
+                assert words in outcome.error
+            finally:
+                process.kill()
+
+
+def test_a_swap_file(disk: Path, device: Path, tmp_path: Path) -> None:
+    file = tmp_path / "swap"
+    file.write_bytes(bytes(SIZE))
+    file.chmod(0o600)
+    support.output("mkswap", "-q", file)
+    tried = subprocess.run(["swapon", file], capture_output=True, check=False)
+    if tried.returncode:
+        pytest.skip("this node cannot swap to a file")
+    try:
+        refused(file, device, "active as swap", options=("--format=raw",))
+        outcome = qcow2raw("--format=raw", "--force", "--force-file", disk, file)
+        outcome.failed(REFUSED, f"target {file}: in use: active as swap")
+    finally:
+        support.output("swapoff", file)
+
+
+def test_a_file_that_is_attached_meanwhile(disk: Path) -> None:
+    """What is written then comes to the file when it is unmounted."""
+    fd = os.open(disk, os.O_RDONLY)
+    try:
+        source = image_file.LocalFile(fd, "disk")
+        source.check_unchanged()
+        with (
+            support.loop(disk, read_only=False) as loop,
+            pytest.raises(KitError, match=f"it was attached as {loop} while"),
+        ):
+            source.check_unchanged()
+        source.check_unchanged()
+    finally:
+        os.close(fd)
+
+
+def test_a_file_that_is_replaced_meanwhile(disk: Path) -> None:
+    fd = os.open(disk, os.O_RDONLY)
+    try:
+        source = image_file.LocalFile(fd, str(disk))
+        disk.rename(disk.with_name("moved"))
+        source.check_unchanged()
+        disk.write_bytes(b"another")
+        with pytest.raises(KitError, match="it was replaced by another while"):
+            source.check_unchanged()
+    finally:
+        os.close(fd)
