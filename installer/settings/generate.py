@@ -1,4 +1,4 @@
-"""Writes the files that come from the table of settings: `python3 -m installer.generate`."""
+"""Writes the files that come from the table of settings: `python3 -m installer.settings.generate`."""
 
 import re
 import textwrap

@@ -30,7 +30,8 @@ QUICK = {"password_expire": "no", "grub_timeout": "1"}
 # Prints the path of the cache that the create of this environment would take.
 _CACHE_PATH = """
 import os, pathlib
-from installer import cache, create
+from installer import create
+from installer.bootstrap import cache
 context, _, plan = create.planned(os.environ, pathlib.Path.cwd())
 print(pathlib.Path(context.settings.cache_dir) / cache.file_name(plan))
 """
