@@ -1,6 +1,6 @@
 """The cluster that all end-to-end tests share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests import bootstraps, leaks
 
-from . import ssh
+from . import kept, ssh
 from .cluster import Cluster
 from .sandbox import missing_capability
 
@@ -23,6 +23,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """Keeps consoles and logs of a failed test, and says where."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed and item.path.is_relative_to(HERE):
+        cluster = getattr(item, "funcargs", {}).get("cluster")
+        where = kept.keep(item.nodeid, cluster)
+        report.sections.append(("consoles and Ganeti's logs", f"kept in {where}"))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Sequence
+from typing import ClassVar
 
 import pexpect
 
@@ -28,7 +29,10 @@ class Console:
         argv: the program whose terminal the line is: socat on QEMU's socket, or QEMU itself.
     """
 
+    opened: ClassVar[list["Console"]] = []  # since the tests began
+
     def __init__(self, argv: Sequence[str]) -> None:
+        Console.opened.append(self)
         self._said = io.StringIO()
         self._commands = 0
         self._process = pexpect.spawn(

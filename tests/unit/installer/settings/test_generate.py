@@ -7,9 +7,7 @@ from installer.settings.layers import Layer, resolve
 
 @pytest.mark.parametrize("path", sorted(generated()))
 def test_generated_files_are_up_to_date(path):
-    assert (TOP / path).read_text() == generated()[path], (
-        "run: python3 -m installer.settings.generate"
-    )
+    assert (TOP / path).read_text() == generated()[path], "run: make generate"
 
 
 def test_the_defaults_file_changes_nothing():

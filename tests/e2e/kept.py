@@ -1,0 +1,36 @@
+"""What is kept of a failed end-to-end test: consoles of guests, logs of the Ganeti node."""
+
+import re
+import shutil
+from pathlib import Path
+
+from .cluster import Cluster
+from .console import Console
+
+TOP = Path(__file__).parents[2]
+LOGS = "/var/log/ganeti"
+
+
+def directory(nodeid: str) -> Path:
+    """Where the files of a test are kept: below build/e2e of the checkout."""
+    name = re.sub(r"[^\w.\[\]-]+", "-", nodeid.removeprefix("tests/e2e/"))
+    return TOP / "build/e2e" / name[:200]
+
+
+def keep(nodeid: str, cluster: Cluster | None) -> Path:
+    """Writes what there is of a test that failed; what an earlier run left of it goes.
+
+    Returns:
+        The directory, with console-N.txt for each console since the tests began, and the node's
+        log files in ganeti/ (the OS logs in ganeti/os).
+    """
+    place = directory(nodeid)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    for number, console in enumerate(Console.opened):
+        (place / f"console-{number}.txt").write_text(console.transcript)
+    if cluster is not None and cluster.process is not None:
+        (place / "ganeti").mkdir()
+        # The checkout is mounted on the node at its own path.
+        cluster.run(["cp", "--recursive", f"{LOGS}/.", place / "ganeti"], check=False)
+    return place
