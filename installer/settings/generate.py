@@ -1,4 +1,4 @@
-"""Writes the files that come from the table of settings: `python3 -m installer.settings.generate`."""
+"""Writes the files that come from the table of settings: `make generate`."""
 
 import re
 import textwrap
