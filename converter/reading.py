@@ -1,9 +1,9 @@
-"""A part of a disk that is read as if it were a disk of its own."""
+"""How a disk or file is read, and a part of it that is read as if it were a disk of its own."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-# Gives `length` bytes of a disk from `offset` on; only asked for what is inside of the disk.
+# Gives `length` bytes of a disk or file from `offset` on; only asked for what is inside of it.
 Read = Callable[[int, int], bytes]
 
 

@@ -15,13 +15,13 @@ from converter.formats.foreign import (
     VHDX_SECTOR,
     VHDX_SIZE,
     ForeignError,
-    Read,
     require,
     vhdx_metadata,
     vhdx_regions,
     within,
     words,
 )
+from converter.reading import Read
 
 _SECTOR = 512
 _UNUSED = 0xFFFFFFFF  # an entry of a VHD's table

@@ -13,11 +13,11 @@ from converter.formats.foreign import (
     VHD_MAGIC,
     VHDX_SIZE,
     ForeignError,
-    Read,
     vhdx_metadata,
     vmdk_descriptor,
     within,
 )
+from converter.reading import Read
 
 _SECTOR = 512
 # Creators of VHDs whose disks are as large as their geometry says: Virtual PC, and QEMU before it

@@ -7,7 +7,8 @@ that a tool made longer, a block device that is larger), QEMU does not find that
 import struct
 from collections.abc import Callable, Iterator
 
-from converter.formats.foreign import VHD_MAGIC, ForeignError, Read
+from converter.formats.foreign import VHD_MAGIC, ForeignError
+from converter.reading import Read
 
 SEARCHED = 64 << 20  # bytes before the end: more than one extent of LVM is usually
 _SECTOR = 512

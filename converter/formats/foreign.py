@@ -10,7 +10,7 @@ import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 
-Read = Callable[[int, int], bytes]  # offset and length, inside of the file -> exactly these bytes
+from converter.reading import Read
 
 NAMES = ("vmdk", "vdi", "vhdx", "vpc", "qed", "parallels")
 # Of these, QEMU's drivers have a notion of a parent image ("backing" among their options).

@@ -14,11 +14,11 @@ from converter.formats.qcow2_header import (
     MAGIC,
     FormatError,
     Header,
-    Read,
     parse_header,
     read_exactly,
 )
 from converter.formats.qcow2_tables import OFFSET, Metadata, inside, numbers, survey
+from converter.reading import Read
 
 __all__ = ["MAGIC", "Allocation", "FormatError", "Image", "parse"]
 

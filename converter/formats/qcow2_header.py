@@ -4,11 +4,10 @@ All from QEMU's docs/interop/qcow2; limits that are QEMU's own are marked so. No
 """
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-Read = Callable[[int, int], bytes]  # offset and length in the file -> its bytes there
+from converter.reading import Read
 
 MAGIC = b"QFI\xfb"
 # magic, version, backing_file_offset and _size, cluster_bits, size, crypt_method, l1_size,

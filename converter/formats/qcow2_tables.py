@@ -13,7 +13,8 @@ from itertools import compress, count, islice
 from operator import gt
 from typing import NamedTuple
 
-from converter.formats.qcow2_header import TRUNCATED, FormatError, Header, Read, read_exactly
+from converter.formats.qcow2_header import TRUNCATED, FormatError, Header, read_exactly
+from converter.reading import Read
 
 ENTRY = 8  # bytes of an entry of the L1 and the refcount table
 OFFSET = 0x00FF_FFFF_FFFF_FE00  # bits 9-55 of L1 and L2 entries

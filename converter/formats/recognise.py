@@ -1,12 +1,11 @@
 """Whether an image is of the format that it is said to be, wherever it stands."""
 
 from converter.formats import foreign
+from converter.reading import Read
 from node.errors import KitError
 
 
-def check_format(
-    name: str, image_format: str, read: foreign.Read, size: int, *, is_block: bool
-) -> None:
+def check_format(name: str, image_format: str, read: Read, size: int, *, is_block: bool) -> None:
     """Refuses an image whose first bytes (a fixed VHD: its last ones) are another format's.
 
     Args:

@@ -10,6 +10,7 @@ from typing import Any
 from converter import paths
 from converter.formats import blocks, disksize, ends, foreign
 from converter.formats.disksize import Stated
+from converter.reading import Read
 from converter.sources import sized
 from converter.sources.base import Source
 from converter.sources.image_file import LocalFile
@@ -53,7 +54,7 @@ def format_source(name: str, image_format: str) -> Iterator[Source]:
             yield source
 
 
-def check(name: str, image_format: str, read: foreign.Read, size: int) -> Stated:
+def check(name: str, image_format: str, read: Read, size: int) -> Stated:
     """Like `formats.check`, with errors for people; gives what the image says of its disk.
 
     Raises:

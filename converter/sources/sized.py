@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from converter import buffers
 from converter.extents import Extent, Kind
 from converter.formats.disksize import whole_sectors
-from converter.formats.foreign import Read
 from converter.formats.inflate import Cluster, InflateError, inflater
 from converter.formats.qcow2 import FormatError, Image
+from converter.reading import Read
 from converter.sources.base import Reader, Source
 from node.errors import KitError
 
