@@ -6,6 +6,8 @@ from enum import Enum, auto
 from itertools import chain
 from typing import NamedTuple
 
+CHUNK = 2 << 20  # bytes of a piece of data: a multiple of every cluster's size
+
 
 class Kind(Enum):
     """Where the bytes of an extent come from."""

@@ -5,9 +5,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from converter.buffers import PAGE
-from converter.extents import Extent, Kind
+from converter.extents import CHUNK, Extent, Kind
 
-CHUNK = 2 << 20  # bytes of a piece of data: a multiple of every cluster's size
 ZERO_CHUNK = 1 << 30  # bytes of a piece of zeros: for progress, and to be interruptible
 WINDOW = 64 << 20  # bytes of the disk whose zeros are made before its data are written
 # Fewer zeros than that between data travel with them: cheaper than an operation of their own.

@@ -4,7 +4,7 @@ import threading
 from typing import Protocol
 
 from converter.buffers import PAGE, buffer, equal, is_zero
-from converter.engine.chunks import CHUNK
+from converter.extents import CHUNK
 from converter.target.device import Target
 from converter.target.zeroing import Zeroer
 

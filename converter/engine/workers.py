@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from converter.buffers import PAGE, buffer, is_zero
-from converter.engine.chunks import CHUNK, Item, items
+from converter.engine.chunks import Item, items
 from converter.engine.digests import Hash, Sums, update_zeros
 from converter.engine.pool import Pool
 from converter.engine.sinks import Sink
-from converter.extents import Extent, Kind, merged, overlaid
+from converter.extents import CHUNK, Extent, Kind, merged, overlaid
 from converter.sources.base import Reader, Source
 from converter.target.device import Target
 from node.errors import KitError

@@ -1,7 +1,6 @@
 """A source's disk at any place: for what looks into it before it is copied."""
 
-from converter.engine.chunks import CHUNK
-from converter.extents import Kind
+from converter.extents import CHUNK, Kind
 from converter.sources.base import Source
 from node.errors import KitError
 

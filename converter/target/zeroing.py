@@ -11,7 +11,7 @@ from converter.buffers import PAGE, buffer, is_zero
 from converter.target.device import Target
 from node.devices import lvm
 
-CHUNK = 4 << 20  # bytes read at once
+PIECE = 4 << 20  # bytes read at once
 BLOCK = 64 << 10  # of a chunk that is not zero: the unit in which it is looked at
 PUNCH = 128 << 20  # bytes of one call: in between, signals are handled
 # linux/falloc.h, linux/fs.h
@@ -87,7 +87,7 @@ class Zeroer:
         self._lock = threading.Lock()
         self._proven = False
         self._own = threading.local()
-        self._zeros = buffer(CHUNK)
+        self._zeros = buffer(PIECE)
 
     @property
     def trusted(self) -> bool:
@@ -165,8 +165,8 @@ class Zeroer:
 
     def _read_and_skip(self, start: int, end: int) -> None:
         held = self._held()
-        for place in range(start, end, CHUNK):
-            view = held[: min(CHUNK, end - place)]
+        for place in range(start, end, PIECE):
+            view = held[: min(PIECE, end - place)]
             self._target.read_into(view, place)
             if is_zero(view):
                 self._count(skipped=len(view))
@@ -181,13 +181,13 @@ class Zeroer:
     def _held(self) -> memoryview:
         """Memory of this thread, to read into."""
         if not hasattr(self._own, "buffer"):
-            self._own.buffer = buffer(CHUNK)
+            self._own.buffer = buffer(PIECE)
         view: memoryview = self._own.buffer
         return view
 
     def _write(self, start: int, end: int) -> None:
-        for place in range(start, end, CHUNK):
-            self._target.write(self._zeros[: min(CHUNK, end - place)], place)
+        for place in range(start, end, PIECE):
+            self._target.write(self._zeros[: min(PIECE, end - place)], place)
         self._count(written=end - start)
 
     def _count(self, *, skipped: int = 0, zeroed: int = 0, written: int = 0) -> None:

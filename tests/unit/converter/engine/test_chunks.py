@@ -2,8 +2,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.buffers import PAGE
-from converter.engine.chunks import CHUNK, SMALL, WINDOW, ZERO_CHUNK, Item, items, zeros_first
-from converter.extents import Extent, Kind, merged
+from converter.engine.chunks import SMALL, WINDOW, ZERO_CHUNK, Item, items, zeros_first
+from converter.extents import CHUNK, Extent, Kind, merged
 
 
 def test_data_is_cut_at_multiples_of_a_chunk() -> None:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.buffers import PAGE, buffer
-from converter.engine.chunks import CHUNK
 from converter.engine.sinks import BLOCK, Comparer, Comparison, Updater, Writer
+from converter.extents import CHUNK
 from tests.unit.converter.memory_source import MemoryTarget
 
 SIZE = CHUNK + 3 * BLOCK + 512  # the last piece is no whole page

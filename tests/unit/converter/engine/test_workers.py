@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.buffers import PAGE
-from converter.engine.chunks import CHUNK, Item
+from converter.engine.chunks import Item
 from converter.engine.digests import Sums, new_hash
 from converter.engine.pool import Pool
 from converter.engine.sinks import Writer
 from converter.engine.workers import SAMPLE, Content, CopyWorker, Counted, VerifyWorker
-from converter.extents import Extent, Kind
+from converter.extents import CHUNK, Extent, Kind
 from converter.target.device import Target
 from node.errors import KitError
 from tests.unit.converter.memory_source import MemorySource, MemoryTarget

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.engine.chunks import CHUNK
-from converter.extents import Extent, Kind
+from converter.extents import CHUNK, Extent, Kind
 from converter.sources.disk import Disk
 from node.errors import KitError
 from tests.unit.converter.memory_source import MemorySource
