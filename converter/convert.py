@@ -13,8 +13,7 @@ from converter.engine.sinks import Comparer, Comparison
 from converter.engine.workers import COMPARERS, Content, CopyWorker, Counted
 from converter.options import Job, State
 from converter.progress import Progress
-from converter.sources.base import Source
-from converter.sources.disk import Disk
+from converter.sources.base import Disk, Source
 from converter.target import device
 from converter.target.device import Target
 from node.errors import KitError

@@ -21,8 +21,7 @@ from converter.contents.guest_config import (
 )
 from converter.contents.report import Image, describe, image_json, render, work
 from converter.sources import LOCAL_FORMATS, opened
-from converter.sources.base import Source
-from converter.sources.disk import Disk
+from converter.sources.base import Disk, Source
 from node.appliance import FileSystem, GuestFiles, looking_at
 from node.errors import KitError
 from node.text import printable

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from converter import buffers
 from converter.extents import Extent, Kind
 from converter.sources import local
-from converter.sources.disk import Disk
+from converter.sources.base import Disk
 from converter.sources.image_file import LocalFile
 from converter.sources.local import GAP, SCATTERED, RawSource
 from node.errors import KitError

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.extents import CHUNK, Extent, Kind
-from converter.sources.disk import Disk
+from converter.sources.base import Disk
 from node.errors import KitError
 from tests.unit.converter.memory_source import MemorySource
 
