@@ -6,11 +6,12 @@ from typing import Any
 
 from converter import replacements, sources, swap
 from converter.buffers import buffer
+from converter.engine.content import Content
 from converter.engine.copy_run import Attempt, run_through
 from converter.engine.journal import Journal
 from converter.engine.pool import Pool
 from converter.engine.sinks import Comparer, Comparison
-from converter.engine.workers import COMPARERS, Content, CopyWorker, Counted
+from converter.engine.workers import COMPARERS, CopyWorker, Counted
 from converter.options import Job, State
 from converter.progress import Progress
 from converter.sources.base import Disk, Source

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 from converter.engine.chunks import zeros_first
+from converter.engine.content import Content
 from converter.engine.digests import Sums, new_hash
 from converter.engine.journal import Journal, Record, contradiction
 from converter.engine.pool import Pool, Worker
@@ -15,7 +16,6 @@ from converter.engine.workers import (
     COMPARERS,
     WORKERS,
     WRITERS,
-    Content,
     CopyWorker,
     Counted,
     VerifyWorker,

@@ -1,7 +1,5 @@
 import hashlib
-import random
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -11,44 +9,21 @@ from hypothesis import strategies as st
 
 from converter.buffers import PAGE
 from converter.engine.chunks import Item
+from converter.engine.content import Content
 from converter.engine.digests import Sums, new_hash
 from converter.engine.pool import Pool
 from converter.engine.sinks import Writer
-from converter.engine.workers import SAMPLE, Content, CopyWorker, Counted, VerifyWorker
-from converter.extents import CHUNK, Extent, Kind
+from converter.engine.workers import SAMPLE, CopyWorker, Counted, VerifyWorker
+from converter.extents import CHUNK
 from converter.target.device import Target
 from node.errors import KitError
-from tests.unit.converter.memory_source import MemorySource, MemoryTarget
-
-CONTENT = random.Random(3).randbytes(CHUNK)
-OLD = b"\xee" * (3 * CHUNK + 512)
-SIZE = 2 * CHUNK + 1234
-EXTENTS = (
-    Extent(0, 70_000, Kind.DATA, 5),
-    Extent(70_000, CHUNK, Kind.ZERO),
-    Extent(70_000 + CHUNK, 500_000, Kind.DATA, 1000),
-    Extent(570_000 + CHUNK, SIZE - CHUNK - 570_000, Kind.ZERO),
+from tests.unit.converter.engine.sample_content import (
+    OLD,
+    SIZE,
+    WANTED,
+    content,
 )
-OVERLAYS = (
-    Extent(512, 1000, Kind.LITERAL, literal=CONTENT[:1000]),
-    Extent(90_000, 500, Kind.LITERAL, literal=CONTENT[500:1000]),
-    Extent(len(OLD) - 512, 512, Kind.LITERAL, literal=CONTENT[:512]),
-)
-
-
-def bytes_of(extents: Sequence[Extent], size: int) -> bytearray:
-    whole = bytearray(size)
-    for extent in extents:
-        given = CONTENT[extent.offset :] if extent.kind is Kind.DATA else extent.literal
-        whole[extent.start : extent.end] = (given or bytes(extent.length))[: extent.length]
-    return whole
-
-
-WANTED = bytes_of((*EXTENTS, *OVERLAYS), len(OLD))
-
-
-def content(bad: Sequence[int] = ()) -> Content:
-    return Content(MemorySource(CONTENT, EXTENTS, bad), OVERLAYS, len(OLD))
+from tests.unit.converter.memory_source import MemoryTarget
 
 
 def copy(
@@ -86,19 +61,6 @@ def test_every_byte_of_the_target_is_defined() -> None:
     assert target.content == WANTED
     assert pool.mark() == len(OLD)
     assert count == content().data() == 70_000 - 1000 + 500_000
-
-
-def test_sizes_are_told_by_kind_and_by_place() -> None:
-    what = content()
-    assert sum(what.sizes.values()) == len(OLD)
-    assert what.sizes[Kind.LITERAL] == 2012
-    assert [what.data_before(end) for end in (0, 512, 2000, CHUNK, len(OLD))] == [
-        0,
-        512,
-        1000,
-        69_000,
-        what.data(),
-    ]
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "blake2b"])
@@ -225,12 +187,3 @@ def test_zeros_of_the_device_are_sampled_with_both_ends() -> None:
 def test_a_byte_that_is_not_zero_is_an_error(wrong: int, sampled: bool) -> None:
     with pytest.raises(KitError, match="/dev/ranges"):
         read_back(Ranges(wrong), Item(0, 3 * CHUNK, ()), sampled=sampled)
-
-
-def test_sizes_are_counted_once_where_the_source_knows_them() -> None:
-    source = MemorySource(b"", [Extent(0, 10, Kind.ZERO)])
-    source.sizes = {Kind.DATA: 7, Kind.COMPRESSED: 2, Kind.ZERO: 1}
-    content = Content(source, (), 15)
-    assert content.sizes == {Kind.DATA: 7, Kind.COMPRESSED: 2, Kind.ZERO: 6, Kind.LITERAL: 0}
-    over = Content(source, (Extent(0, 4, Kind.LITERAL, literal=b"abcd"),), 15)
-    assert over.sizes == {Kind.DATA: 0, Kind.COMPRESSED: 0, Kind.ZERO: 11, Kind.LITERAL: 4}

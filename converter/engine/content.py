@@ -1,0 +1,52 @@
+"""What a target shall hold, and the pieces of work that this makes."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from converter.engine.chunks import Item, items
+from converter.extents import Extent, Kind, merged, overlaid
+from converter.sources.base import Source
+
+
+class Content:
+    """What the target shall hold: the source's extents, overlays, and zeros up to its end."""
+
+    def __init__(self, source: Source, overlays: Sequence[Extent], end: int) -> None:
+        self.source = source
+        self.overlays = overlays
+        self.end = end
+
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        """All of it from a place on, in order, without gaps, neighbours joined."""
+        of_source = self.source.extents(start) if start < self.source.size else iter(())
+        return merged(overlaid(of_source, self.overlays, start, self.end))
+
+    def items(self, start: int = 0) -> Iterator[Item]:
+        """The pieces of work from a place on, which is where an item of an earlier call ended."""
+        return items(self.extents(start), self.end)
+
+    def data(self) -> int:
+        """How many bytes come from the source."""
+        return self.sizes[Kind.DATA] + self.sizes[Kind.COMPRESSED]
+
+    def data_before(self, end: int) -> int:
+        """How many of those are before a place."""
+        data = 0
+        for extent in self.extents() if end else ():
+            if extent.start >= end:
+                break
+            if extent.kind in (Kind.DATA, Kind.COMPRESSED):
+                data += min(extent.end, end) - extent.start
+        return data
+
+    @cached_property
+    def sizes(self) -> dict[Kind, int]:
+        """How many bytes are of which kind."""
+        sizes = dict.fromkeys(Kind, 0)
+        if self.source.sizes is not None and not self.overlays:
+            sizes |= self.source.sizes
+            sizes[Kind.ZERO] += self.end - self.source.size
+            return sizes
+        for extent in self.extents():
+            sizes[extent.kind] += extent.length
+        return sizes

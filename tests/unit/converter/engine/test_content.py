@@ -1,0 +1,26 @@
+from converter.engine.content import Content
+from converter.extents import CHUNK, Extent, Kind
+from tests.unit.converter.engine.sample_content import OLD, content
+from tests.unit.converter.memory_source import MemorySource
+
+
+def test_sizes_are_told_by_kind_and_by_place() -> None:
+    what = content()
+    assert sum(what.sizes.values()) == len(OLD)
+    assert what.sizes[Kind.LITERAL] == 2012
+    assert [what.data_before(end) for end in (0, 512, 2000, CHUNK, len(OLD))] == [
+        0,
+        512,
+        1000,
+        69_000,
+        what.data(),
+    ]
+
+
+def test_sizes_are_counted_once_where_the_source_knows_them() -> None:
+    source = MemorySource(b"", [Extent(0, 10, Kind.ZERO)])
+    source.sizes = {Kind.DATA: 7, Kind.COMPRESSED: 2, Kind.ZERO: 1}
+    content = Content(source, (), 15)
+    assert content.sizes == {Kind.DATA: 7, Kind.COMPRESSED: 2, Kind.ZERO: 6, Kind.LITERAL: 0}
+    over = Content(source, (Extent(0, 4, Kind.LITERAL, literal=b"abcd"),), 15)
+    assert over.sizes == {Kind.DATA: 0, Kind.COMPRESSED: 0, Kind.ZERO: 11, Kind.LITERAL: 4}
