@@ -6,7 +6,7 @@ from typing import Any
 
 from converter import replacements, sources, swap
 from converter.buffers import buffer
-from converter.engine.content import Content
+from converter.engine.content import TargetContent
 from converter.engine.copy_run import Attempt, run_through
 from converter.engine.journal import Journal
 from converter.engine.pool import Pool
@@ -24,7 +24,7 @@ from node.log import log
 @contextmanager
 def _planned(
     job: Job, open_target: Callable[[Source], AbstractContextManager[Target]], state: State
-) -> Iterator[tuple[Content, Target, dict[str, Any]]]:
+) -> Iterator[tuple[TargetContent, Target, dict[str, Any]]]:
     """Source and target, opened and checked, what the target shall hold, and a report of that."""
     with ExitStack() as stack:
         with state.timed("check"):
@@ -35,7 +35,7 @@ def _planned(
             over = replacements.planned(
                 areas, disk.read, source.size, there.size, fix_gpt=job.fix_gpt
             )
-            content = Content(source, over.extents, there.size)
+            content = TargetContent(source, over.extents, there.size)
         for note in over.notes:
             log.info("%s", note)
         yield (

@@ -8,7 +8,7 @@ from converter.extents import Extent, Kind, merged, overlaid
 from converter.sources.base import Source
 
 
-class Content:
+class TargetContent:
     """What the target shall hold: the source's extents, overlays, and zeros up to its end."""
 
     def __init__(self, source: Source, overlays: Sequence[Extent], end: int) -> None:

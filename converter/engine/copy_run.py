@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 from converter.engine.chunks import zeros_first
-from converter.engine.content import Content
+from converter.engine.content import TargetContent
 from converter.engine.digests import Sums, new_hash
 from converter.engine.journal import Journal, Record, contradiction
 from converter.engine.pool import Pool, Worker
@@ -63,7 +63,7 @@ class Attempt:
     def __init__(
         self,
         job: Job,
-        content: Content,
+        content: TargetContent,
         there: Target,
         progress: Progress,
         state: State,

@@ -2,7 +2,7 @@
 
 from converter.buffers import PAGE, buffer, is_zero
 from converter.engine.chunks import Item
-from converter.engine.content import Content
+from converter.engine.content import TargetContent
 from converter.engine.digests import Hash, Sums, update_zeros
 from converter.engine.pool import Pool
 from converter.engine.sinks import Sink
@@ -48,7 +48,7 @@ class CopyWorker:
 
     def __init__(
         self,
-        content: Content,
+        content: TargetContent,
         reader: Reader,
         sink: Sink,
         pool: Pool,

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from converter.engine.content import Content
+from converter.engine.content import TargetContent
 from converter.extents import CHUNK, Extent, Kind
 from tests.unit.converter.memory_source import MemorySource
 
@@ -34,5 +34,5 @@ def bytes_of(extents: Sequence[Extent], size: int) -> bytearray:
 WANTED = bytes_of((*EXTENTS, *OVERLAYS), len(OLD))
 
 
-def content(bad: Sequence[int] = ()) -> Content:
-    return Content(MemorySource(CONTENT, EXTENTS, bad), OVERLAYS, len(OLD))
+def content(bad: Sequence[int] = ()) -> TargetContent:
+    return TargetContent(MemorySource(CONTENT, EXTENTS, bad), OVERLAYS, len(OLD))

@@ -1,4 +1,4 @@
-from converter.engine.content import Content
+from converter.engine.content import TargetContent
 from converter.extents import CHUNK, Extent, Kind
 from tests.unit.converter.engine.sample_content import OLD, content
 from tests.unit.converter.memory_source import MemorySource
@@ -20,7 +20,7 @@ def test_sizes_are_told_by_kind_and_by_place() -> None:
 def test_sizes_are_counted_once_where_the_source_knows_them() -> None:
     source = MemorySource(b"", [Extent(0, 10, Kind.ZERO)])
     source.sizes = {Kind.DATA: 7, Kind.COMPRESSED: 2, Kind.ZERO: 1}
-    content = Content(source, (), 15)
+    content = TargetContent(source, (), 15)
     assert content.sizes == {Kind.DATA: 7, Kind.COMPRESSED: 2, Kind.ZERO: 6, Kind.LITERAL: 0}
-    over = Content(source, (Extent(0, 4, Kind.LITERAL, literal=b"abcd"),), 15)
+    over = TargetContent(source, (Extent(0, 4, Kind.LITERAL, literal=b"abcd"),), 15)
     assert over.sizes == {Kind.DATA: 0, Kind.COMPRESSED: 0, Kind.ZERO: 11, Kind.LITERAL: 4}

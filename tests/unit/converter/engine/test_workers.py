@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from converter.buffers import PAGE
 from converter.engine.chunks import Item
-from converter.engine.content import Content
+from converter.engine.content import TargetContent
 from converter.engine.digests import Sums, new_hash
 from converter.engine.pool import Pool
 from converter.engine.sinks import Writer
@@ -27,7 +27,7 @@ from tests.unit.converter.memory_source import MemoryTarget
 
 
 def copy(
-    what: Content,
+    what: TargetContent,
     target: MemoryTarget,
     *,
     start: int = 0,
