@@ -6,7 +6,7 @@ from typing import NoReturn
 from node.modules import lacking
 
 # The Debian packages of the modules that are not ours.
-PACKAGES = {"sh": "python3-sh", "jinja2": "python3-jinja2"}
+PACKAGES = {"sh": "python3-sh", "jinja2": "python3-jinja2", "seccomp": "python3-seccomp"}
 
 
 def start(script: str) -> NoReturn:

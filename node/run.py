@@ -13,7 +13,6 @@ from typing import Any, TypedDict, Unpack
 
 from node.cleanup import SIGNALS, signals_blocked
 from node.errors import CommandError, KitError
-from node.isolation.nosync import suppress_syncs
 from node.log import log
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -53,6 +52,13 @@ def _sh() -> Any:
     import sh
 
     return sh
+
+
+def _suppressor() -> Callable[[], None]:
+    """See `node.isolation.nosync`. Only a create leaves out syncs, so only there its library is needed."""
+    from node.isolation.nosync import suppressor
+
+    return suppressor()
 
 
 def which(program: str) -> str | None:
@@ -210,6 +216,7 @@ def spawn(
     log.debug("+ %s", " ".join(words))
     process: Any = None
     sh = _sh()
+    suppress_syncs = None if syncs else _suppressor()
     try:
         # A signal while the program starts would leave it running: nobody knew of it yet. And sh
         # reads what the program writes in threads.
@@ -217,7 +224,7 @@ def spawn(
 
             def prepare() -> None:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-                if not syncs:
+                if suppress_syncs is not None:
                     suppress_syncs()
 
             # _bg gives a handle under sh 1 and 2 alike; without _tty_out programs see pipes.

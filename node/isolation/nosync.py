@@ -6,48 +6,84 @@ filter lets these calls succeed at once, for the program and all of its children
 library they bring. The caller syncs when all is done; unmounting does.
 """
 
-import ctypes
-import struct
+import os
+from collections.abc import Callable
+from functools import cache
+from threading import Thread
 
-# AUDIT_ARCH_* (linux/audit.h) and, of each, the numbers of fsync, fdatasync, sync, syncfs,
-# sync_file_range and msync (asm/unistd.h).
-SYSCALLS = {
-    0xC000003E: (74, 75, 162, 306, 277, 26),  # x86-64
-    0x40000003: (118, 148, 36, 344, 314, 144),  # i386
-    0xC00000B7: (82, 83, 81, 267, 84, 227),  # arm64
-}
-PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
-RET_ALLOW, RET_ERRNO_0 = 0x7FFF0000, 0x00050000
-LOAD_WORD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
-NUMBER, ARCHITECTURE = 0, 4  # offsets in struct seccomp_data
+from seccomp import ALLOW, ERRNO, Arch, Attr, SyscallFilter
 
+from node.log import log
 
-def program() -> list[tuple[int, int, int, int]]:
-    """The filter as code, jump-if-true, jump-if-false and operand of each instruction (bpf(4))."""
-    filters = []
-    for architecture, numbers in SYSCALLS.items():
-        count = len(numbers)
-        filters.append((LOAD_WORD, 0, 0, ARCHITECTURE))
-        filters.append((JUMP_IF_EQUAL, 0, count + 3, architecture))
-        filters.append((LOAD_WORD, 0, 0, NUMBER))
-        filters += [
-            (JUMP_IF_EQUAL, count - place, 0, number) for place, number in enumerate(numbers)
-        ]
-        filters.append((RETURN, 0, 0, RET_ALLOW))
-        filters.append((RETURN, 0, 0, RET_ERRNO_0))
-    filters.append((RETURN, 0, 0, RET_ALLOW))
-    return filters
+# sync_file_range(2) has other names where its arguments come in another order: on PowerPC, on ARM.
+SYSCALLS = (
+    *("fsync", "fdatasync", "sync", "syncfs", "msync"),
+    *("sync_file_range", "sync_file_range2", "arm_sync_file_range"),
+)
+# One kernel runs the programs of both, and so may a guest's.
+FAMILIES = ((Arch.X86_64, Arch.X86), (Arch.AARCH64, Arch.ARM), (Arch.MIPSEL64, Arch.MIPSEL))
+# No open file: the kernel, where it is asked to sync it, answers EBADF.
+NOT_OPEN = 2**31 - 1
 
 
-# Made beforehand: between fork(2) and execve(2), the less is done the better.
-_libc = ctypes.CDLL(None)
-_code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program()))
-_header = struct.pack("HP", len(program()), ctypes.addressof(_code))
+def sync_filter(architecture: int = Arch.NATIVE) -> SyscallFilter:
+    """The filter for programs of an architecture, and of those that its kernel runs as well.
 
-
-def suppress_syncs() -> None:
-    """Installs the filter for this process and its children; kernels without seccomp go on as is.
-
-    Being root, it needs no no_new_privs, which would keep set-user-ID programs from working.
+    Raises:
+        RuntimeError: libseccomp does not know the architecture.
     """
-    _libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, _header, 0, 0)
+    made = SyscallFilter(ALLOW)
+    if not made.exist_arch(architecture):
+        made.add_arch(architecture)
+        made.remove_arch(Arch.NATIVE)
+    # Of what is neither, all calls are done: the default is to kill.
+    made.set_attr(Attr.ACT_BADARCH, ALLOW)
+    # no_new_privs would keep set-user-ID programs from working; root can do without.
+    made.set_attr(Attr.CTL_NNP, False)
+    for family in FAMILIES:
+        if any(made.exist_arch(member) for member in family):
+            for member in family:
+                if not made.exist_arch(member):
+                    made.add_arch(member)
+    for name in SYSCALLS:
+        made.add_rule(ERRNO(0), name)
+    return made
+
+
+@cache
+def suppressor() -> Callable[[], None]:
+    """What a process calls between fork(2) and execve(2) to go on without syncs.
+
+    Where that has no effect on this node, it does nothing, and a warning says so, once.
+    """
+    try:
+        made = sync_filter()
+        _require_effect(made)
+    except (OSError, RuntimeError) as error:
+        log.warning("seccomp(2) has no effect here, programs wait for each sync: %s", error)
+        return lambda: None
+    load: Callable[[], None] = made.load
+    return load
+
+
+def _require_effect(made: SyscallFilter) -> None:
+    """Tries the filter in a thread: it holds for the thread that loads it, and ends with it.
+
+    Raises:
+        RuntimeError: libseccomp or the kernel refuse it.
+        OSError: it was loaded, and yet syncs are done.
+    """
+    failed: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            made.load()
+            os.fsync(NOT_OPEN)
+        except (OSError, RuntimeError) as error:
+            failed.append(error)
+
+    thread = Thread(target=attempt)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from installer.bootstrap import sources
 from installer.bootstrap.plan import BootstrapPlan, mmdebstrap_argv
-from node.isolation.nosync import suppress_syncs
+from node.isolation.nosync import suppressor
 from node.lockfile import locked, part_of, unlink_if_free
 from tests import bootstraps
 
@@ -78,7 +78,7 @@ def _make(image: Path, argv: Sequence[str]) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            preexec_fn=suppress_syncs,  # a half of the time is dpkg's fsync(2)
+            preexec_fn=suppressor(),  # a half of the time is dpkg's fsync(2)
             check=False,
         )
         if made.returncode != 0:
