@@ -1,5 +1,6 @@
 """What a guest takes from the node: its release, resolvers, time zone and root's keys."""
 
+import platform
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from guest.resolv import Resolver, parse, without_loopback
 from installer import extra_sources
 from installer.extra_sources import SourceFile
-from installer.settings import Settings, shellvars
+from installer.settings import Settings
 from node.errors import KitError
 from node.files import read_text
 from node.run import run
@@ -42,7 +43,7 @@ def gather(settings: Settings, root: Path = Path("/")) -> NodeFacts:
     """
     return NodeFacts(
         hostname=socket.gethostname(),
-        codename=_codename(root),
+        codename=_codename(),
         architecture=run(["dpkg", "--print-architecture"]).stdout.strip(),
         resolver=_resolver(root),
         timezone=_timezone(root),
@@ -65,10 +66,14 @@ def _authorized_keys(settings: Settings, root: Path) -> str | None:
         ) from error
 
 
-def _codename(root: Path) -> str:
-    path = root / "etc/os-release"
-    text = read_text(path, errors="surrogateescape")
-    codename = shellvars.parse(text, origin=str(path)).get("VERSION_CODENAME", "")
+def _codename() -> str:
+    try:
+        codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise KitError(
+            f"release of this node, os-release(5): {getattr(error, 'strerror', None) or error}",
+            hint="install the Debian package base-files again",
+        ) from error
     return codename or "sid"  # unstable has none; os-release(5) makes it optional
 
 
