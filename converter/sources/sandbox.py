@@ -74,7 +74,10 @@ def confined(
         *(str(image), f"{status.st_dev}:{status.st_ino}", ":".join(owner), PLACE),
         *("unshare", "--pid", "--fork", "--kill-child", "--"),
         *("prlimit", *(f"--{name}={value}" for name, value in limits.items()), "--"),
-        *("setpriv", "--reuid", owner[0], "--regid", owner[1], "--clear-groups"),
+        # Becoming another user clears the signal that --kill-child has set (prctl(2),
+        # PR_SET_PDEATHSIG).
+        *("setpriv", "--pdeathsig", "KILL"),
+        *("--reuid", owner[0], "--regid", owner[1], "--clear-groups"),
         *("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"),
         *command,
     ]

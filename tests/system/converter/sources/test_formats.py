@@ -246,8 +246,10 @@ def test_the_room_has_no_file_but_the_one_that_was_checked(tmp_path: Path) -> No
     assert "another file has taken its place" in found.stderr
 
 
-def test_nothing_stays_of_a_run_that_is_killed(disk: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("owner", [0, 65533])
+def test_nothing_stays_of_a_run_that_is_killed(owner: int, disk: Path, tmp_path: Path) -> None:
     image_format, image = make(disk, "vmdk", tmp_path / "image")
+    os.chown(image, owner, owner)
     reading = sources.Reading(image, image_format, tmp_path / "out")
     assert "qemu-nbd" in [name for _, name in reading.family]
     reading.kill()
