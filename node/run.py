@@ -55,7 +55,7 @@ def _sh() -> Any:
 
 
 def _suppressor() -> Callable[[], None]:
-    """See `node.isolation.nosync`. Only a create leaves out syncs, so only there its library is needed."""
+    """See `node.isolation.nosync`: only a create leaves out syncs, and needs its library."""
     from node.isolation.nosync import suppressor
 
     return suppressor()

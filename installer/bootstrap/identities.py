@@ -26,7 +26,7 @@ _KEY_NAME = re.compile(
     r"(^|[._-])(keys?|secrets?|keytab|pfx|p12|jks|cookie|token|password|credentials?)([._-]|$)"
 )
 
-_COMMENT = re.compile(r"^\s*(#|;|//)")
+_COMMENT = re.compile(r"^\s*(#|;|//(\s|$))")  # base64 may begin with slashes
 _CHECKSUM = re.compile(r"^[0-9a-f]{32,128}\s+\*?/\S+$")
 _HEX = re.compile(r"(?<![0-9A-Za-z])[0-9a-fA-F]{32,}(?![0-9A-Za-z])")
 _UUID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])", re.I)

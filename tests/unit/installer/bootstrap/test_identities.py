@@ -100,6 +100,12 @@ def test_random_bytes_are_found_in_any_spelling(data: bytes, more: int) -> None:
     assert reason("etc/x", PUBLIC, f'secret "{encoded}";'.encode())
 
 
+def test_a_key_that_begins_like_a_comment_is_found() -> None:
+    key = b"//6niL+PbgB+dQ0jB+x5Syo8bl8yjZT7HaGOg3zbalc="
+    assert reason("etc/x", RESTRICTED, key)
+    assert reason("etc/x", PUBLIC, b"// see https://example.org/one-page-of-many-more") is None
+
+
 def test_a_key_without_digits_is_found_and_a_name_is_not() -> None:
     key = "wSbLKcXZvTpQdRmAyFGhJNkEuVqBoCWxiDHrsMlPzUt="
     assert reason("etc/x", PUBLIC, f'secret "{key}";'.encode()) and reason(
