@@ -26,6 +26,7 @@ from node.errors import CommandError, KitError
 from node.files import read_bytes
 from node.log import log, step
 from node.run import run, which
+from node.text import size
 
 __all__ = ["BootstrapPlan", "bootstrap", "plan", "tools"]
 
@@ -243,10 +244,10 @@ def _explained(
     fault = progress.fault() or error.message
     # debootstrap takes a full disk for a file that exists already.
     if re.search("No space left|enough free space", "\n".join([fault, *own[-5:]])):
-        need = progress.disk_usage() // 2**20
+        need = progress.disk_usage()
         return KitError(
             f"{what}: a disk of the guest is too small"
-            + (f": the packages take more than {need} MiB" if need else ""),
+            + (f": the packages take more than {size(need)}" if need else ""),
             hint="make it larger (a guest with a kernel takes 1 GiB and more): "
             + "; ".join(_usage(root)),
         )
@@ -260,9 +261,9 @@ def _usage(root: Path) -> list[str]:
     for place in places:
         figures = os.statvfs(place)
         total, free = (
-            blocks * figures.f_frsize // 2**20 for blocks in (figures.f_blocks, figures.f_bavail)
+            size(blocks * figures.f_frsize) for blocks in (figures.f_blocks, figures.f_bavail)
         )
-        lines.append(f"/{place.relative_to(root)}".rstrip(".") + f" has {free} of {total} MiB free")
+        lines.append(f"/{place.relative_to(root)}".rstrip(".") + f" has {free} of {total} free")
     return lines
 
 

@@ -1,5 +1,7 @@
 """Text for people: what comes from outside made harmless, and numbers of bytes."""
 
+from collections.abc import Callable
+
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -19,10 +21,14 @@ def _escaped(one: str) -> str:
     return ascii(one)[1:-1]
 
 
-def size(count: int) -> str:
-    """A number of bytes in the unit that suits, with one decimal at most: 512 B, 1.5 GiB, 3 PiB."""
+def size(count: int, rounded: Callable[[float], int] = round) -> str:
+    """A number of bytes in the unit that suits, with one decimal at most: 512 B, 1.5 GiB, 3 PiB.
+
+    What has to suffice is rounded by math.ceil, and what is there by math.floor beside it: they
+    never read alike then, and who follows the figure has enough.
+    """
     figure, unit = float(count), 0
     # What would be rounded to 1024 is one of the next unit.
-    while round(figure, 1) >= 1024 and unit < len(UNITS) - 1:
+    while rounded(figure * 10) >= 10240 and unit < len(UNITS) - 1:
         figure, unit = figure / 1024, unit + 1
-    return f"{figure:.1f}".removesuffix(".0") + f" {UNITS[unit]}"
+    return f"{rounded(figure * 10) / 10:.1f}".removesuffix(".0") + f" {UNITS[unit]}"

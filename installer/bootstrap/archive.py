@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from installer.settings.hosts import is_inner
 from node.cleanup import signals_blocked
 from node.errors import KitError
+from node.text import size
 
 TIMEOUT = 20.0  # seconds that a server may be silent
 # Seconds for all questions of one create. A server that sends a byte now and then keeps within
@@ -103,7 +104,7 @@ class Asker:
                     return None
                 raise _RefusedError(f"HTTP status {error.code}") from error
         if len(content) > LIMIT:
-            raise _RefusedError(f"more than {LIMIT // 2**20} MiB")
+            raise _RefusedError(f"more than {size(LIMIT)}")
         return content
 
 

@@ -4,12 +4,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from math import ceil, floor
 from pathlib import PurePosixPath
 from uuid import UUID
 
 from guest.fstab import Entry
 from guest.instance import Disk, Instance
 from installer.settings import Settings
+from node.text import size
 
 MIB = 1024 * 1024
 SECTOR = 512
@@ -299,7 +301,7 @@ def _check(planned: list[PlannedDisk], settings: Settings, *, has_kernel: bool) 
         if disk.size < least:
             raise ValueError(
                 f"disk {index} ({disk.mountpoint or disk.role.value}): too small: it has"
-                f" {disk.size // MIB} MiB, and needs at least {-(-least // MIB)} MiB"
+                f" {size(disk.size, floor)}, and needs at least {size(least, ceil)}"
             )
         if disk.role is not Role.UNTOUCHED and disk.disk.access != "rw":
             raise ValueError(

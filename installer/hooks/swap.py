@@ -2,12 +2,12 @@
 
 import os
 
-from installer.disks.layout import MIB
 from installer.guest_tree import Target
 from installer.hooks.base import Context, Hook, Report
 from node.errors import KitError
 from node.log import log
 from node.run import run
+from node.text import size as size_text
 
 SWAPFILE = "swapfile"
 
@@ -33,11 +33,11 @@ class HookSwap(Hook):
             os.posix_fallocate(descriptor, 0, size)
         except OSError as error:
             raise KitError(
-                f"/swapfile of {size // MIB} MiB in the guest: {error.strerror}",
+                f"/swapfile of {size_text(size)} in the guest: {error.strerror}",
                 hint="a larger disk 0, a disk named swap, or a smaller SWAPFILE_SIZE",
             ) from error
         finally:
             os.close(descriptor)
         run(["mkswap", path], what="mkswap on /swapfile", syncs=False)
-        log.info("swap: /swapfile, %d MiB", size // MIB)
+        log.info("swap: /swapfile, %s", size_text(size))
         return None

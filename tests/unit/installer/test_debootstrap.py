@@ -209,5 +209,5 @@ def test_a_full_disk_is_told_from_other_failures(local: BootstrapPlan, tmp_path:
     own_log.parent.mkdir()
     own_log.write_text("tar: ./usr/share: Cannot write: No space left on device\n")
     error = debootstrap._explained(FAILED, tmp_path, local, progress)
-    assert error.message.endswith("too small: the packages take more than 599 MiB")
+    assert error.message.endswith("too small: the packages take more than 599.9 MiB")
     assert "/ has " in (error.hint or "")

@@ -1,6 +1,7 @@
 """What comes from outside and goes to terminals and logs; numbers of bytes for people."""
 
 import os
+from math import ceil, floor
 
 import pytest
 
@@ -47,3 +48,10 @@ def test_nothing_from_outside_steers_a_terminal(text: str, shown: str):
 )
 def test_sizes_have_the_unit_that_suits(count: int, said: str):
     assert size(count) == said
+
+
+@pytest.mark.parametrize("needs", [1 << 20, 1913 << 20, 1 << 30, (4 << 30) + 1])
+def test_what_suffices_never_reads_like_what_is_too_little(needs: int):
+    assert size(needs - 1, floor) != size(needs, ceil)
+    assert (size((1 << 30) - 1, floor), size((1 << 30) - 1, ceil)) == ("1023.9 MiB", "1 GiB")
+    assert size(1913 << 20, ceil) == "1.9 GiB" and size(1900 << 20, ceil) == "1.9 GiB"
