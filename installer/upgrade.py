@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from math import ceil, floor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,13 +16,17 @@ from node.errors import KitError
 from node.isolation.mount import mounted, remounted_read_only
 from node.log import log, step
 from node.run import Result
+from node.text import size
 
 # A mirror that does not answer must not hold up a create for longer than this.
 UPDATE_SECONDS = 60
 DOWNLOAD_SECONDS = 600
-# Of free space that must be left beside what apt reckons with: an initramfs, files that are
-# replaced one package at a time.
-SPARE = 256 * 2**20
+# Free space that must be left beside what apt reckons with, in bytes, by directories that may be
+# file systems of their own: an initramfs, files that are replaced one package at a time, the
+# databases of dpkg. What is on the same file system is not added up.
+SPARE = {"": 64 << 20, "boot": 128 << 20, "usr": 256 << 20, "var": 64 << 20}
+# apt tells only the sum: nearly all of what packages bring is there.
+PACKAGES_IN = "usr"
 CONFIGURATION = "etc/apt/apt.conf.d/99ganeti-instance-kit-upgrade"
 # Only what is installed, and new kernels: nothing is removed.
 UPGRADE = ("apt-get", "--assume-yes", "--with-new-pkgs", "upgrade")
@@ -105,11 +110,29 @@ def _reason(result: Result, progress: Progress) -> str:
 
 
 def _lack_of_room(root: Path, needed: int) -> str | None:
-    figures = os.statvfs(root)
-    free = figures.f_bavail * figures.f_frsize
-    if free >= needed + SPARE:
-        return None
-    return f"it takes {(needed + SPARE) // 2**20} MiB, and {free // 2**20} MiB are free"
+    """Which file system has less free than an upgrade takes that adds so many bytes, or None."""
+    for name, least in _needs(root, needed).items():
+        figures = os.statvfs(root / name)
+        free = figures.f_bavail * figures.f_frsize
+        if free < least:
+            return f"it takes {size(least, ceil)} in /{name}, and {size(free, floor)} are free"
+    return None
+
+
+def _needs(root: Path, needed: int) -> dict[str, int]:
+    """Bytes that must be free on each file system, by the first directory of it."""
+    first: dict[int, str] = {}
+    needs: dict[str, int] = {}
+    for name, spare in SPARE.items():
+        place = root / name
+        if place.is_symlink() or not place.is_dir():
+            continue
+        name = first.setdefault(place.stat().st_dev, name)
+        needs[name] = max(needs.get(name, 0), spare)
+    holder = root / PACKAGES_IN
+    device = (holder if holder.is_dir() else root).stat().st_dev
+    needs[first[device]] += needed
+    return needs
 
 
 def _summary(stdout: str) -> str:

@@ -124,7 +124,7 @@ def test_names_are_looked_up_as_on_the_node(tmp_path: Path) -> None:
         ({"--download-only": (124, "", "")}, "no answer within 600 seconds", 3),
         (
             {"--download-only": (0, ROOM.replace("100 ", "200 "), "")},
-            "446 MiB, and 400 MiB are free",
+            "it takes 446.8 MiB in /, and 400 MiB are free",
             3,
         ),
     ],
@@ -137,6 +137,7 @@ def test_where_it_cannot_be_fetched_the_guest_stays_as_it_is(
     commands: int,
 ) -> None:
     guest = Guest(tmp_path, **answers)
+    guest.make_directory("usr")
     upgrade.upgrade(guest, PLAN, 2.04)
     assert "packages are 2.0 days old and are not upgraded: " in caplog.text and why in caplog.text
     assert len(guest.ran) == commands
@@ -164,3 +165,32 @@ def test_indexes_and_their_caches_go(tmp_path: Path) -> None:
     upgrade.upgrade(guest, PLAN, 2.0)
     assert [path.name for path in (tmp_path / "var/lib/apt/lists").iterdir()] == ["partial"]
     assert list((tmp_path / "var/cache/apt").iterdir()) == []
+
+
+@pytest.mark.parametrize("full", ["", "boot", "usr", "var"])
+def test_each_file_system_of_the_guest_needs_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    names = ("", "boot", "usr", "var")
+    free = {tmp_path / name: 60 if name == full else 400 for name in names}
+    devices = {tmp_path / name: number for number, name in enumerate(names)}
+    for name in names:
+        (tmp_path / name).mkdir(exist_ok=True)
+    real = Path.stat
+
+    def stat(path: Path, **options: Any) -> Any:  # no unit test may mount
+        if path in devices:
+            return SimpleNamespace(st_dev=devices[path], st_mode=real(path).st_mode)
+        return real(path, **options)
+
+    def statvfs(path: Path) -> Any:
+        return SimpleNamespace(f_bavail=free[path], f_frsize=2**20)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(upgrade.os, "statvfs", statvfs)
+    problem = upgrade._lack_of_room(tmp_path, 10 << 20)
+    assert problem is not None and f" in /{full}, and 60 MiB are free" in problem
+    free[tmp_path / full] = 400
+    assert upgrade._lack_of_room(tmp_path, 10 << 20) is None
+    # What packages bring goes to /usr.
+    assert "410 MiB in /usr" in (upgrade._lack_of_room(tmp_path, 154 << 20) or "")
