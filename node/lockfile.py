@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from node.files import open_regular, require_regular
@@ -42,9 +43,26 @@ def part_of(path: Path) -> Iterator[tuple[Path, int]]:
         os.close(descriptor)
 
 
+@dataclass(frozen=True)
+class Lock:
+    """A lock file that is held; or that is not, as its holder before has given up."""
+
+    descriptor: int
+    given_up: bool
+
+    def give_up(self) -> None:
+        """Lets all who wait for it now go on at once, each without the lock.
+
+        For what they would only do in vain one after the other.
+        """
+        os.ftruncate(self.descriptor, 1)  # a hole: that can be told on a full disk, too
+
+
 @contextmanager
-def locked(path: Path, waiting_for: str) -> Iterator[None]:
+def locked(path: Path, waiting_for: str) -> Iterator[Lock]:
     """Holds a lock file, which goes with its holder; waits for others, and logs so.
+
+    Where the holder gives up meanwhile (see `Lock`), nothing is held.
 
     Raises:
         OSError: it cannot be made there.
@@ -58,11 +76,16 @@ def locked(path: Path, waiting_for: str) -> Iterator[None]:
         except BlockingIOError:
             log.info("waiting for %s", waiting_for)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if same_file(path, os.fstat(descriptor)):
+        status = os.fstat(descriptor)
+        if same_file(path, status):
+            os.ftruncate(descriptor, 0)  # its holder was killed, whatever it had said
             break
         os.close(descriptor)  # its holder removed it; whoever comes now makes another
+        if status.st_size:
+            yield Lock(-1, given_up=True)
+            return
     try:
-        yield
+        yield Lock(descriptor, given_up=False)
     finally:
         with suppress(OSError):
             path.unlink()

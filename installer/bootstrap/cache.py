@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from math import ceil, floor
 from pathlib import Path
 
 from installer import debootstrap
@@ -22,13 +23,16 @@ from installer.disks.layout import MIB
 from installer.settings import Settings
 from node.errors import CommandError, KitError
 from node.files import open_regular
-from node.lockfile import locked, part_of, same_file
+from node.lockfile import Lock, locked, part_of, same_file
 from node.log import log, step
 from node.run import run
+from node.text import size as size_text
 
 FORMAT = 3  # to be raised when the same plan comes to another tree
 TOOLS = ("tar", "zstd")
 NAMED = 5  # of the files for which a bootstrap is not kept
+_GIVEN_UP = "the create that it waited for could not keep it either"
+_NO_CACHE = "what has that name is none of ours, or cannot be removed"
 
 # What getfacl(1), getcap(8) and getfattr(1) show must come out as it went in. ACLs are extended
 # attributes, too (acl(5)): with --acls, tar would set one on every file when it unpacks.
@@ -110,8 +114,8 @@ def fill(
     """Fills a mounted, empty guest: from the cache, or by a bootstrap that fills the cache, too.
 
     Of creates that want the same cache at once, one makes it, the others wait. The guest does not
-    depend on whether the bootstrap can be kept: that it cannot is a warning. Returns the age of the
-    guest's packages in days: the cache's, or 0.
+    depend on whether the bootstrap can be kept: that it cannot is a warning, and those who waited
+    bootstrap at the same time. Returns the age of the guest's packages in days: the cache's, or 0.
 
     Raises:
         KitError: no space in the guest, or what `bootstrap` raises.
@@ -126,21 +130,29 @@ def fill(
     while (age := _restore(cache, root, plan.engine)) is None:
         useless = _identity(cache)
         with ExitStack() as stack:
-            keeps = settings.generate_cache and _locked(stack, cache)
+            lock = _locked(stack, cache) if settings.generate_cache else None
             there = _identity(cache)
-            if keeps and there not in (None, useless):  # made while we waited
+            if lock and there not in (None, useless):  # made while we waited
                 continue
+            if lock and (lock.given_up or there is not None):
+                _not_kept(cache, _GIVEN_UP if lock.given_up else _NO_CACHE)
+                lock = None
+            if lock is None:
+                stack.close()  # those who wait have nothing to wait for
             unshared = bootstrap(root, plan)
-            if keeps and unshared:
-                more = f" and {len(unshared) - NAMED} more" if len(unshared) > NAMED else ""
-                _not_kept(cache, f"no two guests may share {', '.join(unshared[:NAMED])}{more}")
-            elif keeps and there is not None:
-                _not_kept(cache, "what has that name is none of ours, or cannot be removed")
-            elif keeps:
-                with step("cache"):
-                    _store(root, cache, settings.cache_size)
+            if lock:
+                problem = _not_to_be_shared(unshared) or _store(root, cache, settings.cache_size)
+                if problem:
+                    lock.give_up()
+                    _not_kept(cache, problem)
             return 0.0
     return age
+
+
+def _not_to_be_shared(unshared: tuple[str, ...]) -> str | None:
+    more = f" and {len(unshared) - NAMED} more" if len(unshared) > NAMED else ""
+    named = ", ".join(unshared[:NAMED])
+    return f"no two guests may share {named}{more}" if unshared else None
 
 
 def _not_kept(cache: Path, reason: str) -> None:
@@ -156,15 +168,14 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
-def _locked(stack: ExitStack, cache: Path) -> bool:
-    """Takes the lock for making a cache; False, with a warning, where it cannot be made."""
+def _locked(stack: ExitStack, cache: Path) -> Lock | None:
+    """Takes the lock for making a cache; None, with a warning, where it cannot be made."""
     lock = cache.with_name(cache.name + ".lock")
     try:
-        stack.enter_context(locked(lock, "another create that makes the same cache"))
+        return stack.enter_context(locked(lock, "another create that makes the same cache"))
     except OSError as error:
         _not_kept(cache, f"{lock.name}: {error.strerror}")
-        return False
-    return True
+        return None
 
 
 def empty(directory: Path) -> bool:
@@ -275,34 +286,30 @@ def _blame_the_guest(cache: Path, root: Path, status: os.stat_result, error: Com
         return
     if not re.search("No space left on device|Wrote only", error.stderr):
         raise error
+    figures = os.statvfs(root)
     match = re.search(r"(\d+) bytes", test.stdout + test.stderr)
-    size = f"{int(match[1]) // MIB} MiB" if match else "more"
+    size = size_text(int(match[1])) if match else "more"
     raise KitError(
         f"unpacking of {cache.name}: a disk of the guest is too small: its files take {size}, and"
-        f" {_megabytes_of(root)} MiB is what the root file system holds",
+        f" {size_text(figures.f_blocks * figures.f_frsize)} is what the root file system holds",
         hint="make disk 0 larger",
     ) from error
 
 
-def _megabytes_of(root: Path) -> int:
-    figures = os.statvfs(root)
-    return figures.f_blocks * figures.f_frsize // MIB
-
-
-def _store(root: Path, cache: Path, limit: int | None) -> None:
-    """Keeps a bootstrap; where that fails, or it is larger than the limit (MiB), a warning tells.
+def _store(root: Path, cache: Path, limit: int | None) -> str | None:
+    """Keeps a bootstrap, unless it is larger than the limit (MiB); gives why it could not, or None.
 
     Raises:
         CommandError: it is the guest that cannot be read.
     """
     try:
-        with part_of(cache) as (part, descriptor):
+        with step("cache"), part_of(cache) as (part, descriptor):
             run(store_argv(part, root), what=f"cache {cache}")
             os.fsync(descriptor)
             size = os.fstat(descriptor).st_size
             if limit is not None and size > limit * MIB:
-                _not_kept(cache, f"it takes {size // MIB} MiB, and CACHE_SIZE is {limit}")
-                return
+                allowed = size_text(limit * MIB, floor)
+                return f"it takes {size_text(size, ceil)}, and CACHE_SIZE allows {allowed}"
             caches.make_room(cache.parent, limit, size, cache.name)
             part.rename(cache)
             directory = os.open(cache.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -310,10 +317,11 @@ def _store(root: Path, cache: Path, limit: int | None) -> None:
                 os.fsync(directory)
             finally:
                 os.close(directory)
-            log.info("kept as %s, %d MiB", cache, size // MIB)
+            log.info("kept as %s, %s", cache, size_text(size))
     except CommandError as error:
         if _GUESTS_FAULT.search(error.stderr):
             raise
-        _not_kept(cache, next(iter(error.stderr.splitlines()), error.message).strip())
+        return next(iter(error.stderr.splitlines()), error.message).strip()
     except OSError as error:
-        _not_kept(cache, str(error.strerror))
+        return str(error.strerror)
+    return None

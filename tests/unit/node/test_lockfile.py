@@ -29,3 +29,13 @@ def test_a_lock_goes_with_its_holder(tmp_path: Path) -> None:
     with locked(tmp_path / "lock", "nobody"):
         assert (tmp_path / "lock").exists()
     assert not (tmp_path / "lock").exists()
+
+
+def test_a_holder_that_was_killed_when_it_had_given_up_is_succeeded(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock", "nobody") as lock:
+        lock.give_up()
+        (tmp_path / "left").hardlink_to(tmp_path / "lock")
+    (tmp_path / "left").rename(tmp_path / "lock")
+    with locked(tmp_path / "lock", "nobody") as lock:
+        assert not lock.given_up
+        assert (tmp_path / "lock").stat().st_size == 0

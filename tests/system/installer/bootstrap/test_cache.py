@@ -6,9 +6,9 @@ import signal
 import stat
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from multiprocessing.synchronize import Event
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
 import pytest
@@ -415,7 +415,7 @@ def test_a_bootstrap_that_is_larger_than_all_may_be_is_not_kept(
     small = fill_with(settings, guest(), "bookworm", 2**16)
     large = fill_with(settings, guest(), "trixie", 2**21)
     assert not large.exists()
-    assert "it takes 2 MiB, and CACHE_SIZE is 1" in caplog.text
+    assert "it takes 2.1 MiB, and CACHE_SIZE allows 1 MiB" in caplog.text
     assert names(settings) == [small.name]
 
 
@@ -446,6 +446,56 @@ def test_what_no_two_guests_may_share_is_not_kept(
     assert "no two guests may share /etc/x/key (a private key), /etc/y (a password)" in caplog.text
 
 
+def _fill_alone(
+    root: Path, settings: Settings, go: Event, first: Event, at_once: Barrier | None, place: Path
+) -> None:
+    """A guest of which nothing can be kept; those with a barrier have to bootstrap together."""
+
+    def bootstrap(target: Path, plan: BootstrapPlan) -> tuple[str, ...]:
+        first.set()
+        if at_once is not None:
+            at_once.wait(20)
+        else:
+            go.wait(30)
+        Bootstrap(os.urandom(4 * 2**20))(target, plan)
+        return () if place.is_mount() else ("/etc/x/key (a private key)",)
+
+    cache.fill(root, PLAN, settings, bootstrap)
+
+
+@pytest.mark.parametrize("why", ["secrets", "full disk", "no cache"])
+def test_who_waits_for_what_cannot_be_kept_bootstraps_with_the_others(
+    settings: Settings, guest: Callable[[], Path], why: str
+) -> None:
+    go, first, at_once = (
+        multiprocessing.Event(),
+        multiprocessing.Event(),
+        multiprocessing.Barrier(3),
+    )
+    place = Path(settings.cache_dir)
+    with directory_on(settings, "size=1m") if why == "full disk" else nullcontext():
+        place.mkdir(mode=0o700, exist_ok=True)
+        if why == "no cache":
+            stored(settings).mkdir()
+        shared = (settings, go, first)
+        maker = multiprocessing.Process(target=_fill_alone, args=(guest(), *shared, None, place))
+        maker.start()
+        assert first.wait(30)
+        waiting = [
+            multiprocessing.Process(target=_fill_alone, args=(guest(), *shared, at_once, place))
+            for _ in range(3)
+        ]
+        for process in waiting:
+            process.start()
+            while why != "no cache" and not waits_for_a_lock(process):
+                assert process.is_alive()
+        go.set()
+        for process in (maker, *waiting):
+            process.join(60)
+            assert process.exitcode == 0
+        assert names(settings) == ([stored(settings).name] if why == "no cache" else [])
+
+
 def test_a_guest_that_cannot_be_read_is_an_error(
     settings: Settings, guest: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -467,7 +517,7 @@ def test_no_space_in_the_guest(settings: Settings, guest: Callable[[], Path]) ->
     small = guest()
     with (
         mounted("tmpfs", small, fstype="tmpfs", options=("size=4m",)),
-        pytest.raises(KitError, match=r"too small: its files take \d+ MiB, and 4 MiB"),
+        pytest.raises(KitError, match=r"too small: its files take [\d.]+ MiB, and 4 MiB"),
     ):
         cache.fill(small, PLAN, settings, bootstrap)
     assert names(settings) == [stored(settings).name]
