@@ -12,8 +12,9 @@ MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
 UMOUNT_NOFOLLOW = 0x8
 CLONE_NEWNET = 0x40000000
 # linux/stat.h and linux/fs.h; struct statx begins with the mask of what it has.
-AT_EMPTY_PATH, STATX_BTIME = 0x1000, 0x800
-STATX_SIZE, BTIME_OFFSET = 256, 80
+AT_FDCWD, AT_EMPTY_PATH, AT_STATX_DONT_SYNC = -100, 0x1000, 0x4000
+STATX_TYPE, STATX_INO, STATX_BTIME = 0x1, 0x100, 0x800
+STATX_SIZE, MODE_OFFSET, INO_OFFSET, BTIME_OFFSET, RDEV_OFFSET = 256, 28, 32, 80, 128
 FS_IOC_GETVERSION = 2 << 30 | struct.calcsize("l") << 16 | ord("v") << 8 | 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -77,6 +78,26 @@ def birth(descriptor: int) -> str | None:
         )
         parts.append(f"generation {generation}")
     return ", ".join(parts) or None
+
+
+def cached_status(path: Path) -> os.stat_result:
+    """Type, device and inode (st_mode, st_dev, st_ino, st_rdev) as the kernel has them in memory.
+
+    For what processes have open (/proc/PID/fd): stat(2) would ask the server of a network or FUSE
+    file system, and wait for as long as that does not answer (statx(2), AT_STATX_DONT_SYNC).
+
+    Raises:
+        OSError: it is not there.
+    """
+    found = ctypes.create_string_buffer(STATX_SIZE)
+    mask = STATX_TYPE | STATX_INO
+    flags = AT_STATX_DONT_SYNC
+    _checked(_libc.statx(AT_FDCWD, os.fsencode(path), flags, mask, found), path)
+    (mode,) = struct.unpack_from("H", found, MODE_OFFSET)
+    (inode,) = struct.unpack_from("Q", found, INO_OFFSET)
+    major, minor, device_major, device_minor = struct.unpack_from("4I", found, RDEV_OFFSET)
+    device = os.makedev(device_major, device_minor)
+    return os.stat_result((mode, inode, device, *(0,) * 7), {"st_rdev": os.makedev(major, minor)})
 
 
 def _checked(result: int, path: str | Path) -> None:

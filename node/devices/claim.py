@@ -17,6 +17,7 @@ from node.devices.stack import SYS, loop_status, partitions, stacked_on, sysfs, 
 from node.errors import KitError
 from node.files import kernel_table, kernel_text
 from node.isolation.namespace import outer_proc
+from node.syscalls import cached_status
 
 SECTOR = 512
 SETTLE_SECONDS = 5.0
@@ -219,7 +220,8 @@ def _is_swapped_to(fd: int) -> bool:
 
 
 def _has_number(path: Path, number: int) -> bool:
-    if not path.is_absolute():
+    # What a FUSE file system says of its source may lead anywhere, also to a server that is gone.
+    if not path.is_relative_to("/dev") or ".." in path.parts:
         return False
     try:
         found = path.stat()
@@ -244,7 +246,8 @@ def block_user(own: os.stat_result, *, writing: bool = False) -> str | None:
 
     That is how QEMU opens the disks of its guests. A disk's partitions and a partition's disk
     count, too: they share bytes. Our own process does not, nor does the one that serves an NBD
-    device. With `writing`, only those count that may write.
+    device. With `writing`, only those count that may write. No file system is asked: one of those
+    on which processes have files open may not answer any more.
     """
     numbers: set[int] = set()
     servers: set[str] = set()
@@ -258,7 +261,7 @@ def block_user(own: os.stat_result, *, writing: bool = False) -> str | None:
             # Only names of files are followed: pipes, sockets and the like are not disks.
             if not str(descriptor.readlink()).startswith("/"):
                 continue
-            found = descriptor.stat()
+            found = cached_status(descriptor)
             if stat.S_ISBLK(found.st_mode):
                 same = found.st_rdev in numbers
             else:

@@ -1,5 +1,6 @@
 """Block devices that fail, stall or forget: a loop device over nbdfuse over nbdkit's filters."""
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +54,39 @@ def served(directory: Path, *nbdkit: str | Path, read_only: bool = False) -> Ite
             unmount = ("fusermount3", "-u", str(place))
             try:
                 _until(lambda: _runs(*unmount) or not place.is_mount(), f"{place} stays mounted")
+                nbdfuse.wait(SECONDS)
+            finally:
+                nbdfuse.kill()
+    place.rmdir()
+
+
+@contextmanager
+def hung(directory: Path) -> Iterator[Path]:
+    """A file of a file system that does not answer, as of a server that is gone.
+
+    A process has it open. What asks for it waits, until it is killed or all is over.
+    """
+    place = directory / "hung"
+    place.mkdir()
+    file = place / "disk"
+    server = ["--command", "nbdkit", "--single", "--exit-with-parent", "memory", "1M"]
+    with subprocess.Popen(["nbdfuse", file, *server], stderr=subprocess.DEVNULL) as nbdfuse:
+        try:
+            _until(file.exists, "nbdkit does not serve")
+            with file.open("r+b") as opened:
+                user = subprocess.Popen(["sleep", "600"], stdin=opened)
+            nbdfuse.send_signal(signal.SIGSTOP)
+            try:
+                # The kernel believes for a second what it was told before.
+                _until(lambda: not _runs("timeout", "1", "stat", str(file)), f"{file} answers")
+                yield file
+            finally:
+                nbdfuse.send_signal(signal.SIGCONT)
+                user.kill()
+                user.wait()
+        finally:
+            try:
+                _until(lambda: _runs("fusermount3", "-u", str(place)), f"{place} stays mounted")
                 nbdfuse.wait(SECONDS)
             finally:
                 nbdfuse.kill()

@@ -1,15 +1,19 @@
 """Sources that somebody may write to: what would be copied is out of date, or of no one moment."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.system.convert_support import MIB, REFUSED, qcow2raw
+from tests.system.nbd_device import hung
 
 from converter.sources import image_file
 from node.errors import KitError
+from tests.system import convert_support as support
 from tests.system.converter import support
 from tests.system.converter.support import MIB, REFUSED, qcow2raw
 
@@ -86,6 +90,23 @@ def test_a_process_that_has_it_open_for_writing(disk: Path, device: Path) -> Non
                 assert words in outcome.error
             finally:
                 process.kill()
+
+
+@pytest.mark.skipif(not shutil.which("nbdfuse"), reason="needs nbdfuse")
+def test_a_file_system_that_does_not_answer_is_not_asked(
+    disk: Path, device: Path, tmp_path: Path
+) -> None:
+    """Another process has a file of it open: it is no business of a copy."""
+    with hung(tmp_path):
+        with support.loop(disk, read_only=True) as source:
+            qcow2raw(source, device, timeout=30).done()
+        with disk.open("r+b") as file, subprocess.Popen(["sleep", "60"], stdin=file) as process:
+            file.close()
+            try:
+                refused(disk, device, f"process {process.pid}", options=("--format=raw",))
+            finally:
+                process.kill()
+    support.require_same(device, disk)
 
 
 def test_a_swap_file(disk: Path, device: Path, tmp_path: Path) -> None:

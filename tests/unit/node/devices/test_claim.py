@@ -25,14 +25,8 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(claim, "PROC", tmp_path / "proc")
     for module in (claim, stack):
         monkeypatch.setattr(module, "SYS", tmp_path / "sys")
-    real = Path.stat
-
-    def status(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
-        if path.name == "4":  # no unit test makes device nodes
-            return nbd0()
-        return real(path, follow_symlinks=follow_symlinks)
-
-    monkeypatch.setattr(Path, "stat", status)
+    # No unit test makes device nodes.
+    monkeypatch.setattr(block, "cached_status", lambda _: nbd0())
     return tmp_path
 
 
