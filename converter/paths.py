@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from node.devices.claim import block_holder
+from node.devices import claim, settling
 from node.errors import KitError
 
 _KINDS = {
@@ -115,22 +115,13 @@ def opened(path: Name, name: str) -> Iterator[int]:
         KitError: it is not there, of another kind, in use, or cannot be read.
     """
     path, status = found(path, "source", name)
-    exclusive = os.O_EXCL if stat.S_ISBLK(status.st_mode) else 0
-    try:
-        # O_NONBLOCK: what has come in its place by now may be a named pipe.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | exclusive)
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            raise KitError(
-                f"source {name}: in use: {block_holder(path)}",
-                hint="unmount it, or copy from a snapshot of it",
-            ) from None
-        if error.errno == errno.EMEDIUMTYPE:  # drbd_open() of drivers/block/drbd
-            raise KitError(
-                f"source {name}: a DRBD device that is Secondary on this node",
-                hint="run it on the instance's primary node, with the disks active",
-            ) from None
-        raise KitError(f"source {name}: {error.strerror}", hint=_FIND["source"]) from error
+    # O_NONBLOCK: what has come in its place by now may be a named pipe.
+    flags = os.O_RDONLY | os.O_NONBLOCK | (os.O_EXCL if stat.S_ISBLK(status.st_mode) else 0)
+    fd = settling.settled(
+        lambda: claim.open_disk(path, flags, f"source {name}", _FIND["source"]),
+        f"source {name}",
+        "unmount it, or copy from a snapshot of it",
+    )
     try:
         now = os.fstat(fd)  # a new file may have got the inode of a removed one
         if not os.path.samestat(now, status) or now.st_mode != status.st_mode:

@@ -2,7 +2,6 @@
 
 import os
 import stat
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import xxhash
 from converter import buffers
 from converter.identity import Identity, identity_of
 from node.devices import qemu_locks
-from node.devices.claim import SETTLE_SECONDS, loop_over
+from node.devices.claim import loop_over
+from node.devices.settling import InUseError, settled
 from node.devices.stack import thing
 from node.devices.writers import writer
 from node.errors import KitError
@@ -54,15 +54,15 @@ class LocalFile:
                 f"source {self.name}: in use: another process has it locked",
                 hint="wait for that process, or end it",
             )
-        # The kernel detaches the loop devices of a killed run shortly after its processes are gone.
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while user := writer(self.fd):
-            if time.monotonic() > deadline:
-                raise KitError(
-                    f"source {self.name}: in use: {user}",
-                    hint="stop what writes to it, or unmount or detach it; or copy from a snapshot",
-                )
-            time.sleep(0.1)
+        settled(
+            self._require_no_writer,
+            f"source {self.name}",
+            "stop what writes to it, or unmount or detach it; or copy from a snapshot",
+        )
+
+    def _require_no_writer(self) -> None:
+        if user := writer(self.fd):
+            raise InUseError(user)
 
     def pread(self, offset: int, length: int) -> bytes:
         """Exactly these bytes, through the page cache; raises KitError."""

@@ -14,7 +14,8 @@ from converter.buffers import PAGE, buffer, direct, is_aligned
 from converter.identity import Identity, identity_of
 from converter.target import guards
 from node import text
-from node.devices.claim import Backing, claimed
+from node.devices.claim import Backing, claimed, open_disk
+from node.devices.settling import settled
 from node.devices.stack import thing
 from node.errors import KitError
 
@@ -256,12 +257,8 @@ def read_only(path: str | Path, *, size_needed: int) -> Iterator[Target]:
     """
     path, own = paths.found(path, "target")
     name = paths.named(path)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise KitError(
-            f"target {name}: {error.strerror}", hint="name a device that root can read"
-        ) from error
+    what, hint = f"target {name}", "name a device that root can read"
+    fd = settled(lambda: open_disk(path, os.O_RDONLY, what, hint), what, hint)
     try:
         size = os.lseek(fd, 0, os.SEEK_END)
         if size < size_needed:

@@ -6,13 +6,13 @@ import os
 import re
 import stat
 import struct
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from node.devices import qemu_locks
+from node.devices.settling import InUseError, settled
 from node.devices.stack import SYS, loop_status, partitions, stacked_on, sysfs, whole_disk
 from node.errors import KitError
 from node.files import kernel_table, kernel_text
@@ -20,7 +20,6 @@ from node.isolation.namespace import outer_proc
 from node.syscalls import cached_status
 
 SECTOR = 512
-SETTLE_SECONDS = 5.0
 BLKROGET = 0x125E  # linux/fs.h; Python has no name for it
 PROC = Path("/proc")
 HINT = "gnt-cluster verify-disks and gnt-instance info tell what Ganeti knows of it"
@@ -69,7 +68,8 @@ def claimed(path: Path, *, name: str | None = None) -> Iterator[Backing]:
         KitError: it is missing, of another kind, read-only or in use; the holder is named.
     """
     name = name or f"disk {path}"
-    backing = _open(path, name)
+    hint = "stop the instance, or unmount or detach it, then try again"
+    backing = settled(lambda: _open_once(path, name), name, hint)
     try:
         yield backing
         try:
@@ -82,52 +82,44 @@ def claimed(path: Path, *, name: str | None = None) -> Iterator[Backing]:
         os.close(backing.fd)
 
 
-def _open(path: Path, name: str) -> Backing:
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while True:
-        try:
-            return _open_once(path, name)
-        except _InUseError as busy:
-            # udev probes a device for a moment, and the kernel detaches a killed run's loop
-            # devices shortly after its processes are gone.
-            if time.monotonic() > deadline:
-                raise KitError(
-                    f"{name}: in use: {busy}",
-                    hint="stop the instance, or unmount or detach it, then try again",
-                ) from None
-            time.sleep(0.1)
+def open_disk(path: Path, flags: int, name: str, hint: str) -> int:
+    """Opens a block device or file, with O_EXCL in `flags` for nobody else.
 
-
-class _InUseError(Exception):
-    pass
-
-
-def _open_once(path: Path, name: str) -> Backing:
+    Raises:
+        InUseError: the kernel refuses O_EXCL.
+        KitError: it cannot be opened; `hint` is for what is not known to have another remedy.
+    """
     try:
-        mode = path.stat().st_mode
-        if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
-            raise KitError(f"{name}: neither a block device nor a regular file", hint=HINT)
-        is_block = stat.S_ISBLK(mode)
-        exclusive = os.O_EXCL if is_block else 0
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | exclusive)
+        return os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.EBUSY:
-            raise _InUseError(block_holder(path)) from None
+            raise InUseError(block_holder(path)) from None
         if error.errno == errno.EMEDIUMTYPE:  # drbd_open() of drivers/block/drbd
             raise KitError(
                 f"{name}: a DRBD device that is Secondary on this node",
                 hint="run it on the instance's primary node, with the disks active",
             ) from None
+        raise KitError(f"{name}: {error.strerror}", hint=hint) from error
+
+
+def _open_once(path: Path, name: str) -> Backing:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
         raise KitError(f"{name}: {error.strerror}", hint=HINT) from error
+    if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
+        raise KitError(f"{name}: neither a block device nor a regular file", hint=HINT)
+    is_block = stat.S_ISBLK(mode)
+    fd = open_disk(path, os.O_RDWR | (os.O_EXCL if is_block else 0), name, HINT)
     try:
         if loop := loop_over(path.stat()):
-            raise _InUseError(f"attached as {loop}")
+            raise InUseError(f"attached as {loop}")
         if user := block_user(os.fstat(fd)):
-            raise _InUseError(f"{user} has it open")
+            raise InUseError(f"{user} has it open")
         if is_block:
             _require_writable(path, fd, name)
         elif _is_swapped_to(fd) or is_swap_file(os.fstat(fd)):
-            raise _InUseError("active as swap")
+            raise InUseError("active as swap")
         _lock(fd, name)
         return Backing(path, os.lseek(fd, 0, os.SEEK_END), fd, is_block)
     except BaseException:
@@ -153,7 +145,7 @@ def _lock(fd: int, name: str) -> None:
             hint="use a file system with working locks; of NFS: is rpc.statd running?",
         ) from error
     if not locked:
-        raise _InUseError("a process holds a lock on it (a running QEMU, perhaps on another node)")
+        raise InUseError("a process holds a lock on it (a running QEMU, perhaps on another node)")
 
 
 def block_holder(path: Path) -> str:

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.system.convert_support import MIB, REFUSED, qcow2raw
-from tests.system.nbd_device import hung
 
+from converter import paths
 from converter.sources import image_file
+from node.devices import claim, settling
 from node.errors import KitError
-from tests.system import convert_support as support
 from tests.system.converter import support
+from tests.system.converter.nbd_device import hung
 from tests.system.converter.support import MIB, REFUSED, qcow2raw
 
 SIZE = 64 * MIB
@@ -107,6 +107,37 @@ def test_a_file_system_that_does_not_answer_is_not_asked(
             finally:
                 process.kill()
     support.require_same(device, disk)
+
+
+def test_a_device_that_is_in_use_for_a_moment(
+    device: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of udev, which looks at devices that are new or were written."""
+    holder = os.open(device, os.O_RDONLY | os.O_EXCL)
+    told = []
+
+    def block_holder(path: Path) -> str:
+        os.close(holder)
+        told.append(path)
+        return "udev"
+
+    monkeypatch.setattr(claim, "block_holder", block_holder)
+    with paths.opened(device, str(device)) as fd:
+        assert os.fstat(fd).st_rdev == device.stat().st_rdev
+    assert told == [device]
+
+
+def test_a_device_that_stays_in_use(device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "SETTLE_SECONDS", 0.2)
+    holder = os.open(device, os.O_RDONLY | os.O_EXCL)
+    try:
+        with (
+            pytest.raises(KitError, match=f"source {device}: in use: another process has it open"),
+            paths.opened(device, str(device)),
+        ):
+            pass
+    finally:
+        os.close(holder)
 
 
 def test_a_swap_file(disk: Path, device: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from converter.buffers import PAGE, buffer
 from converter.target import device as target
-from node.devices import claim, udev
+from node.devices import settling, udev
 from node.errors import KitError
 from tests.system.installer import support as create_support
 from tests.system.installer.support import output
@@ -25,7 +25,7 @@ loop = partial(create_support.loop, read_only=False)
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim, "SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(settling, "SETTLE_SECONDS", 0.3)
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_a_disk_of_a_running_instance(
     ganeti = tmp_path / "ganeti"
     for name in ("bdev-cache", "kvm-hypervisor/pid", "instance-disks"):
         (ganeti / name).mkdir(parents=True)
-    monkeypatch.setattr("converter.target.guards.GANETI", ganeti)
+    monkeypatch.setattr("converter.target.device.guards.GANETI", ganeti)
     cached = ganeti / f"bdev-cache/bdev_{device.name}"
     cached.write_text("web1.example.org primary disk/0\n")
     pid = ganeti / "kvm-hypervisor/pid/web1.example.org"

@@ -16,7 +16,7 @@ import pytest
 
 from converter.sources import local
 from converter.target import device as target
-from node.devices import claim, qemu_locks
+from node.devices import claim, qemu_locks, settling
 from node.errors import KitError
 from tests.system.installer import support
 from tests.system.installer.support import MIB, OS_DIR, Node
@@ -116,7 +116,7 @@ def test_qemu_cannot_begin_to_use_a_device_that_is_claimed(device: Path) -> None
 def test_the_converter_spares_it_as_target_and_refuses_it_as_source(
     node: Node, device: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claim, "SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(settling, "SETTLE_SECONDS", 0.3)
     with machine(device):
         with (
             pytest.raises(KitError, match=r"in use: process .* has it open"),

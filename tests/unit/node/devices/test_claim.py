@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from node.devices import claim, stack
+from node.devices import claim, settling, stack
 from node.errors import KitError
 
 NBD0 = os.makedev(43, 0)
@@ -26,7 +26,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (claim, stack):
         monkeypatch.setattr(module, "SYS", tmp_path / "sys")
     # No unit test makes device nodes.
-    monkeypatch.setattr(block, "cached_status", lambda _: nbd0())
+    monkeypatch.setattr(claim, "cached_status", lambda _: nbd0())
     return tmp_path
 
 
@@ -53,7 +53,7 @@ def test_a_swap_file_is_in_use_where_its_file_system_takes_writes_of_nothing(
     path = node / "swap"
     path.touch()  # like XFS, no file system minds os.write(fd, b"") to what is no swap
     (node / "proc/swaps").write_text(f"Filename Type\n{path} file 8 0 -2\n")
-    monkeypatch.setattr(claim, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(settling, "SETTLE_SECONDS", 0.0)
     with pytest.raises(KitError, match="in use: active as swap"), claim.claimed(path):
         pass
     (node / "proc/swaps").write_text("Filename Type\n")
