@@ -3,7 +3,7 @@
 In it there is /usr (read-only), the one image (read-only), /dev/null, and an empty directory for a
 socket; no network, no /proc, no other process, no capability. What an image may make QEMU do, there
 is no other file that it could open. The room is made of namespaces: it goes with its processes, and
-those go with ours, even at SIGKILL.
+those go with ours, even at SIGKILL. docs/architecture.md has why it is not made by bubblewrap.
 """
 
 import os

@@ -226,7 +226,12 @@ def test_the_room_is_closed(tmp_path: Path) -> None:
     ]
     rights = in_room(image, "setpriv", "--dump").stdout
     assert "no_new_privs: 1" in rights and "Capability bounding set: [none]" in rights
-    for command in ("chroot / true", "mount -t tmpfs none /run", "unshare --net true"):
+    for command in (
+        "chroot / true",
+        "mount -t tmpfs none /run",
+        "unshare --net true",
+        "unshare --user true",
+    ):
         refused = in_room(image, *command.split())
         assert refused.exit_code != 0 and re.search("permi", refused.stderr), refused
     for path in ("/image", "/usr/bin/new"):
