@@ -6,6 +6,7 @@ from typing import Any
 
 from converter import replacements, sources, swap
 from converter.buffers import buffer
+from converter.contents.swap_header import MIN_LAST_PAGE
 from converter.engine.content import TargetContent
 from converter.engine.copy_run import Attempt, run_through
 from converter.engine.journal import Journal
@@ -153,7 +154,7 @@ def make_swap(job: Job, state: State) -> dict[str, Any]:
         there = stack.enter_context(
             device.opened(
                 job.target,
-                size_needed=(swap.MIN_LAST_PAGE + 1) * area.page_size,
+                size_needed=(MIN_LAST_PAGE + 1) * area.page_size,
                 source=source.status,
                 force=job.force,
                 allow_file=job.force_file,

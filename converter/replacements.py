@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from converter import swap
-from converter.contents import gpt
+from converter.contents import gpt, swap_header
+from converter.contents.swap_header import SwapArea
 from converter.extents import Extent
 from converter.reading import Read
-from converter.swap import SwapArea
 from node.errors import KitError
 from node.log import log
 
@@ -34,12 +34,12 @@ def swap_areas(read: Read, size: int, name: str, *, mode: str) -> Sequence[SwapA
     if mode == "copy":
         return ()
     try:
-        found = swap.find_areas(read, size)
+        found = swap_header.find_areas(read, size)
     except ValueError as error:
         raise KitError(f"source {name}: {error}", hint="is the source whole?") from error
     for warning in found.warnings:
         log.warning("%s", warning)
-    swap.require_awake(found.areas, name)
+    swap_header.require_awake(found.areas, name)
     return found.areas
 
 

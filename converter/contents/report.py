@@ -4,13 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from converter import swap
-from converter.contents import gpt, partitions
+from converter.contents import gpt, partitions, swap_header
 from converter.contents.partitions import Partition, Table
 from converter.contents.superblocks import Signature, signatures, text, uuid_text
+from converter.contents.swap_header import SwapArea
 from converter.extents import Extent, Kind
 from converter.reading import Read, Window
-from converter.swap import SwapArea
 from node.text import printable, size
 
 # Names for what is met on Linux guests; all else is shown as it is.
@@ -97,7 +96,7 @@ def describe(read: Read, size: int) -> Contents:
         ValueError: `read` gave less than was asked for.
     """
     table = partitions.table(read, size)
-    found = swap.find_areas(read, size)
+    found = swap_header.find_areas(read, size)
     # A megabyte more stands for any larger target.
     repair = gpt.repaired(read, size, size + (1 << 20))
     windows: list[tuple[Partition | None, Window]] = [(None, Window(read, 0, size))]

@@ -5,8 +5,8 @@ import pytest
 
 from converter import replacements
 from converter.contents.gpt import Repair
+from converter.contents.swap_header import Found, SwapArea
 from converter.extents import Extent, Kind
-from converter.swap import Found, SwapArea
 from node.errors import KitError
 
 MIB = 1 << 20
@@ -24,7 +24,7 @@ def found(
     monkeypatch: pytest.MonkeyPatch, *areas: SwapArea, warnings: tuple[str, ...] = ()
 ) -> None:
     monkeypatch.setattr(
-        replacements.swap, "find_areas", lambda _read, _size: Found(areas, warnings)
+        replacements.swap_header, "find_areas", lambda _read, _size: Found(areas, warnings)
     )
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from converter.contents.gpt import repaired
 from converter.contents.partitions import table
+from converter.contents.swap_header import PAGE_SIZES, SwapArea, find_areas
 from converter.extents import Extent, Kind
 from converter.reading import Read
-from converter.swap import PAGE_SIZES, SwapArea, find_areas, new_header, overlays
+from converter.swap import new_header, overlays
 from node.errors import KitError
 from tests.system.installer.support import output
 

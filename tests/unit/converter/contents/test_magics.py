@@ -2,11 +2,11 @@
 
 import pytest
 
-from converter import swap
-from converter.contents import partitions
+from converter.contents import partitions, swap_header
 from converter.contents.magics import others
 from converter.contents.superblocks import signatures
 from converter.reading import Window
+from node.errors import KitError
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -58,8 +58,8 @@ def window(content: bytes) -> Window:
     return Window(lambda offset, length: content[offset : offset + length], 0, len(content))
 
 
-def found(content: bytes) -> swap.Found:
-    return swap.find_areas(window(content).read, len(content))
+def found(content: bytes) -> swap_header.Found:
+    return swap_header.find_areas(window(content).read, len(content))
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -106,8 +106,8 @@ def test_a_raid_member_whose_content_is_swap() -> None:
 def test_tuxonice_is_at_the_beginning_of_an_area(content: bytes) -> None:
     (area,) = found(content).areas
     assert area.hibernated == "TuxOnIce"
-    with pytest.raises(swap.KitError, match=r"a hibernated system is in its swap .*TuxOnIce"):
-        swap.require_awake([area], "a")
+    with pytest.raises(KitError, match=r"a hibernated system is in its swap .*TuxOnIce"):
+        swap_header.require_awake([area], "a")
 
 
 def test_tuxonice_in_a_partition() -> None:
