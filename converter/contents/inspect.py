@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from converter.contents.describe import Image, describe, work
 from converter.contents.guest_config import (
     NETWORK,
     REFERRING,
@@ -19,7 +20,7 @@ from converter.contents.guest_config import (
     missing,
     references,
 )
-from converter.contents.report import Image, describe, image_json, render, work
+from converter.contents.report import image_json, render
 from converter.sources import LOCAL_FORMATS, opened
 from converter.sources.base import Disk, Source
 from node.appliance import FileSystem, GuestFiles, looking_at

@@ -1,15 +1,9 @@
-"""What is on an image, and what a copy would do: what `--info` shows. Pure."""
+"""A description of an image as text and as JSON: what `--info` shows. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from converter.contents import gpt, partitions, swap_header
-from converter.contents.partitions import Partition, Table
-from converter.contents.superblocks import Signature, signatures, text, uuid_text
-from converter.contents.swap_header import SwapArea
-from converter.extents import Extent, Kind
-from converter.reading import Read, Window
+from converter.contents.describe import Image, Place
+from converter.contents.superblocks import Signature, text
 from node.text import printable, size
 
 # Names for what is met on Linux guests; all else is shown as it is.
@@ -31,104 +25,6 @@ TYPES = {
     "e6d6d379-f507-44c2-a23c-238f2a3df928": "Linux LVM",
     "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7": "Microsoft basic data",
 }
-
-
-@dataclass(frozen=True)
-class Place:
-    """The whole disk or a partition of it, and what its bytes say it holds."""
-
-    partition: Partition | None
-    start: int
-    length: int
-    holds: tuple[Signature, ...]
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What is on a disk; bytes."""
-
-    size: int
-    table: Table | None
-    places: tuple[Place, ...]
-    swap: tuple[SwapArea, ...]
-    gpt: str | None  # what becomes of a GPT on a larger target
-    warnings: tuple[str, ...]
-
-    @property
-    def tags(self) -> frozenset[tuple[str, str]]:
-        """By what a guest can name what is here: UUID, LABEL, PARTUUID, PARTLABEL, and its name."""
-        named = [
-            (tag, value)
-            for place in self.places
-            for found in place.holds
-            for tag, value in (("UUID", found.uuid), ("LABEL", found.label))
-        ]
-        for partition in self.table.partitions if self.table else ():
-            named += [("PARTUUID", partition.uuid), ("PARTLABEL", partition.name)]
-        return frozenset((tag, value) for tag, value in named if value)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a copy has to do; bytes of the disk, `stored` bytes of the source."""
-
-    stored: int
-    read: int
-    zeros: int
-    swap: int
-
-
-@dataclass(frozen=True)
-class Image:
-    """A source as --info shows it."""
-
-    name: str
-    format: str
-    contents: Contents
-    work: Work
-    features: Mapping[str, str] = field(default_factory=dict)
-
-
-def describe(read: Read, size: int) -> Contents:
-    """Looks at a disk of `size` bytes; a few KiB of each partition are read.
-
-    Raises:
-        ValueError: `read` gave less than was asked for.
-    """
-    table = partitions.table(read, size)
-    found = swap_header.find_areas(read, size)
-    # A megabyte more stands for any larger target.
-    repair = gpt.repaired(read, size, size + (1 << 20))
-    windows: list[tuple[Partition | None, Window]] = [(None, Window(read, 0, size))]
-    if table is not None:
-        windows = [(one, Window(read, one.start, one.length)) for one in table.partitions]
-    places = tuple(
-        Place(partition, window.start, window.length, tuple(_holds(window, found.areas)))
-        for partition, window in windows
-    )
-    why = repair.why if repair else None
-    return Contents(size, table, places, found.areas, why, found.warnings)
-
-
-def work(extents: Iterable[Extent], areas: Sequence[SwapArea]) -> Work:
-    """What a copy of a source would do, its swap made anew.
-
-    Args:
-        extents: all of the source's, in order.
-        areas: its swap areas, in order.
-    """
-    stored = read = zeros = 0
-    for extent in extents:
-        dropped = sum(
-            max(0, min(extent.end, area.start + area.length) - max(extent.start, area.start))
-            for area in areas
-        )
-        if extent.kind is Kind.ZERO:
-            zeros += extent.length - dropped
-        else:
-            stored += extent.size if extent.kind is Kind.COMPRESSED else extent.length
-            read += extent.length - dropped
-    return Work(stored, read, zeros, sum(area.length for area in areas))
 
 
 def image_json(image: Image) -> dict[str, Any]:
@@ -202,13 +98,6 @@ def render(image: Image) -> str:
         lines.append(f"  on a larger target, {contents.gpt}")
     lines += [f"  warning: {warning}" for warning in contents.warnings]
     return "".join(f"{printable(line)}\n" for line in lines)
-
-
-def _holds(window: Window, areas: Iterable[SwapArea]) -> Iterator[Signature]:
-    yield from signatures(window)
-    for area in areas:
-        if area.start == window.start:
-            yield Signature("swap", uuid_text(area.uuid.bytes), text(area.label))
 
 
 def _where(place: Place) -> str:

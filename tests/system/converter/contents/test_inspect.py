@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from converter.contents.describe import Contents, describe
 from converter.contents.inspect import _appliance_disk, look_inside, report
-from converter.contents.report import Contents, describe
 from node.errors import KitError
 from tests.system.installer.support import TOP, loop, output
 
