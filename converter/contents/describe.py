@@ -22,7 +22,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Contents:
+class DiskReport:
     """What is on a disk; bytes."""
 
     size: int
@@ -62,12 +62,12 @@ class Image:
 
     name: str
     format: str
-    contents: Contents
+    contents: DiskReport
     work: Work
     features: Mapping[str, str] = field(default_factory=dict)
 
 
-def describe(read: Read, size: int) -> Contents:
+def describe(read: Read, size: int) -> DiskReport:
     """Looks at a disk of `size` bytes; a few KiB of each partition are read.
 
     Raises:
@@ -85,7 +85,7 @@ def describe(read: Read, size: int) -> Contents:
         for partition, window in windows
     )
     why = repair.why if repair else None
-    return Contents(size, table, places, found.areas, why, found.warnings)
+    return DiskReport(size, table, places, found.areas, why, found.warnings)
 
 
 def work(extents: Iterable[Extent], areas: Sequence[SwapArea]) -> Work:

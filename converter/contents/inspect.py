@@ -114,7 +114,7 @@ def look_inside(
 
     Args:
         disks: all of the guest's, each with its format; opened and checked as sources before.
-        tags: what was found on them already (`Contents.tags`), as PARTUUIDs.
+        tags: what was found on them already (`DiskReport.tags`), as PARTUUIDs.
         use_kvm: whether the node's KVM may be used.
 
     Raises:

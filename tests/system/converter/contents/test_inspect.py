@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from converter.contents.describe import Contents, describe
+from converter.contents.describe import DiskReport, describe
 from converter.contents.inspect import _appliance_disk, look_inside, report
 from node.errors import KitError
 from tests.system.installer.support import TOP, loop, output
@@ -29,7 +29,7 @@ def disk(path: Path, size: int) -> Path:
     return path
 
 
-def contents(path: Path) -> Contents:
+def contents(path: Path) -> DiskReport:
     def read(offset: int, length: int) -> bytes:
         with path.open("rb") as file:
             file.seek(offset)

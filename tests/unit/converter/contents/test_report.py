@@ -5,7 +5,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.contents.describe import Contents, Image, Work, describe, work
+from converter.contents.describe import DiskReport, Image, Work, describe, work
 from converter.contents.report import image_json, render
 from converter.extents import Extent, Kind
 from tests.unit.converter.tables import gpt, mbr, reader
@@ -37,7 +37,7 @@ def disk(label: bytes = b"root") -> bytearray:
     return content
 
 
-def contents(content: bytes | bytearray) -> Contents:
+def contents(content: bytes | bytearray) -> DiskReport:
     return describe(reader(content), len(content))
 
 
