@@ -21,31 +21,31 @@ class Kind(Enum):
 class Extent(NamedTuple):
     """A run of bytes of one kind; all figures are bytes."""
 
-    start: int  # on the disk
+    guest_offset: int  # on the disk
     length: int
     kind: Kind
-    offset: int = 0  # DATA, COMPRESSED: where it begins in the source
-    size: int = 0  # COMPRESSED: at most so many bytes there
-    skip: int = 0  # COMPRESSED: bytes of the inflated cluster before those that are meant
+    host_offset: int = 0  # DATA, COMPRESSED: where it begins in the source
+    stored_length: int = 0  # COMPRESSED: at most so many bytes there
+    cluster_skip: int = 0  # COMPRESSED: bytes of the inflated cluster before those that are meant
     literal: bytes = b""  # LITERAL: its bytes, `length` of them
 
     @property
     def end(self) -> int:
         """The first byte behind it."""
-        return self.start + self.length
+        return self.guest_offset + self.length
 
     def cut(self, start: int, end: int) -> "Extent":
         """The part of it between two places of the disk, both inside of it."""
-        skipped = start - self.start
+        skipped = start - self.guest_offset
         if not skipped and end - start == self.length:
             return self
         if self.kind is Kind.DATA:
-            return Extent(start, end - start, Kind.DATA, self.offset + skipped)
+            return Extent(start, end - start, Kind.DATA, self.host_offset + skipped)
         if self.kind is Kind.LITERAL:
-            literal = self.literal[skipped : end - self.start]
+            literal = self.literal[skipped : end - self.guest_offset]
             return Extent(start, end - start, Kind.LITERAL, literal=literal)
-        skip = self.skip + skipped if self.kind is Kind.COMPRESSED else 0
-        return self._replace(start=start, length=end - start, skip=skip)
+        skip = self.cluster_skip + skipped if self.kind is Kind.COMPRESSED else 0
+        return self._replace(guest_offset=start, length=end - start, cluster_skip=skip)
 
 
 def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
@@ -54,7 +54,7 @@ def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
     for extent in extents:
         kind = extent.kind
         if held is not None and held.kind is kind and kind is not Kind.COMPRESSED:
-            data = kind is Kind.DATA and held.offset + held.length == extent.offset
+            data = kind is Kind.DATA and held.host_offset + held.length == extent.host_offset
             if data or kind is Kind.ZERO:
                 held = held._replace(length=held.length + extent.length)
                 continue
@@ -82,15 +82,15 @@ def overlaid(
         extent = given or Extent(place, end - place, Kind.ZERO)
         if not pending and extent.length:
             yield extent
-            place = extent.start + extent.length
+            place = extent.guest_offset + extent.length
             continue
         while place < extent.end:
             while pending and pending[0].end <= place:
                 pending.popleft()
-            if pending and pending[0].start <= place:
+            if pending and pending[0].guest_offset <= place:
                 upto = min(pending[0].end, extent.end)
                 yield pending[0].cut(place, upto)
             else:
-                upto = min(pending[0].start, extent.end) if pending else extent.end
+                upto = min(pending[0].guest_offset, extent.end) if pending else extent.end
                 yield extent.cut(place, upto)
             place = upto

@@ -57,6 +57,6 @@ def planned(
     ]
     whole = any(area.start == 0 for area in areas)
     if fix_gpt and not whole and (repair := gpt.repaired(read, size, target_size)) is not None:
-        extents = sorted([*extents, *repair.extents], key=lambda extent: extent.start)
+        extents = sorted([*extents, *repair.extents], key=lambda extent: extent.guest_offset)
         notes.append(repair.why)
     return Overlays(tuple(extents), tuple(notes))

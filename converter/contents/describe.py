@@ -98,13 +98,13 @@ def work(extents: Iterable[Extent], areas: Sequence[SwapArea]) -> Work:
     stored = read = zeros = 0
     for extent in extents:
         dropped = sum(
-            max(0, min(extent.end, area.start + area.length) - max(extent.start, area.start))
+            max(0, min(extent.end, area.start + area.length) - max(extent.guest_offset, area.start))
             for area in areas
         )
         if extent.kind is Kind.ZERO:
             zeros += extent.length - dropped
         else:
-            stored += extent.size if extent.kind is Kind.COMPRESSED else extent.length
+            stored += extent.stored_length if extent.kind is Kind.COMPRESSED else extent.length
             read += extent.length - dropped
     return Work(stored, read, zeros, sum(area.length for area in areas))
 

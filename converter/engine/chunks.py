@@ -47,11 +47,11 @@ def items(extents: Iterable[Extent], end: int) -> Iterator[Item]:
     for extent in extents:
         rest = extent
         if extent.kind is Kind.ZERO:
-            first = _rounded_up(extent.start)
+            first = _rounded_up(extent.guest_offset)
             last = end if extent.end == end else extent.end - extent.end % PAGE
             if last - first >= SMALL:
-                if extent.start < first:
-                    parts.append(extent.cut(extent.start, first))
+                if extent.guest_offset < first:
+                    parts.append(extent.cut(extent.guest_offset, first))
                 if parts:
                     yield _item(parts)
                     parts = []
@@ -59,11 +59,11 @@ def items(extents: Iterable[Extent], end: int) -> Iterator[Item]:
                     yield Item(place, min(place + ZERO_CHUNK, last), ())
                 rest = extent.cut(last, extent.end)
         while rest.length:
-            window = rest.start - rest.start % CHUNK + CHUNK
-            if rest.start + rest.length < window:
+            window = rest.guest_offset - rest.guest_offset % CHUNK + CHUNK
+            if rest.guest_offset + rest.length < window:
                 parts.append(rest)
                 break
-            yield _item([*parts, rest.cut(rest.start, window)])
+            yield _item([*parts, rest.cut(rest.guest_offset, window)])
             parts = []
             rest = rest.cut(window, rest.end)
     if parts:
@@ -84,7 +84,7 @@ def zeros_first(pieces: Iterable[Item]) -> Iterator[Item]:
 
 
 def _item(parts: list[Extent]) -> Item:
-    return Item(parts[0].start, parts[-1].end, tuple(parts))
+    return Item(parts[0].guest_offset, parts[-1].end, tuple(parts))
 
 
 def _rounded_up(place: int) -> int:

@@ -33,10 +33,10 @@ class TargetContent:
         """How many of those are before a place."""
         data = 0
         for extent in self.extents() if end else ():
-            if extent.start >= end:
+            if extent.guest_offset >= end:
                 break
             if extent.kind in (Kind.DATA, Kind.COMPRESSED):
-                data += min(extent.end, end) - extent.start
+                data += min(extent.end, end) - extent.guest_offset
         return data
 
     @cached_property

@@ -97,9 +97,9 @@ class CopyWorker:
         reads: list[Extent] = []
         for part in item.parts:
             if part.kind is Kind.ZERO:
-                view[part.start - item.start : part.end - item.start] = bytes(part.length)
+                view[part.guest_offset - item.start : part.end - item.start] = bytes(part.length)
             elif part.kind is Kind.LITERAL:
-                view[part.start - item.start : part.end - item.start] = part.literal
+                view[part.guest_offset - item.start : part.end - item.start] = part.literal
             else:
                 reads.append(part)
         if reads:

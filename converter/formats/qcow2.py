@@ -111,7 +111,7 @@ class Image:
             if extent.kind is Kind.COMPRESSED:
                 compressed += extent.length
                 clusters += 1
-                size += extent.size
+                size += extent.stored_length
             elif extent.kind is Kind.DATA:
                 data += extent.length
             else:
@@ -125,7 +125,7 @@ class Image:
             FormatError: as `check`; the file changed since then.
         """
         for extent in merged(self._runs(start)):
-            yield extent if extent.start >= start else extent.cut(start, extent.end)
+            yield extent if extent.guest_offset >= start else extent.cut(start, extent.end)
 
     def _runs(self, start: int) -> Iterator[Extent]:
         l1 = self._metadata.l1

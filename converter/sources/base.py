@@ -82,7 +82,7 @@ class Disk:
             return b""
         # Every source can begin at a multiple of its cluster's size, and CHUNK is one of all.
         for extent in self._source.extents(offset - offset % CHUNK):
-            first, last = max(extent.start, offset), min(extent.end, end)
+            first, last = max(extent.guest_offset, offset), min(extent.end, end)
             if first < last and extent.kind is not Kind.ZERO:
                 self._reader.read([extent.cut(first, last)], view, offset)
             if extent.end >= end:

@@ -169,12 +169,12 @@ class LocalReader:
     def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
         plain = [extent for extent in extents if extent.kind is Kind.DATA]
         for extent in plain:
-            place = extent.start - start
+            place = extent.guest_offset - start
             part = view[place : place + extent.length]
             if len(plain) < SCATTERED:
-                self._read(part, extent.offset)
+                self._read(part, extent.host_offset)
             else:
-                self._file.read_into(part, extent.offset, self._file.fd)
+                self._file.read_into(part, extent.host_offset, self._file.fd)
         close: list[Extent] = []  # compressed clusters that stand close together in the file
         for extent in extents:
             if extent.kind is Kind.COMPRESSED:
@@ -197,19 +197,28 @@ class LocalReader:
 
     def _read_compressed(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
         """Reads compressed clusters that stand close together in one go, and inflates them."""
-        begin = extents[0].offset
-        end = max([extent.offset + extent.size for extent in extents])
+        begin = extents[0].host_offset
+        end = max([extent.host_offset + extent.stored_length for extent in extents])
         first = begin - begin % buffers.PAGE
         last = end + -end % buffers.PAGE
         self._read(self._scratch[: last - first], first, end - first)
         whole = [extent for extent in extents if extent.length == len(self._spare)]
         self._inflated(
-            whole, view, [Cluster(e.offset - first, e.size, e.start - start) for e in whole]
+            whole,
+            view,
+            [
+                Cluster(e.host_offset - first, e.stored_length, e.guest_offset - start)
+                for e in whole
+            ],
         )
         for extent in [extent for extent in extents if extent.length < len(self._spare)]:
-            self._inflated([extent], self._spare, [Cluster(extent.offset - first, extent.size, 0)])
-            place = extent.start - start
-            wanted = self._spare[extent.skip : extent.skip + extent.length]
+            self._inflated(
+                [extent],
+                self._spare,
+                [Cluster(extent.host_offset - first, extent.stored_length, 0)],
+            )
+            place = extent.guest_offset - start
+            wanted = self._spare[extent.cluster_skip : extent.cluster_skip + extent.length]
             view[place : place + extent.length] = wanted
 
     def _inflated(
@@ -221,15 +230,15 @@ class LocalReader:
             extent = extents[error.number]
             raise KitError(
                 f"source {self._file.name}: damaged: the compressed cluster at byte"
-                f" {extent.offset} (byte {extent.start} of the disk): {error}",
+                f" {extent.host_offset} (byte {extent.guest_offset} of the disk): {error}",
                 hint="qemu-img check may tell more; restore the image from a good copy",
             ) from error
 
 
 def _reads_on(first: Extent, before: Extent, extent: Extent) -> bool:
     """Whether reading from the first cluster on may go on to another, behind the one before."""
-    offset = extent.offset
+    offset = extent.host_offset
     return (
-        first.offset <= offset <= before.offset + before.size + GAP
-        and offset + extent.size - first.offset <= SCRATCH
+        first.host_offset <= offset <= before.host_offset + before.stored_length + GAP
+        and offset + extent.stored_length - first.host_offset <= SCRATCH
     )

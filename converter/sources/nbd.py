@@ -169,7 +169,10 @@ class NbdReader:
     def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
         """As `Reader` has it."""
         self._connection.read(
-            [(each.offset, view[each.start - start : each.end - start]) for each in extents]
+            [
+                (each.host_offset, view[each.guest_offset - start : each.end - start])
+                for each in extents
+            ]
         )
 
     def close(self) -> None:

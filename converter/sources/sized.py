@@ -57,12 +57,16 @@ def tail_of(image: Image, read: Read) -> bytes:
     for extent in image.extents(start - start % image.cluster_size):
         if extent.end <= start:
             continue
-        part = extent.cut(max(start, extent.start), extent.end)
+        part = extent.cut(max(start, extent.guest_offset), extent.end)
         if part.kind is Kind.DATA:
-            found[part.start - start : part.end - start] = read(part.offset, part.length)
+            found[part.guest_offset - start : part.end - start] = read(
+                part.host_offset, part.length
+            )
         elif part.kind is Kind.COMPRESSED:
-            whole = _inflated(image, read(part.offset, part.size), part)
-            found[part.start - start : part.end - start] = whole[part.skip :][: part.length]
+            whole = _inflated(image, read(part.host_offset, part.stored_length), part)
+            found[part.guest_offset - start : part.end - start] = whole[part.cluster_skip :][
+                : part.length
+            ]
     return bytes(found)
 
 
@@ -73,8 +77,8 @@ def _inflated(image: Image, raw: bytes, extent: Extent) -> memoryview:
         inflate(memoryview(bytearray(raw)), out, [Cluster(0, len(raw), 0)])
     except InflateError as error:
         raise FormatError(
-            f"damaged: the compressed cluster at byte {extent.offset}"
-            f" (byte {extent.start} of the disk): {error}"
+            f"damaged: the compressed cluster at byte {extent.host_offset}"
+            f" (byte {extent.guest_offset} of the disk): {error}"
         ) from error
     return out
 
@@ -102,8 +106,8 @@ class _Sized:
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """As `Source` has it."""
         for extent in self._source.extents(start) if start < self._served else ():
-            if extent.start < self._served:
-                yield extent.cut(extent.start, min(extent.end, self._served))
+            if extent.guest_offset < self._served:
+                yield extent.cut(extent.guest_offset, min(extent.end, self._served))
         if self._tail:
             first = max(start, self._served)
             yield Extent(first, self.size - first, Kind.DATA, first)
@@ -129,11 +133,13 @@ class _SizedReader:
         """As `Reader` has it."""
         served = self._served
         self._reader.read(
-            [e.cut(e.start, min(e.end, served)) for e in extents if e.start < served], view, start
+            [e.cut(e.guest_offset, min(e.end, served)) for e in extents if e.guest_offset < served],
+            view,
+            start,
         )
         for extent in extents:
             if extent.end > served:
-                first = max(extent.start, served)
+                first = max(extent.guest_offset, served)
                 given = self._tail[first - served : extent.end - served]
                 view[first - start : extent.end - start] = given
 

@@ -27,15 +27,15 @@ def main(name: str, image_format: str, out: str, *pause: str) -> dict[str, objec
         place = 0
         with closing(source.reader()) as reader:
             for extent in source.extents():
-                assert extent.start == place and extent.length > 0, extent
+                assert extent.guest_offset == place and extent.length > 0, extent
                 place = extent.end
                 if extent.kind is Kind.ZERO:
                     continue
-                for start in range(extent.start, extent.end, PIECE):
+                for start in range(extent.guest_offset, extent.end, PIECE):
                     part = extent.cut(start, min(start + PIECE, extent.end))
                     view = memoryview(bytearray(part.length))
-                    reader.read([part], view, part.start)
-                    os.pwrite(file.fileno(), view, part.start)
+                    reader.read([part], view, part.guest_offset)
+                    os.pwrite(file.fileno(), view, part.guest_offset)
                     data += part.length
                     if pause and data == part.length:
                         print("reading", flush=True)

@@ -34,7 +34,7 @@ class MemorySource:
     def extents(self, start: int = 0) -> Iterator[Extent]:
         for extent in self._extents:
             if extent.end > start:
-                yield extent.cut(max(start, extent.start), extent.end)
+                yield extent.cut(max(start, extent.guest_offset), extent.end)
 
     def reader(self) -> "MemorySource":
         self.open_readers += 1
@@ -46,10 +46,13 @@ class MemorySource:
     def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
         for extent in extents:
             assert extent.kind is Kind.DATA
-            if any(extent.offset <= place < extent.offset + extent.length for place in self.bad):
-                raise KitError(f"read of memory at byte {extent.offset}", "what to do")
-            found = self.content[extent.offset : extent.offset + extent.length]
-            view[extent.start - start : extent.end - start] = found
+            if any(
+                extent.host_offset <= place < extent.host_offset + extent.length
+                for place in self.bad
+            ):
+                raise KitError(f"read of memory at byte {extent.host_offset}", "what to do")
+            found = self.content[extent.host_offset : extent.host_offset + extent.length]
+            view[extent.guest_offset - start : extent.end - start] = found
 
     def check_unchanged(self) -> None:
         pass

@@ -167,16 +167,18 @@ def disk(file: bytes | bytearray) -> bytes:
     out = bytearray(image.size)
     view, place = memoryview(out), 0
     for extent in image.extents():
-        assert extent.start == place and extent.length > 0
+        assert extent.guest_offset == place and extent.length > 0
         place = extent.end
         assert place <= image.size
         if extent.kind is Kind.DATA:
-            assert 0 < extent.offset <= extent.offset + extent.length <= len(file)
-            view[extent.start : place] = file[extent.offset : extent.offset + extent.length]
+            assert 0 < extent.host_offset <= extent.host_offset + extent.length <= len(file)
+            view[extent.guest_offset : place] = file[
+                extent.host_offset : extent.host_offset + extent.length
+            ]
         elif extent.kind is Kind.COMPRESSED:
-            assert 0 < extent.size <= len(file) - extent.offset
-            inflate(writable, whole, [Cluster(extent.offset, extent.size, 0)])
-            view[extent.start : place] = whole[: extent.length]
+            assert 0 < extent.stored_length <= len(file) - extent.host_offset
+            inflate(writable, whole, [Cluster(extent.host_offset, extent.stored_length, 0)])
+            view[extent.guest_offset : place] = whole[: extent.length]
     assert place == image.size
     view.release()
     return bytes(out)

@@ -7,14 +7,16 @@ KINDS = (Kind.DATA, Kind.COMPRESSED, Kind.ZERO)
 
 
 def test_data_is_cut_in_the_source_too() -> None:
-    cut = Extent(100, 50, Kind.DATA, offset=1000).cut(120, 130)
-    assert cut == Extent(120, 10, Kind.DATA, offset=1020)
+    cut = Extent(100, 50, Kind.DATA, host_offset=1000).cut(120, 130)
+    assert cut == Extent(120, 10, Kind.DATA, host_offset=1020)
 
 
 def test_a_compressed_cluster_is_cut_by_skipping() -> None:
-    cluster = Extent(100, 50, Kind.COMPRESSED, offset=1000, size=7)
+    cluster = Extent(100, 50, Kind.COMPRESSED, host_offset=1000, stored_length=7)
     cut = cluster.cut(120, 150).cut(125, 130)
-    assert cut == Extent(125, 5, Kind.COMPRESSED, offset=1000, size=7, skip=25)
+    assert cut == Extent(
+        125, 5, Kind.COMPRESSED, host_offset=1000, stored_length=7, cluster_skip=25
+    )
 
 
 def test_a_literal_is_cut_with_its_bytes() -> None:
@@ -24,17 +26,17 @@ def test_a_literal_is_cut_with_its_bytes() -> None:
 
 def test_neighbours_are_joined_where_the_source_continues() -> None:
     extents = [
-        Extent(0, 10, Kind.DATA, offset=100),
-        Extent(10, 10, Kind.DATA, offset=110),
-        Extent(20, 10, Kind.DATA, offset=100),
+        Extent(0, 10, Kind.DATA, host_offset=100),
+        Extent(10, 10, Kind.DATA, host_offset=110),
+        Extent(20, 10, Kind.DATA, host_offset=100),
         Extent(30, 10, Kind.ZERO),
         Extent(40, 10, Kind.ZERO),
-        Extent(50, 10, Kind.COMPRESSED, offset=5, size=5),
-        Extent(60, 10, Kind.COMPRESSED, offset=10, size=5),
+        Extent(50, 10, Kind.COMPRESSED, host_offset=5, stored_length=5),
+        Extent(60, 10, Kind.COMPRESSED, host_offset=10, stored_length=5),
     ]
     assert list(merged(extents)) == [
-        Extent(0, 20, Kind.DATA, offset=100),
-        Extent(20, 10, Kind.DATA, offset=100),
+        Extent(0, 20, Kind.DATA, host_offset=100),
+        Extent(20, 10, Kind.DATA, host_offset=100),
         Extent(30, 20, Kind.ZERO),
         *extents[5:],
     ]
@@ -62,7 +64,9 @@ def runs(draw: st.DrawFn, kinds: tuple[Kind, ...]) -> list[Extent]:
     for length in draw(st.lists(st.integers(1, 9), max_size=8)):
         kind = draw(st.sampled_from(kinds))
         literal = bytes(200 + n for n in range(length)) if kind is Kind.LITERAL else b""
-        made.append(Extent(place, length, kind, offset=place, size=1, literal=literal))
+        made.append(
+            Extent(place, length, kind, host_offset=place, stored_length=1, literal=literal)
+        )
         place += length
     return made
 
@@ -73,8 +77,8 @@ def painted(extents: list[Extent]) -> list[tuple[Kind, int]]:
     for extent in extents:
         for n in range(extent.length):
             of = {
-                Kind.DATA: extent.offset + n,
-                Kind.COMPRESSED: extent.offset + extent.skip + n,
+                Kind.DATA: extent.host_offset + n,
+                Kind.COMPRESSED: extent.host_offset + extent.cluster_skip + n,
                 Kind.ZERO: 0,
                 Kind.LITERAL: extent.literal[n] if extent.literal else -1,
             }
@@ -92,13 +96,13 @@ def test_overlaid_is_what_painting_over_gives(
     end = max(size, overlays[-1].end if overlays else 0) + data.draw(st.integers(0, 5))
     expected = painted(disk) + [(Kind.ZERO, 0)] * (end - size)
     for extent in overlays:
-        expected[extent.start : extent.end] = painted([extent])
+        expected[extent.guest_offset : extent.end] = painted([extent])
     start = data.draw(st.integers(0, end))
-    rest = [extent.cut(max(extent.start, start), extent.end) for extent in disk]
+    rest = [extent.cut(max(extent.guest_offset, start), extent.end) for extent in disk]
     found = list(
         overlaid([e for e in rest if e.end > start and e.length > 0], overlays, start, end)
     )
     assert painted(found) == expected[start:]
     places = [start, *(extent.end for extent in found)]
-    assert [extent.start for extent in found] == places[:-1]
+    assert [extent.guest_offset for extent in found] == places[:-1]
     assert all(extent.length > 0 for extent in found)

@@ -47,8 +47,8 @@ def test_an_area_is_made_anew_as_it_was(size: int, order: str, mkswap: Mkswap) -
     area = only(disk(page(size, order)))
     header, zeros = overlays([area], MIB, MIB)
     assert header.literal == page(size, order)
-    assert (header.start, header.length, header.kind) == (0, size, Kind.LITERAL)
-    assert (zeros.start, zeros.end, zeros.kind) == (size, MIB, Kind.ZERO)
+    assert (header.guest_offset, header.length, header.kind) == (0, size, Kind.LITERAL)
+    assert (zeros.guest_offset, zeros.end, zeros.kind) == (size, MIB, Kind.ZERO)
     (argv,) = mkswap.calls
     assert argv[:-1] == ["mkswap", "--uuid", str(UUID_), "--pagesize", str(size)]
     assert argv[-1].startswith(f"/proc/{os.getpid()}/fd/")
@@ -86,7 +86,7 @@ def test_an_area_in_a_partition_keeps_its_size_and_areas_come_in_order() -> None
     content[64 * 512 : 64 * 512 + 4096] = page()
     areas = look(content).areas
     made = overlays(reversed(areas), 9 * MIB, 4 * MIB)
-    assert [(one.start, one.end) for one in made] == [
+    assert [(one.guest_offset, one.end) for one in made] == [
         (64 * 512, 64 * 512 + 4096),
         (64 * 512 + 4096, 64 * 512 + MIB),
         (2 * MIB, 2 * MIB + 4096),

@@ -50,7 +50,7 @@ def put(path: Path, place: int, content: bytes) -> None:
 def written(path: Path, extents: Iterable[Extent]) -> None:
     for extent in extents:
         zeros = extent.kind is Kind.ZERO
-        put(path, extent.start, bytes(extent.length) if zeros else extent.literal)
+        put(path, extent.guest_offset, bytes(extent.length) if zeros else extent.literal)
 
 
 def fields(path: Path, offset: int = 0, size: int = 0) -> dict[str, str]:

@@ -32,11 +32,11 @@ def grown(content: bytearray, target: int) -> tuple[bytearray, Repair]:
     place = 0
     result = bytearray(content.ljust(target, b"\0"))
     for extent in found.extents:
-        assert place <= extent.start < extent.end <= target
+        assert place <= extent.guest_offset < extent.end <= target
         place = extent.end
         literal = extent.literal if extent.kind is Kind.LITERAL else bytes(extent.length)
         assert len(literal) == extent.length
-        result[extent.start : extent.end] = literal
+        result[extent.guest_offset : extent.end] = literal
     return result, found
 
 

@@ -26,8 +26,8 @@ OVERLAYS = (
 def bytes_of(extents: Sequence[Extent], size: int) -> bytearray:
     whole = bytearray(size)
     for extent in extents:
-        given = CONTENT[extent.offset :] if extent.kind is Kind.DATA else extent.literal
-        whole[extent.start : extent.end] = (given or bytes(extent.length))[: extent.length]
+        given = CONTENT[extent.host_offset :] if extent.kind is Kind.DATA else extent.literal
+        whole[extent.guest_offset : extent.end] = (given or bytes(extent.length))[: extent.length]
     return whole
 
 

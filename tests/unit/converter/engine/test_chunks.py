@@ -7,10 +7,10 @@ from converter.extents import CHUNK, Extent, Kind, merged
 
 
 def test_data_is_cut_at_multiples_of_a_chunk() -> None:
-    extent = Extent(0, CHUNK + PAGE, Kind.DATA, offset=7)
+    extent = Extent(0, CHUNK + PAGE, Kind.DATA, host_offset=7)
     assert list(items([extent], CHUNK + PAGE)) == [
-        Item(0, CHUNK, (Extent(0, CHUNK, Kind.DATA, offset=7),)),
-        Item(CHUNK, CHUNK + PAGE, (Extent(CHUNK, PAGE, Kind.DATA, offset=7 + CHUNK),)),
+        Item(0, CHUNK, (Extent(0, CHUNK, Kind.DATA, host_offset=7),)),
+        Item(CHUNK, CHUNK + PAGE, (Extent(CHUNK, PAGE, Kind.DATA, host_offset=7 + CHUNK),)),
     ]
 
 
@@ -32,7 +32,7 @@ def test_few_zeros_travel_with_data() -> None:
     extents = [
         Extent(0, SMALL, Kind.DATA),
         Extent(SMALL, PAGE, Kind.ZERO),
-        Extent(SMALL + PAGE, SMALL, Kind.DATA, offset=5),
+        Extent(SMALL + PAGE, SMALL, Kind.DATA, host_offset=5),
     ]
     assert list(items(extents, 2 * SMALL + PAGE)) == [Item(0, 2 * SMALL + PAGE, tuple(extents))]
 
@@ -55,7 +55,7 @@ LENGTHS = st.one_of(
 def test_items_cover_all_and_share_no_page(wanted: list[tuple[Kind, int]]) -> None:
     place, extents = 0, []
     for kind, length in wanted:
-        extents.append(Extent(place, length, kind, offset=place if kind is Kind.DATA else 0))
+        extents.append(Extent(place, length, kind, host_offset=place if kind is Kind.DATA else 0))
         place += length
     extents = list(merged(extents))
     made = list(items(extents, place))
@@ -66,7 +66,7 @@ def test_items_cover_all_and_share_no_page(wanted: list[tuple[Kind, int]]) -> No
     for item in made:
         assert not item.parts or item.length <= CHUNK
         inside = item.parts or (Extent(item.start, item.length, Kind.ZERO),)
-        assert [part.start for part in inside] == [item.start, *(p.end for p in inside)][:-1]
+        assert [part.guest_offset for part in inside] == [item.start, *(p.end for p in inside)][:-1]
         assert inside[-1].end == item.end
         parts += inside
     assert list(merged(parts)) == extents
@@ -77,12 +77,12 @@ def test_items_cover_all_and_share_no_page(wanted: list[tuple[Kind, int]]) -> No
 def test_what_is_resumed_is_cut_as_before(wanted: list[tuple[Kind, int]]) -> None:
     place, extents = 0, []
     for kind, length in wanted:
-        extents.append(Extent(place, length, kind, offset=place if kind is Kind.DATA else 0))
+        extents.append(Extent(place, length, kind, host_offset=place if kind is Kind.DATA else 0))
         place += length
     extents = list(merged(extents))
     whole = list(items(extents, place))
     for number, item in enumerate(whole):
-        rest = [e.cut(max(e.start, item.end), e.end) for e in extents if e.end > item.end]
+        rest = [e.cut(max(e.guest_offset, item.end), e.end) for e in extents if e.end > item.end]
         assert list(items(rest, place)) == whole[number + 1 :]
 
 

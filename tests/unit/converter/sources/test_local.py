@@ -57,7 +57,7 @@ def test_holes_of_a_raw_file_are_zeros(
         extents = [Extent(s, n, kind, s if kind is Kind.DATA else 0) for s, n, kind in wanted]
         assert list(source.extents()) == extents
         for start in range(0, size, 4096):
-            rest = [e.cut(max(e.start, start), e.end) for e in extents if e.end > start]
+            rest = [e.cut(max(e.guest_offset, start), e.end) for e in extents if e.end > start]
             assert list(source.extents(start)) == rest
 
 
@@ -92,7 +92,7 @@ def test_a_reader_gives_the_bytes(runs: list[tuple[int, int]], odd: int) -> None
         reader = source.reader()
         found = buffers.buffer(size)
         extents = list(source.extents())
-        assert [e.start for e in extents] == [0, *(e.end for e in extents)][: len(extents)]
+        assert [e.guest_offset for e in extents] == [0, *(e.end for e in extents)][: len(extents)]
         reader.read([e for e in extents if e.kind is Kind.DATA], found, 0)
         assert found[:size] == os.pread(fd, size, 0)
         assert all(e.length >= GAP for e in extents[1:-1] if e.kind is Kind.ZERO)
@@ -169,7 +169,7 @@ def test_a_file_that_ends_early_is_named_with_the_byte(tmp_path: Path) -> None:
         [extent] = source.extents()
         reader = source.reader()
         with pytest.raises(KitError, match=f"at byte {K64}: the file ends"):
-            reader.read([extent], buffers.buffer(extent.length), extent.start)
+            reader.read([extent], buffers.buffer(extent.length), extent.guest_offset)
         reader.close()
 
 

@@ -155,10 +155,10 @@ def contents(opened: NbdSource, start: int = 0) -> bytes:
     reader = opened.reader()
     found = b""
     for extent in opened.extents(start):
-        assert extent.start == start + len(found)
+        assert extent.guest_offset == start + len(found)
         view = memoryview(bytearray(extent.length))
         if extent.kind is Kind.DATA:
-            reader.read([extent], view, extent.start)
+            reader.read([extent], view, extent.guest_offset)
         found += view
     reader.close()
     return found

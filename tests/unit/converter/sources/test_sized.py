@@ -30,13 +30,13 @@ def content(source: MemorySource, start: int = 0) -> bytes:
     reader = source.reader()
     place = start
     for extent in source.extents(start):
-        assert extent.start == place and extent.length > 0
+        assert extent.guest_offset == place and extent.length > 0
         place = extent.end
-        part = memoryview(found)[extent.start - start : extent.end - start]
+        part = memoryview(found)[extent.guest_offset - start : extent.end - start]
         if extent.kind is Kind.ZERO:
             part[:] = bytes(extent.length)
         else:
-            reader.read([extent], part, extent.start)
+            reader.read([extent], part, extent.guest_offset)
     assert place == source.size
     reader.close()
     return bytes(found)
