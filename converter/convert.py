@@ -116,7 +116,7 @@ def check(job: Job, progress: Progress, state: State) -> dict[str, Any]:
     found = Comparison()
     with _planned(job, open_target, state) as (content, there, report), ExitStack() as stack:
         count = min(COMPARERS, content.source.readers)
-        pool, counted = Pool(content.items(), 0), Counted(count)
+        pool, counted = Pool(content.chunks(), 0), Counted(count)
         with state.timed("compare"):
             workers = [
                 CopyWorker(

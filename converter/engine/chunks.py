@@ -13,21 +13,21 @@ WINDOW = 64 << 20  # bytes of the disk whose zeros are made before its data are 
 SMALL = 64 << 10
 
 
-class Item(NamedTuple):
+class Chunk(NamedTuple):
     """A piece of the target, from `start` up to `end`: what its parts say, or zeros without any.
 
     Its parts are in order and without gaps. Both places are multiples of PAGE (but for the end of
-    a target whose size is none): no two items share a page, so one thread may write past the page
+    a target whose size is none): no two chunks share a page, so one thread may write past the page
     cache while another writes through it.
 
-    Where items are not in the order of the disk, `floor` is the place before which all is done when
-    all items before this one are; else that is its start, and `floor` is None.
+    Where chunks are not in the order of the disk, `done_before` is the place before which all is
+    done when all chunks before this one are; else that is its start, and `done_before` is None.
     """
 
     start: int
     end: int
     parts: tuple[Extent, ...]
-    floor: int | None = None
+    done_before: int | None = None
 
     @property
     def length(self) -> int:
@@ -35,7 +35,7 @@ class Item(NamedTuple):
         return self.end - self.start
 
 
-def items(extents: Iterable[Extent], end: int) -> Iterator[Item]:
+def chunks(extents: Iterable[Extent], end: int) -> Iterator[Chunk]:
     """Cuts extents into pieces of work.
 
     Args:
@@ -53,38 +53,40 @@ def items(extents: Iterable[Extent], end: int) -> Iterator[Item]:
                 if extent.guest_offset < first:
                     parts.append(extent.cut(extent.guest_offset, first))
                 if parts:
-                    yield _item(parts)
+                    yield _chunk(parts)
                     parts = []
                 for place in range(first, last, ZERO_CHUNK):
-                    yield Item(place, min(place + ZERO_CHUNK, last), ())
+                    yield Chunk(place, min(place + ZERO_CHUNK, last), ())
                 rest = extent.cut(last, extent.end)
         while rest.length:
             window = rest.guest_offset - rest.guest_offset % CHUNK + CHUNK
             if rest.guest_offset + rest.length < window:
                 parts.append(rest)
                 break
-            yield _item([*parts, rest.cut(rest.guest_offset, window)])
+            yield _chunk([*parts, rest.cut(rest.guest_offset, window)])
             parts = []
             rest = rest.cut(window, rest.end)
     if parts:
-        yield _item(parts)
+        yield _chunk(parts)
 
 
-def zeros_first(pieces: Iterable[Item]) -> Iterator[Item]:
+def zeros_first(pieces: Iterable[Chunk]) -> Iterator[Chunk]:
     """Brings the zeros of each WINDOW before its data.
 
     A file gets a hole only while nothing is written to it past the page cache: its file system
     awaits what is under way, and lets nothing begin (inode_dio_wait() of Linux). The same holds for
     loop devices. One such wait for each window is cheaper than one for each hole.
     """
-    for _, window in groupby(pieces, key=lambda item: item.start // WINDOW):
+    for _, window in groupby(pieces, key=lambda chunk: chunk.start // WINDOW):
         found = list(window)
-        yield from (item._replace(floor=found[0].start) for item in found if not item.parts)
-        yield from (item for item in found if item.parts)
+        yield from (
+            chunk._replace(done_before=found[0].start) for chunk in found if not chunk.parts
+        )
+        yield from (chunk for chunk in found if chunk.parts)
 
 
-def _item(parts: list[Extent]) -> Item:
-    return Item(parts[0].guest_offset, parts[-1].end, tuple(parts))
+def _chunk(parts: list[Extent]) -> Chunk:
+    return Chunk(parts[0].guest_offset, parts[-1].end, tuple(parts))
 
 
 def _rounded_up(place: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from converter.engine.chunks import Item, items
+from converter.engine.chunks import Chunk, chunks
 from converter.extents import Extent, Kind, merged, overlaid
 from converter.sources.base import Source
 
@@ -21,9 +21,9 @@ class TargetContent:
         of_source = self.source.extents(start) if start < self.source.size else iter(())
         return merged(overlaid(of_source, self.overlays, start, self.end))
 
-    def items(self, start: int = 0) -> Iterator[Item]:
-        """The pieces of work from a place on, which is where an item of an earlier call ended."""
-        return items(self.extents(start), self.end)
+    def chunks(self, start: int = 0) -> Iterator[Chunk]:
+        """The pieces of work from a place on, which is where a chunk of an earlier call ended."""
+        return chunks(self.extents(start), self.end)
 
     def data(self) -> int:
         """How many bytes come from the source."""

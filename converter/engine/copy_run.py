@@ -165,8 +165,8 @@ class Attempt:
         start = 0 if self._sums or self._digest else resumed
         # Digests are of the disk in order; an update reads all that it passes.
         in_order = self._digest is not None or self._job.update
-        items = self._content.items(start)
-        pool = Pool(items if in_order else zeros_first(items), start)
+        chunks = self._content.chunks(start)
+        pool = Pool(chunks if in_order else zeros_first(chunks), start)
         most = COMPARERS if self._job.update else WORKERS
         count = min(most, self._content.source.readers)
         counted = Counted(count)
@@ -208,17 +208,17 @@ class Attempt:
             raise
 
     def _vouch(self, pool: Pool) -> bool:
-        """Flushes the target, and notes in the journal that all up to the pool's mark is there.
+        """Flushes the target, and notes in the journal that all up to the low watermark is there.
 
         Returns whether there was anything new to vouch for.
         """
-        mark = pool.mark()
-        if mark <= (self._state.resumable or 0):
+        watermark = pool.low_watermark()
+        if watermark <= (self._state.resumable or 0):
             return False
         self._target.sync()
         self._target.require_whole()
-        self.journal.advance(self._record, mark)
-        self._state.resumable = mark
+        self.journal.advance(self._record, watermark)
+        self._state.resumable = watermark
         return True
 
     def verify(self) -> None:
@@ -232,7 +232,7 @@ class Attempt:
         """
         assert self._sums is not None
         sums, counted = Sums(), Counted(WORKERS)
-        pool = Pool(self._content.items(), 0)
+        pool = Pool(self._content.chunks(), 0)
         sampled = self._zeroer.trusted and not self._job.update and not self._record.done
         workers = [
             VerifyWorker(self._target, sums, sampled=sampled, counted=counted, number=number)

@@ -38,9 +38,9 @@ def update_zeros(digest: Hash, length: int) -> None:
 
 
 class Sums:
-    """Digests of items, added up for each region: memory stays small, threads need not wait.
+    """Digests of chunks, added up for each region: memory stays small, threads need not wait.
 
-    An item's digest depends on its place, so that swapped items are told apart, too.
+    A chunk's digest depends on its place, so that swapped chunks are told apart, too.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Sums:
         self._lock = threading.Lock()
 
     def add(self, start: int, view: memoryview) -> None:
-        """Takes an item's bytes."""
+        """Takes a chunk's bytes."""
         digest = xxhash.xxh3_128_intdigest(view, start)
         region = start // REGION
         with self._lock:

@@ -1,4 +1,4 @@
-"""Threads that work off items; nothing is said of what the work is."""
+"""Threads that work off chunks; nothing is said of what the work is."""
 
 import mmap
 import threading
@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from typing import Protocol
 
-from converter.engine.chunks import Item
+from converter.engine.chunks import Chunk
 from node.cleanup import signals_deferred
 from node.errors import KitError
 
@@ -16,10 +16,10 @@ RESERVE = 64 << 20  # bytes of address space, for what is read and inflated
 
 
 class Worker(Protocol):
-    """What one thread does with each item that it takes."""
+    """What one thread does with each chunk that it takes."""
 
-    def work(self, item: Item, number: int) -> None:
-        """Does one item; `number` counts the items from 0 on, in order."""
+    def work(self, chunk: Chunk, number: int) -> None:
+        """Does one chunk; `number` counts the chunks from 0 on, in order."""
 
 
 class _StoppedError(Exception):
@@ -27,37 +27,38 @@ class _StoppedError(Exception):
 
 
 class Pool:
-    """Works items off in several threads: begun in order, ended in any.
+    """Works chunks off in several threads: begun in order, ended in any.
 
     Args:
-        items: in order; the iterator is used under a lock, so it need not be safe for threads.
-        start: where the first item starts.
+        chunks: in order; the iterator is used under a lock, so it need not be safe for threads.
+        start: where the first chunk starts.
     """
 
-    def __init__(self, items: Iterator[Item], start: int) -> None:
-        self._items = enumerate(items)
+    def __init__(self, chunks: Iterator[Chunk], start: int) -> None:
+        self._chunks = enumerate(chunks)
         self._take = threading.Lock()
         self._changed = threading.Condition()
-        self._begun: dict[int, int] = {}  # of items in work: numbers in order, the place of mark()
-        self._end = start  # the place of mark() when the last item begun is done
+        # Of chunks in work: by number, in order, the low watermark until they are done.
+        self._begun: dict[int, int] = {}
+        self._end = start  # the low watermark when the last chunk begun is done
         self._turn = 0
         self._failed: BaseException | None = None
         self._stopping = False
         self._ended = 0  # threads
 
-    def mark(self) -> int:
+    def low_watermark(self) -> int:
         """The place before which all is done."""
         with self._changed:
             return next(iter(self._begun.values()), self._end)
 
     def run(self, workers: Sequence[Worker], tick: Callable[[], None]) -> None:
-        """Works all items off, a thread for each worker, calling `tick` now and then meanwhile.
+        """Works all chunks off, a thread for each worker, calling `tick` now and then meanwhile.
 
         Where this process may not have so many threads, some workers are left out. Where it may
-        have none, that is a KitError, before any item is begun.
+        have none, that is a KitError, before any chunk is begun.
 
         Raises what the first worker to fail raised, or what `tick` did, when all threads have
-        ended the item that they were at. So does a signal: if it raised just where it comes, that
+        ended the chunk that they were at. So does a signal: if it raised just where it comes, that
         could be with a lock taken, or before a thread that uses our files is known.
         """
         threads: list[threading.Thread] = []
@@ -78,7 +79,7 @@ class Pool:
 
     @contextmanager
     def turn(self, number: int) -> Iterator[None]:
-        """Inside, all items before this one have had their turn, and none after it."""
+        """Inside, all chunks before this one have had their turn, and none after it."""
         with self._changed:
             self._changed.wait_for(lambda: self._turn == number or self._stopping)
             if self._stopping:
@@ -96,8 +97,8 @@ class Pool:
     def _work(self, worker: Worker) -> None:
         try:
             while (taken := self._next()) is not None:
-                number, item = taken
-                worker.work(item, number)
+                number, chunk = taken
+                worker.work(chunk, number)
                 with self._changed:
                     del self._begun[number]
         except _StoppedError:
@@ -111,14 +112,16 @@ class Pool:
                 self._ended += 1
                 self._changed.notify_all()
 
-    def _next(self) -> tuple[int, Item] | None:
+    def _next(self) -> tuple[int, Chunk] | None:
         with self._take:
             if self._stopping:
                 return None
-            taken = next(self._items, None)
+            taken = next(self._chunks, None)
             if taken is not None:
-                number, item = taken
-                before, after = (item.start, item.end) if item.floor is None else (item.floor,) * 2
+                number, chunk = taken
+                before, after = chunk.start, chunk.end
+                if chunk.done_before is not None:
+                    before = after = chunk.done_before
                 with self._changed:
                     self._begun[number], self._end = before, after
             return taken

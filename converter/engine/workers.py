@@ -1,7 +1,7 @@
 """The copy: threads that read a source and hand what they read to a sink."""
 
 from converter.buffers import PAGE, buffer, is_zero
-from converter.engine.chunks import Item
+from converter.engine.chunks import Chunk
 from converter.engine.content import TargetContent
 from converter.engine.digests import Hash, Sums, update_zeros
 from converter.engine.pool import Pool
@@ -35,7 +35,7 @@ class Counted:
 
 
 class CopyWorker:
-    """Reads items and hands them to a sink, and to whatever takes digests.
+    """Reads chunks and hands them to a sink, and to whatever takes digests.
 
     Args:
         reader: of the source, this worker's own.
@@ -43,7 +43,7 @@ class CopyWorker:
         counted: takes how many bytes this worker, its `number`, has dealt with.
         resumed: what lies before this place is there already: it is read for digests only.
         digest: takes the bytes of the disk in order; those behind the disk's end do not count.
-        sums: take each item's bytes.
+        sums: take each chunk's bytes.
     """
 
     def __init__(
@@ -70,40 +70,40 @@ class CopyWorker:
         self._number = number
         self._buffer = buffer(CHUNK)
 
-    def work(self, item: Item, number: int) -> None:
-        """Does one item."""
-        if not item.parts:
+    def work(self, chunk: Chunk, number: int) -> None:
+        """Does one chunk."""
+        if not chunk.parts:
             if self._digest is not None:
                 with self._pool.turn(number):
-                    end = min(item.end, self._content.source.size)
-                    update_zeros(self._digest, max(0, end - item.start))
-            if item.end > self._resumed:
-                self._sink.zeros(item.start, item.end)
+                    end = min(chunk.end, self._content.source.size)
+                    update_zeros(self._digest, max(0, end - chunk.start))
+            if chunk.end > self._resumed:
+                self._sink.zeros(chunk.start, chunk.end)
             return
-        view = self._buffer[: item.length]
-        data = self._fill(item, view)
+        view = self._buffer[: chunk.length]
+        data = self._fill(chunk, view)
         if self._digest is not None:
             with self._pool.turn(number):
-                end = min(item.end, self._content.source.size)
-                self._digest.update(view[: max(0, end - item.start)])
+                end = min(chunk.end, self._content.source.size)
+                self._digest.update(view[: max(0, end - chunk.start)])
         if self._sums is not None:
-            self._sums.add(item.start, view)
-        if item.end > self._resumed:
-            self._sink.data(item.start, view)
+            self._sums.add(chunk.start, view)
+        if chunk.end > self._resumed:
+            self._sink.data(chunk.start, view)
         self._counted.add(self._number, data)
 
-    def _fill(self, item: Item, view: memoryview) -> int:
-        """Puts an item's bytes together; returns how many of them came from the source."""
+    def _fill(self, chunk: Chunk, view: memoryview) -> int:
+        """Puts a chunk's bytes together; returns how many of them came from the source."""
         reads: list[Extent] = []
-        for part in item.parts:
+        for part in chunk.parts:
             if part.kind is Kind.ZERO:
-                view[part.guest_offset - item.start : part.end - item.start] = bytes(part.length)
+                view[part.guest_offset - chunk.start : part.end - chunk.start] = bytes(part.length)
             elif part.kind is Kind.LITERAL:
-                view[part.guest_offset - item.start : part.end - item.start] = part.literal
+                view[part.guest_offset - chunk.start : part.end - chunk.start] = part.literal
             else:
                 reads.append(part)
         if reads:
-            self._reader.read(reads, view, item.start)
+            self._reader.read(reads, view, chunk.start)
         return sum([part.length for part in reads])
 
 
@@ -111,7 +111,7 @@ class VerifyWorker:
     """Reads the target back: sums of data, and zeros where zeros belong.
 
     Args:
-        sums: take each item's data.
+        sums: take each chunk's data.
         sampled: of zeros, look only at a page every SAMPLE bytes.
         counted: takes how many bytes this worker, its `number`, has dealt with.
     """
@@ -126,21 +126,24 @@ class VerifyWorker:
         self._number = number
         self._buffer = buffer(CHUNK)
 
-    def work(self, item: Item, _number: int) -> None:
-        """Reads one item back.
+    def work(self, chunk: Chunk, _number: int) -> None:
+        """Reads one chunk back.
 
         Raises:
             KitError: it is not zero where it should be.
         """
-        if item.parts:
-            self._sums.add(item.start, self._read(item.start, item.length))
+        if chunk.parts:
+            self._sums.add(chunk.start, self._read(chunk.start, chunk.length))
         elif self._sampled:
-            for place in (*range(item.start, item.end, SAMPLE), max(item.end - PAGE, item.start)):
-                self._require_zero(place, min(PAGE, item.end - place))
+            for place in (
+                *range(chunk.start, chunk.end, SAMPLE),
+                max(chunk.end - PAGE, chunk.start),
+            ):
+                self._require_zero(place, min(PAGE, chunk.end - place))
         else:
-            for place in range(item.start, item.end, CHUNK):
-                self._require_zero(place, min(CHUNK, item.end - place))
-        self._counted.add(self._number, item.length)
+            for place in range(chunk.start, chunk.end, CHUNK):
+                self._require_zero(place, min(CHUNK, chunk.end - place))
+        self._counted.add(self._number, chunk.length)
 
     def _read(self, place: int, length: int) -> memoryview:
         view = self._buffer[:length]

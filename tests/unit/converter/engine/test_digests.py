@@ -18,9 +18,9 @@ def test_zeros_count_like_any_bytes(algorithm: str) -> None:
     assert digest.hexdigest() == of[algorithm](content).hexdigest()
 
 
-def summed(*items: tuple[int, memoryview]) -> Sums:
+def summed(*chunks: tuple[int, memoryview]) -> Sums:
     sums = Sums()
-    for start, view in items:
+    for start, view in chunks:
         sums.add(start, view)
     return sums
 

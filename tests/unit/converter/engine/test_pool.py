@@ -5,61 +5,61 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from converter.engine.chunks import Item
+from converter.engine.chunks import Chunk
 from converter.engine.pool import Pool
 from node.cleanup import Terminated, signals_raise
 from node.errors import KitError
 
 
-def numbered(count: int) -> Iterator[Item]:
-    return (Item(n * 10, n * 10 + 10, ()) for n in range(count))
+def numbered(count: int) -> Iterator[Chunk]:
+    return (Chunk(n * 10, n * 10 + 10, ()) for n in range(count))
 
 
 class Doing:
-    def __init__(self, do: Callable[[Item, int], None]) -> None:
+    def __init__(self, do: Callable[[Chunk, int], None]) -> None:
         self.work = do
 
 
-def test_every_item_is_worked_off_once_and_the_mark_ends_at_the_end() -> None:
+def test_every_chunk_is_worked_off_once_and_the_low_watermark_ends_at_the_end() -> None:
     done: list[int] = []
     pool = Pool(numbered(200), 0)
-    pool.run([Doing(lambda _item, number: done.append(number))] * 4, lambda: None)
+    pool.run([Doing(lambda _chunk, number: done.append(number))] * 4, lambda: None)
     assert sorted(done) == list(range(200))
-    assert pool.mark() == 2000
+    assert pool.low_watermark() == 2000
 
 
-def test_the_mark_is_before_the_first_item_in_work() -> None:
-    pool, marks = Pool(numbered(3), 0), []
+def test_the_low_watermark_is_before_the_first_chunk_in_work() -> None:
+    pool, watermarks = Pool(numbered(3), 0), []
     first_may_end = threading.Event()
 
-    def work(_item: Item, number: int) -> None:
+    def work(_chunk: Chunk, number: int) -> None:
         if number == 0:
             assert first_may_end.wait(10)
         if number == 2:
-            marks.append(pool.mark())
+            watermarks.append(pool.low_watermark())
             first_may_end.set()
 
     pool.run([Doing(work)] * 2, lambda: None)
-    assert marks == [0]
-    assert pool.mark() == 30
+    assert watermarks == [0]
+    assert pool.low_watermark() == 30
 
 
-def test_items_out_of_order_are_vouched_for_up_to_their_floor() -> None:
-    ordered = [Item(10, 20, (), 0), Item(30, 40, (), 0), Item(0, 10, ()), Item(20, 30, ())]
-    pool, marks = Pool(iter(ordered), 0), []
-    pool.run([Doing(lambda _item, _number: marks.append(pool.mark()))], lambda: None)
-    assert marks == [0, 0, 0, 20]
-    assert pool.mark() == 30
+def test_chunks_out_of_order_are_vouched_for_up_to_done_before() -> None:
+    ordered = [Chunk(10, 20, (), 0), Chunk(30, 40, (), 0), Chunk(0, 10, ()), Chunk(20, 30, ())]
+    pool, watermarks = Pool(iter(ordered), 0), []
+    pool.run([Doing(lambda _chunk, _number: watermarks.append(pool.low_watermark()))], lambda: None)
+    assert watermarks == [0, 0, 0, 20]
+    assert pool.low_watermark() == 30
 
 
 def test_a_mark_of_what_is_resumed_is_where_it_began() -> None:
-    assert Pool(iter(()), 50).mark() == 50
+    assert Pool(iter(()), 50).low_watermark() == 50
 
 
 def test_turns_are_taken_in_order() -> None:
     pool, order = Pool(numbered(50), 0), []
 
-    def work(_item: Item, number: int) -> None:
+    def work(_chunk: Chunk, number: int) -> None:
         time.sleep(0.001 * (number % 3))
         with pool.turn(number):
             order.append(number)
@@ -71,7 +71,7 @@ def test_turns_are_taken_in_order() -> None:
 def test_the_first_failure_is_raised_and_others_stop() -> None:
     pool, done = Pool(numbered(10_000), 0), []
 
-    def work(_item: Item, number: int) -> None:
+    def work(_chunk: Chunk, number: int) -> None:
         if number == 3:
             raise ValueError("third")
         with pool.turn(number):
@@ -80,7 +80,7 @@ def test_the_first_failure_is_raised_and_others_stop() -> None:
     with pytest.raises(ValueError, match="third"):
         pool.run([Doing(work)] * 4, lambda: None)
     assert len(done) <= 3
-    assert pool.mark() <= 30
+    assert pool.low_watermark() <= 30
 
 
 def test_what_a_tick_raises_ends_all() -> None:
@@ -93,18 +93,18 @@ def test_what_a_tick_raises_ends_all() -> None:
     pool = Pool(numbered(1_000_000), 0)
     before = threading.active_count()
     with pytest.raises(Told):
-        pool.run([Doing(lambda _item, _number: time.sleep(0.01))] * 2, tick)
+        pool.run([Doing(lambda _chunk, _number: time.sleep(0.01))] * 2, tick)
     assert threading.active_count() == before
-    assert pool.mark() < 10_000_000
+    assert pool.low_watermark() < 10_000_000
 
 
-def test_items_that_cannot_be_made_are_a_failure() -> None:
-    def broken() -> Iterator[Item]:
-        yield Item(0, 10, ())
+def test_chunks_that_cannot_be_made_are_a_failure() -> None:
+    def broken() -> Iterator[Chunk]:
+        yield Chunk(0, 10, ())
         raise OSError("table")
 
     with pytest.raises(OSError, match="table"):
-        Pool(broken(), 0).run([Doing(lambda _item, _number: None)] * 2, lambda: None)
+        Pool(broken(), 0).run([Doing(lambda _chunk, _number: None)] * 2, lambda: None)
 
 
 @pytest.mark.parametrize("moment", ["start", "lock", "join"])
@@ -141,7 +141,7 @@ def test_a_signal_waits_until_no_thread_is_at_work(
     monkeypatch.setattr(threading, "Thread", Thread)
     working = []
 
-    def work(_item: Item, number: int) -> None:
+    def work(_chunk: Chunk, number: int) -> None:
         working.append(number)
         time.sleep(0.002)
         working.remove(number)
@@ -152,7 +152,7 @@ def test_a_signal_waits_until_no_thread_is_at_work(
         with pytest.raises(Terminated):
             pool.run([Doing(work)] * 4, lambda: None)
         assert sent and not working
-    assert pool.mark() < 10_000
+    assert pool.low_watermark() < 10_000
 
 
 class Scarce:
@@ -176,7 +176,7 @@ def test_fewer_threads_do_all_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[int] = []
     pool = Pool(numbered(50), 0)
 
-    def work(_item: Item, number: int) -> None:
+    def work(_chunk: Chunk, number: int) -> None:
         with pool.turn(number):
             done.append(number)
 
@@ -189,9 +189,9 @@ def test_without_any_thread_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) ->
     done: list[int] = []
     pool = Pool(numbered(50), 0)
     with pytest.raises(KitError, match="there may be none besides the first") as caught:
-        pool.run([Doing(lambda _item, number: done.append(number))] * 16, lambda: None)
+        pool.run([Doing(lambda _chunk, number: done.append(number))] * 16, lambda: None)
     assert caught.value.hint is not None and "ulimit -u" in caught.value.hint
-    assert done == [] and pool.mark() == 0
+    assert done == [] and pool.low_watermark() == 0
 
 
 def test_address_space_is_set_aside_for_the_work(monkeypatch: pytest.MonkeyPatch) -> None:

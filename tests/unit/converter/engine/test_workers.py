@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.buffers import PAGE
-from converter.engine.chunks import Item
+from converter.engine.chunks import Chunk
 from converter.engine.content import TargetContent
 from converter.engine.digests import Sums, new_hash
 from converter.engine.pool import Pool
@@ -35,7 +35,7 @@ def copy(
     digest: str | None = None,
     sums: Sums | None = None,
 ) -> tuple[str | None, Pool, int]:
-    pool, counted = Pool(what.items(start), start), Counted(3)
+    pool, counted = Pool(what.chunks(start), start), Counted(3)
     taken = new_hash(digest) if digest else None
     workers = [
         CopyWorker(
@@ -59,7 +59,7 @@ def test_every_byte_of_the_target_is_defined() -> None:
     target = MemoryTarget(OLD)
     _, pool, count = copy(content(), target)
     assert target.content == WANTED
-    assert pool.mark() == len(OLD)
+    assert pool.low_watermark() == len(OLD)
     assert count == content().data() == 70_000 - 1000 + 500_000
 
 
@@ -70,26 +70,26 @@ def test_the_digest_is_that_of_the_disk_without_what_is_behind_it(algorithm: str
 
 
 def test_what_is_resumed_writes_the_rest_only() -> None:
-    whole = list(content().items())
-    for item in whole:
+    whole = list(content().chunks())
+    for chunk in whole:
         target = MemoryTarget(OLD)
-        *_, count = copy(content(), target, start=item.end, resumed=item.end)
-        assert target.content == OLD[: item.end] + WANTED[item.end :]
-        assert count + content().data_before(item.end) == content().data()
+        *_, count = copy(content(), target, start=chunk.end, resumed=chunk.end)
+        assert target.content == OLD[: chunk.end] + WANTED[chunk.end :]
+        assert count + content().data_before(chunk.end) == content().data()
 
 
 def test_a_digest_of_what_is_resumed_is_of_all() -> None:
-    place = next(item.end for item in content().items())
+    place = next(chunk.end for chunk in content().chunks())
     target = MemoryTarget(OLD)
     digest, *_ = copy(content(), target, resumed=place, digest="sha256")
     assert digest == hashlib.sha256(WANTED[:SIZE]).hexdigest()
     assert target.content == OLD[:place] + WANTED[place:]
 
 
-def test_a_failing_read_ends_all_and_the_mark_is_before_it() -> None:
+def test_a_failing_read_ends_all_and_the_low_watermark_is_before_it() -> None:
     target = MemoryTarget(OLD)
     what = content(bad=[1000])
-    pool = Pool(what.items(), 0)
+    pool = Pool(what.chunks(), 0)
     worker = CopyWorker(
         what,
         what.source.reader(),
@@ -101,9 +101,9 @@ def test_a_failing_read_ends_all_and_the_mark_is_before_it() -> None:
     )
     with pytest.raises(KitError, match="at byte"):
         pool.run([worker], lambda: None)
-    mark = pool.mark()
-    assert 0 < mark <= 70_000 + CHUNK
-    assert target.content[:mark] == WANTED[:mark]
+    watermark = pool.low_watermark()
+    assert 0 < watermark <= 70_000 + CHUNK
+    assert target.content[:watermark] == WANTED[:watermark]
 
 
 def verified(target: MemoryTarget, sums: Sums) -> int | None:
@@ -112,7 +112,7 @@ def verified(target: MemoryTarget, sums: Sums) -> int | None:
         VerifyWorker(target.as_target, back, sampled=False, counted=counted, number=number)
         for number in range(2)
     ]
-    Pool(what.items(), 0).run(workers, lambda: None)
+    Pool(what.chunks(), 0).run(workers, lambda: None)
     assert counted.total() == len(OLD)
     return sums.first_difference(back)
 
@@ -129,8 +129,8 @@ def test_a_bit_that_fell_over_is_seen(place: int, bit: int) -> None:
     target, sums = MemoryTarget(OLD), Sums()
     copy(content(), target, sums=sums)
     target.content[place] ^= 1 << bit
-    item = next(item for item in content().items() if item.end > place)
-    if item.parts:
+    chunk = next(chunk for chunk in content().chunks() if chunk.end > place)
+    if chunk.parts:
         assert verified(target, sums) == 0
     else:
         with pytest.raises(KitError, match="between the bytes") as caught:
@@ -155,16 +155,16 @@ class Ranges:
             view[self.wrong - place] = 1
 
 
-def read_back(target: Ranges, item: Item, *, sampled: bool) -> int:
+def read_back(target: Ranges, chunk: Chunk, *, sampled: bool) -> int:
     counted = Counted(1)
     worker = VerifyWorker(cast(Target, target), Sums(), sampled=sampled, counted=counted, number=0)
-    worker.work(item, 0)
+    worker.work(chunk, 0)
     return counted.total()
 
 
 def test_zeros_are_read_back_in_full() -> None:
     target = Ranges()
-    assert read_back(target, Item(PAGE, 3 * CHUNK, ()), sampled=False) == 3 * CHUNK - PAGE
+    assert read_back(target, Chunk(PAGE, 3 * CHUNK, ()), sampled=False) == 3 * CHUNK - PAGE
     assert target.read == [
         (PAGE, CHUNK),
         (PAGE + CHUNK, CHUNK),
@@ -174,7 +174,7 @@ def test_zeros_are_read_back_in_full() -> None:
 
 def test_zeros_of_the_device_are_sampled_with_both_ends() -> None:
     target = Ranges()
-    assert read_back(target, Item(0, 2 * SAMPLE + 100, ()), sampled=True) == 2 * SAMPLE + 100
+    assert read_back(target, Chunk(0, 2 * SAMPLE + 100, ()), sampled=True) == 2 * SAMPLE + 100
     assert target.read == [
         (0, PAGE),
         (SAMPLE, PAGE),
@@ -186,4 +186,4 @@ def test_zeros_of_the_device_are_sampled_with_both_ends() -> None:
 @pytest.mark.parametrize(("wrong", "sampled"), [(3 * CHUNK - 1, False), (3 * CHUNK - 1, True)])
 def test_a_byte_that_is_not_zero_is_an_error(wrong: int, sampled: bool) -> None:
     with pytest.raises(KitError, match="/dev/ranges"):
-        read_back(Ranges(wrong), Item(0, 3 * CHUNK, ()), sampled=sampled)
+        read_back(Ranges(wrong), Chunk(0, 3 * CHUNK, ()), sampled=sampled)
