@@ -24,8 +24,8 @@ from converter.sources.nbd import NbdSource, unix_uri
 from converter.sources.refusal import refusal
 from converter.sources.ssh_helper import (
     IMAGE,
+    ImageState,
     Location,
-    State,
     is_written,
     parse,
     parse_check,
@@ -143,7 +143,7 @@ class _Far:
                 hint="does a startup file of the user there print something?",
             ) from error
 
-    def state(self) -> State:
+    def state(self) -> ImageState:
         """What the image is now; raises KitError."""
         return self._told(parse_state, "state", seconds=ANSWER_SECONDS)
 
@@ -168,7 +168,7 @@ class _Far:
             data += piece
         return bytes(data)
 
-    def checked(self, image_format: str, state: State) -> "_Checked":
+    def checked(self, image_format: str, state: ImageState) -> "_Checked":
         """Checks the image as one of this node is checked."""
         written = partial(is_written, device=state.device)
         if self._told(written, "locks", state.inode, seconds=ANSWER_SECONDS):
@@ -221,7 +221,7 @@ def _connected(
     url: str,
     image_format: str,
     location: Location,
-    state: State,
+    state: ImageState,
     features: Mapping[str, str],
 ) -> NbdSource:
     def check_origin() -> None:

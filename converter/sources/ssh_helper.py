@@ -99,7 +99,7 @@ class Location(NamedTuple):
     image_format: str | None
 
 
-class State(NamedTuple):
+class ImageState(NamedTuple):
     """What tells one image from another, or from itself at another time; sizes in bytes."""
 
     is_block: bool
@@ -188,14 +188,14 @@ def socket_of(pid: int) -> str:
     return f"/proc/{pid}/root{PLACE}/nbd"
 
 
-def parse_state(answer: str) -> State:
+def parse_state(answer: str) -> ImageState:
     """Of the far script's `state`.
 
     Raises:
         ValueError: it is something else.
     """
     kind, size, device, inode, mtime, birth = answer.split()
-    return State(kind == "block", int(size), int(device), int(inode), mtime, birth)
+    return ImageState(kind == "block", int(size), int(device), int(inode), mtime, birth)
 
 
 def parse_check(answer: str) -> tuple[int, list[str]]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from converter.sources.ssh import ssh_source
 from converter.sources.ssh_helper import (
+    ImageState,
     Location,
-    State,
     is_written,
     parse,
     parse_check,
@@ -93,7 +93,7 @@ def test_the_command_line_of_ssh() -> None:
 
 def test_states() -> None:
     state = parse_state("block 1024 5 77 1795389654.517061547 1795389653.000000001")
-    assert state == State(True, 1024, 5, 77, "1795389654.517061547", "1795389653.000000001")
+    assert state == ImageState(True, 1024, 5, 77, "1795389654.517061547", "1795389653.000000001")
     for wrong in ("", "file 1 2 3", "file one 2 3 4"):
         with pytest.raises(ValueError):  # noqa: PT011
             parse_state(wrong)
