@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from converter import convert, sources
 from converter.engine.digests import ALGORITHMS
-from converter.options import Job, State
+from converter.options import CopyOptions, CopyOutcome
 from converter.progress import Progress, Silent, chosen, duration
 from node import log
 from node.cleanup import Terminated, signals_deferred, signals_raise
@@ -104,11 +104,11 @@ class _Failure(NamedTuple):
 
 def _reported(options: argparse.Namespace) -> int:
     """Runs the program; a failure is said in the last two lines."""
-    state = State()
+    outcome = CopyOutcome()
     progress: Progress = Silent()
     try:
         progress = chosen(options.progress, quiet=options.quiet)
-        return _act(options, progress, state)
+        return _act(options, progress, outcome)
     except Terminated as signal:
         failure = _Failure(f"stopped by {signal}", None, 128 + signal.number, stopped=True)
     except Exception as error:  # whatever it is, the user gets a last line
@@ -118,11 +118,11 @@ def _reported(options: argparse.Namespace) -> int:
     code, hint = failure.code, failure.hint
     if failure.stopped:
         hint = "run it again"
-    if state.complete:
+    if outcome.complete:
         code, hint = max(code, FAILED), f"{_target(options)} is complete all the same"
-    elif state.touched:
+    elif outcome.touched:
         code = max(code, FAILED)  # a signal's is larger
-        hint = _way_out(failure, options, state)
+        hint = _way_out(failure, options, outcome)
     with signals_deferred():
         with suppress(KitError):  # it may be the one
             fields = {"error": failure.words, "hint": hint, "exit_code": code}
@@ -144,7 +144,7 @@ def _failure(error: Exception) -> _Failure:
     )
 
 
-def _act(options: argparse.Namespace, progress: Progress, state: State) -> int:
+def _act(options: argparse.Namespace, progress: Progress, outcome: CopyOutcome) -> int:
     names = options.sources
     if options.info or options.inspect:
         from converter.contents import inspect  # it loads libguestfs
@@ -152,19 +152,22 @@ def _act(options: argparse.Namespace, progress: Progress, state: State) -> int:
         _say(inspect.report(names, options.format, deep=options.inspect, as_json=options.json))
         return DONE
     with ExitStack() as stack:
-        volume = stack.enter_context(_new_volume(options, state)) if options.create else None
-        job = _job(options, volume)
+        volume = stack.enter_context(_new_volume(options, outcome)) if options.create else None
+        copy_options = _copy_options(options, volume)
         if options.check:
-            return _compare(job, progress, state)
-        report = convert.make_swap(job, state) if options.swap_only else _copy(job, progress, state)
+            return _compare(copy_options, progress, outcome)
+        if options.swap_only:
+            report = convert.make_swap(copy_options, outcome)
+        else:
+            report = _copy(copy_options, progress, outcome)
     progress.result({"type": "result", **report})
     if options.digest and not options.dry_run and options.progress not in ("json", "json:1"):
         _say(printable(f"{report['digest']}  {options.digest}:{options.sources[0]}"))
     return DONE
 
 
-def _job(options: argparse.Namespace, volume: lvm.LogicalVolume | None) -> Job:
-    return Job(
+def _copy_options(options: argparse.Namespace, volume: lvm.LogicalVolume | None) -> CopyOptions:
+    return CopyOptions(
         source=options.sources[0],
         target=str(volume.path) if volume else options.sources[1],
         image_format=options.format,
@@ -184,7 +187,7 @@ def _job(options: argparse.Namespace, volume: lvm.LogicalVolume | None) -> Job:
 
 
 def _new_volume(
-    options: argparse.Namespace, state: State
+    options: argparse.Namespace, outcome: CopyOutcome
 ) -> AbstractContextManager[lvm.LogicalVolume]:
     vg, _, name = options.create.rpartition("/")
     wanted = options.size
@@ -201,29 +204,31 @@ def _new_volume(
         name,
         wanted,
         options.thin_pool,
-        keep=lambda: state.touched,
+        keep=lambda: outcome.touched,
     )
 
 
-def _copy(job: Job, progress: Progress, state: State) -> dict[str, Any]:
-    report = convert.copy(job, progress, state)
-    if job.dry_run:
+def _copy(copy_options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dict[str, Any]:
+    report = convert.copy(copy_options, progress, outcome)
+    if copy_options.dry_run:
         log.log.info("%s", summary(report, "would be copied"))
         return report
     log.log.info("%s", summary(report, "copied"))
     return report
 
 
-def _compare(job: Job, progress: Progress, state: State) -> int:
-    report = convert.check(job, progress, state)
+def _compare(copy_options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> int:
+    report = convert.check(copy_options, progress, outcome)
     progress.result({"type": "result", **report})
     place = report["first_difference"]
     if place is None:
-        log.log.info("%s holds what a copy of %s would make of it", job.target, job.source)
+        log.log.info(
+            "%s holds what a copy of %s would make of it", copy_options.target, copy_options.source
+        )
         return DONE
     _complain(
-        f"comparison of {job.target} with {job.source}: different from byte {place} on:"
-        f" {report['different_bytes']} bytes are in pages that differ",
+        f"comparison of {copy_options.target} with {copy_options.source}: different from byte"
+        f" {place} on: {report['different_bytes']} bytes are in pages that differ",
         "--update rewrites only what differs",
     )
     return DIFFERENT
@@ -263,7 +268,7 @@ def _misused(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _way_out(failure: _Failure, options: argparse.Namespace, state: State) -> str:
+def _way_out(failure: _Failure, options: argparse.Namespace, outcome: CopyOutcome) -> str:
     """The hint after a failure that left the target half done."""
     hint = failure.hint or "the lines above have more"
     if options.create:
@@ -271,10 +276,11 @@ def _way_out(failure: _Failure, options: argparse.Namespace, state: State) -> st
         if not failure.stopped:
             return f"{hint}; {options.create} was removed"
         return f"go on with: {shlex.join([*RESUME, options.sources[0], _target(options)])}"
-    if state.resumable is None:
+    if outcome.resumable is None:
         return f"{hint}; the target is incomplete"
     done = (
-        f"{size(state.resumable)} of the target are done; go on with the same command and --resume"
+        f"{size(outcome.resumable)} of the target are done; go on with the same command and"
+        " --resume"
     )
     return done if failure.stopped else f"{hint}; {done}"
 

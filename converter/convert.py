@@ -8,12 +8,12 @@ from converter import replacements, sources, swap
 from converter.buffers import buffer
 from converter.contents.swap_header import MIN_LAST_PAGE
 from converter.engine.content import TargetContent
-from converter.engine.copy_run import Attempt, run_through
+from converter.engine.copy_run import CopyRun, run_through
 from converter.engine.journal import Journal
 from converter.engine.pool import Pool
 from converter.engine.sinks import Comparer, Comparison
 from converter.engine.workers import COMPARERS, CopyWorker, Counted
-from converter.options import Job, State
+from converter.options import CopyOptions, CopyOutcome
 from converter.progress import Progress
 from converter.sources.base import Disk, Source
 from converter.target import device
@@ -24,17 +24,19 @@ from node.log import log
 
 @contextmanager
 def _planned(
-    job: Job, open_target: Callable[[Source], AbstractContextManager[Target]], state: State
+    options: CopyOptions,
+    open_target: Callable[[Source], AbstractContextManager[Target]],
+    outcome: CopyOutcome,
 ) -> Iterator[tuple[TargetContent, Target, dict[str, Any]]]:
     """Source and target, opened and checked, what the target shall hold, and a report of that."""
     with ExitStack() as stack:
-        with state.timed("check"):
-            source = stack.enter_context(sources.opened(job.source, job.image_format))
+        with outcome.timed("check"):
+            source = stack.enter_context(sources.opened(options.source, options.image_format))
             disk = stack.enter_context(closing(Disk(source)))
-            areas = replacements.swap_areas(disk.read, source.size, source.name, mode=job.swap)
+            areas = replacements.swap_areas(disk.read, source.size, source.name, mode=options.swap)
             there = stack.enter_context(open_target(source))
             over = replacements.planned(
-                areas, disk.read, source.size, there.size, fix_gpt=job.fix_gpt
+                areas, disk.read, source.size, there.size, fix_gpt=options.fix_gpt
             )
             content = TargetContent(source, over.extents, there.size)
         for note in over.notes:
@@ -54,52 +56,52 @@ def _planned(
         )
 
 
-def copy(job: Job, progress: Progress, state: State) -> dict[str, Any]:
+def copy(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dict[str, Any]:
     """Copies; everything that can be checked is checked before the first byte is written.
 
     Returns:
         What came of it: the fields of the result that qcow2raw(8) documents.
 
     Raises:
-        KitError: why not; `state` tells whether the target was touched.
+        KitError: why not; `outcome` tells whether the target was touched.
     """
 
     def open_target(source: Source) -> AbstractContextManager[Target]:
         return device.opened(
-            job.target,
+            options.target,
             size_needed=source.size,
             source=source.status,
-            force=job.force or job.update,
-            allow_file=job.force_file,
-            is_ours=lambda identity: job.resume and Journal(identity).read() is not None,
-            confirm=job.confirm,
+            force=options.force or options.update,
+            allow_file=options.force_file,
+            is_ours=lambda identity: options.resume and Journal(identity).read() is not None,
+            confirm=options.confirm,
         )
 
-    with _planned(job, open_target, state) as (content, there, report):
-        if job.dry_run:
+    with _planned(options, open_target, outcome) as (content, there, report):
+        if options.dry_run:
             return report
-        attempt = Attempt(job, content, there, progress, state)
+        run = CopyRun(options, content, there, progress, outcome)
         try:
-            report |= attempt.copy()
+            report |= run.copy()
         except Exception:
-            if job.made:  # the volume goes, whatever it was
-                attempt.journal.remove()
+            if options.made:  # the volume goes, whatever it was
+                run.journal.remove()
             raise
         try:
             content.source.check_unchanged()
-            if job.verify:
-                attempt.verify()
+            if options.verify:
+                run.verify()
             there.require_in_place()
         except KitError:
-            state.resumable = None  # what is there cannot be relied on, so nothing can go on
-            attempt.journal.remove()
+            outcome.resumable = None  # what is there cannot be relied on, so nothing can go on
+            run.journal.remove()
             raise
-        attempt.journal.remove()
-        state.complete = True
-        return report | {"verified": job.verify, "seconds": state.seconds}
+        run.journal.remove()
+        outcome.complete = True
+        return report | {"verified": options.verify, "seconds": outcome.seconds}
 
 
-def check(job: Job, progress: Progress, state: State) -> dict[str, Any]:
+def check(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dict[str, Any]:
     """Compares a target with what a copy would have made of it; writes nothing.
 
     Returns:
@@ -111,13 +113,13 @@ def check(job: Job, progress: Progress, state: State) -> dict[str, Any]:
     """
 
     def open_target(source: Source) -> AbstractContextManager[Target]:
-        return device.read_only(job.target, size_needed=source.size)
+        return device.read_only(options.target, size_needed=source.size)
 
     found = Comparison()
-    with _planned(job, open_target, state) as (content, there, report), ExitStack() as stack:
+    with _planned(options, open_target, outcome) as (content, there, report), ExitStack() as stack:
         count = min(COMPARERS, content.source.readers)
         pool, counted = Pool(content.chunks(), 0), Counted(count)
-        with state.timed("compare"):
+        with outcome.timed("compare"):
             workers = [
                 CopyWorker(
                     content,
@@ -135,14 +137,14 @@ def check(job: Job, progress: Progress, state: State) -> dict[str, Any]:
         return report | {
             "first_difference": found.first,
             "different_bytes": found.bytes,
-            "seconds": state.seconds,
+            "seconds": outcome.seconds,
         }
 
 
-def make_swap(job: Job, state: State) -> dict[str, Any]:
+def make_swap(options: CopyOptions, outcome: CopyOutcome) -> dict[str, Any]:
     """Makes the target a swap area with the UUID and label of the source's only one."""
     with ExitStack() as stack:
-        source = stack.enter_context(sources.opened(job.source, job.image_format))
+        source = stack.enter_context(sources.opened(options.source, options.image_format))
         disk = stack.enter_context(closing(Disk(source)))
         areas = replacements.swap_areas(disk.read, source.size, source.name, mode="recreate")
         if len(areas) != 1:
@@ -153,12 +155,12 @@ def make_swap(job: Job, state: State) -> dict[str, Any]:
         (area,) = areas
         there = stack.enter_context(
             device.opened(
-                job.target,
+                options.target,
                 size_needed=(MIN_LAST_PAGE + 1) * area.page_size,
                 source=source.status,
-                force=job.force,
-                allow_file=job.force_file,
-                confirm=job.confirm,
+                force=options.force,
+                allow_file=options.force_file,
+                confirm=options.confirm,
             )
         )
         page = swap.new_header(area, there.size)
@@ -169,7 +171,7 @@ def make_swap(job: Job, state: State) -> dict[str, Any]:
             there.write(aligned, 0)
             there.sync()
         finally:
-            state.touched = there.begun
+            outcome.touched = there.begun
         there.require_in_place()
-        state.complete = True
+        outcome.complete = True
         return {"target": str(there.path), "target_size": there.size, "uuid": str(area.uuid)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Job:
+class CopyOptions:
     """What one run shall do: the program's options, which qcow2raw(8) explains."""
 
     source: str
@@ -28,7 +28,7 @@ class Job:
 
 
 @dataclass
-class State:
+class CopyOutcome:
     """How far a run came: the exit code and the last words depend on it."""
 
     touched: bool = False  # a byte of the target may have been written

@@ -22,7 +22,7 @@ from converter.engine.workers import (
     differs,
 )
 from converter.identity import is_certain
-from converter.options import Job, State
+from converter.options import CopyOptions, CopyOutcome
 from converter.progress import Progress
 from converter.target.device import Target
 from converter.target.zeroing import Zeroer
@@ -57,25 +57,25 @@ def run_through(
         progress.end()
 
 
-class Attempt:
+class CopyRun:
     """One copy from the first byte on: its journal, its sums."""
 
     def __init__(
         self,
-        job: Job,
+        options: CopyOptions,
         content: TargetContent,
         there: Target,
         progress: Progress,
-        state: State,
+        outcome: CopyOutcome,
     ) -> None:
-        self._job = job
+        self._options = options
         self._content = content
         self._target = there
         self._progress = progress
-        self._state = state
-        self._sums = Sums() if job.verify else None
-        self._digest = new_hash(job.digest) if job.digest else None
-        self._zeroer = Zeroer(there, known_zero=job.reads_as_zeros)
+        self._outcome = outcome
+        self._sums = Sums() if options.verify else None
+        self._digest = new_hash(options.digest) if options.digest else None
+        self._zeroer = Zeroer(there, known_zero=options.reads_as_zeros)
         self.journal = Journal(there.identity)
         self._goes_on = False  # from where an earlier run ended
         self._record = self._begun()
@@ -84,12 +84,12 @@ class Attempt:
         """The journal's record of this copy: an earlier one to go on from, or a new one."""
         options = {
             "format": self._content.source.format,
-            "swap": self._job.swap,
-            "fix_gpt": "yes" if self._job.fix_gpt else "no",
+            "swap": self._options.swap,
+            "fix_gpt": "yes" if self._options.fix_gpt else "no",
         }
         path = str(self._target.path.absolute())
         new = Record(self._content.source.identity, self._target.identity, options, 0, path)
-        if not self._job.resume:
+        if not self._options.resume:
             return new
         before = self.journal.read()
         if before is None:
@@ -128,22 +128,22 @@ class Attempt:
         """
         try:
             with ExitStack() as stack:
-                with self._state.timed("copy"):
+                with self._outcome.timed("copy"):
                     self._copy(stack)
-                with self._state.timed("flush"):
+                with self._outcome.timed("flush"):
                     self._target.sync()
         except BaseException:
             if not self._changed or self._is_lost():
-                self._state.resumable = None
+                self._outcome.resumable = None
                 with suppress(KitError):  # it would hide why the copy failed
                     self.journal.remove()
             raise
         finally:
-            self._state.touched = self._changed
+            self._outcome.touched = self._changed
         return {
             "digest": self._digest.hexdigest() if self._digest else None,
             # An update compares zeros like all else, and writes those that differ.
-            "zeroing": None if self._job.update else self._zeroer.report(),
+            "zeroing": None if self._options.update else self._zeroer.report(),
             "resumed_at": self._record.done,
         }
 
@@ -164,17 +164,17 @@ class Attempt:
         # Digests are of all the content: what was copied before is read again for them.
         start = 0 if self._sums or self._digest else resumed
         # Digests are of the disk in order; an update reads all that it passes.
-        in_order = self._digest is not None or self._job.update
+        in_order = self._digest is not None or self._options.update
         chunks = self._content.chunks(start)
         pool = Pool(chunks if in_order else zeros_first(chunks), start)
-        most = COMPARERS if self._job.update else WORKERS
+        most = COMPARERS if self._options.update else WORKERS
         count = min(most, self._content.source.readers)
         counted = Counted(count)
         workers, few = [], threading.Semaphore(WRITERS)
         for number in range(count):
             reader = stack.enter_context(closing(self._content.source.reader()))
             sink: Sink = Writer(self._target, self._zeroer, few)
-            if self._job.update:
+            if self._options.update:
                 sink = Updater(self._target)
             workers.append(
                 CopyWorker(
@@ -190,7 +190,7 @@ class Attempt:
                 )
             )
         self.journal.begin(self._record)
-        self._state.resumable = resumed
+        self._outcome.resumable = resumed
         synced = time.monotonic()
 
         def tick() -> None:
@@ -213,12 +213,12 @@ class Attempt:
         Returns whether there was anything new to vouch for.
         """
         watermark = pool.low_watermark()
-        if watermark <= (self._state.resumable or 0):
+        if watermark <= (self._outcome.resumable or 0):
             return False
         self._target.sync()
         self._target.require_whole()
         self.journal.advance(self._record, watermark)
-        self._state.resumable = watermark
+        self._outcome.resumable = watermark
         return True
 
     def verify(self) -> None:
@@ -233,12 +233,12 @@ class Attempt:
         assert self._sums is not None
         sums, counted = Sums(), Counted(WORKERS)
         pool = Pool(self._content.chunks(), 0)
-        sampled = self._zeroer.trusted and not self._job.update and not self._record.done
+        sampled = self._zeroer.trusted and not self._options.update and not self._record.done
         workers = [
             VerifyWorker(self._target, sums, sampled=sampled, counted=counted, number=number)
             for number in range(WORKERS)
         ]
-        with self._state.timed("verify"):
+        with self._outcome.timed("verify"):
             self._target.forget_cached()
             run_through(pool, workers, self._progress, "verify", self._content.end, counted)
         if (place := self._sums.first_difference(sums)) is not None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from converter import cli
-from converter.options import State
+from converter.options import CopyOutcome
 from node.errors import KitError
 
 
@@ -81,25 +81,25 @@ def parsed(*argv: str) -> argparse.Namespace:
 
 
 def test_what_was_touched_can_be_resumed() -> None:
-    state = State(touched=True, resumable=1 << 30)
-    assert cli._way_out(failed("free space"), parsed("a", "b"), state) == (
+    outcome = CopyOutcome(touched=True, resumable=1 << 30)
+    assert cli._way_out(failed("free space"), parsed("a", "b"), outcome) == (
         "free space; 1 GiB of the target are done; go on with the same command and --resume"
     )
 
 
 def test_what_was_stopped_says_only_how_to_go_on() -> None:
-    state = State(touched=True, resumable=0)
-    assert cli._way_out(STOPPED, parsed("a", "b"), state) == (
+    outcome = CopyOutcome(touched=True, resumable=0)
+    assert cli._way_out(STOPPED, parsed("a", "b"), outcome) == (
         "0 B of the target are done; go on with the same command and --resume"
     )
 
 
 def test_a_volume_that_was_made_is_kept_after_a_signal_only() -> None:
-    state, options = State(touched=True, resumable=0), parsed("--create", "vg/lv", "a")
-    assert "qcow2raw --resume a /dev/vg/lv" in cli._way_out(STOPPED, options, state)
-    assert cli._way_out(failed("check dmesg"), options, state) == "check dmesg; vg/lv was removed"
+    outcome, options = CopyOutcome(touched=True, resumable=0), parsed("--create", "vg/lv", "a")
+    assert "qcow2raw --resume a /dev/vg/lv" in cli._way_out(STOPPED, options, outcome)
+    assert cli._way_out(failed("check dmesg"), options, outcome) == "check dmesg; vg/lv was removed"
     options = parsed("--create", "/dev/vg/lv", "a")
-    assert "qcow2raw --resume a /dev/vg/lv" in cli._way_out(STOPPED, options, state)
+    assert "qcow2raw --resume a /dev/vg/lv" in cli._way_out(STOPPED, options, outcome)
 
 
 def test_the_summary_counts_what_was_copied() -> None:
@@ -117,7 +117,7 @@ def test_the_summary_counts_what_was_copied() -> None:
 
 
 def test_a_failure_without_a_hint_has_one_all_the_same() -> None:
-    hint = cli._way_out(failed(None), parsed("a", "b"), State(touched=True))
+    hint = cli._way_out(failed(None), parsed("a", "b"), CopyOutcome(touched=True))
     assert "None" not in hint and hint.endswith("the target is incomplete")
 
 
@@ -135,8 +135,8 @@ class Full(io.StringIO):
 def test_a_result_that_cannot_be_printed_is_a_failure_of_a_complete_copy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def copied(_job: object, _progress: object, state: State) -> dict[str, object]:
-        state.touched = state.complete = True
+    def copied(_options: object, _progress: object, outcome: CopyOutcome) -> dict[str, object]:
+        outcome.touched = outcome.complete = True
         return {"digest": "ab", "target": "b", "extents": {"data": 0, "compressed": 0, "zero": 0}}
 
     monkeypatch.setattr(cli.convert, "copy", copied)
@@ -151,8 +151,8 @@ def test_a_result_that_cannot_be_printed_is_a_failure_of_a_complete_copy(
 def test_a_made_volume_is_complete_not_its_source(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def act(_options: object, _progress: object, state: State) -> int:
-        state.touched = state.complete = True
+    def act(_options: object, _progress: object, outcome: CopyOutcome) -> int:
+        outcome.touched = outcome.complete = True
         raise KitError("write to stdout: Broken pipe", hint="what reads it has ended")
 
     monkeypatch.setattr(cli, "_act", act)
@@ -189,15 +189,18 @@ def test_limits_are_no_bugs(error: Exception, words: str, hint: str) -> None:
 
 
 def test_a_hint_that_says_run_it_again_is_not_taken_for_a_signal() -> None:
-    state = State(touched=True, resumable=1 << 30)
-    assert cli._way_out(failed("run it again"), parsed("a", "b"), state) == (
+    outcome = CopyOutcome(touched=True, resumable=1 << 30)
+    assert cli._way_out(failed("run it again"), parsed("a", "b"), outcome) == (
         "run it again; 1 GiB of the target are done; go on with the same command and --resume"
     )
 
 
 def test_a_command_to_go_on_with_can_be_pasted() -> None:
-    state, options = State(touched=True, resumable=0), parsed("--create", "vg/lv", "a b.qcow2")
-    assert cli._way_out(STOPPED, options, state) == (
+    outcome, options = (
+        CopyOutcome(touched=True, resumable=0),
+        parsed("--create", "vg/lv", "a b.qcow2"),
+    )
+    assert cli._way_out(STOPPED, options, outcome) == (
         "go on with: qcow2raw --resume 'a b.qcow2' /dev/vg/lv"
     )
 

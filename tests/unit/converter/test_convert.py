@@ -7,7 +7,7 @@ import pytest
 
 from converter import convert
 from converter.extents import Extent, Kind
-from converter.options import Job, State
+from converter.options import CopyOptions, CopyOutcome
 from converter.progress import Silent
 from tests.unit.converter.memory_source import MemorySource, MemoryTarget
 
@@ -43,7 +43,7 @@ def test_a_comparison_has_no_more_readers_than_the_source_lets_in(
 
     monkeypatch.setattr("converter.sources.opened", opened)
     monkeypatch.setattr("converter.target.device.read_only", read_only)
-    report = convert.check(Job("memory", "memory"), Silent(), State())
+    report = convert.check(CopyOptions("memory", "memory"), Silent(), CopyOutcome())
     assert report["first_difference"] is None
     assert source.most == 1 + Few.readers
     assert source.open_readers == 0
