@@ -30,7 +30,7 @@ from node.errors import KitError
 from node.log import log
 from node.text import size
 
-SYNC_SECONDS = 3.0  # between two flushes of the target, each of which the journal then vouches for
+SYNC_SECONDS = 3.0  # between two checkpoints
 
 
 def run_through(
@@ -195,7 +195,7 @@ class CopyRun:
 
         def tick() -> None:
             nonlocal synced
-            if time.monotonic() - synced > SYNC_SECONDS and self._vouch(pool):
+            if time.monotonic() - synced > SYNC_SECONDS and self._checkpoint(pool):
                 synced = time.monotonic()
 
         try:
@@ -204,13 +204,13 @@ class CopyRun:
         except BaseException:
             # A flush that fails now must not hide why the copy ended.
             with suppress(KitError):
-                self._vouch(pool)
+                self._checkpoint(pool)
             raise
 
-    def _vouch(self, pool: Pool) -> bool:
+    def _checkpoint(self, pool: Pool) -> bool:
         """Flushes the target, and notes in the journal that all up to the low watermark is there.
 
-        Returns whether there was anything new to vouch for.
+        Returns whether there was anything new to note.
         """
         watermark = pool.low_watermark()
         if watermark <= (self._outcome.resumable or 0):

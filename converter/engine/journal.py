@@ -74,8 +74,8 @@ class Journal:
     def begin(self, record: Record) -> None:
         """Writes the first record of a copy.
 
-        It need not be on the disk, as it vouches for nothing; but where it takes the place of an
-        earlier copy's record it must be: a power cut would bring that back, and it vouches for
+        It need not be on the disk, as it promises nothing; but where it takes the place of an
+        earlier copy's record it must be: a power cut would bring that back, and it promises
         bytes that this copy overwrites.
 
         Raises:

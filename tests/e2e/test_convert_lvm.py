@@ -380,7 +380,7 @@ def test_question_on_a_terminal(guest: Guest) -> None:
 
 
 def interrupted(guest: Guest, target: str) -> None:
-    """A copy of the Debian guest is killed when its journal vouches for something."""
+    """A copy of the Debian guest is killed when its journal has a checkpoint."""
     journals = "/var/lib/ganeti-instance-kit/copies/*.json"
     guest.run(
         f"setsid qcow2raw --force --progress none {DEBIAN} {target} >/root/copy.log 2>&1 & copy=$!;"

@@ -135,7 +135,7 @@ def test_raw_source_with_a_bad_sector(tmp_path: Path, journals: Path, bad: int) 
         outcome = qcow2raw("--format", "raw", device, target, journals=journals)
         outcome.failed(FAILED, str(device), "Input/output error")
         assert named_byte(outcome) <= bad < named_byte(outcome) + CHUNK
-        require_vouched(journals, target, source)
+        require_checkpoint(journals, target, source)
 
 
 @pytest.mark.parametrize("bad", [0, MIB - 4096], ids=["first", "last"])
@@ -221,7 +221,7 @@ def test_target_with_a_bad_sector(image: Path, tmp_path: Path, journals: Path, b
         outcome = qcow2raw(image, device.path, journals=journals)
         outcome.failed(FAILED, str(device.path), "Input/output error")
         assert named_byte(outcome) <= bad < named_byte(outcome) + CHUNK
-        require_vouched(journals, device.path, tmp_path / "image.raw")
+        require_checkpoint(journals, device.path, tmp_path / "image.raw")
 
 
 def test_target_whose_storage_is_full(image: Path, tmp_path: Path, journals: Path) -> None:
@@ -249,24 +249,24 @@ def test_target_whose_flush_fails(image: Path, tmp_path: Path, journals: Path) -
     with scripted(tmp_path, flush=fails) as device:
         outcome = qcow2raw(image, device.path, journals=journals)
         outcome.failed(FAILED, str(device.path), "flush", "Input/output error")
-        # Nothing was flushed, so nothing is vouched for.
-        assert [vouched(journal) for journal in journals.iterdir()] in ([], [0])
+        # Nothing was flushed, so there is no checkpoint.
+        assert [checkpoint(journal) for journal in journals.iterdir()] in ([], [0])
         broken.unlink()
         qcow2raw("--resume", image, device.path, journals=journals).done()
         support.require_same(device.path, tmp_path / "image.raw")
 
 
-def vouched(journal: Path) -> int:
+def checkpoint(journal: Path) -> int:
     """Up to where a journal says that the target is right, and on the disk."""
     done = json.loads(journal.read_bytes())["done"]
     assert isinstance(done, int)
     return done
 
 
-def require_vouched(journals: Path, device: Path, reference: Path) -> int:
+def require_checkpoint(journals: Path, device: Path, reference: Path) -> int:
     """The device holds what the journal says it does."""
     [journal] = journals.iterdir()
-    done = vouched(journal)
+    done = checkpoint(journal)
     with device.open("rb") as got, reference.open("rb") as expected:
         size = reference.stat().st_size
         assert got.read(min(done, size)) == expected.read(min(done, size))
@@ -275,20 +275,21 @@ def require_vouched(journals: Path, device: Path, reference: Path) -> int:
 
 
 @pytest.mark.parametrize("moment", [8, 20, 36], ids=str)
-def test_power_cut_leaves_what_the_journal_vouches_for(
+def test_power_cut_leaves_what_is_before_the_checkpoint(
     image: Path, tmp_path: Path, journals: Path, moment: int
 ) -> None:
     """The disk has a cache of its own, and loses what was not flushed when the power goes."""
     filters = ("--filter=rate", "--filter=cache")
     with disk(tmp_path, *filters, parameters=("cache=writeback", "rate=60M")) as device:
-        # With a digest all is in order; else the journal vouches for none of so small a disk before
+        # With a digest all is in order; else there is no checkpoint on so small a disk before
         # its zeros are made.
         run = Run("--digest=blake2b", image, device.path, journals=journals)
-        support.wait_until(lambda: any(vouched(j) >= moment * MIB for j in journals.glob("*.json")))
+        enough = moment * MIB
+        support.wait_until(lambda: any(checkpoint(j) >= enough for j in journals.glob("*.json")))
         device.cut_power()
         run.wait().failed(FAILED, str(device.path))
     # The file is what the disk had on its platters.
-    assert require_vouched(journals, tmp_path / "disk", tmp_path / "image.raw") >= moment * MIB
+    assert require_checkpoint(journals, tmp_path / "disk", tmp_path / "image.raw") >= moment * MIB
 
 
 def test_no_room_for_the_journal(image: Path, tmp_path: Path, journals: Path) -> None:

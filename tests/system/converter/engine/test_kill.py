@@ -175,13 +175,13 @@ def test_killed_again_and_again(case: Case, slow: Path, tmp_path: Path, journals
 
 def killed_beyond(place: int, run: Run, journals: Path) -> int:
     """Kills a copy when its journal is beyond a place; returns where it is then."""
-    support.wait_until(lambda: run.ended or vouched(journals) > place)
+    support.wait_until(lambda: run.ended or checkpoint(journals) > place)
     run.signal(signal.SIGKILL, group=True)
     assert run.wait().exit_code == -signal.SIGKILL
-    return vouched(journals)
+    return checkpoint(journals)
 
 
-def vouched(journals: Path) -> int:
+def checkpoint(journals: Path) -> int:
     """Up to where the one journal says that the target is right; 0 if there is none."""
     done = [json.loads(journal.read_bytes())["done"] for journal in journals.glob("*.json")]
     return max(done, default=0)
@@ -196,14 +196,14 @@ def test_stopped(
     number: signal.Signals, group: bool, case: Case, slow: Path, tmp_path: Path, journals: Path
 ) -> None:
     run = Run(case.image, slow, journals=journals)
-    support.wait_until(lambda: vouched(journals) > 0)
+    support.wait_until(lambda: checkpoint(journals) > 0)
     run.signal(number, group=group)
     outcome = run.wait(20).failed(128 + number, number.name)
     assert "--resume" in outcome.hint, outcome
     support.require_nothing_left(tmp_path)
     set_rate(tmp_path, "100G")
     resumed = qcow2raw("--resume", "--progress=json", case.image, slow, journals=journals).done()
-    # What was written when the signal came is vouched for, however short before that was.
+    # What was written when the signal came is before the checkpoint, however short before that was.
     assert resumed.messages[-1]["resumed_at"] > 8 * MIB
     support.require_same(slow, case.reference)
 
@@ -237,9 +237,9 @@ def opened(pid: int) -> list[Path]:
 
 
 def stopped(case: Case, target: Path, journals: Path, image: Path | None = None) -> None:
-    """Stops a copy to a slow disk when its journal vouches for some of it."""
+    """Stops a copy to a slow disk when its journal has a checkpoint."""
     run = Run(image or case.image, target, journals=journals)
-    support.wait_until(lambda: run.ended or vouched(journals) > 0)
+    support.wait_until(lambda: run.ended or checkpoint(journals) > 0)
     run.signal(signal.SIGTERM)
     run.wait(20).failed(128 + signal.SIGTERM)
     assert list(journals.iterdir())

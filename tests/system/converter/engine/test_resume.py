@@ -39,7 +39,7 @@ def journals(tmp_path: Path) -> Path:
 
 
 def interrupted(image: Path, reference: Path, path: Path, journals: Path) -> Journal:
-    """As a copy is that was killed: half of it is there, and the journal vouches for that."""
+    """As a copy is that was killed: half of it is there, up to the journal's checkpoint."""
     content = reference.read_bytes()
     with path.open("r+b") as file:
         file.write(content[:DONE])

@@ -88,7 +88,7 @@ def test_what_is_resumed_is_cut_as_before(wanted: list[tuple[Kind, int]]) -> Non
         assert list(chunks(rest, place)) == whole[number + 1 :]
 
 
-def test_the_zeros_of_a_window_come_first_and_vouch_for_nothing_in_it() -> None:
+def test_the_zeros_of_a_window_come_first_and_no_checkpoint_is_in_it() -> None:
     data = (Extent(0, PAGE, Kind.DATA),)
     in_order = [
         Chunk(SMALL, 2 * SMALL, data),

@@ -70,7 +70,7 @@ def test_other_options_contradict() -> None:
 def test_a_record_that_replaces_another_copys_is_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a power cut would bring back what vouches for bytes that were overwritten since."""
+    """Else a power cut would bring back what promises bytes that were overwritten since."""
     synced: list[int] = []
     monkeypatch.setattr("converter.engine.journal.os.fsync", synced.append)
     journal = Journal(TARGET, tmp_path)

@@ -44,7 +44,7 @@ def test_the_low_watermark_is_before_the_first_chunk_in_work() -> None:
     assert pool.low_watermark() == 30
 
 
-def test_chunks_out_of_order_are_vouched_for_up_to_done_before() -> None:
+def test_chunks_out_of_order_are_done_up_to_done_before() -> None:
     ordered = [Chunk(10, 20, (), 0), Chunk(30, 40, (), 0), Chunk(0, 10, ()), Chunk(20, 30, ())]
     pool, watermarks = Pool(iter(ordered), 0), []
     pool.run([Doing(lambda _chunk, _number: watermarks.append(pool.low_watermark()))], lambda: None)
