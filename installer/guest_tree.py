@@ -12,6 +12,7 @@ from installer.disks.prepare import Devices
 from node import syscalls
 from node.cleanup import undone
 from node.errors import KitError
+from node.files import write_whole
 from node.isolation.mount import (
     end_processes_in,
     mounted,
@@ -119,15 +120,10 @@ class Target:
         """
         path = self.path(relative)
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(path.name + ".new")
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(
-                content.encode(errors="surrogateescape") if isinstance(content, str) else content
-            )
-            os.fchmod(file.fileno(), mode)
-        fresh.replace(path)
+        if isinstance(content, str):
+            content = content.encode(errors="surrogateescape")
+        # The file system is flushed when it is unmounted.
+        write_whole(path, content, mode=mode)
 
     def make_directory(self, relative: str) -> None:
         """Makes a directory and those above it, where they are missing."""

@@ -1,9 +1,10 @@
-"""Reads files of the node that somebody else may have put there: never waits, never reads on."""
+"""Files of the node: read without waiting for a writer, written whole or not at all."""
 
 import errno
 import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 LIMIT = 64 << 20  # bytes; keyrings and settings have some KiB
@@ -78,6 +79,56 @@ def kernel_table(path: Path) -> list[list[str]]:
         OSError: as `kernel_text`.
     """
     return [re.split(r"[ \t]+", line) for line in kernel_text(path).split("\n") if line]
+
+
+def write_whole(path: Path, content: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
+    """Puts a file there, whole or not at all; what stood there is replaced.
+
+    That goes for a symlink itself, not for what it points to. The content is first written beside
+    it, to `<name>.new`, which only SIGKILL leaves behind; the next call for the same path replaces
+    it. So two calls for one path must not run at once.
+
+    Args:
+        path: the file, in a directory that is there.
+        content: all of it.
+        mode: the file's permission bits, whatever the umask.
+        durable: whether it must be on the disk afterwards, under its name.
+
+    Raises:
+        OSError: it cannot be written; what stood there stays, except where the error is of the
+            directory's fsync(2).
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(fresh, flags, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to mend
+            fresh.unlink()
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Writes the names in a directory to the disk: of files made, renamed or removed (fsync(2)).
+
+    Raises:
+        OSError: that failed.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _kind(mode: int) -> str:

@@ -1,7 +1,6 @@
 """What outlives a killed copy: up to where its target is known to be right, and of what source."""
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import xxhash
 
 from converter.identity import Identity
 from node.errors import KitError
+from node.files import sync_directory, write_whole
 
 DIRECTORY = Path("/var/lib/ganeti-instance-kit/copies")
 VERSION = 2  # 1 had other identities of files and devices
@@ -94,17 +94,9 @@ class Journal:
         self._write(replace(record, done=done), durable=True)
 
     def _write(self, record: Record, *, durable: bool) -> None:
-        part = self.path.with_suffix(".part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with part.open("w") as file:
-                json.dump(asdict(record), file)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            part.replace(self.path)
-            if durable:
-                self._sync_directory()
+            write_whole(self.path, json.dumps(asdict(record)).encode(), durable=durable)
         except OSError as error:
             raise KitError(
                 f"journal {self.path}: {error.strerror}",
@@ -119,20 +111,13 @@ class Journal:
         """
         try:
             self.path.unlink()
-            self._sync_directory()
+            sync_directory(self.path.parent)
         except FileNotFoundError:
             return
         except OSError as error:
             raise KitError(
                 f"journal {self.path}: {error.strerror}", hint="remove it: it is of no use any more"
             ) from error
-
-    def _sync_directory(self) -> None:
-        fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def contradiction(before: Record, now: Record) -> str | None:

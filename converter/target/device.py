@@ -18,6 +18,7 @@ from node.devices.claim import Backing, claimed, open_disk
 from node.devices.settling import settled
 from node.devices.stack import thing
 from node.errors import KitError
+from node.files import sync_directory
 
 HEAD = 4096
 LINK_SECONDS = 2.0
@@ -120,11 +121,7 @@ class Target:
         try:
             os.fsync(self.fd)
             if self.created:
-                directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.fsync(directory)
-                finally:
-                    os.close(directory)
+                sync_directory(self.path.parent)
         except OSError as error:
             self._flush_error = KitError(
                 f"flush of {self.name}: {error.strerror}", hint=_hint(error)

@@ -22,7 +22,7 @@ from installer.debootstrap import BootstrapPlan
 from installer.disks.layout import MIB
 from installer.settings import Settings
 from node.errors import CommandError, KitError
-from node.files import open_regular
+from node.files import open_regular, sync_directory
 from node.lockfile import Lock, locked, part_of, same_file
 from node.log import log, step
 from node.run import run
@@ -312,11 +312,7 @@ def _store(root: Path, cache: Path, limit: int | None) -> str | None:
                 return f"it takes {size_text(size, ceil)}, and CACHE_SIZE allows {allowed}"
             caches.make_room(cache.parent, limit, size, cache.name)
             part.rename(cache)
-            directory = os.open(cache.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_directory(cache.parent)
             log.info("kept as %s, %s", cache, size_text(size))
     except CommandError as error:
         if _GUESTS_FAULT.search(error.stderr):

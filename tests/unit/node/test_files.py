@@ -1,6 +1,7 @@
-"""Files that are read whole, and what only looks like one is refused at once."""
+"""Files that are read and written whole; what only looks like one is refused at once."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,46 @@ def test_keys_and_disks_are_not_waited_for(tmp_path: Path, fifo: Path) -> None:
         inputs._authorized_keys(settings, tmp_path)
     with pytest.raises(OSError, match="neither a block device nor a regular file"):
         disk_size(fifo)
+
+
+def test_a_file_is_written_whole_over_what_a_killed_call_left(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "file", tmp_path / "elsewhere"
+    (tmp_path / "file.new").symlink_to(elsewhere)
+    path.symlink_to(elsewhere)
+    files.write_whole(path, b"one", mode=0o666)
+    assert path.read_bytes() == b"one" and not path.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_cannot_be_written_leaves_the_old_file_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)  # no unit test fills a disk
+    with pytest.raises(OSError, match="No space left"):
+        files.write_whole(path, b"new", durable=True)
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_durable_file_is_flushed_before_it_has_its_name_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    seen = []
+
+    def flushed(descriptor: int) -> None:
+        is_directory = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        seen.append((is_directory, path.exists(), os.lseek(descriptor, 0, os.SEEK_END)))
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    files.write_whole(path, b"one", durable=True)
+    assert [found[:2] for found in seen] == [(False, False), (True, True)]
+    assert seen[0][2] == len(b"one")
+    files.write_whole(path, b"two")
+    assert len(seen) == 2

@@ -72,7 +72,7 @@ def test_a_record_that_replaces_another_copys_is_on_the_disk(
 ) -> None:
     """Else a power cut would bring back what promises bytes that were overwritten since."""
     synced: list[int] = []
-    monkeypatch.setattr("converter.engine.journal.os.fsync", synced.append)
+    monkeypatch.setattr("node.files.os.fsync", synced.append)
     journal = Journal(TARGET, tmp_path)
     journal.begin(RECORD)
     assert not synced
