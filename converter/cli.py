@@ -17,7 +17,7 @@ from node import log
 from node.cleanup import Terminated, signals_deferred, signals_raise
 from node.devices import lvm
 from node.errors import KitError
-from node.text import printable, size
+from node.text import parse_size, printable, size
 
 DONE, DIFFERENT, USAGE, REFUSED, FAILED = range(5)
 RESUME = ("qcow2raw", "--resume")
@@ -29,7 +29,6 @@ LIMITS = {
     errno.ENFILE: "the whole node has too many files open: sysctl fs.file-max",
     errno.EAGAIN: "it may have no more threads: ulimit -u of the shell, TasksMax of its unit",
 }
-UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -298,12 +297,10 @@ def _confirmed(question: str) -> bool:
 
 
 def _size(text: str) -> int:
-    number, unit = text.rstrip("bBiI"), ""
-    if number[-1:].lower() in UNITS:
-        number, unit = number[:-1], number[-1:].lower()
-    if not number.isascii() or not number.isdigit():
-        raise argparse.ArgumentTypeError(f"{text}: not a size, like 20G")
-    return int(number) * UNITS[unit]
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _progress(text: str) -> str:

@@ -1,8 +1,10 @@
-"""Text for people: what comes from outside made harmless, and numbers of bytes."""
+"""Text for people: what comes from outside, escaped; and numbers of bytes, written and read."""
 
 from collections.abc import Callable
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+# What a user may put behind a number: lower case, without "iB".
+_SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def printable(text: str) -> str:
@@ -32,3 +34,17 @@ def size(count: int, rounded: Callable[[float], int] = round) -> str:
     while rounded(figure * 10) >= 10240 and unit < len(UNITS) - 1:
         figure, unit = figure / 1024, unit + 1
     return f"{rounded(figure * 10) / 10:.1f}".removesuffix(".0") + f" {UNITS[unit]}"
+
+
+def parse_size(text: str) -> int:
+    """A number of bytes as users write it: 512, 20G, 5MiB; units are powers of 1024 up to T.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number, unit = text.rstrip("bBiI"), ""
+    if number[-1:].lower() in _SUFFIXES:
+        number, unit = number[:-1], number[-1:].lower()
+    if not number.isascii() or not number.isdigit():
+        raise ValueError(f"{text}: not a size, like 20G")
+    return int(number) * _SUFFIXES[unit]
