@@ -28,7 +28,7 @@ def main(script: str) -> int:
     os.umask(UMASK)
     debug = os.environ.get("DEBUG_LEVEL", "0") not in ("", "0")
     # export's stdout is the instance's data.
-    log.to_stream(debug=debug, stderr=script in ("export", "import"), clean=oslog.shown)
+    log.to_stream(debug=debug, stderr=script in ("export", "import"), clean=oslog.mask_log_keywords)
     action = _ACTIONS[script]
     if script in ("create", "rename"):
         return _reported(lambda: contained(lambda: _reported(action, debug)), debug)
@@ -59,7 +59,10 @@ def _reported(action: Callable[[], int | None], debug: bool) -> int:
         hint, code = "this is a bug: run with debug level 1 and report what it prints", 1
     log.flush()
     with suppress(OSError):
-        print(f"error: {oslog.shown(message)}\nhint: {oslog.shown(hint)}", file=sys.stderr)
+        print(
+            f"error: {oslog.mask_log_keywords(message)}\nhint: {oslog.mask_log_keywords(hint)}",
+            file=sys.stderr,
+        )
     return code
 
 

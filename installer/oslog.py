@@ -5,19 +5,20 @@ from collections.abc import Sequence
 
 from node import log
 from node.errors import KitError
+from node.text import on_one_line
 
 LIMIT = 2000  # characters of a line
 _KEYWORDS = re.compile(r"(root)( password)|(configured)( eth\d+ with)|(SHA)(256)")
 
 
-def shown(text: str) -> str:
+def mask_log_keywords(text: str) -> str:
     """Text from outside as the log and errors may have it.
 
     On one line, without control characters, cut at LIMIT, and without the words that the search
     for root's password, the addresses and the fingerprints looks for (README, "Who is the new
     guest?"). A character put into each of these words leaves nothing that could make a new one.
     """
-    text = log.on_one_line(text)
+    text = on_one_line(text)
     text = text if len(text) <= LIMIT else f"{text[:LIMIT]}... ({len(text)} characters)"
     return _KEYWORDS.sub(r"\1\3\5-\2\4\6", text)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from node.text import printable
+from node.text import on_one_line
 
 log = logging.getLogger("ganeti-instance-kit")
 
@@ -71,11 +71,6 @@ def flush() -> None:
         if stream is not None:  # Python's own word for one that was closed from the beginning
             with suppress(OSError):
                 stream.flush()
-
-
-def on_one_line(text: str) -> str:
-    """A text without tabs, line ends and control characters."""
-    return printable(text.expandtabs())
 
 
 def to_stream(

@@ -17,6 +17,11 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else _escaped(one) for one in text)
 
 
+def on_one_line(text: str) -> str:
+    """Text from outside as a log has it: as `printable`, but tabs become blanks."""
+    return printable(text.expandtabs())
+
+
 def _escaped(one: str) -> str:
     if "\udc80" <= one <= "\udcff":
         return f"\\x{ord(one) - 0xDC00:02x}"

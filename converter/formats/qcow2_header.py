@@ -3,11 +3,13 @@
 All from QEMU's docs/interop/qcow2; limits that are QEMU's own are marked so. No input or output.
 """
 
+import os
 import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from converter.reading import Read
+from node.text import printable
 
 MAGIC = b"QFI\xfb"
 # magic, version, backing_file_offset and _size, cluster_bits, size, crypt_method, l1_size,
@@ -234,18 +236,18 @@ def _refuse_dependent(incompatible: int, crypt_method: int, extensions: dict[int
         )
     if _bit(incompatible, _EXTERNAL_DATA) or _EXT_DATA_FILE in extensions:
         name = extensions.get(_EXT_DATA_FILE)
-        named = f", {_printable(name)}" if name is not None else ""
+        named = f", {_quoted(name)}" if name is not None else ""
         raise FormatError(f"its data is in an external data file{named}", _FLATTEN)
 
 
 def _backing_name(head: bytes, offset: int, size: int) -> str:
     name = head[offset : offset + size] if offset < len(head) else b""
-    return _printable(name) if name else "without a name"
+    return _quoted(name) if name else "without a name"
 
 
-def _printable(name: bytes) -> str:
+def _quoted(name: bytes) -> str:
     """A name from the image, fit for a log: at most 1023 bytes (QEMU's limit), escaped."""
-    return repr(name[:1023].decode("utf-8", "backslashreplace"))
+    return f"'{printable(os.fsdecode(name[:1023]))}'"
 
 
 def _refuse_unknown(incompatible: int, names: bytes) -> None:
@@ -256,7 +258,7 @@ def _refuse_unknown(incompatible: int, names: bytes) -> None:
     for at in range(0, len(names) - _FEATURE_NAME + 1, _FEATURE_NAME):
         kind, bit = names[at], names[at + 1]
         if kind == 0:
-            named[bit] = _printable(names[at + 2 : at + _FEATURE_NAME].rstrip(b"\0"))
+            named[bit] = _quoted(names[at + 2 : at + _FEATURE_NAME].rstrip(b"\0"))
     listed = ", ".join(f"bit {bit} ({named.get(bit, 'not named')})" for bit in unknown)
     raise FormatError(
         f"it uses features that we do not know: {listed}",

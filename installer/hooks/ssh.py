@@ -71,7 +71,7 @@ class HookSsh(Hook):
             # A site hook may have put other keys there: state what is there now.
             kinds = [kind for kind in KEY_TYPES if target.exists(f"{KEY.format(kind)}.pub")]
             public = [f"{KEY.format(kind)}.pub" for kind in kinds]
-            lines = [oslog.shown(target.read(path).strip()) for path in public]
+            lines = [oslog.mask_log_keywords(target.read(path).strip()) for path in public]
             hostname = context.node.hostname
             shown = [target.start(["ssh-keygen", "-l", "-f", f"/{path}"]) for path in public]
             return lines + [_shown(fingerprint().stdout, hostname) for fingerprint in shown]
@@ -97,7 +97,7 @@ def _digest(target: Target, kind: str) -> str:
 def _shown(fingerprint: str, hostname: str) -> str:
     """The line of the log, with another comment where the key's holds the node's host name."""
     bits, digest, *words, kind = fingerprint.split()
-    comments = (oslog.shown(" ".join(words)), "root")
+    comments = (oslog.mask_log_keywords(" ".join(words)), "root")
     comment = next((text for text in comments if not oslog.is_masked_by_grep(text, hostname)), "-")
     return f"{bits} {digest} {comment} {kind}"
 

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from guest import authorized_keys
+from node.text import printable
 
 # GRUB's menu is a script: what its lexer or the shell of update-grub would take for more than
 # a letter is left out.
@@ -65,7 +66,7 @@ def shown(kind: Kind[object], text: str) -> str:
     safe = masked(text)
     if kind.secret and "://***@" not in safe:
         safe = re.sub(r"^.*@", "***@", safe, flags=re.DOTALL)
-    return "".join(char if char.isprintable() else "?" for char in safe)
+    return printable(safe)
 
 
 def _kind(allowed: str, read: Callable[[str], T | None], *, secret: bool = False) -> Kind[T]:

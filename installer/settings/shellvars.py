@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from node.text import printable
+
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=)")
 _EXPORTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?![^\s;])")
@@ -59,9 +61,7 @@ class _Scanner:
 
     def _error(self, why: str, place: int | None = None) -> ValueError:
         line = self.text.count("\n", 0, self.at if place is None else place) + 1
-        # What is no UTF-8 came in as surrogates, which no log can print.
-        shown = why.encode(errors="backslashreplace").decode()
-        return ValueError(f"{self.origin}, line {line}: {shown}")
+        return ValueError(f"{self.origin}, line {line}: {printable(why)}")
 
     def _peek(self) -> str:
         return self.text[self.at : self.at + 1]

@@ -206,7 +206,7 @@ def attempt(source: random.Random) -> str:
         outcome = str(error)
     else:
         return "rendered"
-    shown = oslog.shown(outcome)
+    shown = oslog.mask_log_keywords(outcome)
     assert shown.isprintable() and not SEARCHED.search(shown), shown
     return re.sub(r"[^a-z ]+", "_", shown)[:60]
 

@@ -24,13 +24,13 @@ SEARCHED = re.compile("root password|configured eth[0-9]+ with|SHA256")
     ).map("".join)
 )  # fmt: skip
 def test_no_text_from_outside_looks_like_a_fact(text: str) -> None:
-    shown = oslog.shown(text)
+    shown = oslog.mask_log_keywords(text)
     assert not SEARCHED.search(shown)
     assert shown.isprintable()
 
 
 def test_text_from_outside_is_cut() -> None:
-    shown = oslog.shown("x" * 10**6)
+    shown = oslog.mask_log_keywords("x" * 10**6)
     assert len(shown) < oslog.LIMIT + 50 and shown.endswith("... (1000000 characters)")
 
 
@@ -38,7 +38,7 @@ def test_text_from_outside_is_cut() -> None:
 def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
-    log.to_stream(clean=oslog.shown)
+    log.to_stream(clean=oslog.mask_log_keywords)
     return stream
 
 
@@ -60,7 +60,7 @@ def test_a_log_that_takes_no_more_fails_where_facts_are_lost(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sys, "stdout", Full())
-    log.to_stream(clean=oslog.shown)
+    log.to_stream(clean=oslog.mask_log_keywords)
     logging.getLogger("ganeti-instance-kit").info("nothing happens")
     with pytest.raises(KitError, match="OS log: cannot be written: No space left on device"):
         oslog.state(["root password: 123"])

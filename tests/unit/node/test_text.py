@@ -5,7 +5,7 @@ from math import ceil, floor
 
 import pytest
 
-from node.text import printable, size
+from node.text import on_one_line, printable, size
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,10 @@ def test_nothing_from_outside_steers_a_terminal(text: str, shown: str):
     assert printable(text) == shown
     assert shown.isprintable()
     shown.encode()  # and every stream takes it
+
+
+def test_a_log_has_blanks_for_tabs() -> None:
+    assert on_one_line("E:\ta\nb\x1b") == "E:      a\\nb\\x1b"
 
 
 @pytest.mark.parametrize(

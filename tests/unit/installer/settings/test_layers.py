@@ -61,7 +61,7 @@ def test_every_problem_of_every_layer_is_named():
         "-O filesystem=ntfs: not one of ext4, xfs, btrfs, ext3, ext2",
         "-O proxy: may be set in files of the node only",
         "-O filesytem: unknown parameter (is it filesystem?)",
-        "-O grub_timeout=x?y: not a number of seconds, 0 to 3600",
+        "-O grub_timeout=x\\ny: not a number of seconds, 0 to 3600",
     )
 
 

@@ -214,7 +214,7 @@ def test_passwords_are_masked(text):
 
 
 def test_shown_values_stay_on_one_line():
-    assert shown(DEFINITIONS["suite"].kind, "a\nb\x1b") == "a?b?"
+    assert shown(DEFINITIONS["suite"].kind, "a\nb\x1b") == "a\\nb\\x1b"
 
 
 def test_keys_are_not_shown_and_read_back():
