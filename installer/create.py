@@ -15,7 +15,6 @@ from installer import debootstrap, inputs, oslog, upgrade
 from installer.bootstrap import cache, families, releases, remake, sources
 from installer.disks import blank, prepare
 from installer.disks.layout import Layout, can_be_kept, mountpoint_of, plan_layout
-from installer.environment import read_instance
 from installer.guest_tree import Target, chroot
 from installer.hooks import stages
 from installer.hooks.base import Context, Hook, Report
@@ -90,11 +89,11 @@ def planned(
 
     The hooks are those that this guest gets, in their stages.
     """
-    instance = read_instance(environ)
+    instance = inputs.read_instance(environ)
     loaded = load.load(instance.variant, environ, os_dir=os_dir)
     for warning in loaded.warnings:
         log.warning("%s", warning)
-    node = inputs.gather(loaded.settings)
+    node = inputs.read_node(loaded.settings)
     settings = _resolved(loaded.settings, instance, node)
     layout = _layout(instance, settings)
     context = Context(instance, settings, layout, node)

@@ -1,10 +1,15 @@
-"""What a guest takes from the node: its release, resolvers, time zone and root's keys."""
+"""All that a guest is made from: the instance that Ganeti describes, and what the node is and has.
+
+Ganeti gives its part by the environment, the node's part is read from its files.
+"""
 
 import platform
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from guest.instance import Instance
 from guest.resolv import Resolver, parse, without_loopback
 from installer import extra_sources
 from installer.extra_sources import SourceFile
@@ -35,8 +40,22 @@ class NodeFacts:
     extra_sources: tuple[SourceFile, ...] = ()
 
 
-def gather(settings: Settings, root: Path = Path("/")) -> NodeFacts:
-    """Reads the facts.
+def read_instance(environ: Mapping[str, str]) -> Instance:
+    """The instance that Ganeti describes.
+
+    Raises:
+        KitError: a variable is missing or makes no sense.
+    """
+    try:
+        return Instance.from_environ(environ)
+    except ValueError as error:
+        raise KitError(
+            f"environment of the OS script: {error}", hint="it is Ganeti that runs this program"
+        ) from error
+
+
+def read_node(settings: Settings, root: Path = Path("/")) -> NodeFacts:
+    """Reads what a guest takes from this node.
 
     Raises:
         KitError: the node's release is not known, or a file that a setting names cannot be read.

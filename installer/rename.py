@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from guest.hosts import own_name, renamed
-from installer.environment import read_instance
+from installer.inputs import read_instance
 from node.appliance import GuestFiles, opened
 from node.devices.claim import claimed
 from node.errors import KitError

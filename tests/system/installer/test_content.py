@@ -11,7 +11,7 @@ import pytest
 from installer import create
 from installer.disks import prepare
 from installer.disks.layout import plan_layout
-from installer.environment import read_instance
+from installer.inputs import read_instance
 from installer.settings import Settings
 from node.devices.claim import Backing
 from node.devices.loop import attached

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from installer.guest_tree import Target
-from installer.inputs import gather
+from installer.inputs import read_node
 from installer.settings import Settings
 from node.errors import KitError
 from node.run import Result
@@ -25,7 +25,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_authorized_keys_come_byte_by_byte(node: Path, tmp_path: Path) -> None:
-    keys = gather(Settings(), node).authorized_keys
+    keys = read_node(Settings(), node).authorized_keys
     assert keys is not None
     target = Target(tmp_path / "guest")
     target.write("keys", keys)
@@ -36,7 +36,7 @@ def test_authorized_keys_are_read_only_where_they_are_wanted(node: Path) -> None
     path = node / "root/.ssh/authorized_keys"
     path.unlink()
     path.mkdir()  # cannot be read
-    assert gather(Settings(hook_authorized_keys=False), node).authorized_keys is None
+    assert read_node(Settings(hook_authorized_keys=False), node).authorized_keys is None
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_the_release_is_the_nodes(
 ) -> None:
     """The library reads no other files than those of the machine that the tests run on."""
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: told)
-    assert gather(Settings(), node).codename == codename
+    assert read_node(Settings(), node).codename == codename
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_a_node_whose_release_cannot_be_read_is_refused(
 
     monkeypatch.setattr(platform, "freedesktop_os_release", fail)
     with pytest.raises(KitError, match=why):
-        gather(Settings(), node)
+        read_node(Settings(), node)
