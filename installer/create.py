@@ -11,8 +11,8 @@ from uuid import uuid4
 from guest.duplicates import shared
 from guest.hypervisor import kernel_package, own_kernel
 from guest.instance import Instance
-from installer import debootstrap, inputs, oslog, upgrade
-from installer.bootstrap import cache, families, releases, remake, sources
+from installer import debootstrap, inputs, oslog, releases, upgrade
+from installer.bootstrap import cache, families, remake
 from installer.disks import blank, prepare
 from installer.disks.layout import Layout, can_be_kept, mountpoint_of, plan_layout
 from installer.guest_tree import Target, chroot
@@ -128,7 +128,7 @@ def _resolved(settings: Settings, instance: Instance, node: inputs.NodeFacts) ->
     if suite != (settings.suite or node.codename):
         log.info("suite %s is %s today", settings.suite, suite)
     arch = settings.arch or node.architecture
-    distribution = sources.distribution(suite, settings.mirror)
+    distribution = releases.distribution(suite, settings.mirror)
     kernel = settings.kernel
     if kernel == "auto":
         kernel = "none"
@@ -147,7 +147,7 @@ def _resolved(settings: Settings, instance: Instance, node: inputs.NodeFacts) ->
 
 def kernel_packages(settings: Settings) -> tuple[str, ...]:
     """The kernel of resolved settings, and what it needs to boot."""
-    distribution = sources.distribution(settings.suite, settings.mirror)
+    distribution = releases.distribution(settings.suite, settings.mirror)
     return (settings.kernel, *families.family(distribution).kernel_needs)
 
 

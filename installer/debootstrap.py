@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from installer.bootstrap import families, remake, scrub, sources
+from installer import releases
+from installer.bootstrap import apt_sources, families, mirrors, remake, scrub
 from installer.bootstrap.mirror_check import served
+from installer.bootstrap.mirrors import Mirrors
 from installer.bootstrap.output import Progress
 from installer.bootstrap.plan import (
     BootstrapPlan,
@@ -18,7 +20,6 @@ from installer.bootstrap.plan import (
     merges_usr,
     mmdebstrap_argv,
 )
-from installer.bootstrap.sources import Mirrors
 from installer.guest_tree import CONFINED, Target, chroot
 from installer.inputs import NodeFacts
 from installer.settings import Settings
@@ -64,9 +65,9 @@ def plan(
             suite has no choice.
     """
     suite, arch = settings.suite, settings.arch
-    if problem := sources.suite_problem(suite, settings.mirror):
+    if problem := releases.suite_problem(suite, settings.mirror):
         raise KitError(problem, hint="see SUITE in ganeti-os-debootstrap(7)")
-    family = sources.distribution(suite, settings.mirror)
+    family = releases.distribution(suite, settings.mirror)
     check_merged_usr(suite, settings.merged_usr)
     check_architecture(arch, node.architecture)
     return BootstrapPlan(
@@ -74,7 +75,7 @@ def plan(
         suite=suite,
         family=family,
         arch=arch,
-        mirrors=sources.node_mirrors(suite, settings.mirror, settings.security_mirror),
+        mirrors=mirrors.choose_on_this_node(suite, settings.mirror, settings.security_mirror),
         components=families.components(settings, family),
         packages=tuple(sorted(set(packages))),
         merged_usr=settings.merged_usr,
@@ -123,7 +124,7 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
         KitError: one is missing or ASCII-armored; a signature is never left unverified.
     """
     if not configured and not family:
-        known = get_close_matches(suite, sources.known_suites(), n=1, cutoff=0.7)
+        known = get_close_matches(suite, releases.known_suites(), n=1, cutoff=0.7)
         raise KitError(
             f"suite {suite}: it is not known which keys sign it"
             + "".join(f" (is it {name}?)" for name in known),
@@ -143,7 +144,7 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
             f"keyring {keyring}: it is ASCII-armored, and gpgv(1) reads binary ones",
             hint=f"gpg --dearmor < {keyring} > {keyring.with_suffix('.gpg')}; name that as KEYRING",
         )
-    removed = not configured and suite in sources.END_OF_LIFE and REMOVED_KEYS.is_file()
+    removed = not configured and suite in releases.END_OF_LIFE and REMOVED_KEYS.is_file()
     return (keyring, REMOVED_KEYS) if removed else (keyring,)
 
 
@@ -169,7 +170,9 @@ def bootstrap(
         if plan.engine == "debootstrap":
             _run_engine(debootstrap_argv(plan, root, keyring), root, plan, on_line)
         else:
-            lines = sources.render(plan.suite, archives, plan.components, keyring).splitlines()
+            lines = apt_sources.render_sources_list(
+                plan.suite, archives, plan.components, keyring
+            ).splitlines()
             _run_engine(mmdebstrap_argv(plan, root, keyring, no_keys, lines), root, plan, on_line)
     target = Target(root)
     with step("initramfs"), chroot(target, ()):
@@ -177,15 +180,17 @@ def bootstrap(
     if not plan.mirrors.main and plan.engine == "debootstrap":
         archives = served(plan, _engines_mirrors(target, plan))
     if archives:
-        target.write(SOURCES_LIST, sources.render(plan.suite, archives, plan.components))
+        target.write(
+            SOURCES_LIST, apt_sources.render_sources_list(plan.suite, archives, plan.components)
+        )
     scrub.scrub(root)
     return remake.separate(target)
 
 
 def _engines_mirrors(target: Target, plan: BootstrapPlan) -> Mirrors:
     """The mirrors that go with debootstrap's default, of which it writes the main one alone."""
-    written = sources.parse_one_line(target.read(SOURCES_LIST))
-    return sources.resolve(
+    written = apt_sources.parse_one_line(target.read(SOURCES_LIST))
+    return mirrors.choose(
         plan.suite,
         plan.family,
         mirror=written[0].uri,

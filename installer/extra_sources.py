@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer.bootstrap import sources
+from installer.bootstrap import apt_sources
 from node.errors import KitError
 from node.files import read_bytes, read_text
 
@@ -46,7 +46,7 @@ def _read(path: str, root: Path) -> SourceFile:
         raise KitError(f"apt sources {path}: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError:
         raise KitError(f"apt sources {path}: it is no UTF-8 text", hint=hint) from None
-    entries = sources.parse_deb822(text)
+    entries = apt_sources.parse_deb822(text)
     if not entries:
         raise KitError(f"apt sources {path}: no stanza of it has Types, URIs and Suites", hint=hint)
     # Stanzas that are not enabled and comments get into the guest, too.

@@ -29,7 +29,7 @@ _FAMILIES = {
 
 
 def family(distribution: str) -> Family:
-    """The ways of a distribution (`sources.distribution`); those of Debian where none are known."""
+    """The ways of a distribution (see `releases`); those of Debian where none are known."""
     return _FAMILIES.get(distribution, _USUAL)
 
 

@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from installer.bootstrap import sources
+from installer import releases
+from installer.bootstrap.mirrors import Mirrors, archives
 from installer.bootstrap.plan import BootstrapPlan
-from installer.bootstrap.sources import Mirrors
 from node.errors import KitError
 from node.log import log
 from node.run import run
@@ -23,7 +23,7 @@ _WORTHLESS = {
 
 
 def check(plan: BootstrapPlan) -> None:
-    """Asks the mirrors for the suites of all archives, see `sources.archives`.
+    """Asks the mirrors for the suites of all archives, see `mirrors.archives`.
 
     An engine's default mirror is not asked, since its URL is not known: if that one is dead, the
     engine itself says so, after the disks have been written.
@@ -40,14 +40,10 @@ def served(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
     missing = _missing(plan, mirrors)
     for uri, suite in missing:
         log.warning("mirror %s has no suite %s: the guest goes without it", uri, suite)
-    security = sources.security_suite(plan.suite, plan.family)
+    security = releases.security_suite(plan.suite, plan.family)
     if security and not mirrors.security:
         log.warning("no mirror is set for %s: the guest gets no security updates", security)
-    return [
-        found
-        for found in sources.archives(plan.suite, plan.family, mirrors)
-        if found not in missing
-    ]
+    return [found for found in archives(plan.suite, plan.family, mirrors) if found not in missing]
 
 
 def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
@@ -58,9 +54,9 @@ def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
 
     verify = partial(signature_problem, plan.keyrings, plan.engine)
     asker = archive.Asker(plan.proxy, verify, public_only=plan.users_hosts)
-    security = sources.security_suite(plan.suite, plan.family)
+    security = releases.security_suite(plan.suite, plan.family)
     missing = []
-    for uri, suite in sources.archives(plan.suite, plan.family, mirrors):
+    for uri, suite in archives(plan.suite, plan.family, mirrors):
         if asker.has(uri, suite):
             continue
         if (uri, suite) == (mirrors.main, plan.suite):
@@ -70,7 +66,7 @@ def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
             )
         # A guest without them must not come about unnoticed, nor such a cache be kept. What has
         # reached its end of life gets none any more.
-        if suite == security and plan.suite not in sources.END_OF_LIFE:
+        if suite == security and plan.suite not in releases.END_OF_LIFE:
             raise KitError(
                 f"suite {suite}: the mirror {uri} does not have it, so guests would get no"
                 " security updates",

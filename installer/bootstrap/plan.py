@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from installer.bootstrap import sources
-from installer.bootstrap.sources import Mirrors
+from installer import releases
+from installer.bootstrap.mirrors import Mirrors
 from node.errors import KitError
 
 MMDEBSTRAP_HOOKS = "/usr/share/mmdebstrap/hooks"
@@ -27,7 +27,7 @@ class BootstrapPlan:
 
     Attributes:
         engine: "debootstrap" or "mmdebstrap".
-        family: the suite's distribution, see `sources.distribution`.
+        family: the suite's distribution, see `releases.distribution`.
         packages: sorted, each once; on top of all packages of priority important or higher.
         merged_usr: "auto" (as debootstrap does it for the suite), "yes" or "no".
         keyrings: files of the node; a signature by a key of any of them counts.
@@ -79,10 +79,10 @@ def debootstrap_argv(plan: BootstrapPlan, root: Path, keyring: Path) -> list[str
     argv += [plan.suite, str(root)]
     if plan.mirrors.main:
         argv.append(plan.mirrors.main)
-        if sources.debootstrap_script(plan.suite) is None:
+        if releases.debootstrap_script(plan.suite) is None:
             # A suite that is newer than debootstrap is made as its distribution's latest ones.
             script = {"debian": "sid", "ubuntu": "gutsy"}.get(plan.family)
-            argv += [str(sources.SCRIPTS / script)] if script else []
+            argv += [str(releases.SCRIPTS / script)] if script else []
     return argv
 
 

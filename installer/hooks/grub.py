@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guest.hypervisor import Console, console, own_kernel, root_disk
-from installer.bootstrap.sources import distribution
 from installer.guest_tree import Target
 from installer.hooks.base import Context, File, Hook, Report
+from installer.releases import distribution
 from installer.settings import Settings
 from installer.templates import render_template
 from node.errors import KitError

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
-from installer.bootstrap.sources import suite_problem
+from installer.releases import suite_problem
 from installer.settings import DEFINITIONS, Definition, Settings
 from installer.settings.hosts import is_inner
 from installer.settings.kinds import MIN_ALIGNMENT, shown

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from installer.bootstrap import sources
+from installer.bootstrap import apt_sources, mirrors
 from installer.bootstrap.plan import BootstrapPlan, mmdebstrap_argv
 from node.isolation.nosync import suppressor
 from node.lockfile import locked, part_of, unlink_if_free
@@ -94,15 +94,15 @@ def _engine_argv(packages: Sequence[str]) -> list[str]:
         suite=SUITE,
         family="debian",
         arch=subprocess.run(dpkg, stdout=subprocess.PIPE, text=True, check=True).stdout.strip(),
-        mirrors=sources.node_mirrors(SUITE, None, None),
+        mirrors=mirrors.choose_on_this_node(SUITE, None, None),
         components=("main",),
         packages=tuple(packages),
         merged_usr="auto",
         keyrings=(KEYRING,),
         proxy=None,
     )
-    archives = sources.archives(SUITE, plan.family, plan.mirrors)
-    lines = sources.render(SUITE, archives, plan.components, KEYRING).splitlines()
+    archives = mirrors.archives(SUITE, plan.family, plan.mirrors)
+    lines = apt_sources.render_sources_list(SUITE, archives, plan.components, KEYRING).splitlines()
     return mmdebstrap_argv(plan, ROOT, KEYRING, NO_KEYS, lines)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from installer.bootstrap import mirror_check
+from installer.bootstrap.mirrors import Mirrors
 from installer.bootstrap.plan import BootstrapPlan
-from installer.bootstrap.sources import Mirrors
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from installer import debootstrap
-from installer.bootstrap import sources
+from installer.bootstrap import mirrors
 from installer.bootstrap.output import Progress
 from installer.bootstrap.plan import BootstrapPlan
 from installer.bootstrap.scrub import scrub, seed, usr_directories
@@ -70,7 +70,7 @@ def test_without_keys_there_is_no_bootstrap(keys: Path) -> None:
 @pytest.mark.usefixtures("keys")
 def test_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debootstrap, "which", installed("debootstrap"))
-    monkeypatch.setattr(sources, "node_entries", list)
+    monkeypatch.setattr(mirrors, "read_node_entries", list)
     settings = Settings(suite="bookworm", arch="i386", mirror="http://mirror.example.org/debian")
     node = SimpleNamespace(architecture="amd64")
     plan = debootstrap.plan(settings, node, ["b", "a", "b"])  # type: ignore[arg-type]

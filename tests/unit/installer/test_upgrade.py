@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from installer import upgrade
+from installer.bootstrap.mirrors import Mirrors
 from installer.bootstrap.plan import BootstrapPlan
-from installer.bootstrap.sources import Mirrors
 from installer.guest_tree import Target
 from node.errors import KitError
 from node.run import Result

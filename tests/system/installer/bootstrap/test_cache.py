@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from installer.bootstrap import cache, caches
+from installer.bootstrap.mirrors import Mirrors
 from installer.bootstrap.plan import BootstrapPlan
-from installer.bootstrap.sources import Mirrors
 from installer.settings import Settings
 from node.errors import CommandError, KitError
 from node.isolation.mount import mounted

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.bootstrap import sources
+from installer.bootstrap import mirrors
 from installer.bootstrap.archive import Asker
 from installer.bootstrap.mirror_check import signature_problem
 from tests.system.installer import support
@@ -52,7 +52,7 @@ def tiny(node: Node) -> Node:
 
 def upstream(path: str) -> bytes | None:
     """A file of the node's own mirror, below the main archive."""
-    mirror = sources.node_mirrors("bookworm", None, None).main
+    mirror = mirrors.choose_on_this_node("bookworm", None, None).main
     assert mirror is not None
     return Asker(None, lambda *_: None, public_only=())._fetch(mirror + path)
 

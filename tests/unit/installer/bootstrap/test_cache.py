@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from installer.bootstrap.cache import empty, extract_argv, file_name, key, store_argv
 from installer.bootstrap.caches import tidy
+from installer.bootstrap.mirrors import Mirrors
 from installer.bootstrap.plan import BootstrapPlan
-from installer.bootstrap.sources import Mirrors
 from installer.settings import Settings
 
 MIRROR = "http://mirror.example.org/debian"

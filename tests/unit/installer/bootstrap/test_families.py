@@ -9,7 +9,7 @@ import pytest
 from guest.instance import Instance
 from guest.resolv import Resolver
 from installer import create, debootstrap
-from installer.bootstrap import families, sources
+from installer.bootstrap import families, mirrors
 from installer.debootstrap import BootstrapPlan
 from installer.hooks.grub import efi_vendor
 from installer.hooks.network import HookNetwork
@@ -33,7 +33,7 @@ INSTANCE = Instance.from_environ(
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debootstrap, "KEYRINGS", tmp_path)
     monkeypatch.setattr(debootstrap, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(sources, "node_entries", list)
+    monkeypatch.setattr(mirrors, "read_node_entries", list)
     for name in ("debian", "ubuntu"):
         (tmp_path / f"{name}-archive-keyring.gpg").touch()
 
@@ -54,7 +54,7 @@ def test_an_lts_needs_a_suite_and_a_mirror(suite: str) -> None:
     assert plan.packages == ("initramfs-tools", "linux-image-generic")
     assert plan.keyrings[0].name == "ubuntu-archive-keyring.gpg"
     assert plan.mirrors.security == MIRROR
-    assert sources.archives(suite, plan.family, plan.mirrors) == [
+    assert mirrors.archives(suite, plan.family, plan.mirrors) == [
         (MIRROR, suite),
         (MIRROR, f"{suite}-updates"),
         (MIRROR, f"{suite}-security"),

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from installer.bootstrap.mirror_check import check, served
+from installer.bootstrap.mirrors import Mirrors
 from installer.bootstrap.plan import BootstrapPlan
-from installer.bootstrap.sources import Mirrors
 from node.errors import KitError
 
 

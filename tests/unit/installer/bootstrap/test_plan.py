@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from installer.bootstrap.mirrors import Mirrors
 from installer.bootstrap.plan import (
     BootstrapPlan,
     check_merged_usr,
@@ -10,7 +11,6 @@ from installer.bootstrap.plan import (
     merges_usr,
     mmdebstrap_argv,
 )
-from installer.bootstrap.sources import Mirrors
 from node.errors import KitError
 
 MIRROR = "http://mirror.example.org/debian"

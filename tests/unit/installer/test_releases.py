@@ -1,11 +1,11 @@
-"""Aliases of Debian's suites, as debian.csv of distro-info-data has them."""
+"""Suites: distribution and end of life; aliases as debian.csv of distro-info-data has them."""
 
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from installer.bootstrap.releases import named, release
+from installer.releases import distribution, named, release, security_suite, suite_problem
 from node.errors import KitError
 
 TABLE = """\
@@ -52,3 +52,48 @@ def test_an_alias_that_nobody_knows_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "broken").write_bytes(b"\xff\n")
     with pytest.raises(KitError, match="suite testing"):
         named("testing", tmp_path / "broken")
+
+
+@pytest.mark.parametrize(
+    ("suite", "script", "mirror", "expected"),
+    [
+        ("bookworm", None, None, "debian"),
+        ("duke", None, None, "debian"),
+        ("jammy", "gutsy", None, "ubuntu"),
+        ("hirsute", "gutsy", None, "ubuntu"),
+        # The debootstrap of Debian 12 knows no suite after lunar.
+        ("noble", None, "http://mirror.example.org/apt", "ubuntu"),
+        ("kali-rolling", "kali", None, "kali"),
+        ("ascii", "sid", None, ""),
+        ("zany", None, "http://mirror.example.org/ubuntu/", "ubuntu"),
+        ("zany", None, "http://mirror.example.org/apt", ""),
+    ],
+)
+def test_distribution(
+    suite: str, script: str | None, mirror: str | None, expected: str, tmp_path: Path
+) -> None:
+    if script:
+        (tmp_path / script).touch()
+        if script != suite:
+            (tmp_path / suite).symlink_to(script)
+    assert distribution(suite, mirror, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("suite", "expected"),
+    [
+        ("buster", "buster/updates"),
+        ("bullseye", "bullseye-security"),
+        ("forky", "forky-security"),
+        ("sid", None),
+    ],
+)
+def test_security_suite(suite: str, expected: str | None) -> None:
+    assert security_suite(suite, "debian") == expected
+
+
+def test_releases_at_their_end_of_life_need_a_mirror() -> None:
+    problem = suite_problem("buster", "")
+    assert problem is not None and "end of life" in problem and "set MIRROR" in problem
+    assert suite_problem("buster", "http://mirror.example.org/debian") is None
+    assert suite_problem("bullseye", "") is None
