@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from installer.guest_tree import Target
 from installer.hooks.base import Context, File, Hook, Report
-from installer.templates import render_template
+from installer.hooks.templates import render_template
 
 SCRIPT = "usr/local/sbin/grow-root-partition"
 UNIT = "etc/systemd/system/grow-root-partition.service"

@@ -7,9 +7,9 @@ from pathlib import Path
 from guest.hypervisor import Console, console, own_kernel, root_disk
 from installer.guest_tree import Target
 from installer.hooks.base import Context, File, Hook, Report
+from installer.hooks.templates import render_template
 from installer.releases import distribution
 from installer.settings import Settings
-from installer.templates import render_template
 from node.errors import KitError
 from node.log import step
 from node.run import run

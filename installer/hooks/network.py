@@ -11,7 +11,7 @@ from guest.hypervisor import CONTAINERS
 from guest.resolv import Resolver
 from installer.guest_tree import Target
 from installer.hooks.base import Context, File, Hook, Report
-from installer.templates import render_template
+from installer.hooks.templates import render_template
 from node.errors import KitError
 from node.log import log
 

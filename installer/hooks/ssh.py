@@ -8,7 +8,7 @@ from guest.authorized_keys import render as render_keys
 from installer import oslog
 from installer.guest_tree import Target
 from installer.hooks.base import Context, File, Hook, Report
-from installer.templates import render_template
+from installer.hooks.templates import render_template
 from node.log import log, step
 from node.run import Result
 

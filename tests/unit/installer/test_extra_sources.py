@@ -8,7 +8,7 @@ from installer.guest_tree import Target
 from installer.hooks.apt import HookApt
 from installer.inputs import NodeFacts
 from node.errors import KitError
-from tests.unit.installer.test_hooks import NODE, context
+from tests.unit.installer.hooks.test_hooks import NODE, context
 
 SITE = "Types: deb\nURIs: http://apt.example.org/\nSuites: stable\nComponents: main\n"
 INLINE = "Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n /mDMEYC\n -----END\n"

@@ -8,7 +8,7 @@ import pytest
 from installer.hooks.hostname import HookHostname
 from installer.rename import new_hostname
 from node.errors import KitError
-from tests.unit.installer.test_hooks import context
+from tests.unit.installer.hooks.test_hooks import context
 
 LONG = f"web1.{'b' * 60}.example.org"
 

@@ -6,7 +6,7 @@ import pytest
 
 from installer.hooks.grub import HookGrub
 from tests.system.installer.support import output
-from tests.unit.installer.test_hooks import context
+from tests.unit.installer.hooks.test_hooks import context
 
 PACKAGED = """\
 GRUB_DEFAULT=0

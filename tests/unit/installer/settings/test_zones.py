@@ -6,7 +6,7 @@ from installer.hooks.locale import HookLocale, HookTimezone
 from installer.settings import zones
 from installer.settings.zones import aliases, is_zone
 from node.errors import KitError
-from tests.unit.installer.test_hooks import context
+from tests.unit.installer.hooks.test_hooks import context
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from node.errors import KitError
 from node.run import Result
 from tests.e2e.scrape import FINGERPRINT
 
-GOLDEN = Path(__file__).parents[2] / "data/golden/hooks"
+GOLDEN = Path(__file__).parents[3] / "data/golden/hooks"
 NODE = NodeFacts(
     hostname="node1",
     codename="bookworm",

@@ -14,7 +14,7 @@ from installer.hooks import fstab
 from installer.hooks.base import Context
 from installer.hooks.fstab import HookFstab
 from node.run import Result
-from tests.unit.installer.test_hooks import RecordingTarget, context
+from tests.unit.installer.hooks.test_hooks import RecordingTarget, context
 
 
 def with_swap() -> Context:

@@ -11,7 +11,7 @@ from installer.hooks import bootloader
 from installer.hooks.bootloader import HookBootLoader, Loader
 from installer.hooks.grub import HookGrub, chosen_devices, selections
 from node.errors import KitError
-from tests.unit.installer.test_hooks import RecordingTarget, context
+from tests.unit.installer.hooks.test_hooks import RecordingTarget, context
 
 GRUB = b"\xeb\x63\x90".ljust(0x180, b"\0") + b"GRUB \0Geom\0Hard Disk\0"
 MENU = "boot/grub/grub.cfg"

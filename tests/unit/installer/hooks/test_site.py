@@ -12,7 +12,7 @@ from installer.guest_tree import Target
 from installer.hooks.site import HookSite, passed_on, variables
 from node.errors import CommandError, KitError
 from node.run import Result
-from tests.unit.installer.test_hooks import context
+from tests.unit.installer.hooks.test_hooks import context
 
 DEVICES = Devices(Path("/dev/loop10"), Path("/dev/loop11"), None, Path("/target"))
 TARGET = Target(DEVICES.root, DEVICES)

@@ -8,7 +8,7 @@ import pytest
 
 from installer.hooks.password import HookPassword
 from node.run import Result
-from tests.unit.installer.test_hooks import RecordingTarget, context
+from tests.unit.installer.hooks.test_hooks import RecordingTarget, context
 
 AUTH_ERR = 7  # PAM_AUTH_ERR of security/_pam_types.h
 
