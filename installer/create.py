@@ -15,7 +15,7 @@ from installer import debootstrap, inputs, oslog, releases, upgrade
 from installer.bootstrap import cache, families, remake
 from installer.disks import blank, prepare
 from installer.disks.layout import Layout, can_be_kept, mountpoint_of, plan_layout
-from installer.guest_tree import Target, chroot
+from installer.guest_tree import GuestTree, chroot
 from installer.hooks import stages
 from installer.hooks.base import Context, Hook, Report
 from installer.settings import Settings, load
@@ -47,7 +47,7 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
             made = stack.enter_context(prepare.prepared(layout, settings.suite, backings))
         with step(f"bootstrap of {settings.suite} ({settings.arch})"):
             age = cache.fill(made.root, plan, settings)
-        target = Target(made.root, made)
+        target = GuestTree(made.root, made)
         # GRUB's menu names the root by its UUID only where it finds this link.
         uuids = {str(layout.root.uuid): made.fsysdev}
         with chroot(target, {made.disk, made.fsysdev}, uuids):
@@ -70,7 +70,7 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
     oslog.state(facts_found)
 
 
-def _apply(hooks: Sequence[Hook], context: Context, target: Target) -> list[Report]:
+def _apply(hooks: Sequence[Hook], context: Context, target: GuestTree) -> list[Report]:
     reports = []
     for hook in hooks:
         with step(f"hook {hook.name}"):

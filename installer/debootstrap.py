@@ -12,7 +12,7 @@ from installer import releases
 from installer.bootstrap import apt_sources, families, mirrors, remake, scrub
 from installer.bootstrap.mirror_check import served
 from installer.bootstrap.mirrors import Mirrors
-from installer.bootstrap.output import Progress
+from installer.bootstrap.output import EngineOutput
 from installer.bootstrap.plan import (
     BootstrapPlan,
     check_merged_usr,
@@ -20,7 +20,7 @@ from installer.bootstrap.plan import (
     merges_usr,
     mmdebstrap_argv,
 )
-from installer.guest_tree import CONFINED, Target, chroot
+from installer.guest_tree import CONFINED, GuestTree, chroot
 from installer.inputs import NodeFacts
 from installer.settings import Settings
 from node.errors import CommandError, KitError
@@ -174,7 +174,7 @@ def bootstrap(
                 plan.suite, archives, plan.components, keyring
             ).splitlines()
             _run_engine(mmdebstrap_argv(plan, root, keyring, no_keys, lines), root, plan, on_line)
-    target = Target(root)
+    target = GuestTree(root)
     with step("initramfs"), chroot(target, ()):
         make_initramfs(target)
     if not plan.mirrors.main and plan.engine == "debootstrap":
@@ -187,7 +187,7 @@ def bootstrap(
     return remake.separate(target)
 
 
-def _engines_mirrors(target: Target, plan: BootstrapPlan) -> Mirrors:
+def _engines_mirrors(target: GuestTree, plan: BootstrapPlan) -> Mirrors:
     """The mirrors that go with debootstrap's default, of which it writes the main one alone."""
     written = apt_sources.parse_one_line(target.read(SOURCES_LIST))
     return mirrors.choose(
@@ -222,7 +222,7 @@ def _keyring_files(root: Path, plan: BootstrapPlan) -> Iterator[tuple[Path, Path
 def _run_engine(
     argv: Sequence[str], root: Path, plan: BootstrapPlan, on_line: Callable[[str], None]
 ) -> None:
-    progress = Progress(on_line)
+    output = EngineOutput(on_line)
     proxy = {"http_proxy": plan.proxy, "https_proxy": plan.proxy} if plan.proxy else {}
     try:
         # Nothing is synced before the guest is unmounted: see node.isolation.nosync.
@@ -230,26 +230,26 @@ def _run_engine(
             [*CONFINED, *argv],
             what=plan.engine,
             env={**NO_INITRD, **proxy},
-            on_line=progress,
+            on_line=output,
             syncs=False,
         )
     except CommandError as error:
-        raise _explained(error, root, plan, progress) from error
+        raise _explained(error, root, plan, output) from error
 
 
 def _explained(
-    error: CommandError, root: Path, plan: BootstrapPlan, progress: Progress
+    error: CommandError, root: Path, plan: BootstrapPlan, output: EngineOutput
 ) -> KitError:
     """The error for people; the engine's last lines, and those of its own log, go to the log."""
     own_log = root / "debootstrap/debootstrap.log"
     own = own_log.read_text(errors="replace").splitlines() if own_log.is_file() else []
-    for line in [*progress.tail(), *own[-5:]]:
+    for line in [*output.tail(), *own[-5:]]:
         log.error("  %s", line)
     what = f"bootstrap of {plan.suite} by {plan.engine}"
-    fault = progress.fault() or error.message
+    fault = output.fault() or error.message
     # debootstrap takes a full disk for a file that exists already.
     if re.search("No space left|enough free space", "\n".join([fault, *own[-5:]])):
-        need = progress.disk_usage()
+        need = output.disk_usage()
         return KitError(
             f"{what}: a disk of the guest is too small"
             + (f": the packages take more than {size(need)}" if need else ""),
@@ -272,7 +272,7 @@ def _usage(root: Path) -> list[str]:
     return lines
 
 
-def make_initramfs(target: Target) -> None:
+def make_initramfs(target: GuestTree) -> None:
     """Lets the guest make the initramfs of each kernel that has none, as its package would.
 
     Links to kernels (linux-update-symlinks(1)) get the links to their initramfs beside them.

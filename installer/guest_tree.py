@@ -64,12 +64,12 @@ class File:
     mode: int = 0o644
 
 
-class Target:
+class GuestTree:
     """A mounted guest.
 
     Paths are relative to its root, and refused when they are absolute, hold `..`, or lead through
     a symlink: a link in the guest must not make us write on the node. `devices` are those that
-    the tree is mounted from.
+    the tree is mounted from. Variables call it `target`, as debootstrap(8) and the site's hooks do.
     """
 
     def __init__(self, root: Path, devices: Devices | None = None) -> None:
@@ -197,7 +197,7 @@ class Target:
 
 @contextmanager
 def chroot(
-    target: Target, devices: Collection[Path], uuids: Mapping[str, Path] = _NONE
+    target: GuestTree, devices: Collection[Path], uuids: Mapping[str, Path] = _NONE
 ) -> Iterator[None]:
     """Makes programs of the guest runnable: /proc, /sys, a /dev of its own; no service may start.
 
@@ -249,7 +249,7 @@ def _kernel_settings_kept(sys: Path) -> Iterator[None]:
 
 
 @contextmanager
-def services_forbidden(target: Target) -> Iterator[None]:
+def services_forbidden(target: GuestTree) -> Iterator[None]:
     """Keeps services of the guest from being started, and leaves the policy that it has.
 
     A package or a site hook may have one of its own: that is put back at the end, unless another

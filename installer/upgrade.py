@@ -8,9 +8,9 @@ from math import ceil, floor
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from installer.bootstrap.output import Progress
+from installer.bootstrap.output import EngineOutput
 from installer.bootstrap.plan import BootstrapPlan
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from node.cleanup import undone
 from node.errors import KitError
 from node.isolation.mount import mounted, remounted_read_only
@@ -54,7 +54,7 @@ def configuration(proxy: str | None) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def upgrade(target: Target, plan: BootstrapPlan, age: float) -> None:
+def upgrade(target: GuestTree, plan: BootstrapPlan, age: float) -> None:
     """Upgrades the packages of a guest in whose chroot programs can be run.
 
     Without an answer of the mirrors in time, or without the room, the guest stays as it is, with a
@@ -70,43 +70,43 @@ def upgrade(target: Target, plan: BootstrapPlan, age: float) -> None:
     """
     with step("upgrade of the packages"), _apt(target, plan):
         problem = _bounded(target, UPDATE_SECONDS, ["apt-get", "update"])
-        progress = Progress(log.info)
+        output = EngineOutput(log.info)
         if not problem:
             download = [*UPGRADE, "--download-only"]
-            problem = _bounded(target, DOWNLOAD_SECONDS, download, progress)
+            problem = _bounded(target, DOWNLOAD_SECONDS, download, output)
         if not problem:
-            problem = _lack_of_room(target.root, progress.disk_usage())
+            problem = _lack_of_room(target.root, output.disk_usage())
         if problem:
             log.warning("packages are %.1f days old and are not upgraded: %s", age, problem)
             return
-        progress = Progress(log.info)
-        result = target.run([*UPGRADE, "--no-download"], check=False, on_line=progress)
+        output = EngineOutput(log.info)
+        result = target.run([*UPGRADE, "--no-download"], check=False, on_line=output)
         if result.exit_code != 0:
             raise KitError(
-                f"upgrade of the packages: {_reason(result, progress)}",
+                f"upgrade of the packages: {_reason(result, output)}",
                 hint="the lines above have more; UPGRADE=no makes guests without an upgrade",
             )
         log.info("%s", _summary(result.stdout))
 
 
 def _bounded(
-    target: Target, seconds: int, argv: Sequence[str], progress: Progress | None = None
+    target: GuestTree, seconds: int, argv: Sequence[str], output: EngineOutput | None = None
 ) -> str | None:
     """Runs a program of the guest for so long at most; why it failed, or None."""
-    progress = progress or Progress(log.debug)
+    output = output or EngineOutput(log.debug)
     limited = ["timeout", "--kill-after=5", str(seconds), *argv]
-    result = target.run(limited, check=False, on_line=progress)
+    result = target.run(limited, check=False, on_line=output)
     if result.exit_code in TIMED_OUT:
         return f"no answer within {seconds} seconds"
-    return _reason(result, progress) if result.exit_code != 0 else None
+    return _reason(result, output) if result.exit_code != 0 else None
 
 
-def _reason(result: Result, progress: Progress) -> str:
+def _reason(result: Result, output: EngineOutput) -> str:
     # apt-get says so at its end, with the reason that "Err:" leaves to the next line.
     fetch = re.search(r"^[WE]: Failed to fetch (.+)", result.stderr, re.MULTILINE)
     if fetch:
         return fetch[1]
-    return progress.fault() or f"exit code {result.exit_code}"
+    return output.fault() or f"exit code {result.exit_code}"
 
 
 def _lack_of_room(root: Path, needed: int) -> str | None:
@@ -142,7 +142,7 @@ def _summary(stdout: str) -> str:
 
 
 @contextmanager
-def _apt(target: Target, plan: BootstrapPlan) -> Iterator[None]:
+def _apt(target: GuestTree, plan: BootstrapPlan) -> Iterator[None]:
     """The guest's apt can reach the mirrors; at the end, nothing of it stays."""
     with ExitStack() as stack:
         target.write(CONFIGURATION, configuration(plan.proxy), 0o600)
@@ -160,7 +160,7 @@ def _apt(target: Target, plan: BootstrapPlan) -> Iterator[None]:
 
 
 @contextmanager
-def _replaced(target: Target, name: str) -> Iterator[None]:
+def _replaced(target: GuestTree, name: str) -> Iterator[None]:
     """The node's file stands in the place of the guest's, which may be a link, or missing."""
     path, aside = target.path(name), target.path(f"{name}.aside")
     existed = os.path.lexists(path)
@@ -177,7 +177,7 @@ def _replaced(target: Target, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _shown(target: Target, directory: Path) -> Iterator[None]:
+def _shown(target: GuestTree, directory: Path) -> Iterator[None]:
     """A directory of the node is at the same place in the guest, where nothing can change it."""
     relative = str(directory).lstrip("/")
     missing = [

@@ -29,7 +29,7 @@ _FAULTS = (
 )
 
 
-class Progress:
+class EngineOutput:
     """Passes on the lines of debootstrap or of mmdebstrap --verbose that say how far it is.
 
     Call it with each line. Packages are counted, and every fiftieth is reported.

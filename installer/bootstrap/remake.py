@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from installer.bootstrap import identities
 from installer.bootstrap.made import INFO, made_by_scripts
-from installer.guest_tree import Target, chroot
+from installer.guest_tree import GuestTree, chroot
 from node.errors import KitError
 from node.log import log, step
 
@@ -25,7 +25,7 @@ MOST = 32
 LARGEST = 64 * 1024  # bytes
 
 
-def separate(target: Target) -> tuple[str, ...]:
+def separate(target: GuestTree) -> tuple[str, ...]:
     """Takes out of a new bootstrap what packages made and guests must not share.
 
     Returns:
@@ -56,7 +56,7 @@ def _not_to_be_shared(root: Path) -> dict[str, str]:
     }
 
 
-def remake(target: Target) -> bool:
+def remake(target: GuestTree) -> bool:
     """Has the packages make what `separate` took out, in a guest whose programs can be run.
 
     Returns whether there was any: an initramfs may be missing, too.
@@ -107,7 +107,7 @@ def _postinsts(root: Path) -> dict[str, str]:
     }
 
 
-def _configure(target: Target, package: str) -> int:
+def _configure(target: GuestTree, package: str) -> int:
     """Runs a package's postinst as dpkg does at the first installation; gives its exit code."""
     name = package.partition(":")[0]
     environment = (f"DPKG_MAINTSCRIPT_PACKAGE={name}", "DPKG_MAINTSCRIPT_NAME=postinst")
@@ -121,7 +121,7 @@ def _configure(target: Target, package: str) -> int:
 
 
 def _tried(
-    target: Target, makers: Mapping[str, list[str]]
+    target: GuestTree, makers: Mapping[str, list[str]]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """What each package makes again, which is removed; and what it makes again as it was.
 
@@ -150,18 +150,18 @@ def _tried(
     return remade, same
 
 
-def _size(target: Target, path: str) -> int:
+def _size(target: GuestTree, path: str) -> int:
     """The size of a regular file in bytes; 0 where there is none."""
     place = target.path(path)
     return 0 if place.is_symlink() or not place.is_file() else place.stat().st_size
 
 
-def _aside(target: Target, path: str) -> Path:
+def _aside(target: GuestTree, path: str) -> Path:
     place = target.path(path)
     return place.with_name(place.name + _ASIDE)
 
 
-def _drop_initramfs(target: Target, paths: Iterable[str]) -> None:
+def _drop_initramfs(target: GuestTree, paths: Iterable[str]) -> None:
     """Removes each initramfs that has copies of these files, or may have: it is made again."""
     names = {PurePosixPath(path).name for path in paths}
     for image in target.root.glob("boot/initrd.img-*"):

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 
 # RESUME: the node's swap would go into the guest's initramfs (initramfs.conf(5), hooks/resume).
 RESUME = "etc/initramfs-tools/conf.d/resume"
@@ -47,7 +47,7 @@ _LIB_DIRS = {"amd64": ("lib32", "lib64", "libx32"), "i386": ("lib64", "libx32")}
 
 def seed(root: Path, *, links: tuple[str, ...]) -> None:
     """Prepares an empty guest. `links` are directories of / that become links into /usr."""
-    target = Target(root)
+    target = GuestTree(root)
     target.write(RESUME, "RESUME=none\n")
     for name in links:
         (root / "usr" / name).mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def scrub(root: Path) -> None:
     The key and certificate of the package ssl-cert go, too; in the guest,
     `make-ssl-cert generate-default-snakeoil` (make-ssl-cert(8)) makes others.
     """
-    target = Target(root)
+    target = GuestTree(root)
     for pattern in REMOVED:
         for path in sorted(root.glob(pattern)):
             if path.name == "lost+found":  # of a disk of its own

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from installer.extra_sources import DIRECTORY
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, File, Hook, Report
 
 PROXY = "etc/apt/apt.conf.d/90ganeti-instance-kit-proxy"
@@ -27,7 +27,7 @@ class HookApt(Hook):
             files[PROXY] = File("".join(lines))
         return files
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         for source in context.node.extra_sources:
             for path, content in source.keyrings:
                 # The guest's packages may own it.

@@ -7,7 +7,7 @@ from typing import ClassVar
 from guest.instance import Instance
 from installer.disks.layout import MIB, Layout
 from installer.guest_tree import File as File
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.inputs import NodeFacts
 from installer.settings import Settings
 
@@ -67,19 +67,19 @@ class Hook:
         """Paths in the guest (relative), and the files that belong there. Pure."""
         return {}
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         """Acts on the mounted guest, whose programs can be run."""
         target.write_all(self.render(context))
         return None
 
-    def finish(self, context: Context, target: Target) -> None:
+    def finish(self, context: Context, target: GuestTree) -> None:
         """Awaits what `apply` has begun and left running, and does what comes after it.
 
         Called when all hooks of the same stage have been applied; what takes long is a step of its
         own.
         """
 
-    def mend(self, context: Context, target: Target) -> None:
+    def mend(self, context: Context, target: GuestTree) -> None:
         """Makes whole what the site's hooks have left half done, when all of them have run.
 
         They win: where they did the same as we, ours is taken away.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from guest.hypervisor import own_kernel
 from installer.disks.layout import MIB, SECTOR, Use
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, Hook
 from installer.hooks.grub import INSTALL, LOADERS, MENU, install_argv
 from node.errors import KitError
@@ -53,10 +53,10 @@ class HookBootLoader(Hook):
     def enabled(self, context: Context) -> bool:
         return own_kernel(context.instance) and context.settings.arch in LOADERS
 
-    def finish(self, context: Context, target: Target) -> None:
+    def finish(self, context: Context, target: GuestTree) -> None:
         self._ours = _found(context, target)
 
-    def mend(self, context: Context, target: Target) -> None:
+    def mend(self, context: Context, target: GuestTree) -> None:
         found = _found(context, target)
         if found != self._ours:
             if not found.is_grub:
@@ -68,7 +68,7 @@ class HookBootLoader(Hook):
             _mend_menu(context, target)
 
 
-def _found(context: Context, target: Target) -> Loader:
+def _found(context: Context, target: GuestTree) -> Loader:
     devices, root = target.devices, context.layout.root
     assert devices is not None
     uses = {part.use: part for part in root.partitions}
@@ -98,7 +98,7 @@ def _read(device: Path, offset: int, size: int) -> bytes:
         os.close(descriptor)
 
 
-def _install(context: Context, target: Target) -> None:
+def _install(context: Context, target: GuestTree) -> None:
     assert target.devices is not None
     # --recheck: a device.map of the hook names devices that are gone by now.
     argv = [*install_argv(context), "--recheck"]
@@ -111,7 +111,7 @@ def _install(context: Context, target: Target) -> None:
         log.warning("boot loader: neither node nor guest has grub-install: it is left as it is")
 
 
-def _mend_menu(context: Context, target: Target) -> None:
+def _mend_menu(context: Context, target: GuestTree) -> None:
     if target.exists(MENU) and not LOOP.search(target.read(MENU)):
         return
     if target.exists(UPDATE):

@@ -1,7 +1,7 @@
 """A login prompt on the serial console."""
 
 from guest.hypervisor import console
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, Hook, Report
 
 INITTAB = "etc/inittab"
@@ -15,7 +15,7 @@ class HookConsole(Hook):
     def enabled(self, context: Context) -> bool:
         return context.settings.hook_console and console(context.instance) is not None
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         port = console(context.instance)
         assert port is not None
         if target.exists(INITTAB):  # sysvinit

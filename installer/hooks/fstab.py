@@ -7,7 +7,7 @@ from string import ascii_lowercase
 from guest.fstab import Entry, render, without_doubles
 from guest.hypervisor import root_disk
 from installer.disks.layout import PlannedDisk
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, File, Hook, Report
 from node.log import log
 from node.run import run
@@ -34,13 +34,13 @@ class HookFstab(Hook):
     def render(self, context: Context) -> Mapping[str, File]:
         return {FSTAB: File(render(_entries(context)))}
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         for disk in (*context.layout.data, *context.layout.kept):
             target.make_directory(str(disk.mountpoint).lstrip("/"))
         target.write_all(self.render(context))
         return None
 
-    def mend(self, context: Context, target: Target) -> None:
+    def mend(self, context: Context, target: GuestTree) -> None:
         if not target.path(FSTAB).is_file() or target.path(FSTAB).is_symlink():
             return  # that is the hook's
         text, entries = target.read(FSTAB), list(_entries(context))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, File, Hook, Report
 from installer.hooks.templates import render_template
 
@@ -28,7 +28,7 @@ class HookGrow(Hook):
             UNIT: File(render_template("grow-root-partition.service")),
         }
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         target.write_all(self.render(context))
         target.symlink(WANTS, f"/{UNIT}")
         return None

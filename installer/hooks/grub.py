@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guest.hypervisor import Console, console, own_kernel, root_disk
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, File, Hook, Report
 from installer.hooks.templates import render_template
 from installer.releases import distribution
@@ -137,7 +137,7 @@ class HookGrub(Hook):
         )
         return {DEFAULTS: File(text)}
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         target.write_all(self.render(context))
         devices = target.devices
         assert devices is not None
@@ -151,7 +151,7 @@ class HookGrub(Hook):
         self._begun.append(target.start(install, syncs=not embedded))
         return None
 
-    def finish(self, context: Context, target: Target) -> None:
+    def finish(self, context: Context, target: GuestTree) -> None:
         devices = target.devices
         assert devices is not None
         with step("hook grub: boot loader and menu"):
@@ -168,7 +168,7 @@ class HookGrub(Hook):
         if devices.esp is not None:
             self._fill_esp(context, target, devices.esp, uuid)
 
-    def _fill_esp(self, context: Context, target: Target, esp: Path, uuid: str) -> None:
+    def _fill_esp(self, context: Context, target: GuestTree, esp: Path, uuid: str) -> None:
         # With mtools, as the node's kernel may have no vfat.
         efi = _EFI[context.settings.arch]
         vendor = efi_vendor(context.settings)
@@ -183,7 +183,7 @@ class HookGrub(Hook):
             run(argv, what="EFI system partition of disk 0")
         target.path("boot/efi").mkdir(exist_ok=True)
 
-    def mend(self, context: Context, target: Target) -> None:
+    def mend(self, context: Context, target: GuestTree) -> None:
         # A hook that has chosen devices of the guest meant it.
         chosen = chosen_devices(target.read(DEBCONF)) if target.exists(DEBCONF) else ""
         if target.exists(INSTALL) and (not chosen or "/dev/loop" in chosen):

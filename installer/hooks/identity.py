@@ -2,7 +2,7 @@
 
 import secrets
 
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, Hook, Report
 
 MACHINE_ID = "etc/machine-id"
@@ -18,7 +18,7 @@ class HookMachineId(Hook):
 
     name = "machine_id"
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         target.write(MACHINE_ID, secrets.token_hex(16) + "\n", 0o444)
         if target.path(DBUS_ID).parent.is_dir():
             target.symlink(DBUS_ID, "/etc/machine-id")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, File, Hook, Report
 from installer.settings import zones
 from node.errors import KitError
@@ -28,7 +28,7 @@ class HookTimezone(Hook):
         if zone and zones.ZONEINFO.is_dir() and not zones.aliases(zone):
             raise KitError(f"time zone {zone}: there is no such zone", hint=_HINT)
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         wanted = context.settings.timezone or context.node.timezone
         zoneinfo = target.path(ZONES)
         names = zones.aliases(wanted) or (wanted,)
@@ -60,7 +60,7 @@ class HookLocale(Hook):
     def render(self, context: Context) -> Mapping[str, File]:
         return {"etc/default/locale": File(f"LANG={context.settings.locale}\n")}
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         target.write_all(self.render(context))
         if _generated(context):
             line = _supported(context.settings.locale, target.read(SUPPORTED))

@@ -9,7 +9,7 @@ from guest import interfaces, networkd, resolv
 from guest.addresses import NicConfig, plan_nics
 from guest.hypervisor import CONTAINERS
 from guest.resolv import Resolver
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, File, Hook, Report
 from installer.hooks.templates import render_template
 from node.errors import KitError
@@ -61,7 +61,7 @@ class HookNetwork(Hook):
                 files[interfaces.path(config)] = File(interfaces.render(config, udev=udev))
         return files
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         """Write the files; the report has a line for each configured address."""
         # write_all replaces a resolv.conf that is a symlink into /run, as systemd-resolved has it.
         target.write_all(self.render(context))
@@ -74,7 +74,7 @@ class HookNetwork(Hook):
         _warn(context)
         return lambda: _configured(context, target)
 
-    def mend(self, context: Context, target: Target) -> None:
+    def mend(self, context: Context, target: GuestTree) -> None:
         """Takes ours away where a site hook configures the same NIC."""
         files = self.render(context)
         ours = {file.text for file in files.values()}
@@ -98,7 +98,7 @@ class HookNetwork(Hook):
                     target.remove(relative)
 
 
-def _udevs(target: Target, ours: Collection[str]) -> str:
+def _udevs(target: GuestTree, ours: Collection[str]) -> str:
     """The NICs that a hook configures by names that udev makes up (systemd.net-naming-scheme(7)).
 
     Such a hook was written for guests whose NICs nobody renames; one that configures an eth0 as
@@ -113,7 +113,7 @@ def _udevs(target: Target, ours: Collection[str]) -> str:
     return ", ".join(sorted(name for name in names if re.fullmatch("en[opsx][0-9a-z]+", name)))
 
 
-def _without_doubles(context: Context, target: Target, relative: str, ours: str) -> str:
+def _without_doubles(context: Context, target: GuestTree, relative: str, ours: str) -> str:
     """What is to stay of a file that begins with what we wrote; "" for nothing."""
     path, added = PurePosixPath(relative), _read(target, relative).removeprefix(ours)
     if str(path.parent) == interfaces.DIRECTORY:
@@ -129,7 +129,11 @@ def _without_doubles(context: Context, target: Target, relative: str, ours: str)
 
 
 def _texts(
-    target: Target, directory: PurePosixPath, *, but: PurePosixPath | None = None, suffix: str = ""
+    target: GuestTree,
+    directory: PurePosixPath,
+    *,
+    but: PurePosixPath | None = None,
+    suffix: str = "",
 ) -> list[str]:
     """The files of a directory of the guest, as far as they can be read."""
     place = target.path(str(directory))
@@ -142,14 +146,14 @@ def _plan(context: Context) -> tuple[NicConfig, ...]:
     return plan_nics(context.instance.nics, context.settings.dhcp)
 
 
-def _configured(context: Context, target: Target) -> Sequence[str]:
+def _configured(context: Context, target: GuestTree) -> Sequence[str]:
     """The line for each address, NIC by NIC, IPv4 first."""
     networked = context.settings.network_stack == "networkd"
     found = _in_networkd(context, target) if networked else _in_interfaces(context, target)
     return [f"configured {name} with {address}" for name, address in found]
 
 
-def _in_networkd(context: Context, target: Target) -> list[_Pair]:
+def _in_networkd(context: Context, target: GuestTree) -> list[_Pair]:
     """What was planned, for the NICs whose files are still ours."""
     found: list[_Pair] = []
     for config in _plan(context):
@@ -161,7 +165,7 @@ def _in_networkd(context: Context, target: Target) -> list[_Pair]:
     return found
 
 
-def _in_interfaces(context: Context, target: Target) -> list[_Pair]:
+def _in_interfaces(context: Context, target: GuestTree) -> list[_Pair]:
     """What the files say in the end: sites are used to write etc/network/interfaces themselves."""
     main = _read(target, interfaces.MAIN)
     texts = [main]
@@ -173,7 +177,7 @@ def _in_interfaces(context: Context, target: Target) -> list[_Pair]:
     return sorted(found, key=lambda pair: (names.index(pair[0]), pair[1].version))
 
 
-def _read(target: Target, relative: str) -> str:
+def _read(target: GuestTree, relative: str) -> str:
     try:
         return target.read(relative)
     except KitError:  # a site hook has removed it, or put a link there

@@ -2,7 +2,7 @@
 
 import secrets
 
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, Hook, Report
 from installer.oslog import is_masked_by_grep
 
@@ -37,7 +37,7 @@ class HookPassword(Hook):
     def packages(self, context: Context) -> tuple[str, ...]:
         return ("passwd",)
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         password = random_password(context.node.hostname)
         self._set = target.start(["chpasswd"], input=f"root:{password}\n")
 
@@ -54,13 +54,13 @@ class HookPassword(Hook):
 
         return report
 
-    def finish(self, context: Context, target: Target) -> None:
+    def finish(self, context: Context, target: GuestTree) -> None:
         self._set()
         if context.settings.password_expire:
             target.run(["chage", "--lastday", "0", "root"])
 
 
-def _opens(target: Target, password: str) -> bool:
+def _opens(target: GuestTree, password: str) -> bool:
     """Whether root can log in with a password, as the guest's own PAM sees it (unix_chkpwd(8))."""
     # It reads the password up to a zero byte; nullok lets in whoever needs none.
     null = "nonull" if password else "nullok"
@@ -68,12 +68,12 @@ def _opens(target: Target, password: str) -> bool:
     return asked.exit_code == 0
 
 
-def _expired(target: Target) -> bool:
+def _expired(target: GuestTree) -> bool:
     """Whether PAM lets root in with no password at all; one that must be changed does not count."""
     return target.run([CHECK, "root", "chkexpiry"], check=False).exit_code in EXPIRED
 
 
-def _locked(target: Target) -> bool:
+def _locked(target: GuestTree) -> bool:
     """Whether what stands for root's password is no hash, in passwd(5) or in shadow(5)."""
     field = _field(target, PASSWD)
     if field == "x":
@@ -81,6 +81,6 @@ def _locked(target: Target) -> bool:
     return field is None or field.startswith(("!", "*"))
 
 
-def _field(target: Target, path: str) -> str | None:
+def _field(target: GuestTree, path: str) -> str | None:
     entries = (line.split(":") for line in target.read(path).splitlines())
     return next((fields[1] for fields in entries if fields[0] == "root" and len(fields) > 1), None)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, Hook, Report
 from installer.settings import DEFINITIONS, Settings, as_text
 from node.errors import CommandError, KitError
@@ -49,7 +49,7 @@ class HookSite(Hook):
     def enabled(self, context: Context) -> bool:
         return context.settings.hook_site and Path(context.settings.customize_dir).is_dir()
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         directory = context.settings.customize_dir
         listed = run(["run-parts", "--test", "--", directory], what=f"hooks in {directory}")
         env = {**self._environ, **variables(context, target)}
@@ -90,7 +90,7 @@ def passed_on(assigned: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def variables(context: Context, target: Target) -> dict[str, str]:
+def variables(context: Context, target: GuestTree) -> dict[str, str]:
     """What ganeti-instance-debootstrap has for its hooks, be it exported or by its common.sh.
 
     BLOCKDEV is our loop device also where the disk is a block device: what a hook wrote to that

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from guest.authorized_keys import render as render_keys
 from installer import oslog
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, File, Hook, Report
 from installer.hooks.templates import render_template
 from node.log import log, step
@@ -35,12 +35,12 @@ class HookHostKeys(Hook):
     def enabled(self, context: Context) -> bool:
         return True
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         if target.exists(KEYGEN) and target.exists(CONFIG):
             self._begun = {kind: _begin_key(target, kind, context) for kind in KEY_TYPES}
         return None
 
-    def finish(self, context: Context, target: Target) -> None:
+    def finish(self, context: Context, target: GuestTree) -> None:
         with step("hook host_keys: keys"):
             for kind, made in self._begun.items():
                 made()
@@ -61,7 +61,7 @@ class HookSsh(Hook):
         root_login = "prohibit-password" if context.settings.root_login else "no"
         return {DROP_IN: File(render_template("sshd.conf", root_login=root_login))}
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         if INCLUDE in target.read(CONFIG):
             target.write_all(self.render(context))
         else:
@@ -79,7 +79,7 @@ class HookSsh(Hook):
         return report
 
 
-def _begin_key(target: Target, kind: str, context: Context) -> Callable[[], Result]:
+def _begin_key(target: GuestTree, kind: str, context: Context) -> Callable[[], Result]:
     """Begins to make a host key; what it gives awaits that."""
     key = KEY.format(kind)
     target.remove(key)
@@ -88,7 +88,7 @@ def _begin_key(target: Target, kind: str, context: Context) -> Callable[[], Resu
     return target.start(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", f"/{key}"])
 
 
-def _digest(target: Target, kind: str) -> str:
+def _digest(target: GuestTree, kind: str) -> str:
     """What is random in a key's fingerprint, as ssh-keygen(1) shows it."""
     blob = base64.b64decode(target.read(f"{KEY.format(kind)}.pub").split()[1])
     return base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
@@ -123,7 +123,7 @@ class HookAuthorizedKeys(Hook):
         keys = authorized_keys(context)
         return {AUTHORIZED_KEYS: File(keys, 0o600)} if keys else {}
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         files = self.render(context)
         if not files:
             log.warning("no %s on this node: root gets no keys", context.settings.authorized_keys)

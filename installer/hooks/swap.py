@@ -2,7 +2,7 @@
 
 import os
 
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, Hook, Report
 from node.errors import KitError
 from node.log import log
@@ -21,7 +21,7 @@ class HookSwap(Hook):
     def enabled(self, context: Context) -> bool:
         return context.swapfile_size > 0
 
-    def apply(self, context: Context, target: Target) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
         path = target.path(SWAPFILE)
         size = context.swapfile_size
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

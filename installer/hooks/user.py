@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, File, Hook
 from installer.hooks.ssh import authorized_keys
 from node.errors import KitError
@@ -29,7 +29,7 @@ class HookUser(Hook):
         line = f"{context.settings.user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
         return {SUDOERS: File(line, 0o440)}
 
-    def finish(self, context: Context, target: Target) -> None:
+    def finish(self, context: Context, target: GuestTree) -> None:
         # Not before: root's password is set meanwhile, by a program that locks the same files.
         user = context.settings.user
         if _entry(target, user) is not None:
@@ -55,7 +55,7 @@ class HookUser(Hook):
                 log.warning("%s is on a disk that is kept: its keys stay as they are", entry[5])
 
 
-def _entry(target: Target, user: str) -> list[str] | None:
+def _entry(target: GuestTree, user: str) -> list[str] | None:
     """The fields of passwd(5) of a user."""
     lines = (line.split(":") for line in target.read(PASSWD).splitlines())
     return next((fields for fields in lines if fields[0] == user), None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.guest_tree import Target, chroot
+from installer.guest_tree import GuestTree, chroot
 from node.run import Result
 from tests.system.installer import support
 from tests.system.installer.support import MIB, Node, output
@@ -89,7 +89,7 @@ def test_programs_in_the_guest_leave_the_nodes_kernel_alone(little: Path) -> Non
     panic = Path("/proc/sys/kernel/panic").read_text().strip()
 
     def tried() -> tuple[Result, str]:
-        target = Target(little)
+        target = GuestTree(little)
         with chroot(target, ()):
             argv = ["sh", "-c", f"echo {panic} >/proc/sys/kernel/panic"]
             written = target.run(argv, check=False)

@@ -8,11 +8,11 @@ import pytest
 
 from installer import debootstrap
 from installer.bootstrap import mirrors
-from installer.bootstrap.output import Progress
+from installer.bootstrap.output import EngineOutput
 from installer.bootstrap.plan import BootstrapPlan
 from installer.bootstrap.scrub import scrub, seed, usr_directories
 from installer.debootstrap import choose_engine, keyrings
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.settings import Settings
 from node.errors import CommandError, KitError
 
@@ -187,7 +187,7 @@ def test_links_to_kernels_get_links_to_their_initramfs(tmp_path: Path) -> None:
     (tmp_path / "vmlinuz").symlink_to("boot/vmlinuz-6.1")
     (tmp_path / "vmlinuz.old").symlink_to("boot/vmlinuz-6.2")
     (boot / "vmlinuz").symlink_to("vmlinuz-6.1")
-    debootstrap.make_initramfs(Target(tmp_path))
+    debootstrap.make_initramfs(GuestTree(tmp_path))
     assert (tmp_path / "initrd.img").readlink() == Path("boot/initrd.img-6.1")
     assert (boot / "initrd.img").readlink() == Path("initrd.img-6.1")
     assert not (tmp_path / "initrd.img.old").is_symlink()
@@ -197,10 +197,10 @@ FAILED = CommandError("debootstrap: failed", exit_code=1, stdout="", stderr="", 
 
 
 def test_a_full_disk_is_told_from_other_failures(local: BootstrapPlan, tmp_path: Path) -> None:
-    progress = Progress(lambda _line: None)
-    progress("After this operation, 629 MB of additional disk space will be used.")
-    progress("E: Tried to extract package, but file already exists. Exit...")
-    error = debootstrap._explained(FAILED, tmp_path, local, progress)
+    output = EngineOutput(lambda _line: None)
+    output("After this operation, 629 MB of additional disk space will be used.")
+    output("E: Tried to extract package, but file already exists. Exit...")
+    error = debootstrap._explained(FAILED, tmp_path, local, output)
     assert error.message == (
         "bootstrap of bookworm by mmdebstrap: E: Tried to extract package, but file already"
         " exists. Exit..."
@@ -208,6 +208,6 @@ def test_a_full_disk_is_told_from_other_failures(local: BootstrapPlan, tmp_path:
     own_log = tmp_path / "debootstrap/debootstrap.log"
     own_log.parent.mkdir()
     own_log.write_text("tar: ./usr/share: Cannot write: No space left on device\n")
-    error = debootstrap._explained(FAILED, tmp_path, local, progress)
+    error = debootstrap._explained(FAILED, tmp_path, local, output)
     assert error.message.endswith("too small: the packages take more than 599.9 MiB")
     assert "/ has " in (error.hint or "")

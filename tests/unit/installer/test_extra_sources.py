@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from installer.extra_sources import read
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.apt import HookApt
 from installer.inputs import NodeFacts
 from node.errors import KitError
@@ -89,7 +89,7 @@ def test_the_guest_keeps_proxy_sources_and_keyrings(root: Path, tmp_path: Path) 
     made = context(guest_proxy="http://proxy.example.org:3128")
     path = put(root, "a.sources", f"{SITE}Signed-By: {KEYRING}\n")
     made = type(made)(made.instance, made.settings, made.layout, facts(root, path))
-    target = Target(tmp_path / "guest")
+    target = GuestTree(tmp_path / "guest")
     HookApt().apply(made, target)
     assert target.read("etc/apt/sources.list.d/a.sources").startswith("Types: deb\n")
     assert target.path(KEYRING.lstrip("/")).read_bytes() == b"\x99\x01"
@@ -104,7 +104,7 @@ def test_a_keyring_of_the_guests_own_stays(root: Path, tmp_path: Path) -> None:
     made = context()
     path = put(root, "a.sources", f"{SITE}Signed-By: {KEYRING}\n")
     made = type(made)(made.instance, made.settings, made.layout, facts(root, path))
-    target = Target(tmp_path / "guest")
+    target = GuestTree(tmp_path / "guest")
     target.write(KEYRING.lstrip("/"), b"newer")
     HookApt().apply(made, target)
     assert target.path(KEYRING.lstrip("/")).read_bytes() == b"newer"

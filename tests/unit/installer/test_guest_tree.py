@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from installer import guest_tree as tree
-from installer.guest_tree import File, Target, chroot
+from installer.guest_tree import File, GuestTree, chroot
 from node.errors import KitError
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Target:
+def target(tmp_path: Path) -> GuestTree:
     root = tmp_path / "guest"
     (root / "usr/bin").mkdir(parents=True)
     (root / "bin").symlink_to("usr/bin")
@@ -21,30 +21,30 @@ def target(tmp_path: Path) -> Target:
     (root / "srv").symlink_to("../outside")
     (root / "hop").symlink_to("var")
     (tmp_path / "outside").mkdir()
-    return Target(root)
+    return GuestTree(root)
 
 
 @pytest.mark.parametrize(
     "relative", ["/etc/passwd", "../outside/x", "etc/../../x", "", "var/log/x", "srv/x", "hop/x"]
 )
-def test_paths_that_leave_the_guest_are_refused(target: Target, relative: str) -> None:
+def test_paths_that_leave_the_guest_are_refused(target: GuestTree, relative: str) -> None:
     with pytest.raises(KitError):
         target.path(relative)
 
 
-def test_links_of_a_merged_usr_are_followed(target: Target) -> None:
+def test_links_of_a_merged_usr_are_followed(target: GuestTree) -> None:
     target.write("bin/tool", "#!/bin/sh\n", 0o755)
     assert (target.root / "usr/bin/tool").stat().st_mode & 0o777 == 0o755
 
 
-def test_a_link_is_replaced_and_not_written_through(target: Target, tmp_path: Path) -> None:
+def test_a_link_is_replaced_and_not_written_through(target: GuestTree, tmp_path: Path) -> None:
     (target.root / "etc/resolv.conf").symlink_to(tmp_path / "outside/resolv.conf")
     target.write("etc/resolv.conf", "nameserver 192.0.2.1\n")
     assert not (tmp_path / "outside/resolv.conf").exists()
     assert target.read("etc/resolv.conf") == "nameserver 192.0.2.1\n"
 
 
-def test_a_link_is_not_read(target: Target) -> None:
+def test_a_link_is_not_read(target: GuestTree) -> None:
     (target.root / "etc/shadow").symlink_to("/etc/shadow")
     with pytest.raises(KitError, match="not a regular file"):
         target.read("etc/shadow")
@@ -60,14 +60,14 @@ def test_a_link_is_not_read(target: Target) -> None:
     ],
 )
 def test_links_are_relative_so_that_they_never_name_a_file_of_the_node(
-    target: Target, relative: str, goal: str, made: str
+    target: GuestTree, relative: str, goal: str, made: str
 ) -> None:
     target.symlink(relative, goal)
     link = target.path(relative)
     assert str(link.readlink()) == made
 
 
-def test_modes_do_not_depend_on_the_umask(target: Target) -> None:
+def test_modes_do_not_depend_on_the_umask(target: GuestTree) -> None:
     before = os.umask(0o077)
     try:
         target.write_all({"etc/a": File("a"), "etc/b": File("b", 0o600)})
@@ -77,7 +77,7 @@ def test_modes_do_not_depend_on_the_umask(target: Target) -> None:
     assert modes == [0o644, 0o600]
 
 
-def test_a_file_is_replaced_as_a_whole(target: Target) -> None:
+def test_a_file_is_replaced_as_a_whole(target: GuestTree) -> None:
     target.write("etc/hostname", "old-and-long\n")
     target.write("etc/hostname", "new\n")
     assert target.read("etc/hostname") == "new\n"
@@ -88,14 +88,14 @@ def test_a_file_is_replaced_as_a_whole(target: Target) -> None:
 def test_no_path_is_outside_of_the_root(relative: str) -> None:
     root = Path("/nonexistent-guest")
     try:
-        path = Target(root).path(relative)
+        path = GuestTree(root).path(relative)
     except KitError:
         return
     assert os.path.normpath(path).startswith(f"{root}/")
 
 
 def test_what_was_begun_and_not_awaited_is_ended_first(
-    target: Target, monkeypatch: pytest.MonkeyPatch
+    target: GuestTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     happened: list[str] = []
 
@@ -124,7 +124,7 @@ def test_what_was_begun_and_not_awaited_is_ended_first(
 
 
 @pytest.mark.parametrize("own", ["#!/bin/sh\nexit 104\n", None])
-def test_a_policy_of_the_guests_own_outlives_ours(target: Target, own: str | None) -> None:
+def test_a_policy_of_the_guests_own_outlives_ours(target: GuestTree, own: str | None) -> None:
     if own is not None:
         target.write(tree.POLICY_RC_D, own, 0o755)
     for _ in range(2):  # as creates do: for the hooks, and once more after those of the site
@@ -136,7 +136,7 @@ def test_a_policy_of_the_guests_own_outlives_ours(target: Target, own: str | Non
     assert own is None or target.read(tree.POLICY_RC_D) == own
 
 
-def test_a_policy_that_a_hook_writes_stays(target: Target) -> None:
+def test_a_policy_that_a_hook_writes_stays(target: GuestTree) -> None:
     target.write(tree.POLICY_RC_D, "#!/bin/sh\nexit 104\n", 0o755)
     with tree.services_forbidden(target):
         target.write(tree.POLICY_RC_D, "#!/bin/sh\nexit 0\n", 0o755)

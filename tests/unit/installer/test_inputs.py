@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.inputs import read_node
 from installer.settings import Settings
 from node.errors import KitError
@@ -27,7 +27,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_authorized_keys_come_byte_by_byte(node: Path, tmp_path: Path) -> None:
     keys = read_node(Settings(), node).authorized_keys
     assert keys is not None
-    target = Target(tmp_path / "guest")
+    target = GuestTree(tmp_path / "guest")
     target.write("keys", keys)
     assert target.path("keys").read_bytes() == KEYS
 

@@ -8,7 +8,7 @@ import pytest
 from installer import upgrade
 from installer.bootstrap.mirrors import Mirrors
 from installer.bootstrap.plan import BootstrapPlan
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from node.errors import KitError
 from node.run import Result
 
@@ -30,7 +30,7 @@ ROOM = "After this operation, 100 MB of additional disk space will be used."
 DONE = "3 upgraded, 1 newly installed, 0 to remove and 2 not upgraded."
 
 
-class Guest(Target):
+class Guest(GuestTree):
     """Its programs end as they are told to: exit code, stdout, stderr by a word of the command."""
 
     def __init__(self, root: Path, **answers: tuple[int, str, str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from installer.bootstrap import cache, identities
 from installer.bootstrap.made import INFO, made_by_scripts
 from installer.bootstrap.remake import RECORD, remake, separate
-from installer.guest_tree import Target, chroot
+from installer.guest_tree import GuestTree, chroot
 from tests.system.installer import support
 from tests.system.installer.support import CACHE, Node, output
 
@@ -122,7 +122,7 @@ def test_what_packages_make_again_and_what_they_do_not(tree: Path) -> None:
     }
     assert {*before} == {"etc/again/key", "etc/constant/conf", *spared}
     (tree / "boot/initrd.img-6.1.0-1-amd64").write_bytes(b"no archive: it may hold anything")
-    left = support.apart(lambda: separate(Target(tree)))
+    left = support.apart(lambda: separate(GuestTree(tree)))
     why = "binary data that looks like a key"
     assert left == tuple(f"/{path} ({why})" for path in sorted(spared))
     assert not (tree / "etc/again/key").exists()
@@ -132,7 +132,7 @@ def test_what_packages_make_again_and_what_they_do_not(tree: Path) -> None:
     assert stat.S_IMODE((tree / RECORD).stat().st_mode) == 0o600
 
     def remade() -> bool:
-        target = Target(tree)
+        target = GuestTree(tree)
         with chroot(target, ()):
             return remake(target)
 

@@ -1,11 +1,11 @@
-from installer.bootstrap.output import Progress
+from installer.bootstrap.output import EngineOutput
 
 
 def shown(lines: list[str]) -> list[str]:
     seen: list[str] = []
-    progress = Progress(seen.append)
+    output = EngineOutput(seen.append)
     for line in lines:
-        progress(line)
+        output(line)
     return seen
 
 
@@ -40,46 +40,46 @@ def test_packages_of_mmdebstrap_are_counted() -> None:
 
 
 def test_the_most_telling_line_is_the_fault() -> None:
-    progress = Progress(lambda _line: None)
-    assert progress.fault() is None
+    output = EngineOutput(lambda _line: None)
+    assert output.fault() is None
     for line in (
         "W: a warning",
         "E: Unable to locate package nonsense",
         "E: apt-get failed",
         "tar: x: Cannot write: No space left on device",
     ):
-        progress(line)
-    assert progress.fault() == "tar: x: Cannot write: No space left on device"
-    assert len(progress.tail()) == 4
+        output(line)
+    assert output.fault() == "tar: x: Cannot write: No space left on device"
+    assert len(output.tail()) == 4
 
 
 def test_disk_usage_is_summed_up() -> None:
-    progress = Progress(lambda _line: None)
-    progress("After this operation, 139 MB of additional disk space will be used.")
-    progress("After this operation, 1,543 kB of additional disk space will be used.")
-    assert progress.disk_usage() == 140_543_000
+    output = EngineOutput(lambda _line: None)
+    output("After this operation, 139 MB of additional disk space will be used.")
+    output("After this operation, 1,543 kB of additional disk space will be used.")
+    assert output.disk_usage() == 140_543_000
 
 
 def test_apts_reason_stands_behind_what_failed() -> None:
-    progress = Progress(lambda _line: None)
+    output = EngineOutput(lambda _line: None)
     for line in (
         "Err:5 http://mirror.example.org/debian bookworm/main amd64 x amd64 1.0",
         "  404  Not Found [IP: 192.0.2.1 80]",
         "E: Failed to fetch http://mirror.example.org/debian/pool/x.deb  404  Not Found",
         "E: Unable to fetch some archives",
     ):
-        progress(line)
-    assert progress.fault() == (
+        output(line)
+    assert output.fault() == (
         "Err:5 http://mirror.example.org/debian bookworm/main amd64 x amd64 1.0:"
         " 404  Not Found [IP: 192.0.2.1 80]"
     )
 
 
 def test_a_full_tmp_is_not_a_missing_signature() -> None:
-    progress = Progress(lambda _line: None)
+    output = EngineOutput(lambda _line: None)
     for line in (
         "W: GPG error: http://x bookworm InRelease: Couldn't create temporary file /tmp/apt.conf.x",
         "E: The repository 'http://x bookworm InRelease' is not signed.",
     ):
-        progress(line)
-    assert "Couldn't create temporary file" in str(progress.fault())
+        output(line)
+    assert "Couldn't create temporary file" in str(output.fault())

@@ -3,11 +3,11 @@ from pathlib import Path
 from typing import Any
 
 from installer.bootstrap import remake
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from node.run import Result
 
 
-class Package(Target):
+class Package(GuestTree):
     """A guest whose package, when it is configured, makes some of its files: it runs nothing."""
 
     def __init__(self, root: Path, makes: dict[str, str], exit_code: int = 0) -> None:

@@ -11,7 +11,7 @@ from installer.hooks import bootloader
 from installer.hooks.bootloader import HookBootLoader, Loader
 from installer.hooks.grub import HookGrub, chosen_devices, selections
 from node.errors import KitError
-from tests.unit.installer.hooks.test_hooks import RecordingTarget, context
+from tests.unit.installer.hooks.test_hooks import RecordingTree, context
 
 GRUB = b"\xeb\x63\x90".ljust(0x180, b"\0") + b"GRUB \0Geom\0Hard Disk\0"
 MENU = "boot/grub/grub.cfg"
@@ -23,7 +23,7 @@ class Disk:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.start = bytearray(2 * MIB)
         devices = Devices(Path("/dev/loop10"), Path("/dev/loop11"), None, root)
-        self.target = RecordingTarget(root)
+        self.target = RecordingTree(root)
         self.target.devices = devices
         monkeypatch.setattr(bootloader, "_read", self._read)
 
@@ -110,7 +110,7 @@ def test_a_guest_without_a_menu_is_warned_of(disk: Disk, caplog: pytest.LogCaptu
 
 
 def test_upgrades_write_to_no_disk_of_the_node_and_to_the_guests_own_later(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     target.devices = Devices(Path("/dev/loop10"), Path("/dev/loop11"), None, tmp_path)
     target.write("usr/sbin/grub-install", "")
     target.write("var/cache/debconf/config.dat", _database(""))
@@ -124,7 +124,7 @@ def test_upgrades_write_to_no_disk_of_the_node_and_to_the_guests_own_later(tmp_p
 
 @pytest.mark.parametrize(("chosen", "kept"), [("/dev/sda", True), ("/dev/loop10", False)])
 def test_the_devices_that_a_hook_has_chosen_stay(tmp_path: Path, chosen: str, kept: bool) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     target.write("usr/sbin/grub-install", "")
     target.write("var/cache/debconf/config.dat", _database(chosen))
     HookGrub().mend(context(), target)

@@ -14,7 +14,7 @@ from installer.hooks import fstab
 from installer.hooks.base import Context
 from installer.hooks.fstab import HookFstab
 from node.run import Result
-from tests.unit.installer.hooks.test_hooks import RecordingTarget, context
+from tests.unit.installer.hooks.test_hooks import RecordingTree, context
 
 
 def with_swap() -> Context:
@@ -24,7 +24,7 @@ def with_swap() -> Context:
     return replace(made, layout=replace(made.layout, swaps=(swap,)))
 
 
-def mended(target: RecordingTarget, added: str, probe: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def mended(target: RecordingTree, added: str, probe: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The fstab after a site hook that adds to it and leaves disk 1 so that blkid says this."""
 
     def run(argv: Sequence[str], **_: Any) -> Result:
@@ -57,7 +57,7 @@ def test_swap_that_a_hook_made_anew_is_used(
     probe: str,
     lines: list[str],
 ) -> None:
-    text = mended(RecordingTarget(tmp_path), added, probe, monkeypatch)
+    text = mended(RecordingTree(tmp_path), added, probe, monkeypatch)
     found = [" ".join(line.split()[:2]) for line in text.splitlines()[1:]]
     others = [line for line in found if not line.endswith((" /", " /tmp"))]
     assert others == lines
@@ -68,7 +68,7 @@ def test_the_log_says_what_was_taken_out(
 ) -> None:
     with caplog.at_level(logging.INFO, "ganeti-instance-kit"):
         text = mended(
-            RecordingTarget(tmp_path),
+            RecordingTree(tmp_path),
             "# \udce4\ntmpfs /tmp tmpfs size=1g 0 0\n",
             "TYPE=swap\nUUID=old\n",
             monkeypatch,

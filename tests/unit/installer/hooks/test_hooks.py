@@ -16,7 +16,7 @@ from guest.instance import Instance
 from guest.resolv import Resolver
 from installer.disks.layout import MIB, plan_layout
 from installer.disks.prepare import Devices
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks import stages
 from installer.hooks.base import Context
 from installer.hooks.fstab import HookFstab
@@ -63,7 +63,7 @@ def context(hypervisor: str = "kvm", hv: dict[str, str] | None = None, **setting
     return Context(instance, made, layout, NODE)
 
 
-class RecordingTarget(Target):
+class RecordingTree(GuestTree):
     """Runs nothing, and remembers what it should have run."""
 
     def __init__(self, root: Path, answers: dict[str, str] | None = None) -> None:
@@ -153,7 +153,7 @@ def test_mount_points_are_made_inside_the_guest_only(tmp_path: Path) -> None:
     made = context()
     outside = tmp_path / "node"
     outside.mkdir()
-    target = RecordingTarget(tmp_path / "guest")
+    target = RecordingTree(tmp_path / "guest")
     target.root.mkdir()
     (target.root / "srv").symlink_to(outside)
     disk = replace(made.layout.root, mountpoint="/srv/data")
@@ -213,7 +213,7 @@ def blobs(*parts: str) -> list[bytes]:
     return found
 
 
-class KeyTarget(RecordingTarget):
+class KeyTarget(RecordingTree):
     """A guest with an SSH server, whose ssh-keygen makes these keys one by one."""
 
     def __init__(self, root: Path, keys: list[bytes], comment: str = "root@web1.example.org"):
@@ -297,7 +297,7 @@ def test_no_host_keys_where_there_is_no_server(tmp_path: Path, path: str) -> Non
 
 
 def test_authorized_keys_keep_options_and_comments(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     (tmp_path / "root").mkdir()
     HookAuthorizedKeys().apply(context(), target)
     assert target.read("root/.ssh/authorized_keys") == NODE.authorized_keys
@@ -306,7 +306,7 @@ def test_authorized_keys_keep_options_and_comments(tmp_path: Path) -> None:
 
 
 def test_the_time_zone_is_the_nodes_unless_set(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     for zone in ("Europe/Paris", "Etc/UTC"):
         target.write(f"usr/share/zoneinfo/{zone}", "TZif")
     HookTimezone().apply(context(), target)
@@ -320,7 +320,7 @@ def test_the_time_zone_is_the_nodes_unless_set(tmp_path: Path) -> None:
 def test_the_nodes_time_zone_is_left_out_where_the_guest_does_not_know_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     target.write("usr/share/zoneinfo/Etc/UTC", "TZif")
     made = context()
     node = replace(NODE, timezone="US/Eastern")
@@ -331,7 +331,7 @@ def test_the_nodes_time_zone_is_left_out_where_the_guest_does_not_know_it(
 
 
 def test_a_time_zone_is_a_file_of_the_guest(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path / "guest")
+    target = RecordingTree(tmp_path / "guest")
     target.write("usr/share/zoneinfo/America/New_York", "TZif")
     target.write("usr/share/zoneinfo/leapseconds", "# table")
     target.symlink("usr/share/zoneinfo/US/Eastern", "../America/New_York")
@@ -345,7 +345,7 @@ def test_a_time_zone_is_a_file_of_the_guest(tmp_path: Path) -> None:
 
 
 def test_a_locale_is_generated_with_its_character_set(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     target.write("usr/share/i18n/SUPPORTED", "de_DE ISO-8859-1\nde_DE.UTF-8 UTF-8\n")
     HookLocale().apply(context(locale="de_DE.UTF-8"), target)
     assert target.read("etc/locale.gen") == "de_DE.UTF-8 UTF-8\n"
@@ -378,7 +378,7 @@ def test_what_site_hooks_print_is_not_taken_for_a_fact(
         disk=Path("/dev/loop10"), fsysdev=Path("/dev/loop11"), esp=None, root=tmp_path
     )
     with caplog.at_level(logging.INFO, "ganeti-instance-kit"):
-        HookSite({}, {}, Path("/")).apply(context(), Target(tmp_path, devices))
+        HookSite({}, {}, Path("/")).apply(context(), GuestTree(tmp_path, devices))
     assert "100% done" in caplog.text
     # Of what is no fact, the log's formatter masks the words that are searched for.
     assert not [record for record in caplog.records if hasattr(record, "fact")]

@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context
 from installer.hooks.hostname import HookHostname
 from tests.unit.guest.scenarios import BRIDGED, COMMUNICATION, SCENARIOS, nics
@@ -68,7 +68,7 @@ def test_hosts_without_static_address() -> None:
 
 
 def test_apply_writes_them(tmp_path: Path) -> None:
-    target = Target(tmp_path)
+    target = GuestTree(tmp_path)
     assert HookHostname().apply(context(SCENARIOS["dual-stack"]), target) is None
     assert target.read("etc/hostname") == "web1.example.org\n"
     assert target.read("etc/mailname") == "web1.example.org\n"

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from guest.resolv import Resolver
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.base import Context
 from installer.hooks.network import HookNetwork
 from node.run import Result
@@ -44,7 +44,7 @@ def context(
     return cast(Context, parts)
 
 
-class RecordingTarget(Target):
+class RecordingTree(GuestTree):
     """Runs nothing, and remembers what it should have run."""
 
     def __init__(self, root: Path) -> None:
@@ -126,7 +126,7 @@ def test_names_are_pinned_at_boot_too() -> None:
 
 
 def test_there_is_nothing_to_pin_without_nics(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     HookNetwork().apply(context([]), target)
     assert not [path for path in tmp_path.rglob("*") if "pin-nic-names" in path.name]
     assert not (tmp_path / "etc/systemd").exists()
@@ -159,7 +159,7 @@ def test_apply_writes_and_tells_the_addresses(tmp_path: Path) -> None:
     outside = tmp_path / "stub"
     outside.write_text("keep")
     (tmp_path / "etc/resolv.conf").symlink_to(outside)
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     report = HookNetwork().apply(context(SCENARIOS["two-gateways"]), target)
     assert report is not None
     assert list(report()) == TWO_GATEWAYS
@@ -176,7 +176,7 @@ def test_networkd_takes_over(tmp_path: Path, ifupdown: bool) -> None:
     (tmp_path / "lib").symlink_to("usr/lib")
     if ifupdown:
         service.touch()
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     report = HookNetwork().apply(
         context(SCENARIOS["two-gateways"], network_stack="networkd"), target
     )
@@ -189,7 +189,7 @@ def test_warns_of_what_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixt
     nic = BRIDGED | NET4 | {"IP": "198.51.100.20", "NETWORK_SUBNET6": "2001:db8::/80"}
     with caplog.at_level(logging.INFO, "ganeti-instance-kit"):
         report = HookNetwork().apply(
-            context([nic, BRIDGED], node=Resolver((), ())), RecordingTarget(tmp_path)
+            context([nic, BRIDGED], node=Resolver((), ())), RecordingTree(tmp_path)
         )
     assert report is not None and len(report()) == 1
     assert "2001:db8::/80" in caplog.text
@@ -200,7 +200,7 @@ def test_warns_of_what_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_reports_what_a_sites_hook_made_of_it(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     report = HookNetwork().apply(context(SCENARIOS["two-gateways"]), target)
     target.write(
         "etc/network/interfaces",
@@ -218,7 +218,7 @@ def test_reports_what_a_sites_hook_made_of_it(tmp_path: Path) -> None:
 def test_does_not_report_what_a_sites_hook_put_aside_under_networkd(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str | None
 ) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     made = context(SCENARIOS["two-gateways"], network_stack="networkd")
     report = HookNetwork().apply(made, target)
     path = "etc/systemd/network/20-eth0.network"
@@ -234,7 +234,7 @@ def test_does_not_report_what_a_sites_hook_put_aside_under_networkd(
 ETH0 = "etc/network/interfaces.d/eth0"
 
 
-def mended(target: RecordingTarget, files: dict[str, str], **settings: Any) -> list[str]:
+def mended(target: RecordingTree, files: dict[str, str], **settings: Any) -> list[str]:
     """The facts that are reported after a site hook has added to these files."""
     hook, made = HookNetwork(), context(SCENARIOS["two-gateways"], **settings)
     report = hook.apply(made, target)
@@ -248,7 +248,7 @@ def mended(target: RecordingTarget, files: dict[str, str], **settings: Any) -> l
 def test_an_interface_that_a_hook_adds_is_configured_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     added = "auto eth0\niface eth0 inet static\n  address 192.0.2.9/24\n"
     with caplog.at_level(logging.INFO, "ganeti-instance-kit"):
         facts = mended(target, {"etc/network/interfaces": added})
@@ -263,7 +263,7 @@ def test_an_interface_that_a_hook_adds_is_configured_once(
 
 @pytest.mark.parametrize("path", ["etc/network/interfaces.d/site", ETH0])
 def test_the_directory_counts_and_so_does_what_is_added_to_ours(tmp_path: Path, path: str) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     added = "auto eth0\niface eth0 inet dhcp\niface eth0 inet6 static\n  address 2001:db8::9/64\n"
     facts = mended(target, {path: added})
     assert facts[0] == "configured eth0 with 2001:db8::9/64" and len(facts) == 2
@@ -272,18 +272,18 @@ def test_the_directory_counts_and_so_does_what_is_added_to_ours(tmp_path: Path, 
 
 
 def test_lines_that_extend_ours_leave_it_alone(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     assert mended(target, {ETH0: "    up ip route add 192.0.2.0/24 dev eth0\n"}) == TWO_GATEWAYS
     assert "up ip route add" in target.read(ETH0) and "198.51.100.20" in target.read(ETH0)
 
 
 def test_what_no_hook_has_touched_stays(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     assert mended(target, {"etc/network/interfaces": "# \udce4\n"}) == TWO_GATEWAYS
 
 
 def test_a_hook_that_knows_the_nics_by_udevs_names_finds_them(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     added = "auto ens3\niface ens3 inet static\n  address 192.0.2.9/24\n"
     facts = mended(target, {"etc/network/interfaces": added})
     assert facts == ["configured ens3 with 192.0.2.9/24"]
@@ -293,14 +293,14 @@ def test_a_hook_that_knows_the_nics_by_udevs_names_finds_them(tmp_path: Path) ->
 
 
 def test_names_of_udev_beside_ours_change_nothing(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     added = "iface ens3 inet dhcp\niface eth7 inet dhcp\n"
     assert mended(target, {"etc/network/interfaces": added}) == TWO_GATEWAYS
     assert target.exists(ETH0)
 
 
 def test_networkd_gets_one_file_for_a_nic(tmp_path: Path) -> None:
-    target = RecordingTarget(tmp_path)
+    target = RecordingTree(tmp_path)
     theirs = {"etc/systemd/network/50-site.network": f"[Match]\nMACAddress={MAC2}\n"}
     mended(target, theirs, network_stack="networkd")
     assert not target.exists("etc/systemd/network/20-eth1.network")

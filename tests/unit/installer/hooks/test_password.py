@@ -8,12 +8,12 @@ import pytest
 
 from installer.hooks.password import HookPassword
 from node.run import Result
-from tests.unit.installer.hooks.test_hooks import RecordingTarget, context
+from tests.unit.installer.hooks.test_hooks import RecordingTree, context
 
 AUTH_ERR = 7  # PAM_AUTH_ERR of security/_pam_types.h
 
 
-class PamTarget(RecordingTarget):
+class PamTarget(RecordingTree):
     """A guest whose PAM lets root in with these passwords; "set" stands for what chpasswd set."""
 
     def __init__(self, root: Path, opens: Sequence[str], expiry: int = 0) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from installer.disks.prepare import Devices
-from installer.guest_tree import Target
+from installer.guest_tree import GuestTree
 from installer.hooks.site import HookSite, passed_on, variables
 from node.errors import CommandError, KitError
 from node.run import Result
 from tests.unit.installer.hooks.test_hooks import context
 
 DEVICES = Devices(Path("/dev/loop10"), Path("/dev/loop11"), None, Path("/target"))
-TARGET = Target(DEVICES.root, DEVICES)
+TARGET = GuestTree(DEVICES.root, DEVICES)
 
 
 def test_hooks_get_all_that_the_older_provider_has_for_them() -> None:

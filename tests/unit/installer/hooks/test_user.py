@@ -15,13 +15,13 @@ from installer.hooks.ssh import AUTHORIZED_KEYS, HookAuthorizedKeys, HookSsh
 from installer.hooks.user import HookUser
 from node.errors import KitError
 from node.run import Result
-from tests.unit.installer.hooks.test_hooks import NODE, RecordingTarget, context
+from tests.unit.installer.hooks.test_hooks import NODE, RecordingTree, context
 
 KEY = "ssh-ed25519 AAAA ada"
 ENTRY = f"ada:x:{os.getuid()}:{os.getgid()}::/home/ada:/bin/bash\n"
 
 
-class Guest(RecordingTarget):
+class Guest(RecordingTree):
     """useradd adds its line."""
 
     def run(self, argv: Any, **options: Any) -> Result:
