@@ -1,4 +1,7 @@
-"""The hooks, in the order they are applied; the site's come last, and win."""
+"""The hooks, in the order they are applied; the site's come last, and win.
+
+A new hook is a class in a module of its own (`base.Hook`), and has its place in `stages`.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,11 +10,9 @@ from installer.hooks.apt import HookApt
 from installer.hooks.base import Hook
 from installer.hooks.bootloader import HookBootLoader
 from installer.hooks.console import HookConsole
-from installer.hooks.fstab import HookFstab
-from installer.hooks.grow import HookGrow
+from installer.hooks.fstab import HookFstab, HookGrow
 from installer.hooks.grub import HookGrub
-from installer.hooks.hostname import HookHostname
-from installer.hooks.identity import HookMachineId
+from installer.hooks.identity import HookHostname, HookMachineId
 from installer.hooks.locale import HookLocale, HookTimezone
 from installer.hooks.network import HookNetwork
 from installer.hooks.password import HookPassword

@@ -1,4 +1,4 @@
-"""/etc/fstab: every mount by UUID, and a tmpfs on /tmp."""
+"""/etc/fstab: every mount by UUID, and a tmpfs on /tmp; the root partition grows with its disk."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,10 +9,14 @@ from guest.hypervisor import root_disk
 from installer.disks.layout import PlannedDisk
 from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, File, Hook, Report
+from installer.hooks.templates import render_template
 from node.log import log
 from node.run import run
 
 FSTAB = "etc/fstab"
+GROW_SCRIPT = "usr/local/sbin/grow-root-partition"
+GROW_UNIT = "etc/systemd/system/grow-root-partition.service"
+GROW_WANTS = "etc/systemd/system/local-fs.target.wants/grow-root-partition.service"
 TMP = Entry("tmpfs", "/tmp", "tmpfs", "mode=1777,nosuid,nodev")
 
 # Whoever has such a file system will want to mend or grow it one night; ext4's tools are essential.
@@ -61,6 +65,32 @@ class HookFstab(Hook):
             log.info("fstab: a site hook has a line of its own for %s: ours goes", what)
         if mended != text:
             target.write(FSTAB, mended)
+
+
+class HookGrow(Hook):
+    """Grows the root partition at boot, before systemd grows its file system (GROW_OPTION).
+
+    `gnt-instance grow-disk` grows the disk only.
+    """
+
+    name = "grow"
+
+    def enabled(self, context: Context) -> bool:
+        return context.settings.hook_grow and bool(context.layout.root.partitions)
+
+    def packages(self, context: Context) -> tuple[str, ...]:
+        return ("cloud-guest-utils",)
+
+    def render(self, context: Context) -> Mapping[str, File]:
+        return {
+            GROW_SCRIPT: File(render_template("grow-root-partition"), 0o755),
+            GROW_UNIT: File(render_template("grow-root-partition.service")),
+        }
+
+    def apply(self, context: Context, target: GuestTree) -> Report | None:
+        target.write_all(self.render(context))
+        target.symlink(GROW_WANTS, f"/{GROW_UNIT}")
+        return None
 
 
 def _entries(context: Context) -> tuple[Entry, ...]:

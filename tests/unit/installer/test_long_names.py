@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from installer.hooks.hostname import HookHostname
+from installer.hooks.identity import HookHostname
 from installer.rename import new_hostname
 from node.errors import KitError
 from tests.unit.installer.hooks.test_hooks import context

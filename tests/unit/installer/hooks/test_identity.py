@@ -6,7 +6,7 @@ import pytest
 
 from installer.guest_tree import GuestTree
 from installer.hooks.base import Context
-from installer.hooks.hostname import HookHostname
+from installer.hooks.identity import HookHostname
 from tests.unit.guest.scenarios import BRIDGED, COMMUNICATION, SCENARIOS, nics
 
 
