@@ -13,6 +13,7 @@ from guest.hypervisor import kernel_package, own_kernel
 from guest.instance import Instance
 from installer import debootstrap, inputs, oslog, releases, upgrade
 from installer.bootstrap import cache, families, remake
+from installer.bootstrap.plan import BootstrapPlan
 from installer.disks import blank, prepare
 from installer.disks.layout import Layout, can_be_kept, mountpoint_of, plan_layout
 from installer.guest_tree import GuestTree, chroot
@@ -46,7 +47,7 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
             backings |= prepare.claim_all(swaps, layout.swaps)
             made = stack.enter_context(prepare.prepared(layout, settings.suite, backings))
         with step(f"bootstrap of {settings.suite} ({settings.arch})"):
-            age = cache.fill(made.root, plan, settings)
+            age = cache.fill(made.root, plan, settings, debootstrap.bootstrap)
         target = GuestTree(made.root, made)
         # GRUB's menu names the root by its UUID only where it finds this link.
         uuids = {str(layout.root.uuid): made.fsysdev}
@@ -84,7 +85,7 @@ def _apply(hooks: Sequence[Hook], context: Context, target: GuestTree) -> list[R
 
 def planned(
     environ: Mapping[str, str], os_dir: Path
-) -> tuple[Context, list[list[Hook]], debootstrap.BootstrapPlan]:
+) -> tuple[Context, list[list[Hook]], BootstrapPlan]:
     """Everything that is decided and checked before a disk is opened for writing.
 
     The hooks are those that this guest gets, in their stages.

@@ -29,8 +29,6 @@ from node.log import log, step
 from node.run import run, which
 from node.text import size
 
-__all__ = ["BootstrapPlan", "bootstrap", "plan", "tools"]
-
 KEYRINGS = Path("/usr/share/keyrings")
 REMOVED_KEYS = KEYRINGS / "debian-archive-removed-keys.gpg"
 # Where the package of the keyring is called otherwise, or is not in every release of Debian.

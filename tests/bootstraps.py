@@ -21,7 +21,7 @@ TOP = Path(__file__).parents[1]
 PLACE = Path("/var/cache/ganeti-instance-kit-tests")
 MAX_DAYS = 7
 OURS = ("guest", "installer", "node")
-ENTRY = "installer.bootstrap.cache"  # it bootstraps, and keeps what comes of it
+ENTRIES = ("installer.debootstrap", "installer.bootstrap.cache")  # what bootstraps and keeps it
 
 
 def directory() -> Path:
@@ -41,7 +41,7 @@ def code_digest(top: Path) -> str:
 def modules(top: Path) -> set[Path]:
     """The modules of a checkout that a bootstrap comes from, found by their imports."""
     found: set[Path] = set()
-    wanted = [ENTRY]
+    wanted = [*ENTRIES]
     while wanted:
         name = wanted.pop()
         stem = top.joinpath(*name.split("."))

@@ -16,9 +16,8 @@ from contextlib import ExitStack, suppress
 from math import ceil, floor
 from pathlib import Path
 
-from installer import debootstrap
 from installer.bootstrap import caches, mirror_check
-from installer.debootstrap import BootstrapPlan
+from installer.bootstrap.plan import BootstrapPlan
 from installer.disks.layout import MIB
 from installer.settings import Settings
 from node.errors import CommandError, KitError
@@ -105,12 +104,7 @@ def check(plan: BootstrapPlan, settings: Settings) -> None:
         os.close(opened)
 
 
-def fill(
-    root: Path,
-    plan: BootstrapPlan,
-    settings: Settings,
-    bootstrap: Bootstrap = debootstrap.bootstrap,
-) -> float:
+def fill(root: Path, plan: BootstrapPlan, settings: Settings, bootstrap: Bootstrap) -> float:
     """Fills a mounted, empty guest: from the cache, or by a bootstrap that fills the cache, too.
 
     Of creates that want the same cache at once, one makes it, the others wait. The guest does not

@@ -10,7 +10,7 @@ from guest.instance import Instance
 from guest.resolv import Resolver
 from installer import create, debootstrap
 from installer.bootstrap import families, mirrors
-from installer.debootstrap import BootstrapPlan
+from installer.bootstrap.plan import BootstrapPlan
 from installer.hooks.grub import efi_vendor
 from installer.hooks.network import HookNetwork
 from installer.inputs import NodeFacts
