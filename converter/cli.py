@@ -190,7 +190,7 @@ def _new_volume(
 ) -> AbstractContextManager[lvm.LogicalVolume]:
     vg, _, name = options.create.rpartition("/")
     wanted = options.size
-    with sources.opened(options.sources[0], options.format) as source:
+    with sources.open_source(options.sources[0], options.format) as source:
         if wanted is None:
             wanted = source.size
         elif wanted < source.size:

@@ -31,7 +31,7 @@ def _planned(
     """Source and target, opened and checked, what the target shall hold, and a report of that."""
     with ExitStack() as stack:
         with outcome.timed("check"):
-            source = stack.enter_context(sources.opened(options.source, options.image_format))
+            source = stack.enter_context(sources.open_source(options.source, options.image_format))
             disk = stack.enter_context(closing(Disk(source)))
             areas = replacements.swap_areas(disk.read, source.size, source.name, mode=options.swap)
             there = stack.enter_context(open_target(source))
@@ -67,7 +67,7 @@ def copy(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dict
     """
 
     def open_target(source: Source) -> AbstractContextManager[Target]:
-        return device.opened(
+        return device.open_target(
             options.target,
             size_needed=source.size,
             source=source.status,
@@ -113,7 +113,7 @@ def check(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dic
     """
 
     def open_target(source: Source) -> AbstractContextManager[Target]:
-        return device.read_only(options.target, size_needed=source.size)
+        return device.open_target_read_only(options.target, size_needed=source.size)
 
     found = Comparison()
     with _planned(options, open_target, outcome) as (content, there, report), ExitStack() as stack:
@@ -144,7 +144,7 @@ def check(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dic
 def make_swap(options: CopyOptions, outcome: CopyOutcome) -> dict[str, Any]:
     """Makes the target a swap area with the UUID and label of the source's only one."""
     with ExitStack() as stack:
-        source = stack.enter_context(sources.opened(options.source, options.image_format))
+        source = stack.enter_context(sources.open_source(options.source, options.image_format))
         disk = stack.enter_context(closing(Disk(source)))
         areas = replacements.swap_areas(disk.read, source.size, source.name, mode="recreate")
         if len(areas) != 1:
@@ -154,7 +154,7 @@ def make_swap(options: CopyOptions, outcome: CopyOutcome) -> dict[str, Any]:
             )
         (area,) = areas
         there = stack.enter_context(
-            device.opened(
+            device.open_target(
                 options.target,
                 size_needed=(MIN_LAST_PAGE + 1) * area.page_size,
                 source=source.status,

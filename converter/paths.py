@@ -101,7 +101,7 @@ def found_or_none(path: Name, role: str, called: str | None = None) -> Found | N
 
 
 @contextmanager
-def opened(path: Name, name: str) -> Iterator[int]:
+def open_source_file(path: Name, name: str) -> Iterator[int]:
     """Opens a source for reading; gives its descriptor.
 
     A block device is opened exclusively, so that it cannot be mounted meanwhile: it would change

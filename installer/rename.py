@@ -6,7 +6,7 @@ from pathlib import Path
 
 from guest.hosts import own_name, renamed
 from installer.inputs import read_instance
-from node.appliance import GuestFiles, opened
+from node.appliance import GuestFiles, open_guest
 from node.devices.claim import claimed
 from node.errors import KitError
 from node.isolation.mount import mounted
@@ -47,7 +47,7 @@ def rename(environ: Mapping[str, str]) -> None:
             # libguestfs keeps its sockets there: after a SIGKILL nothing stays of this one.
             stack.enter_context(mounted("tmpfs", Path("/tmp"), fstype="tmpfs"))
         files = stack.enter_context(
-            opened(disks, use_kvm=instance.hv.get("kvm_flag") != "disabled")
+            open_guest(disks, use_kvm=instance.hv.get("kvm_flag") != "disabled")
         )
         _rename_in(files, old, instance.name)
 

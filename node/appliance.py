@@ -93,7 +93,7 @@ class Appliance:
 
 
 @contextmanager
-def opened(disks: list[Path], *, use_kvm: bool) -> Iterator[GuestFiles]:
+def open_guest(disks: list[Path], *, use_kvm: bool) -> Iterator[GuestFiles]:
     """Starts the appliance on a guest's disks, and mounts the guest's root file system there.
 
     Args:
@@ -135,13 +135,15 @@ def _holds_a_system(handle: Handle, device: str) -> bool:
 
 
 @contextmanager
-def looking_at(disks: Iterable[tuple[Path, str]], *, use_kvm: bool) -> Iterator[Appliance]:
+def open_disks_read_only(
+    disks: Iterable[tuple[Path, str]], *, use_kvm: bool
+) -> Iterator[Appliance]:
     """Starts the appliance on disks that it cannot write to.
 
     Args:
         disks: each with its format, as QEMU names it. What is not raw was checked before: QEMU
             follows whatever other files it names.
-        use_kvm: as `opened` has it.
+        use_kvm: as `open_guest` has it.
 
     Raises:
         KitError: libguestfs is missing or does not start.

@@ -21,9 +21,9 @@ from converter.contents.guest_config import (
     references,
 )
 from converter.contents.report import image_json, render
-from converter.sources import LOCAL_FORMATS, opened
+from converter.sources import LOCAL_FORMATS, open_source
 from converter.sources.base import Disk, Source
-from node.appliance import FileSystem, GuestFiles, looking_at
+from node.appliance import FileSystem, GuestFiles, open_disks_read_only
 from node.errors import KitError
 from node.text import printable
 
@@ -65,7 +65,7 @@ def report(
     with ExitStack() as stack:
         disks = []
         for name in names:
-            source = stack.enter_context(opened(name, image_format))
+            source = stack.enter_context(open_source(name, image_format))
             if deep:
                 disks.append(_appliance_disk(source))
             images.append(_image(source))
@@ -124,7 +124,7 @@ def look_inside(
     named: list[Reference] = []
     settings: list[Setting] = []
     warnings: list[str] = []
-    with looking_at(disks, use_kvm=use_kvm) as appliance:
+    with open_disks_read_only(disks, use_kvm=use_kvm) as appliance:
         listed = appliance.file_systems()
         known |= _tags(listed)
         for file_system in listed:

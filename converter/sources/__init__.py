@@ -8,7 +8,7 @@ from converter.sources.base import Source
 LOCAL_FORMATS = ("qcow2", "raw")
 
 
-def opened(name: str, image_format: str | None) -> AbstractContextManager[Source]:
+def open_source(name: str, image_format: str | None) -> AbstractContextManager[Source]:
     """Opens and checks a source.
 
     Args:
@@ -28,7 +28,7 @@ def opened(name: str, image_format: str | None) -> AbstractContextManager[Source
 
         return nbd.nbd_source(name, image_format)
     if image_format is None or image_format in LOCAL_FORMATS:
-        return local.opened(name, name, image_format)
+        return local.local_source(name, name, image_format)
     from converter.sources import qemu
 
     return qemu.format_source(name, image_format)

@@ -23,7 +23,7 @@ SCATTERED = 8  # places of the file: a piece that stands in so many is read by t
 
 
 @contextmanager
-def opened(path: Name, name: str, image_format: str | None) -> Iterator[Source]:
+def local_source(path: Name, name: str, image_format: str | None) -> Iterator[Source]:
     """Opens an image that stands in a file or on a block device, and checks its tables.
 
     Args:
@@ -34,7 +34,7 @@ def opened(path: Name, name: str, image_format: str | None) -> Iterator[Source]:
     Raises:
         KitError: it cannot be read, is in use, or is not a sound image of that format.
     """
-    with paths.opened(path, name) as fd:
+    with paths.open_source_file(path, name) as fd:
         file = LocalFile(fd, name)
         image_format = image_format or ("raw" if file.is_block else "qcow2")
         check_format(name, image_format, file.pread, file.size, is_block=file.is_block)

@@ -47,7 +47,7 @@ def format_source(name: str, image_format: str) -> Iterator[Source]:
             hint=f"known are qcow2, raw, {', '.join(foreign.NAMES)}; make it one of these where it"
             " comes from: qemu-img convert -O qcow2",
         )
-    with paths.opened(name, name) as fd:
+    with paths.open_source_file(name, name) as fd:
         file = LocalFile(fd, name)
         found = check(name, image_format, file.pread, file.size)
         with _served(Path(name).resolve(), file, image_format, found) as source:

@@ -184,7 +184,7 @@ class Target:
 
 
 @contextmanager
-def opened(
+def open_target(
     path: str | Path,
     *,
     size_needed: int,
@@ -246,7 +246,7 @@ def _check_content(target: Target, *, force: bool, confirm: Callable[[str], bool
 
 
 @contextmanager
-def read_only(path: str | Path, *, size_needed: int) -> Iterator[Target]:
+def open_target_read_only(path: str | Path, *, size_needed: int) -> Iterator[Target]:
     """Opens a target for comparing; it may be in use, but is not written.
 
     Raises:

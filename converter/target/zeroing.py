@@ -71,7 +71,7 @@ class Zeroer:
     Args:
         target: the target.
         known_zero: whether nothing was ever written to it. That is believed of thin volumes whose
-            pool zeroes, and needs not be said of files that `target.opened` made.
+            pool zeroes, and needs not be said of files that `open_target` made.
 
     Raises:
         KitError: the target is a logical volume, and LVM does not say of what kind.

@@ -22,7 +22,7 @@ PIECE = 1 << 20
 
 def main(name: str, image_format: str, out: str, *pause: str) -> dict[str, object]:
     data = 0
-    with sources.opened(name, image_format or None) as source, Path(out).open("wb") as file:
+    with sources.open_source(name, image_format or None) as source, Path(out).open("wb") as file:
         file.truncate(source.size)
         place = 0
         with closing(source.reader()) as reader:

@@ -34,15 +34,15 @@ def test_a_comparison_has_no_more_readers_than_the_source_lets_in(
     there.require_in_place = lambda: None  # type: ignore[attr-defined]
 
     @contextmanager
-    def opened(*_: object, **_more: object) -> Iterator[object]:
+    def open_source(*_: object, **_more: object) -> Iterator[object]:
         yield source
 
     @contextmanager
-    def read_only(*_: object, **_more: object) -> Iterator[object]:
+    def open_target_read_only(*_: object, **_more: object) -> Iterator[object]:
         yield there
 
-    monkeypatch.setattr("converter.sources.opened", opened)
-    monkeypatch.setattr("converter.target.device.read_only", read_only)
+    monkeypatch.setattr("converter.sources.open_source", open_source)
+    monkeypatch.setattr("converter.target.device.open_target_read_only", open_target_read_only)
     report = convert.check(CopyOptions("memory", "memory"), Silent(), CopyOutcome())
     assert report["first_difference"] is None
     assert source.most == 1 + Few.readers

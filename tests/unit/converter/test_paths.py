@@ -58,7 +58,7 @@ def require_said(error: KitError, role: str, name: str, words: str, hint: str) -
 @pytest.mark.parametrize("image_format", [None, "qcow2", "raw", "vmdk", "vpc"])
 @pytest.mark.parametrize(("name", "words", "hint"), NAMES, ids=range(len(NAMES)))
 def test_sources(image_format: str | None, name: str, words: str, hint: str) -> None:
-    with pytest.raises(KitError) as caught, sources.opened(name, image_format):
+    with pytest.raises(KitError) as caught, sources.open_source(name, image_format):
         pass
     require_said(caught.value, "source", name, words, hint)
 
@@ -69,11 +69,11 @@ def test_targets(odd: Path, name: str, words: str, hint: str) -> None:
     for allow_file in (True, False):
         with (
             pytest.raises(KitError) as caught,
-            device.opened(name, size_needed=1, force=True, allow_file=allow_file),
+            device.open_target(name, size_needed=1, force=True, allow_file=allow_file),
         ):
             pass
         require_said(caught.value, "target", name, words, hint)
-    with pytest.raises(KitError) as caught, device.read_only(name, size_needed=1):
+    with pytest.raises(KitError) as caught, device.open_target_read_only(name, size_needed=1):
         pass
     require_said(caught.value, "target", name, words, hint)
     assert sorted(odd.iterdir()) == listed
@@ -92,7 +92,7 @@ def test_names_that_are_no_text(odd: Path) -> None:
     (odd / name).write_bytes(b"x")
     found = paths.found(name, "source")
     assert (found.path, found.status.st_size) == (Path(name), 1)
-    with paths.opened(name, name) as fd:
+    with paths.open_source_file(name, name) as fd:
         assert os.read(fd, 2) == b"x"
         assert os.get_blocking(fd)
 
@@ -113,7 +113,7 @@ def test_what_takes_the_place_of_a_source_is_not_waited_for(
     monkeypatch.setattr(paths, "found", lambda *_: there)
     with (
         pytest.raises(KitError, match="something else has taken its place"),
-        paths.opened("file", "file"),
+        paths.open_source_file("file", "file"),
     ):
         pass
 
@@ -134,5 +134,5 @@ def test_a_secondary_of_drbd_is_called_one(odd: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "open", opened)
     with pytest.raises(KitError, match="a DRBD device that is Secondary on this node") as caught:
-        sources.opened(str(odd / "file"), None).__enter__()
+        sources.open_source(str(odd / "file"), None).__enter__()
     assert caught.value.hint is not None and "primary node" in caught.value.hint

@@ -44,8 +44,8 @@ def interrupted(image: Path, reference: Path, path: Path, journals: Path) -> Jou
     with path.open("r+b") as file:
         file.write(content[:DONE])
     with (
-        sources.opened(str(image), None) as source,
-        target.opened(path, size_needed=SIZE, allow_file=True, force=True) as there,
+        sources.open_source(str(image), None) as source,
+        target.open_target(path, size_needed=SIZE, allow_file=True, force=True) as there,
     ):
         journal = Journal(there.identity, journals)
         journal.begin(Record(source.identity, there.identity, OPTIONS, DONE, str(path)))
@@ -178,8 +178,8 @@ def test_another_source_device_of_the_same_number_and_head(
         with support.loop(one) as first:
             link.symlink_to(first)
             with (
-                sources.opened(str(link), None) as source,
-                target.opened(device, size_needed=SIZE, force=True) as there,
+                sources.open_source(str(link), None) as source,
+                target.open_target(device, size_needed=SIZE, force=True) as there,
             ):
                 record = Record(
                     source.identity, there.identity, {**OPTIONS, "format": "raw"}, DONE, str(device)

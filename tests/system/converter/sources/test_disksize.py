@@ -93,5 +93,5 @@ def test_images_of_all_sizes_are_as_large_as_they_say(
 ) -> None:
     image = tmp_path / "image"
     output("qemu-img", "create", "-q", "-f", image_format, "-o", options, image, str(size))
-    with opening.opened(str(image), image_format) as source:
+    with opening.open_source(str(image), image_format) as source:
         assert source.size >= size

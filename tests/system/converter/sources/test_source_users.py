@@ -122,7 +122,7 @@ def test_a_device_that_is_in_use_for_a_moment(
         return "udev"
 
     monkeypatch.setattr(claim, "block_holder", block_holder)
-    with paths.opened(device, str(device)) as fd:
+    with paths.open_source_file(device, str(device)) as fd:
         assert os.fstat(fd).st_rdev == device.stat().st_rdev
     assert told == [device]
 
@@ -133,7 +133,7 @@ def test_a_device_that_stays_in_use(device: Path, monkeypatch: pytest.MonkeyPatc
     try:
         with (
             pytest.raises(KitError, match=f"source {device}: in use: another process has it open"),
-            paths.opened(device, str(device)),
+            paths.open_source_file(device, str(device)),
         ):
             pass
     finally:

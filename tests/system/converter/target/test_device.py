@@ -43,7 +43,7 @@ def device(disk: Path) -> Iterator[Path]:
 
 
 def refused(path: Path, *words: str, **options: Any) -> KitError:
-    with pytest.raises(KitError) as caught, target.opened(path, size_needed=SIZE, **options):
+    with pytest.raises(KitError) as caught, target.open_target(path, size_needed=SIZE, **options):
         pytest.fail("it was opened")
     for word in words:
         assert word in caught.value.message, caught.value.message
@@ -52,7 +52,7 @@ def refused(path: Path, *words: str, **options: Any) -> KitError:
 
 
 def test_an_empty_device_is_opened_and_written(device: Path, disk: Path) -> None:
-    with target.opened(device, size_needed=SIZE) as opened:
+    with target.open_target(device, size_needed=SIZE) as opened:
         assert (opened.size, opened.is_block, opened.begun) == (SIZE, True, False)
         page = buffer(PAGE)
         page[:] = b"\x11" * PAGE
@@ -70,7 +70,7 @@ def test_an_empty_device_is_opened_and_written(device: Path, disk: Path) -> None
 
 
 def test_whole_pages_go_past_the_page_cache(device: Path) -> None:
-    with target.opened(device, size_needed=SIZE) as opened:
+    with target.open_target(device, size_needed=SIZE) as opened:
         assert opened._direct is not None
         flags = Path(f"/proc/self/fdinfo/{opened._direct}").read_text()
         assert int(flags.split("flags:")[1].split()[0], 8) & os.O_DIRECT
@@ -187,12 +187,12 @@ def test_signatures_need_force_or_a_yes(device: Path, disk: Path) -> None:
     error = refused(device, *found)
     assert error.hint and "--force" in error.hint
     refused(device, *found, confirm=answering(False))
-    with target.opened(device, size_needed=SIZE, confirm=answering(True)):
+    with target.open_target(device, size_needed=SIZE, confirm=answering(True)):
         pass
     assert len(asked) == 2 and all(word in asked[0] for word in (str(device), *found))
-    with target.opened(device, size_needed=SIZE, force=True):
+    with target.open_target(device, size_needed=SIZE, force=True):
         pass
-    with target.opened(device, size_needed=SIZE, is_ours=lambda identity: "loop" in identity):
+    with target.open_target(device, size_needed=SIZE, is_ours=lambda identity: "loop" in identity):
         pass
     refused(device, *found, is_ours=lambda _: False)
     assert disk.read_bytes() == before
@@ -256,7 +256,9 @@ def test_neighbours_in_a_file_system_are_no_source_of_each_other(
 ) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"x")
-    with target.opened(disk, size_needed=SIZE, allow_file=True, source=source.stat()) as opened:
+    with target.open_target(
+        disk, size_needed=SIZE, allow_file=True, source=source.stat()
+    ) as opened:
         assert opened.size == SIZE
 
 
@@ -271,7 +273,7 @@ def test_a_disk_of_a_running_instance(
     cached = ganeti / f"bdev-cache/bdev_{device.name}"
     cached.write_text("web1.example.org primary disk/0\n")
     pid = ganeti / "kvm-hypervisor/pid/web1.example.org"
-    with target.opened(device, size_needed=SIZE):
+    with target.open_target(device, size_needed=SIZE):
         pass  # it is stopped
     script = ["sh", "-c", "sleep 60; :", "web1.example.org"]
     with subprocess.Popen(script, start_new_session=True) as process:
@@ -286,7 +288,7 @@ def test_a_disk_of_a_running_instance(
         finally:
             os.killpg(process.pid, 9)
     pid.write_text(f"{os.getpid()}\n")  # the number is another process's by now
-    with target.opened(device, size_needed=SIZE):
+    with target.open_target(device, size_needed=SIZE):
         pass
 
 
@@ -302,10 +304,10 @@ def test_a_file_needs_to_be_asked_for(disk: Path, tmp_path: Path) -> None:
 
 def test_a_new_file_stays_only_if_it_was_begun(tmp_path: Path) -> None:
     new = tmp_path / "new"
-    with target.opened(new, size_needed=SIZE, allow_file=True) as opened:
+    with target.open_target(new, size_needed=SIZE, allow_file=True) as opened:
         assert opened.created
     assert not new.exists()
-    with target.opened(new, size_needed=SIZE + 5, allow_file=True) as opened:
+    with target.open_target(new, size_needed=SIZE + 5, allow_file=True) as opened:
         opened.write(buffer(100), PAGE)
     assert new.stat().st_size == SIZE + 5
     assert new.stat().st_blocks * 512 <= 2 * PAGE
@@ -316,12 +318,12 @@ def test_an_existing_file_is_enlarged_by_the_first_write(tmp_path: Path) -> None
     old = tmp_path / "old"
     old.write_bytes(b"precious")
     refused(old, "data without a signature", allow_file=True)
-    with target.opened(old, size_needed=SIZE, allow_file=True, force=True) as opened:
+    with target.open_target(old, size_needed=SIZE, allow_file=True, force=True) as opened:
         assert opened.size == SIZE and not opened.created
         assert old.read_bytes() == b"precious"
         opened.sync()
     assert old.stat().st_size == SIZE
-    with target.opened(old, size_needed=100, allow_file=True, force=True) as opened:
+    with target.open_target(old, size_needed=100, allow_file=True, force=True) as opened:
         assert opened.size == SIZE
 
 
@@ -332,21 +334,24 @@ def test_the_identity_is_that_of_the_disk_not_of_the_device_number(
     other.write_bytes(bytes(SIZE))
     found = []
     for file in (disk, other, disk):
-        with loop(file) as attached, target.opened(attached, size_needed=1) as opened:
+        with loop(file) as attached, target.open_target(attached, size_needed=1) as opened:
             found.append(dict(opened.identity))
     assert found[0] == found[2] != found[1]
     assert found[0]["size"] == SIZE
 
 
 def test_comparing_needs_no_claim_and_cannot_write(device: Path) -> None:
-    with holding(device), target.read_only(device, size_needed=SIZE) as opened:
+    with holding(device), target.open_target_read_only(device, size_needed=SIZE) as opened:
         there = buffer(PAGE)
         there[:] = b"x" * PAGE
         opened.read_into(there, 0)
         assert there == bytes(PAGE)
         with pytest.raises(KitError, match="write to"):
             opened.write(there, 0)
-    with pytest.raises(KitError, match="too small"), target.read_only(device, size_needed=SIZE * 2):
+    with (
+        pytest.raises(KitError, match="too small"),
+        target.open_target_read_only(device, size_needed=SIZE * 2),
+    ):
         pass
 
 

@@ -70,7 +70,7 @@ RANGES = [
 def test_only_the_ranges_become_zero(strategy: Strategy, tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
     content = dirty(disk)
-    with loop(disk) as device, target.opened(device, size_needed=SIZE) as opened:
+    with loop(disk) as device, target.open_target(device, size_needed=SIZE) as opened:
         zeroer = Zeroer(opened)
         zeroer.strategy = strategy
         for start, length in RANGES:
@@ -94,7 +94,7 @@ def test_only_the_ranges_become_zero(strategy: Strategy, tmp_path: Path) -> None
 def test_punching_is_what_a_loop_device_begins_with(tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
     dirty(disk)
-    with loop(disk) as device, target.opened(device, size_needed=SIZE) as opened:
+    with loop(disk) as device, target.open_target(device, size_needed=SIZE) as opened:
         zeroer = Zeroer(opened)
         zeroer.zero(0, SIZE)
         assert zeroer.report() == {
@@ -111,13 +111,13 @@ def test_punching_is_what_a_loop_device_begins_with(tmp_path: Path) -> None:
 def test_a_file_is_punched_and_a_new_one_left_alone(tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
     content = dirty(disk)
-    with target.opened(disk, size_needed=SIZE, allow_file=True, force=True) as opened:
+    with target.open_target(disk, size_needed=SIZE, allow_file=True, force=True) as opened:
         zeroer = Zeroer(opened)
         zeroer.zero(MIB + 1, 2 * MIB)
         assert zeroer.strategy is Strategy.PUNCH
     assert disk.read_bytes() == zeroed(content, [(MIB + 1, 2 * MIB)])
     new = tmp_path / "new.img"
-    with target.opened(new, size_needed=SIZE, allow_file=True) as opened:
+    with target.open_target(new, size_needed=SIZE, allow_file=True) as opened:
         zeroer = Zeroer(opened)
         zeroer.zero(0, SIZE)
         assert zeroer.report() == {"strategy": "skip", "skipped": SIZE, "zeroed": 0, "written": 0}
@@ -135,7 +135,7 @@ def test_a_device_that_cannot_is_read_and_written_where_needed(tmp_path: Path) -
     options = ("--filter=nozero", "split", disk, "zeromode=none")  # split cannot trim, either
     with (
         exported(tmp_path / "nbd", *options) as device,
-        target.opened(device, size_needed=SIZE) as opened,
+        target.open_target(device, size_needed=SIZE) as opened,
     ):
         zeroer = Zeroer(opened)
         zeroer.zero(0, SIZE)
@@ -164,7 +164,7 @@ def test_a_device_that_lies_is_found_out(tmp_path: Path) -> None:
     )
     with (
         exported(tmp_path / "nbd", *lying) as device,
-        target.opened(device, size_needed=8 * MIB) as opened,
+        target.open_target(device, size_needed=8 * MIB) as opened,
     ):
         zeroer = Zeroer(opened)
         zeroer.zero(MIB, 2 * MIB)
@@ -177,7 +177,7 @@ def test_a_device_that_lies_is_found_out(tmp_path: Path) -> None:
 def test_threads_share_one(tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
     content = dirty(disk)
-    with loop(disk) as device, target.opened(device, size_needed=SIZE) as opened:
+    with loop(disk) as device, target.open_target(device, size_needed=SIZE) as opened:
         zeroer = Zeroer(opened)
         failures: list[BaseException] = []
 
@@ -210,7 +210,7 @@ def test_a_failing_device_is_named_with_the_byte(code: str, tmp_path: Path) -> N
         *(f"error-pwrite={code}", "error-pwrite-rate=100%", f"error-pwrite-file={trigger}"),
     )
     with exported(tmp_path / "nbd", *faulty) as device, ExitStack() as stack:
-        zeroer = Zeroer(stack.enter_context(target.opened(device, size_needed=SIZE)))
+        zeroer = Zeroer(stack.enter_context(target.open_target(device, size_needed=SIZE)))
         trigger.touch()
         with pytest.raises(KitError) as caught:
             zeroer.zero(3 * MIB, MIB)
@@ -230,7 +230,7 @@ def test_a_failed_flush_stays_failed(tmp_path: Path) -> None:
     )
     with (
         exported(tmp_path / "nbd", *faulty) as device,
-        target.opened(device, size_needed=SIZE) as opened,
+        target.open_target(device, size_needed=SIZE) as opened,
     ):
         opened.write(memoryview(bytearray(100)), 10)  # into the page cache
         trigger.touch()

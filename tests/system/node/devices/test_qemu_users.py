@@ -120,14 +120,14 @@ def test_the_converter_spares_it_as_target_and_refuses_it_as_source(
     with machine(device):
         with (
             pytest.raises(KitError, match=r"in use: process .* has it open"),
-            target.opened(device, size_needed=MIB, force=True),
+            target.open_target(device, size_needed=MIB, force=True),
         ):
             pass
         with (
             pytest.raises(KitError, match="in use: a running QEMU writes to it"),
-            local.opened(device, str(device), "raw"),
+            local.local_source(device, str(device), "raw"),
         ):
             pass
     assert untouched(node)
-    with local.opened(device, str(device), "raw") as source:
+    with local.local_source(device, str(device), "raw") as source:
         assert source.size == support.TINY_DISK

@@ -52,7 +52,7 @@ def test_holes_of_a_raw_file_are_zeros(
     tmp_path: Path, size: int, data: list[tuple[int, int]], wanted: list[tuple[int, int, Kind]]
 ) -> None:
     path = sparse(tmp_path / "disk", size, *data)
-    with local.opened(path, "disk", "raw") as source:
+    with local.local_source(path, "disk", "raw") as source:
         assert source.size == size
         extents = [Extent(s, n, kind, s if kind is Kind.DATA else 0) for s, n, kind in wanted]
         assert list(source.extents()) == extents
@@ -69,7 +69,7 @@ def test_the_holes_stay_where_they_were_found(tmp_path: Path) -> None:
         os.pwrite(file.fileno(), b"x" * K64, K64)
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    with local.opened(path, "disk", "raw") as source:
+    with local.local_source(path, "disk", "raw") as source:
         before = list(source.extents())
         path.read_bytes()
         assert list(source.extents()) == before
@@ -108,7 +108,7 @@ def open_files() -> set[str]:
 
 def refused(path: Path, image_format: str | None) -> KitError:
     before = open_files()
-    with pytest.raises(KitError) as caught, local.opened(path, "name", image_format):
+    with pytest.raises(KitError) as caught, local.local_source(path, "name", image_format):
         pass
     assert open_files() == before
     assert "source name" in caught.value.message
@@ -145,7 +145,7 @@ def test_what_is_no_disk_is_refused(tmp_path: Path) -> None:
 def test_a_source_that_changed_is_told(tmp_path: Path, change: str) -> None:
     path = sparse(tmp_path / "disk", 4 * K64, (0, 4 * K64))
     os.utime(path, ns=(0, 0))
-    with local.opened(path, "disk", "raw") as source:
+    with local.local_source(path, "disk", "raw") as source:
         with path.open("r+b") as file:
             if change == "longer":
                 file.truncate(5 * K64)
@@ -164,7 +164,7 @@ def test_a_source_that_changed_is_told(tmp_path: Path, change: str) -> None:
 
 def test_a_file_that_ends_early_is_named_with_the_byte(tmp_path: Path) -> None:
     path = sparse(tmp_path / "disk", 4 * K64, (0, 4 * K64))
-    with local.opened(path, "disk", "raw") as source:
+    with local.local_source(path, "disk", "raw") as source:
         os.truncate(path, K64)
         [extent] = source.extents()
         reader = source.reader()
@@ -198,7 +198,7 @@ def test_a_scattered_piece_is_read_through_the_page_cache(
     content = random.Random(places).randbytes(2 * SCATTERED * K64)
     path = tmp_path / "disk"
     path.write_bytes(content)
-    with local.opened(path, "disk", "raw") as source, closing(source.reader()) as reader:
+    with local.local_source(path, "disk", "raw") as source, closing(source.reader()) as reader:
         monkeypatch.setattr(LocalFile, "read_into", read_into)
         offsets = [len(content) - (2 * n + 1) * K64 for n in range(places)]
         found = buffers.buffer(places * K64)
@@ -212,10 +212,10 @@ def test_a_scattered_piece_is_read_through_the_page_cache(
 def test_a_raw_disk_may_be_encrypted_by_its_guest(tmp_path: Path) -> None:
     path = tmp_path / "disk"
     path.write_bytes(b"LUKS\xba\xbe" + bytes(4090))
-    with local.opened(path, "disk", "raw") as source:
+    with local.local_source(path, "disk", "raw") as source:
         assert source.size == 4096
     with pytest.raises(KitError, match="luks image, not qcow2") as caught:
-        local.opened(path, "disk", None).__enter__()
+        local.local_source(path, "disk", None).__enter__()
     assert "--format raw" in str(caught.value.hint)
 
 
@@ -233,7 +233,7 @@ def test_a_part_of_a_compressed_cluster(tmp_path: Path, place: int, length: int)
     path = tmp_path / "image.qcow2"
     path.write_bytes(image.build())
     wanted = (inside + inside[::-1])[place : place + length]
-    with local.opened(path, str(path), None) as source, closing(Disk(source)) as disk:
+    with local.local_source(path, str(path), None) as source, closing(Disk(source)) as disk:
         assert disk.read(place, length) == wanted
 
 
@@ -244,7 +244,7 @@ def test_a_part_of_a_cluster_is_an_error_where_the_cluster_is_short(tmp_path: Pa
         Image(clusters=1, cluster_bits=16, compressed={0: deflated(bytes(K64 - 1))}).build()
     )
     with (
-        local.opened(path, str(path), None) as source,
+        local.local_source(path, str(path), None) as source,
         closing(Disk(source)) as disk,
         pytest.raises(KitError, match=f"byte 0 of the disk.*{K64 - 1} bytes instead of {K64}"),
     ):

@@ -308,7 +308,7 @@ def test_a_drbd_device_that_is_secondary(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "drbd0"
     path.touch()
     monkeypatch.setattr(os, "open", refuse)
-    opened = (claim.claimed(path), target.read_only(path, size_needed=0))
+    opened = (claim.claimed(path), target.open_target_read_only(path, size_needed=0))
     for each in opened:
         with pytest.raises(KitError, match="Secondary on this node") as caught, each:
             pytest.fail("it was opened")
