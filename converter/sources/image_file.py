@@ -12,7 +12,7 @@ from converter.identity import Identity, identity_of
 from node.devices import qemu_locks
 from node.devices.claim import loop_over
 from node.devices.settling import InUseError, settled
-from node.devices.stack import thing
+from node.devices.stack import backing_id
 from node.devices.writers import writer
 from node.errors import KitError
 
@@ -101,7 +101,7 @@ class LocalFile:
             )
         # What is there now is not what was copied. That it is removed is no harm.
         with suppress(OSError):
-            if thing(Path(self.name).stat()) != thing(status):
+            if backing_id(Path(self.name).stat()) != backing_id(status):
                 raise KitError(
                     f"source {self.name}: it was replaced by another while it was copied",
                     hint="copy again, if the one that is there now is meant",

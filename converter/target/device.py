@@ -16,7 +16,7 @@ from converter.target import guards
 from node import text
 from node.devices.claim import Backing, claimed, open_disk
 from node.devices.settling import settled
-from node.devices.stack import thing
+from node.devices.stack import backing_id
 from node.errors import KitError
 from node.files import sync_directory
 
@@ -160,7 +160,7 @@ class Target:
 
     def _is_where_its_name_leads(self) -> bool:
         try:
-            return thing(self.path.stat()) == thing(os.fstat(self.fd))
+            return backing_id(self.path.stat()) == backing_id(os.fstat(self.fd))
         except OSError:
             return False
 

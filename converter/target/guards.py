@@ -8,7 +8,7 @@ from pathlib import Path
 from converter.target.probe import probe
 from node.devices import lvm, udev
 from node.devices.claim import PROC
-from node.devices.stack import beneath, thing
+from node.devices.stack import backing_chain, backing_id
 from node.errors import KitError
 
 # Ganeti's pathutils.py; hypervisor/hv_kvm: a file for each running instance.
@@ -24,13 +24,13 @@ def refuse_source(name: str, own: os.stat_result, source: os.stat_result) -> Non
     Raises:
         KitError: it does.
     """
-    there, here = thing(source), thing(own)
-    if there == here:
+    source_id, target_id = backing_id(source), backing_id(own)
+    if source_id == target_id:
         raise KitError(f"target {name}: it is the source itself", hint="name another target")
     # A file stands on the device of its file system; that others are there is no harm.
-    if here in beneath(there):
+    if target_id in backing_chain(source_id):
         raise KitError(f"target {name}: the source is stored on it", hint="name another target")
-    if there in beneath(here):
+    if source_id in backing_chain(target_id):
         raise KitError(f"target {name}: it is stored on the source", hint="name another target")
 
 
@@ -74,7 +74,7 @@ def _owners(path: Path, own: os.stat_result) -> set[str]:
             # Files may be on a server that does not answer any more: no device is there.
             if stat.S_ISBLK(own.st_mode) and not link.readlink().is_relative_to("/dev"):
                 continue
-            if thing(link.stat()) == thing(own):
+            if backing_id(link.stat()) == backing_id(own):
                 owners.add(link.name.rpartition(":")[0])
         except OSError:
             continue

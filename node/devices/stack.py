@@ -13,7 +13,7 @@ LO_FLAGS_READ_ONLY = 1
 SYS = Path("/sys")
 
 # A block device, by number; or a file, by its device and inode.
-Thing = int | tuple[int, int]
+BackingId = int | tuple[int, int]
 
 
 def sysfs(number: int) -> Path:
@@ -70,19 +70,19 @@ def loop_status(device: Path) -> Loop | None:
     return Loop((file_device, inode), number, offset, size, bool(flags & LO_FLAGS_READ_ONLY))
 
 
-def thing(own: os.stat_result) -> Thing:
+def backing_id(own: os.stat_result) -> BackingId:
     """What a path or open file leads to."""
     return own.st_rdev if stat.S_ISBLK(own.st_mode) else (own.st_dev, own.st_ino)
 
 
-def beneath(top: Thing) -> set[Thing]:
+def backing_chain(top: BackingId) -> set[BackingId]:
     """All that holds bytes of a file or device, itself included.
 
     That is the disk of a partition, what device mapper, md and the like are made of, what a loop
     device is attached to, and the device that a file's file system is on. File systems without
     such a device (network, overlay, btrfs with device numbers of its own) end the walk.
     """
-    found: set[Thing] = set()
+    found: set[BackingId] = set()
     todo = [top]
     while todo:
         current = todo.pop()
@@ -92,12 +92,12 @@ def beneath(top: Thing) -> set[Thing]:
     return found
 
 
-def _directly(current: Thing) -> list[Thing]:
+def _directly(current: BackingId) -> list[BackingId]:
     if isinstance(current, tuple):
         device, _ = current
         return [device] if os.major(device) else []
     own = sysfs(current)
-    below: list[Thing] = [_number(slave) for slave in own.glob("slaves/*/dev")]
+    below: list[BackingId] = [_number(slave) for slave in own.glob("slaves/*/dev")]
     if (whole := whole_disk(current)) is not None:
         below.append(whole)
     if (own / "loop").exists() and (loop := loop_status(Path("/dev", own.resolve().name))):

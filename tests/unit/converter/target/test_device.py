@@ -78,9 +78,9 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("sys")
 def test_what_a_volume_stands_on() -> None:
-    assert stack.beneath(DM0) == {DM0, SDA1, SDA}
-    assert stack.beneath((SDA1, 77)) == {(SDA1, 77), SDA1, SDA}
-    assert stack.beneath((os.makedev(0, 40), 77)) == {(os.makedev(0, 40), 77)}
+    assert stack.backing_chain(DM0) == {DM0, SDA1, SDA}
+    assert stack.backing_chain((SDA1, 77)) == {(SDA1, 77), SDA1, SDA}
+    assert stack.backing_chain((os.makedev(0, 40), 77)) == {(os.makedev(0, 40), 77)}
 
 
 @pytest.mark.usefixtures("sys")
