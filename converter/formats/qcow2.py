@@ -17,7 +17,7 @@ from converter.formats.qcow2_header import (
     parse_header,
     read_exactly,
 )
-from converter.formats.qcow2_tables import OFFSET, Metadata, inside, numbers, survey
+from converter.formats.qcow2_tables import OFFSET, Metadata, inside, load_tables, numbers
 from converter.reading import Read
 
 __all__ = ["MAGIC", "Allocation", "FormatError", "Image", "parse"]
@@ -48,7 +48,7 @@ def parse(read: Read, file_size: int) -> "Image":
         FormatError: it is no qcow2 image, is damaged, or cannot be read without other files.
     """
     header = parse_header(read, file_size)
-    return Image(header, survey(header, read, file_size), read, file_size)
+    return Image(header, load_tables(header, read, file_size), read, file_size)
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Image:
             else:
                 reach, parts = self._zeros
             if offset:
-                self._claim(place, offset, (clusters - 1) * cluster, reach)
+                self._check_host_range(place, offset, (clusters - 1) * cluster, reach)
             if left <= 0:
                 continue
             whole = min(clusters * cluster, left)
@@ -201,7 +201,7 @@ class Image:
             raise _invalid(place, bitmap, "subclusters are allocated, and the cluster is not")
         return _parts(allocated, self.cluster_size // _SUBCLUSTERS)
 
-    def _claim(self, place: int, offset: int, before: int, reach: int) -> None:
+    def _check_host_range(self, place: int, offset: int, before: int, reach: int) -> None:
         """Makes sure that the file has the data of clusters in a row, and not in its tables.
 
         QEMU writes new clusters whole, and no more of the last one than the disk has, or the

@@ -94,7 +94,7 @@ def inside(what: str, offset: int, length: int, file_size: int) -> None:
         )
 
 
-def survey(header: Header, read: Read, file_size: int) -> Metadata:
+def load_tables(header: Header, read: Read, file_size: int) -> Metadata:
     """Checks every table but the L2 tables' contents.
 
     Raises:
