@@ -35,11 +35,11 @@ def _planned(
             disk = stack.enter_context(closing(Disk(source)))
             areas = replacements.swap_areas(disk.read, source.size, source.name, mode=options.swap)
             there = stack.enter_context(open_target(source))
-            over = replacements.planned(
+            replaced = replacements.planned(
                 areas, disk.read, source.size, there.size, fix_gpt=options.fix_gpt
             )
-            content = TargetContent(source, over.extents, there.size)
-        for note in over.notes:
+            content = TargetContent(source, replaced.extents, there.size)
+        for note in replaced.notes:
             log.info("%s", note)
         yield (
             content,
@@ -51,7 +51,7 @@ def _planned(
                 "size": source.size,
                 "target_size": there.size,
                 "extents": {kind.name.lower(): count for kind, count in content.sizes.items()},
-                "notes": list(over.notes),
+                "notes": list(replaced.notes),
             },
         )
 

@@ -65,19 +65,19 @@ def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
         yield held
 
 
-def overlaid(
-    extents: Iterable[Extent], overlays: Sequence[Extent], start: int, end: int
+def with_replacements(
+    extents: Iterable[Extent], replacements: Sequence[Extent], start: int, end: int
 ) -> Iterator[Extent]:
     """Extents of a disk, others put over them, and zeros behind the last, up to `end`.
 
     Args:
         extents: in order, without gaps, the first of them at `start`, none beyond `end`.
-        overlays: in order, not overlapping each other, none beyond `end`.
+        replacements: in order, not overlapping each other, none beyond `end`.
         start: all before this place is left out.
         end: of the target.
     """
     place = start
-    pending = deque(overlays)
+    pending = deque(replacements)
     for given in chain(extents, [None]):
         extent = given or Extent(place, end - place, Kind.ZERO)
         if not pending and extent.length:

@@ -12,7 +12,7 @@ from node.errors import KitError
 from node.log import log
 
 
-class Overlays(NamedTuple):
+class Replacements(NamedTuple):
     """Extents in order, not overlapping, and what they are, in words."""
 
     extents: tuple[Extent, ...]
@@ -45,13 +45,13 @@ def swap_areas(read: Read, size: int, name: str, *, mode: str) -> Sequence[SwapA
 
 def planned(
     areas: Sequence[SwapArea], read: Read, size: int, target_size: int, *, fix_gpt: bool
-) -> Overlays:
+) -> Replacements:
     """All that is put over a disk of `size` bytes on a target of `target_size` bytes.
 
     Raises:
         KitError: mkswap does not make the header that is needed.
     """
-    extents = swap.overlays(areas, target_size, size)
+    extents = swap.replacements(areas, target_size, size)
     notes = [
         f"swap at byte {area.start}: made anew, not copied: UUID {area.uuid}" for area in areas
     ]
@@ -59,4 +59,4 @@ def planned(
     if fix_gpt and not whole and (repair := gpt.repaired(read, size, target_size)) is not None:
         extents = sorted([*extents, *repair.extents], key=lambda extent: extent.guest_offset)
         notes.append(repair.why)
-    return Overlays(tuple(extents), tuple(notes))
+    return Replacements(tuple(extents), tuple(notes))

@@ -19,7 +19,7 @@ from node.errors import KitError
 from node.run import run
 
 
-def overlays(areas: Iterable[SwapArea], target_size: int, disk_size: int) -> list[Extent]:
+def replacements(areas: Iterable[SwapArea], target_size: int, disk_size: int) -> list[Extent]:
     """What stands on the target in place of the swap areas' content: new headers, and zeros.
 
     In order, not overlapping; an area that is the whole disk is sized to the target.

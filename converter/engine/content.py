@@ -4,22 +4,22 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from converter.engine.chunks import Chunk, chunks
-from converter.extents import Extent, Kind, merged, overlaid
+from converter.extents import Extent, Kind, merged, with_replacements
 from converter.sources.base import Source
 
 
 class TargetContent:
-    """What the target shall hold: the source's extents, overlays, and zeros up to its end."""
+    """What the target shall hold: the source's extents, replacements, and zeros up to its end."""
 
-    def __init__(self, source: Source, overlays: Sequence[Extent], end: int) -> None:
+    def __init__(self, source: Source, replacements: Sequence[Extent], end: int) -> None:
         self.source = source
-        self.overlays = overlays
+        self.replacements = replacements
         self.end = end
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """All of it from a place on, in order, without gaps, neighbours joined."""
         of_source = self.source.extents(start) if start < self.source.size else iter(())
-        return merged(overlaid(of_source, self.overlays, start, self.end))
+        return merged(with_replacements(of_source, self.replacements, start, self.end))
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
         """The pieces of work from a place on, which is where a chunk of an earlier call ended."""
@@ -43,7 +43,7 @@ class TargetContent:
     def sizes(self) -> dict[Kind, int]:
         """How many bytes are of which kind."""
         sizes = dict.fromkeys(Kind, 0)
-        if self.source.sizes is not None and not self.overlays:
+        if self.source.sizes is not None and not self.replacements:
             sizes |= self.source.sizes
             sizes[Kind.ZERO] += self.end - self.source.size
             return sizes

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.extents import Extent, Kind, merged, overlaid
+from converter.extents import Extent, Kind, merged, with_replacements
 
 KINDS = (Kind.DATA, Kind.COMPRESSED, Kind.ZERO)
 
@@ -44,12 +44,12 @@ def test_neighbours_are_joined_where_the_source_continues() -> None:
 
 def test_zeros_follow_a_disk_that_ends_before_the_target() -> None:
     disk = [Extent(0, 10, Kind.DATA)]
-    assert list(overlaid(disk, [], 0, 15)) == [disk[0], Extent(10, 5, Kind.ZERO)]
+    assert list(with_replacements(disk, [], 0, 15)) == [disk[0], Extent(10, 5, Kind.ZERO)]
 
 
-def test_an_overlay_may_reach_behind_the_disk() -> None:
+def test_a_replacement_may_reach_behind_the_disk() -> None:
     over = Extent(8, 4, Kind.LITERAL, literal=b"abcd")
-    assert list(overlaid([Extent(0, 10, Kind.DATA)], [over], 0, 15)) == [
+    assert list(with_replacements([Extent(0, 10, Kind.DATA)], [over], 0, 15)) == [
         Extent(0, 8, Kind.DATA),
         Extent(8, 2, Kind.LITERAL, literal=b"ab"),
         Extent(10, 2, Kind.LITERAL, literal=b"cd"),
@@ -88,19 +88,21 @@ def painted(extents: list[Extent]) -> list[tuple[Kind, int]]:
 
 @settings(derandomize=True)
 @given(runs(KINDS), runs((Kind.ZERO, Kind.LITERAL)), st.sets(st.integers(0, 7)), st.data())
-def test_overlaid_is_what_painting_over_gives(
+def test_what_is_replaced_is_what_painting_over_gives(
     disk: list[Extent], over: list[Extent], kept: set[int], data: st.DataObject
 ) -> None:
-    overlays = [extent for n, extent in enumerate(over) if n in kept]
+    replacements = [extent for n, extent in enumerate(over) if n in kept]
     size = disk[-1].end if disk else 0
-    end = max(size, overlays[-1].end if overlays else 0) + data.draw(st.integers(0, 5))
+    end = max(size, replacements[-1].end if replacements else 0) + data.draw(st.integers(0, 5))
     expected = painted(disk) + [(Kind.ZERO, 0)] * (end - size)
-    for extent in overlays:
+    for extent in replacements:
         expected[extent.guest_offset : extent.end] = painted([extent])
     start = data.draw(st.integers(0, end))
     rest = [extent.cut(max(extent.guest_offset, start), extent.end) for extent in disk]
     found = list(
-        overlaid([e for e in rest if e.end > start and e.length > 0], overlays, start, end)
+        with_replacements(
+            [e for e in rest if e.end > start and e.length > 0], replacements, start, end
+        )
     )
     assert painted(found) == expected[start:]
     places = [start, *(extent.end for extent in found)]

@@ -31,7 +31,7 @@ def found(
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        replacements.swap, "overlays", lambda areas, _target, _size: [HEADER] * len(areas)
+        replacements.swap, "replacements", lambda areas, _target, _size: [HEADER] * len(areas)
     )
     repair = Repair((MBR, BACKUP), "GPT: moved")
     monkeypatch.setattr(replacements.gpt, "repaired", lambda _read, _size, _target: repair)
@@ -64,7 +64,7 @@ def test_a_read_that_is_short_is_an_error_of_the_source() -> None:
 
 
 @pytest.mark.usefixtures("parts")
-def test_all_overlays_are_in_order_and_told() -> None:
+def test_all_replacements_are_in_order_and_told() -> None:
     planned = replacements.planned([AREA], unread, 8 * MIB, 16 * MIB, fix_gpt=True)
     assert planned.extents == (MBR, HEADER, BACKUP)
     swap, gpt = planned.notes

@@ -9,7 +9,7 @@ import pytest
 from converter import swap
 from converter.contents.swap_header import parsed
 from converter.extents import Kind
-from converter.swap import overlays
+from converter.swap import replacements
 from node.errors import KitError
 from tests.unit.converter.swap_pages import GOLDEN, MIB, UUID_, disk, look, only, page
 from tests.unit.converter.tables import mbr
@@ -45,7 +45,7 @@ def mkswap(monkeypatch: pytest.MonkeyPatch) -> Mkswap:
 @pytest.mark.parametrize(("size", "order"), GOLDEN)
 def test_an_area_is_made_anew_as_it_was(size: int, order: str, mkswap: Mkswap) -> None:
     area = only(disk(page(size, order)))
-    header, zeros = overlays([area], MIB, MIB)
+    header, zeros = replacements([area], MIB, MIB)
     assert header.literal == page(size, order)
     assert (header.guest_offset, header.length, header.kind) == (0, size, Kind.LITERAL)
     assert (zeros.guest_offset, zeros.end, zeros.kind) == (size, MIB, Kind.ZERO)
@@ -57,20 +57,20 @@ def test_an_area_is_made_anew_as_it_was(size: int, order: str, mkswap: Mkswap) -
 @pytest.mark.parametrize("label", [bytes(16), b"sixteen bytes ..", b"\xff\xfe\0after".ljust(16)])
 def test_labels_keep_their_bytes(label: bytes, mkswap: Mkswap) -> None:
     content = disk(page(label=label))
-    assert overlays([only(content)], MIB, MIB)[0].literal == bytes(content[:4096])
+    assert replacements([only(content)], MIB, MIB)[0].literal == bytes(content[:4096])
     assert len(mkswap.calls) == 1
 
 
 def test_no_uuid_stays_none_and_boot_code_stays(mkswap: Mkswap) -> None:
     content = disk(page(uuid=UUID(int=0)))
     content[:3] = b"LIL"
-    assert overlays([only(content)], MIB, MIB)[0].literal == bytes(content[:4096])
+    assert replacements([only(content)], MIB, MIB)[0].literal == bytes(content[:4096])
     assert mkswap.calls[0][2] == "00000000-0000-0000-0000-000000000000"
 
 
 @pytest.mark.usefixtures("mkswap")
 def test_a_whole_disk_is_sized_to_the_target() -> None:
-    header, zeros = overlays([only(disk(page()))], 3 * MIB, MIB)
+    header, zeros = replacements([only(disk(page()))], 3 * MIB, MIB)
     assert zeros.end == 3 * MIB
     found = only(disk(header.literal, 3 * MIB))
     assert found.uuid == UUID_
@@ -85,7 +85,7 @@ def test_an_area_in_a_partition_keeps_its_size_and_areas_come_in_order() -> None
     content[2 * MIB : 2 * MIB + 4096] = page()
     content[64 * 512 : 64 * 512 + 4096] = page()
     areas = look(content).areas
-    made = overlays(reversed(areas), 9 * MIB, 4 * MIB)
+    made = replacements(reversed(areas), 9 * MIB, 4 * MIB)
     assert [(one.guest_offset, one.end) for one in made] == [
         (64 * 512, 64 * 512 + 4096),
         (64 * 512 + 4096, 64 * 512 + MIB),
@@ -106,4 +106,4 @@ def test_a_mkswap_that_does_other_than_told_is_found_out(
     if "1028" in wrong:
         mkswap.wrong = {"1028": 4, "1029": 0}
     with pytest.raises(KitError, match="not what was asked for"):
-        overlays([only(disk(page()))], MIB, MIB)
+        replacements([only(disk(page()))], MIB, MIB)

@@ -13,7 +13,7 @@ from converter.contents.partitions import table
 from converter.contents.swap_header import PAGE_SIZES, SwapArea, find_areas
 from converter.extents import Extent, Kind
 from converter.reading import Read
-from converter.swap import new_header, overlays
+from converter.swap import new_header, replacements
 from node.errors import KitError
 from tests.system.installer.support import output
 
@@ -77,7 +77,7 @@ def test_the_headers_of_mkswap_come_out_byte_for_byte(
     (area,) = areas(path)
     assert (str(area.uuid), area.page_size, area.byteorder) == (UUID, size, "little")
     assert area.label == label.encode().ljust(16, b"\0")
-    made = overlays([area], area.length, area.length)
+    made = replacements([area], area.length, area.length)
     assert (
         b"".join(one.literal if one.kind is Kind.LITERAL else bytes(one.length) for one in made)
         == path.read_bytes()
@@ -89,7 +89,7 @@ def test_a_larger_target_is_all_swap(tmp_path: Path) -> None:
     output("mkswap", "--uuid", UUID, "--label", "grown", source)
     target = disk(tmp_path / "target", 9 * MIB)
     put(target, 0, b"\xff" * 9 * MIB)
-    written(target, overlays(areas(source), 9 * MIB, 4 * MIB))
+    written(target, replacements(areas(source), 9 * MIB, 4 * MIB))
     peer = disk(tmp_path / "peer", 9 * MIB)
     output("mkswap", "--uuid", UUID, "--label", "grown", peer)
     assert target.read_bytes() == peer.read_bytes()
@@ -103,7 +103,7 @@ def test_the_other_byte_order_is_seen_by_blkid_as_the_same(tmp_path: Path) -> No
     (area,) = areas(path)
     assert area.byteorder == "big"
     target = disk(tmp_path / "target", 6 * MIB)
-    written(target, overlays([area], 6 * MIB, 4 * MIB))
+    written(target, replacements([area], 6 * MIB, 4 * MIB))
     found = fields(target)
     assert (found["UUID"], found["LABEL"], found["TYPE"]) == (UUID, "sparc", "swap")
     assert struct.unpack(">III", target.read_bytes()[1024:1036]) == (1, 6 * MIB // 8192 - 1, 0)
@@ -150,7 +150,7 @@ def swaps_in(path: Path) -> None:
     before = path.read_bytes()
     (area,) = areas(path)
     assert (area.start, area.length) == (swap.start, swap.length)
-    written(path, overlays([area], 64 * MIB, path.stat().st_size))
+    written(path, replacements([area], 64 * MIB, path.stat().st_size))
     after = path.read_bytes()
     assert after[: swap.start] == before[: swap.start]
     assert after[swap.end :] == before[swap.end :]

@@ -16,7 +16,7 @@ EXTENTS = (
     Extent(70_000 + CHUNK, 500_000, Kind.DATA, 1000),
     Extent(570_000 + CHUNK, SIZE - CHUNK - 570_000, Kind.ZERO),
 )
-OVERLAYS = (
+REPLACEMENTS = (
     Extent(512, 1000, Kind.LITERAL, literal=CONTENT[:1000]),
     Extent(90_000, 500, Kind.LITERAL, literal=CONTENT[500:1000]),
     Extent(len(OLD) - 512, 512, Kind.LITERAL, literal=CONTENT[:512]),
@@ -31,8 +31,8 @@ def bytes_of(extents: Sequence[Extent], size: int) -> bytearray:
     return whole
 
 
-WANTED = bytes_of((*EXTENTS, *OVERLAYS), len(OLD))
+WANTED = bytes_of((*EXTENTS, *REPLACEMENTS), len(OLD))
 
 
 def content(bad: Sequence[int] = ()) -> TargetContent:
-    return TargetContent(MemorySource(CONTENT, EXTENTS, bad), OVERLAYS, len(OLD))
+    return TargetContent(MemorySource(CONTENT, EXTENTS, bad), REPLACEMENTS, len(OLD))
