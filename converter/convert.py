@@ -34,22 +34,22 @@ def _planned(
             source = stack.enter_context(sources.open_source(options.source, options.image_format))
             disk = stack.enter_context(closing(Disk(source)))
             areas = replacements.swap_areas(disk.read, source.size, source.name, mode=options.swap)
-            there = stack.enter_context(open_target(source))
+            target = stack.enter_context(open_target(source))
             replaced = replacements.planned(
-                areas, disk.read, source.size, there.size, fix_gpt=options.fix_gpt
+                areas, disk.read, source.size, target.size, fix_gpt=options.fix_gpt
             )
-            content = TargetContent(source, replaced.extents, there.size)
+            content = TargetContent(source, replaced.extents, target.size)
         for note in replaced.notes:
             log.info("%s", note)
         yield (
             content,
-            there,
+            target,
             {
                 "source": source.name,
                 "format": source.format,
-                "target": str(there.path),
+                "target": str(target.path),
                 "size": source.size,
-                "target_size": there.size,
+                "target_size": target.size,
                 "extents": {kind.name.lower(): count for kind, count in content.sizes.items()},
                 "notes": list(replaced.notes),
             },
@@ -77,10 +77,10 @@ def copy(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dict
             confirm=options.confirm,
         )
 
-    with _planned(options, open_target, outcome) as (content, there, report):
+    with _planned(options, open_target, outcome) as (content, target, report):
         if options.dry_run:
             return report
-        run = CopyRun(options, content, there, progress, outcome)
+        run = CopyRun(options, content, target, progress, outcome)
         try:
             report |= run.copy()
         except Exception:
@@ -91,7 +91,7 @@ def copy(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dict
             content.source.check_unchanged()
             if options.verify:
                 run.verify()
-            there.require_in_place()
+            target.require_in_place()
         except KitError:
             outcome.resumable = None  # what is there cannot be relied on, so nothing can go on
             run.journal.remove()
@@ -116,7 +116,7 @@ def check(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dic
         return device.open_target_read_only(options.target, size_needed=source.size)
 
     found = Comparison()
-    with _planned(options, open_target, outcome) as (content, there, report), ExitStack() as stack:
+    with _planned(options, open_target, outcome) as (content, target, report), ExitStack() as stack:
         count = min(COMPARERS, content.source.readers)
         pool, counted = Pool(content.chunks(), 0), Counted(count)
         with outcome.timed("compare"):
@@ -124,7 +124,7 @@ def check(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dic
                 CopyWorker(
                     content,
                     stack.enter_context(closing(content.source.reader())),
-                    Comparer(there, found),
+                    Comparer(target, found),
                     pool,
                     counted=counted,
                     number=number,
@@ -133,7 +133,7 @@ def check(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dic
             ]
             run_through(pool, workers, progress, "compare", content.data(), counted)
         content.source.check_unchanged()
-        there.require_in_place()
+        target.require_in_place()
         return report | {
             "first_difference": found.first,
             "different_bytes": found.bytes,
@@ -153,7 +153,7 @@ def make_swap(options: CopyOptions, outcome: CopyOutcome) -> dict[str, Any]:
                 hint="--info shows what is on it",
             )
         (area,) = areas
-        there = stack.enter_context(
+        target = stack.enter_context(
             device.open_target(
                 options.target,
                 size_needed=(MIN_LAST_PAGE + 1) * area.page_size,
@@ -163,15 +163,15 @@ def make_swap(options: CopyOptions, outcome: CopyOutcome) -> dict[str, Any]:
                 confirm=options.confirm,
             )
         )
-        page = swap.new_header(area, there.size)
+        page = swap.new_header(area, target.size)
         aligned = buffer(len(page))
         aligned[:] = page
-        Journal(there.identity).remove()  # a copy that was interrupted cannot go on any more
+        Journal(target.identity).remove()  # a copy that was interrupted cannot go on any more
         try:
-            there.write(aligned, 0)
-            there.sync()
+            target.write(aligned, 0)
+            target.sync()
         finally:
-            outcome.touched = there.begun
-        there.require_in_place()
+            outcome.touched = target.begun
+        target.require_in_place()
         outcome.complete = True
-        return {"target": str(there.path), "target_size": there.size, "uuid": str(area.uuid)}
+        return {"target": str(target.path), "target_size": target.size, "uuid": str(area.uuid)}

@@ -62,10 +62,10 @@ def _device(number: int) -> dict[str, str | int]:
     for name in ("wwid", "device/wwid", "serial", "device/serial"):
         if found := _text(entry / name):
             return {name.rpartition("/")[2]: found}
-    known = udev.properties(number)
+    properties = udev.properties(number)
     for name in ("ID_WWN_WITH_EXTENSION", "ID_SERIAL"):
-        if name in known:
-            return {name: known[name]}
+        if name in properties:
+            return {name: properties[name]}
     return _passing(number, entry)
 
 

@@ -53,10 +53,10 @@ def found(path: Name, role: str, called: str | None = None) -> Found:
     Raises:
         KitError: it does not.
     """
-    if (there := found_or_none(path, role, called)) is None:
+    if (existing := found_or_none(path, role, called)) is None:
         missing = os.strerror(errno.ENOENT)
         raise KitError(f"{role} {called or os.fspath(path)}: {missing}", hint=_FIND[role])
-    return there
+    return existing
 
 
 def found_or_none(path: Name, role: str, called: str | None = None) -> Found | None:

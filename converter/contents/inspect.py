@@ -120,13 +120,13 @@ def look_inside(
     Raises:
         KitError: the appliance does not start.
     """
-    known = set(tags)
+    all_tags = set(tags)
     named: list[Reference] = []
     settings: list[Setting] = []
     warnings: list[str] = []
     with open_disks_read_only(disks, use_kvm=use_kvm) as appliance:
         listed = appliance.file_systems()
-        known |= _tags(listed)
+        all_tags |= _tags(listed)
         for file_system in listed:
             if file_system.type in NO_FILE_SYSTEMS:
                 continue
@@ -142,7 +142,7 @@ def look_inside(
         warnings.append("what is encrypted was not looked into; what seems missing may be there")
     if not any(one.file == "/etc/fstab" for one in named):
         warnings.append("no /etc/fstab that names a file system was found")
-    return Findings(tuple(missing(named, known)), tuple(settings), tuple(warnings))
+    return Findings(tuple(missing(named, all_tags)), tuple(settings), tuple(warnings))
 
 
 def findings_text(findings: Findings) -> str:

@@ -64,19 +64,19 @@ class CopyRun:
         self,
         options: CopyOptions,
         content: TargetContent,
-        there: Target,
+        target: Target,
         progress: Progress,
         outcome: CopyOutcome,
     ) -> None:
         self._options = options
         self._content = content
-        self._target = there
+        self._target = target
         self._progress = progress
         self._outcome = outcome
         self._sums = Sums() if options.verify else None
         self._digest = new_hash(options.digest) if options.digest else None
-        self._zeroer = Zeroer(there, known_zero=options.reads_as_zeros)
-        self.journal = Journal(there.identity)
+        self._zeroer = Zeroer(target, known_zero=options.reads_as_zeros)
+        self.journal = Journal(target.identity)
         self._goes_on = False  # from where an earlier run ended
         self._record = self._begun()
 

@@ -53,31 +53,31 @@ class _Reading:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._there = buffer(CHUNK)
+        self._held = buffer(CHUNK)
 
     def data(self, start: int, view: memoryview) -> None:
-        there = self._there[: len(view)]
-        self._target.read_into(there, start)
-        if not equal(there, view):
-            self.differs(start, view, there)
+        held = self._held[: len(view)]
+        self._target.read_into(held, start)
+        if not equal(held, view):
+            self.differs(start, view, held)
 
     def zeros(self, start: int, end: int) -> None:
         for place in range(start, end, CHUNK):
             self.data(place, _ZEROS[: min(CHUNK, end - place)])
 
-    def differs(self, start: int, view: memoryview, there: memoryview) -> None:
+    def differs(self, start: int, view: memoryview, held: memoryview) -> None:
         raise NotImplementedError
 
 
 class Updater(_Reading):
     """Writes only the blocks that differ from what the target holds."""
 
-    def differs(self, start: int, view: memoryview, there: memoryview) -> None:
+    def differs(self, start: int, view: memoryview, held: memoryview) -> None:
         """Writes runs of blocks that differ."""
         begin = None
         for place in range(0, len(view) + BLOCK, BLOCK):
             same = place >= len(view) or equal(
-                view[place : place + BLOCK], there[place : place + BLOCK]
+                view[place : place + BLOCK], held[place : place + BLOCK]
             )
             if same and begin is not None:
                 upto = min(place, len(view))
@@ -109,11 +109,11 @@ class Comparer(_Reading):
         super().__init__(target)
         self._found = found
 
-    def differs(self, start: int, view: memoryview, there: memoryview) -> None:
+    def differs(self, start: int, view: memoryview, held: memoryview) -> None:
         """Notes the first byte that differs, and how many pages do."""
         first, count = None, 0
         for place in range(0, len(view), PAGE):
-            page, other = view[place : place + PAGE], there[place : place + PAGE]
+            page, other = view[place : place + PAGE], held[place : place + PAGE]
             if not equal(page, other):
                 count += len(page)
                 if first is None:

@@ -67,16 +67,16 @@ def ssh_source(url: str, image_format: str | None = None) -> Iterator[Source]:
     command = ssh_command(location, directory, qemu.CLIENTS)
     what = f"source {url}"
     with serving(command, what=what, env=environment, grace=GRACE_SECONDS) as ssh:
-        far = _Far(ssh, url, location, directory)
-        state = far.state()
+        remote = _RemoteScript(ssh, url, location, directory)
+        state = remote.state()
         image_format = location.image_format or ("raw" if state.is_block else "qcow2")
-        found = far.checked(image_format, state)
+        found = remote.checked(image_format, state)
         stated = found.stated
-        far.serve(
+        remote.serve(
             image_format,
             qemu.driver_options(image_format, IMAGE, is_block=state.is_block, found=stated),
         )
-        source = _connected(far, url, image_format, location, state, found.features)
+        source = _connected(remote, url, image_format, location, state, found.features)
         try:
             yield sized.exactly(source, stated.size, found.tail)
         finally:
@@ -111,7 +111,7 @@ class _Checked(NamedTuple):
     tail: bytes = b""  # of its disk, where QEMU leaves that out
 
 
-class _Far:
+class _RemoteScript:
     """The script on the far side."""
 
     def __init__(self, ssh: Service, url: str, location: Location, directory: str) -> None:
@@ -217,7 +217,7 @@ class _Far:
 
 
 def _connected(
-    far: _Far,
+    remote: _RemoteScript,
     url: str,
     image_format: str,
     location: Location,
@@ -225,13 +225,13 @@ def _connected(
     features: Mapping[str, str],
 ) -> NbdSource:
     def check_origin() -> None:
-        if far.state() != state or far.user():
+        if remote.state() != state or remote.user():
             raise KitError(
                 f"source {url}: it changed while it was copied",
                 hint="stop what writes to it, and copy again",
             )
 
-    ssh = far.ssh
+    ssh = remote.ssh
     origin = {"host": location.host, "path": location.path, **state._asdict()}
     try:
         return NbdSource(

@@ -15,7 +15,7 @@ from converter.sources.sandbox import PLACE
 IMAGE = "/dev/fd/3"  # on the far side, of every program there
 # The commands: state; locks INODE; users; read OFFSET LENGTH; check IMAGE; serve IMAGE. One line
 # answers each. The image is opened once, and /dev/fd/3 is that open file for every program.
-_FAR = r"""
+_REMOTE_SCRIPT = r"""
 set -u
 dir=$1 image=$2 shared=$3 server=
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin LC_ALL=C
@@ -86,7 +86,7 @@ while read -r command a b; do
   esac
 done
 """
-_NEAR = 'mount -t tmpfs -o size=64k,mode=700 forward "$1" && shift && exec "$@"'
+_LOCAL_SCRIPT = 'mount -t tmpfs -o size=64k,mode=700 forward "$1" && shift && exec "$@"'
 
 
 class Location(NamedTuple):
@@ -171,15 +171,15 @@ def ssh_command(location: Location, directory: str, clients: int) -> list[str]:
         "RequestTTY": "no",
         "LogLevel": "INFO",  # at which it says why it forwards nothing
     }
-    far = ["exec", "sh", "-c", _FAR, "sh", directory, location.path, str(clients)]
+    remote = ["exec", "sh", "-c", _REMOTE_SCRIPT, "sh", directory, location.path, str(clients)]
     return [
         *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--"),
-        *("sh", "-c", _NEAR, "ssh", PLACE),
+        *("sh", "-c", _LOCAL_SCRIPT, "ssh", PLACE),
         *("ssh", *(f"-o{name}={value}" for name, value in options.items())),
         *(("-l", location.user) if location.user else ()),
         *(("-p", str(location.port)) if location.port else ()),
         *("-L", f"{PLACE}/nbd:{directory}/nbd"),
-        *("--", location.host, shlex.join(far)),
+        *("--", location.host, shlex.join(remote)),
     ]
 
 

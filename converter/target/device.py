@@ -212,12 +212,12 @@ def open_target(
     Raises:
         KitError: it must not be written, or cannot; nothing was.
     """
-    there = paths.found_or_none(path, "target")
-    if there is None:
+    existing = paths.found_or_none(path, "target")
+    if existing is None:
         with _new_file(Path(path), size_needed, allow_file) as target:
             yield target
         return
-    path, own = there
+    path, own = existing
     name = paths.named(path)
     _require_file_allowed(own, name, allow_file)
     if source is not None:
