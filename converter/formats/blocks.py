@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from converter.formats.foreign import (
     MOST_CLUSTERS,
+    SECTOR,
     VHD_MAGIC,
     VHDX_BAT,
     VHDX_PARAMETERS,
@@ -23,7 +24,6 @@ from converter.formats.foreign import (
 )
 from converter.reading import Read
 
-_SECTOR = 512
 _UNUSED = 0xFFFFFFFF  # an entry of a VHD's table
 _MOST_ENTRIES = 1 << 28  # of a QED image's tables: 16 TiB with the usual clusters of 64 KiB
 
@@ -45,12 +45,12 @@ def check(image_format: str, read: Read, size: int) -> None:
 
 def _check_vpc(read: Read, size: int) -> None:
     """Of a dynamic VHD, the footer stands behind the last block, and its copy at the beginning."""
-    first = read(0, _SECTOR)
+    first = read(0, SECTOR)
     if not first.startswith(VHD_MAGIC):
         return
     end = _end_of_vhd(read, first)
-    require(end + _SECTOR, size)
-    if not any(read(place, 8) == VHD_MAGIC for place in (end, size - _SECTOR)):
+    require(end + SECTOR, size)
+    if not any(read(place, 8) == VHD_MAGIC for place in (end, size - SECTOR)):
         raise ForeignError("it is damaged: there is no footer behind its last block")
 
 
@@ -62,14 +62,14 @@ def _end_of_vhd(read: Read, footer: bytes) -> int:
     (at,) = struct.unpack_from(">Q", footer, 16)
     header = read(at, 1024)
     table, _version, entries, block = struct.unpack_from(">QIII", header, 16)
-    whole = block > 0 and block % _SECTOR == 0
+    whole = block > 0 and block % SECTOR == 0
     if not (header.startswith(b"cxsparse") and entries <= MOST_CLUSTERS and whole):
         raise ForeignError("its vpc header is damaged")
-    bitmap = -(-block // _SECTOR // 8)
+    bitmap = -(-block // SECTOR // 8)
     used = (each for each in words(read, table, entries, ">I") if each != _UNUSED)
-    data = max((each * _SECTOR + bitmap + -bitmap % _SECTOR + block for each in used), default=0)
+    data = max((each * SECTOR + bitmap + -bitmap % SECTOR + block for each in used), default=0)
     tables = table + entries * 4
-    return int(max(at + 1024, tables + -tables % _SECTOR, data))
+    return int(max(at + 1024, tables + -tables % SECTOR, data))
 
 
 def _check_vhdx(read: Read, size: int) -> None:

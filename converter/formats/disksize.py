@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from converter.formats.foreign import (
+    SECTOR,
     VHD_MAGIC,
     VHDX_SIZE,
     ForeignError,
@@ -19,7 +20,6 @@ from converter.formats.foreign import (
 )
 from converter.reading import Read
 
-_SECTOR = 512
 # Creators of VHDs whose disks are as large as their geometry says: Virtual PC, and QEMU before it
 # had `force_size` (QEMU's block/vpc.c, at vpc_open).
 _BY_GEOMETRY = (b"vpc ", b"qemu")
@@ -50,7 +50,7 @@ def stated(image_format: str, read: Read, size: int) -> Stated:
 
 def whole_sectors(size: int) -> int:
     """The size that QEMU reports for a disk of so many bytes: its drivers count sectors."""
-    return size + -size % _SECTOR
+    return size + -size % SECTOR
 
 
 def _vmdk(read: Read, size: int) -> Stated:
@@ -58,13 +58,13 @@ def _vmdk(read: Read, size: int) -> Stated:
 
     The descriptor may be less than the others, which are rounded up to grains.
     """
-    header = read(0, _SECTOR)
+    header = read(0, SECTOR)
     (capacity,) = struct.unpack_from("<Q", header, 12)
     if struct.unpack_from("<Q", header, 56)[0] == 2**64 - 1:
-        (at_end,) = struct.unpack_from("<Q", read(size - 2 * _SECTOR, _SECTOR), 12)
+        (at_end,) = struct.unpack_from("<Q", read(size - 2 * SECTOR, SECTOR), 12)
         capacity = max(capacity, at_end)
     extents = re.findall(r"^\s*RW\s+(\d{1,20})\s+SPARSE", vmdk_descriptor(read, header), re.M)
-    return Stated(max([capacity, *map(int, extents)]) * _SECTOR)
+    return Stated(max([capacity, *map(int, extents)]) * SECTOR)
 
 
 def _vdi(read: Read, _size: int) -> Stated:
@@ -78,19 +78,19 @@ def _vhdx(read: Read, _size: int) -> Stated:
 
 def _vpc(read: Read, size: int) -> Stated:
     """A dynamic VHD has its footer's copy at the beginning, a fixed one has no copy."""
-    first, last = read(0, _SECTOR), read(size - _SECTOR, _SECTOR)
+    first, last = read(0, SECTOR), read(size - SECTOR, SECTOR)
     footers = [part for part in (first, last) if part.startswith(VHD_MAGIC)]
     (current,) = struct.unpack_from(">Q", footers[0], 48)
     cylinders, heads, sectors = struct.unpack_from(">HBB", footers[0], 56)
     geometry = cylinders * heads * sectors
     if footers[0][28:32] in _BY_GEOMETRY and 0 < geometry != _LARGEST_GEOMETRY:
-        found = Stated(geometry * _SECTOR, {"force_size_calc": "chs"})
+        found = Stated(geometry * SECTOR, {"force_size_calc": "chs"})
     else:
         _one_of({int.from_bytes(footer[48:56], "big") for footer in footers})
         found = Stated(current, {"force_size_calc": "current_size"})
-    if footers[0] is last and found.size > size - _SECTOR:
+    if footers[0] is last and found.size > size - SECTOR:
         raise ForeignError(
-            f"it is truncated: its disk has {found.size} bytes, and {size - _SECTOR} are there"
+            f"it is truncated: its disk has {found.size} bytes, and {size - SECTOR} are there"
         )
     return found
 
@@ -104,7 +104,7 @@ def _parallels(read: Read, _size: int) -> Stated:
     (sectors,) = struct.unpack_from("<Q", header, 36)
     if header.startswith(b"WithoutFreeSpace"):
         sectors &= 0xFFFFFFFF  # the upper half is to be ignored
-    return Stated(sectors * _SECTOR)
+    return Stated(sectors * SECTOR)
 
 
 def _one_of(sizes: set[int]) -> int:

@@ -7,11 +7,10 @@ that a tool made longer, a block device that is larger), QEMU does not find that
 import struct
 from collections.abc import Callable, Iterator
 
-from converter.formats.foreign import VHD_MAGIC, ForeignError
+from converter.formats.foreign import SECTOR, VHD_MAGIC, ForeignError
 from converter.reading import Read
 
 SEARCHED = 64 << 20  # bytes before the end: more than one extent of LVM is usually
-_SECTOR = 512
 _PIECE = 4 << 20
 _AT_END = 2**64 - 1  # of the directory's place in a VMDK's header
 
@@ -27,21 +26,21 @@ def end(image_format: str, read: Read, size: int) -> int:
     Raises:
         ForeignError: two places fit: the end of the image and that of an earlier, larger one.
     """
-    head = read(0, min(size, _SECTOR))
+    head = read(0, min(size, SECTOR))
     found = None
     if image_format == "vpc" and not head.startswith(VHD_MAGIC):
         # The footer says how large the disk is: it stands right behind it.
         found = _only(read, size, VHD_MAGIC, lambda at, footer: _stated(footer, ">Q", 48) == at)
-        found = None if found is None else found + _SECTOR
+        found = None if found is None else found + SECTOR
     elif image_format == "vmdk" and head.startswith(b"KDMV") and _stated(head, "<Q", 56) == _AT_END:
         # It repeats the header, but for the directory's place; a marker of zeros follows.
         found = _only(read, size, b"KDMV", lambda at, footer: at > 0 and footer[8:56] == head[8:56])
-        found = None if found is None else found + 2 * _SECTOR
+        found = None if found is None else found + 2 * SECTOR
     return size if found is None or found > size else found
 
 
 def _stated(sector: bytes, form: str, place: int) -> int:
-    if len(sector) < _SECTOR:
+    if len(sector) < SECTOR:
         return 0
     return int(struct.unpack_from(form, sector, place)[0])
 
@@ -62,14 +61,14 @@ def _fitting(
     read: Read, size: int, magic: bytes, fits: Callable[[int, bytes], bool]
 ) -> Iterator[int]:
     """The places of the sectors that begin with a magic and fit, the last one first."""
-    upto = size - size % _SECTOR
+    upto = size - size % SECTOR
     lowest = max(0, upto - SEARCHED)
     while upto > lowest:
         start = max(lowest, upto - _PIECE)
         piece = read(start, upto - start)
         place = piece.rfind(magic)
         while place >= 0:
-            if place % _SECTOR == 0 and fits(start + place, piece[place : place + _SECTOR]):
+            if place % SECTOR == 0 and fits(start + place, piece[place : place + SECTOR]):
                 yield start + place
             place = piece.rfind(magic, 0, place + len(magic) - 1)
         upto = start

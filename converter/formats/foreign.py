@@ -16,7 +16,7 @@ NAMES = ("vmdk", "vdi", "vhdx", "vpc", "qed", "parallels")
 # Of these, QEMU's drivers have a notion of a parent image ("backing" among their options).
 WITH_PARENT = ("qcow2", "vmdk", "qed")
 
-_SECTOR = 512
+SECTOR = 512  # bytes, in all these formats
 _CHUNK = 4 << 20  # bytes of tables that are read in one go
 _MOST_TABLES = 1 << 21  # of a VMDK: 64 TiB with the usual 512 grains of 64 KiB in each
 MOST_CLUSTERS = 1 << 26  # of a Parallels image: 64 TiB with the usual clusters of 1 MiB
@@ -47,13 +47,13 @@ class NotAloneError(ForeignError):
 
 def recognised(read: Read, size: int) -> str | None:
     """The format that an image's first bytes name (a fixed VHD: its last ones), if any."""
-    head = read(0, min(size, _SECTOR))
+    head = read(0, min(size, SECTOR))
     for magic, name in _MAGICS.items():
         if head.startswith(magic):
             return name
     if head[64:68] == _VDI_MAGIC:
         return "vdi"
-    has_footer = size >= _SECTOR and read(size - _SECTOR, 8) == VHD_MAGIC
+    has_footer = size >= SECTOR and read(size - SECTOR, 8) == VHD_MAGIC
     return "vpc" if has_footer else None
 
 
@@ -111,9 +111,9 @@ def _check_vmdk(read: Read, size: int) -> None:
     if (start := read(0, 4)) != b"KDMV":
         what = "an ESX extent" if start == b"COWD" else "a descriptor"
         raise NotAloneError(f"it is {what}: parts of the disk stand in other files")
-    header = read(0, _SECTOR)
+    header = read(0, SECTOR)
     capacity, _grain, at, length = struct.unpack_from("<QQQQ", header, 12)
-    if not (at and capacity) or length > _CHUNK // _SECTOR:
+    if not (at and capacity) or length > _CHUNK // SECTOR:
         raise NotAloneError("it is a part of a disk that another file describes")
     text = vmdk_descriptor(read, header)
     values = dict(re.findall(r'^\s*(\w+)\s*=\s*"?([^"\r\n]*?)"?\s*$', text, re.M))
@@ -129,13 +129,13 @@ def _check_vmdk(read: Read, size: int) -> None:
 def vmdk_descriptor(read: Read, header: bytes) -> str:
     """The descriptor within a sparse extent whose header was checked."""
     at, length = struct.unpack_from("<QQ", header, 28)
-    return read(at * _SECTOR, length * _SECTOR).split(b"\0")[0].decode("utf-8", "replace")
+    return read(at * SECTOR, length * SECTOR).split(b"\0")[0].decode("utf-8", "replace")
 
 
 def _check_grains(read: Read, size: int, header: bytes) -> None:
     """Looks whether the file ends before its last grain does."""
     if struct.unpack_from("<Q", header, 56)[0] == 2**64 - 1:  # the directory's place: at the end
-        header = read(size - 2 * _SECTOR, _SECTOR)  # in a footer that repeats the header
+        header = read(size - 2 * SECTOR, SECTOR)  # in a footer that repeats the header
         if not header.startswith(b"KDMV"):
             raise ForeignError("it is truncated: its footer is missing")
     flags, capacity, grain = struct.unpack_from("<IQQ", header, 8)
@@ -147,11 +147,11 @@ def _check_grains(read: Read, size: int, header: bytes) -> None:
         raise ForeignError(f"its vmdk header is damaged: a disk of {capacity} sectors")
     compressed = bool(flags & 1 << 16)
     last = 0
-    for place in _runs(words(read, directory * _SECTOR, tables, "<I"), entries * 4):
+    for place in _runs(words(read, directory * SECTOR, tables, "<I"), entries * 4):
         last = max(last, max(_u32_of(read(*place))))
     if last > 1:  # 0: nothing was ever written; 1: zeros
-        end = last * _SECTOR
-        end += struct.unpack("<8xI", read(end, 12))[0] + 12 if compressed else grain * _SECTOR
+        end = last * SECTOR
+        end += struct.unpack("<8xI", read(end, 12))[0] + 12 if compressed else grain * SECTOR
         require(end, size)
 
 
@@ -161,10 +161,10 @@ def _runs(sectors: Iterable[int], length: int) -> Iterator[tuple[int, int]]:
     for sector in sectors:
         if not sector:
             continue
-        if sector * _SECTOR != end or end - start >= _CHUNK:
+        if sector * SECTOR != end or end - start >= _CHUNK:
             if end:
                 yield start, end - start
-            start = sector * _SECTOR
+            start = sector * SECTOR
             end = start
         end += length
     if end:
@@ -192,7 +192,7 @@ def words(read: Read, offset: int, count: int, form: str) -> Iterator[int]:
 
 def _check_vdi(read: Read, size: int) -> None:
     """VirtualBox's VDICore.h, VDIHEADER1PLUS."""
-    header = read(0, _SECTOR)
+    header = read(0, SECTOR)
     (kind,) = struct.unpack_from("<I", header, 0x4C)
     (data,) = struct.unpack_from("<I", header, 0x158)
     block, extra, _blocks, allocated = struct.unpack_from("<IIII", header, 0x178)
@@ -208,7 +208,7 @@ def _check_vpc(read: Read, size: int) -> None:
     QEMU takes the copy at the beginning of a dynamic disk, and reads a differencing disk as if its
     parent were zero.
     """
-    parts = (read(0, _SECTOR), read(size - _SECTOR, _SECTOR))
+    parts = (read(0, SECTOR), read(size - SECTOR, SECTOR))
     footers = [part for part in parts if part.startswith(VHD_MAGIC)]
     if not footers:
         raise ForeignError("it is truncated: its footer is missing")
@@ -264,11 +264,11 @@ def _check_parallels(read: Read, size: int) -> None:
     """QEMU's docs/interop/parallels.txt: places are in sectors, or in clusters (the new magic)."""
     header = read(0, 64)
     sectors, entries = struct.unpack_from("<II", header, 28)
-    unit = _SECTOR if header.startswith(b"WithoutFreeSpace") else sectors * _SECTOR
+    unit = SECTOR if header.startswith(b"WithoutFreeSpace") else sectors * SECTOR
     if not sectors or entries > MOST_CLUSTERS:
         raise ForeignError("its parallels header is damaged")
     last = max(words(read, 64, entries, "<I"), default=0)
-    require(last * unit + sectors * _SECTOR if last else 0, size)
+    require(last * unit + sectors * SECTOR if last else 0, size)
 
 
 _CHECKS: dict[str, Callable[[Read, int], None]] = {

@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from converter import buffers
 from converter.extents import Extent, Kind
 from converter.formats.disksize import whole_sectors
+from converter.formats.foreign import SECTOR
 from converter.formats.inflate import Cluster, InflateError, inflater
 from converter.formats.qcow2 import FormatError, Image
 from converter.reading import Read
 from converter.sources.base import Reader, Source
 from node.errors import KitError
-
-SECTOR = 512
 
 
 def exactly(source: Source, size: int, tail: bytes = b"") -> Source:
