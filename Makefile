@@ -14,7 +14,7 @@ PACKAGES := node guest installer converter
 # What a node needs to run the kit, by names that Debian 12 and 13 both have.
 NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm python3-guestfs \
   debootstrap mmdebstrap debian-archive-keyring gnupg gpgv locales tzdata zstd tar e2fsprogs xfsprogs btrfs-progs \
-  dosfstools mtools fdisk util-linux mount debianutils arch-test distro-info-data \
+  dosfstools mtools fdisk util-linux mount debianutils arch-test python3-distro-info \
   python3-libnbd python3-xxhash python3-seccomp qemu-utils openssh-client libdeflate0 libzstd1 lvm2
 # What the tests need besides: a real Ganeti, guests under emulation, a kernel for libguestfs.
 TEST_PACKAGES := python3-venv python3-pytest python3-pytest-xdist python3-hypothesis python3-pexpect ganeti socat \

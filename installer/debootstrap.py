@@ -142,7 +142,7 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
             f"keyring {keyring}: it is ASCII-armored, and gpgv(1) reads binary ones",
             hint=f"gpg --dearmor < {keyring} > {keyring.with_suffix('.gpg')}; name that as KEYRING",
         )
-    removed = not configured and suite in releases.END_OF_LIFE and REMOVED_KEYS.is_file()
+    removed = not configured and releases.has_ended(suite) and REMOVED_KEYS.is_file()
     return (keyring, REMOVED_KEYS) if removed else (keyring,)
 
 

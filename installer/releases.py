@@ -1,76 +1,104 @@
-"""The suites of distributions: which there are, their order, names and end of life."""
+"""The table of releases: to which distribution a suite belongs, its order, and what depends on it.
 
-import csv
-from datetime import date
+Names, order and dates come from distro-info-data (debian.csv and ubuntu.csv, which stable updates
+keep current), read by python3-distro-info. What distro-info does not know is added here, each fact
+with the first release of Debian and of Ubuntu that it applies to.
+
+A suite that distro-info does not know counts as newer than all releases: one that came out after
+the node's last update, Debian's sid, one of a derivative, or a site's own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+
+import distro_info
 
 from node.errors import KitError
 
-DEBIAN = (
-    "etch", "lenny", "squeeze", "wheezy", "jessie", "stretch", "buster",
-    "bullseye", "bookworm", "trixie", "forky", "duke",
-)  # fmt: skip
 DEBIAN_ALIASES = ("oldoldstable", "oldstable", "stable", "testing", "unstable")
-DEBIAN_UNSTABLE = ("sid", "experimental")
-END_OF_LIFE = DEBIAN[: DEBIAN.index("bullseye")]
-# The releases that are supported and those to come: the node's debootstrap may be older than they.
-UBUNTU = ("bionic", "focal", "jammy", "noble", "plucky", "questing", "resolute")
 # debootstrap(8) has one script for each family of suites; the names of the others link to it.
-UBUNTU_SCRIPTS = (
-    "warty", "hoary", "breezy", "dapper", "edgy", "feisty", "gutsy", "groovy",
-)  # fmt: skip
 SCRIPTS = Path("/usr/share/debootstrap/scripts")
-# Of the package distro-info-data, which stable updates keep current.
-TABLE = Path("/usr/share/distro-info/debian.csv")
+# Nobody announces the day on which a release of Debian leaves the mirrors. A year after its end of
+# life, it is taken to have left.
+_GRACE = timedelta(days=365)
 
 
-def named(suite: str, table: Path = TABLE) -> str:
-    """The code name of a suite that may be an alias.
+@dataclass(frozen=True)
+class Release:
+    """A row of distro-info's table.
 
-    A guest keeps its release whatever becomes of the alias, and so do its sources and the cache.
+    Attributes:
+        suite: the code name.
+        numbered: whether it is a release or becomes one; Debian's sid and experimental are not.
+        created: the day on which work on it began.
+        released: the day on which it came or is to come out, None where that is not known.
+        end: the last day of support, with Debian's LTS and Ubuntu's ESM, None where that is not
+            known.
+    """
+
+    suite: str
+    numbered: bool
+    created: date
+    released: date | None
+    end: date | None
+
+
+class Since(NamedTuple):
+    """The first release of each distribution to which something applies; "" for all of them."""
+
+    debian: str = ""
+    ubuntu: str = ""
+
+
+_SECURITY_SUFFIX = Since("bullseye")
+
+
+@cache
+def table(distribution: str) -> tuple[Release, ...]:
+    """The releases of "debian" or "ubuntu" in distro-info's order, oldest first.
 
     Raises:
-        KitError: nobody knows which release an alias stands for.
+        KitError: the table cannot be read.
     """
-    if suite not in DEBIAN_ALIASES:
-        return suite
-    found = None
-    if table.is_file():
-        found = release(suite, table.read_text(errors="replace"), date.today())
-    if found is None:
-        raise KitError(
-            f"suite {suite}: which release of Debian that is, is not known on this node",
-            hint="apt-get install distro-info-data, or set SUITE to a code name such as bookworm",
-        )
-    return found
-
-
-def release(alias: str, table: str, today: date) -> str | None:
-    """The code name that an alias stands for on a day, by the table debian.csv of distro-info."""
-    if alias == "unstable":
-        return "sid"
-    released: list[tuple[date, str]] = []
-    coming: list[tuple[date, str]] = []
-    for row in csv.DictReader(table.splitlines()):
-        created, out = _day(row.get("created")), _day(row.get("release"))
-        if not row.get("version") or not row.get("series") or created is None:
-            continue  # sid and experimental are no releases
-        if out is not None and out <= today:
-            released.append((out, row["series"]))
-        elif created <= today:
-            coming.append((created, row["series"]))
-    if alias == "testing":
-        return min(coming)[1] if coming else None
-    place = ("stable", "oldstable", "oldoldstable").index(alias) + 1
-    return sorted(released)[-place][1] if len(released) >= place else None
-
-
-def _day(text: str | None) -> date | None:
+    kinds = {"debian": distro_info.DebianDistroInfo, "ubuntu": distro_info.UbuntuDistroInfo}
     try:
-        return date.fromisoformat(text or "")
-    except ValueError:
-        return None
+        rows = kinds[distribution]().get_all("object")
+    # What it raises for a file that is cut or has other columns is not documented.
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise KitError(
+            f"table of the releases of {distribution}: distro-info cannot read it ({error})",
+            hint="apt-get install --reinstall distro-info-data",
+        ) from error
+    return tuple(_release(row) for row in rows)
+
+
+def _release(row: Any) -> Release:
+    end = row.eol_lts or row.eol_esm or row.eol
+    return Release(row.series, bool(row.version), row.created, row.release, end)
+
+
+def _found(suite: str) -> Release | None:
+    rows = (row for name in ("debian", "ubuntu") for row in table(name))
+    return next((row for row in rows if row.suite == suite), None)
+
+
+def older_than(suite: str, since: Since) -> bool:
+    """Whether a suite comes before a release of its distribution.
+
+    False for suites that distro-info does not know, see above.
+    """
+    for distribution, first in zip(("debian", "ubuntu"), since, strict=True):
+        numbered = [row.suite for row in table(distribution) if row.numbered]
+        if suite in numbered:
+            # Where the node does not know the first one yet, all that it knows are older.
+            place = numbered.index(first) if first in numbered else len(numbered)
+            return bool(first) and numbered.index(suite) < place
+    return False
 
 
 def distribution(suite: str, mirror: str | None = None, scripts: Path = SCRIPTS) -> str:
@@ -81,23 +109,30 @@ def distribution(suite: str, mirror: str | None = None, scripts: Path = SCRIPTS)
         mirror: asked last, for suites newer than this node: its path often ends in the name.
         scripts: where debootstrap keeps a script for each suite.
     """
-    if suite in (*DEBIAN, *DEBIAN_ALIASES, *DEBIAN_UNSTABLE):
-        return "debian"
-    if suite in UBUNTU:
-        return "ubuntu"
+    if found := _listed(suite):
+        return found
     script = debootstrap_script(suite, scripts)
-    if script in UBUNTU_SCRIPTS:
-        return "ubuntu"
-    if script not in (None, "sid", "etch"):
-        return str(script)
+    if script is not None:
+        # It is named after the first suite of its kind. Derivatives of Debian use Debian's.
+        kind = _listed(script)
+        if kind != "debian":
+            return kind or script
     last = urlsplit(mirror or "").path.rstrip("/").rpartition("/")[2]
     return {"debian": "debian", "ubuntu": "ubuntu", "ubuntu-ports": "ubuntu"}.get(last, "")
 
 
+def _listed(suite: str) -> str:
+    if suite in DEBIAN_ALIASES:
+        return "debian"
+    names = ("debian", "ubuntu")
+    return next((name for name in names if any(row.suite == suite for row in table(name))), "")
+
+
 def known_suites(scripts: Path = SCRIPTS) -> list[str]:
-    """The suites that this kit or this node's debootstrap knows."""
+    """The suites that distro-info or this node's debootstrap knows."""
     found = (path.name for path in scripts.iterdir()) if scripts.is_dir() else ()
-    return sorted({*DEBIAN, *DEBIAN_UNSTABLE, *found})
+    listed = (row.suite for name in ("debian", "ubuntu") for row in table(name))
+    return sorted({*listed, *found})
 
 
 def debootstrap_script(suite: str, scripts: Path = SCRIPTS) -> str | None:
@@ -106,31 +141,82 @@ def debootstrap_script(suite: str, scripts: Path = SCRIPTS) -> str | None:
     return path.resolve().name if path.is_file() else None
 
 
-def older_than(suite: str, release: str) -> bool:
-    """Whether a Debian suite is older than a release of Debian; False for all other suites."""
-    return suite in DEBIAN and DEBIAN.index(suite) < DEBIAN.index(release)
+def named(suite: str) -> str:
+    """The code name of a suite that may be an alias.
+
+    A guest keeps its release whatever becomes of the alias, and so do its sources and the cache.
+
+    Raises:
+        KitError: nobody knows which release an alias stands for.
+    """
+    if suite not in DEBIAN_ALIASES:
+        return suite
+    found = release(suite, table("debian"), _today())
+    if found is None:
+        raise KitError(
+            f"suite {suite}: which release of Debian that is, is not known on this node",
+            hint="update distro-info-data, or set SUITE to a code name such as bookworm",
+        )
+    return found
 
 
-def updates_suite(suite: str, family: str) -> str | None:
-    """The suite of stable updates that belongs to a suite, if it has one."""
-    if family not in ("debian", "ubuntu") or suite in DEBIAN_UNSTABLE:
-        return None
-    return f"{suite}-updates"
+def release(alias: str, rows: Sequence[Release], today: date) -> str | None:
+    """The code name that an alias of Debian stands for on a day, None where it is not known.
+
+    distro-info's own answers know no oldoldstable, and fail once the table is out of date.
+    """
+    if alias == "unstable":
+        return "sid"
+    numbered = [row for row in rows if row.numbered]
+    released = [row for row in numbered if row.released is not None and row.released <= today]
+    if alias == "testing":
+        coming = [row for row in numbered if row not in released and row.created <= today]
+        return coming[0].suite if coming else None
+    place = ("stable", "oldstable", "oldoldstable").index(alias) + 1
+    return released[-place].suite if len(released) >= place else None
 
 
-def security_suite(suite: str, family: str) -> str | None:
-    """The suite of security updates that belongs to a suite, if it has one."""
-    if family not in ("debian", "ubuntu") or suite in DEBIAN_UNSTABLE:
-        return None
-    # Debian renamed its security suites with bullseye.
-    return f"{suite}/updates" if older_than(suite, "bullseye") else f"{suite}-security"
+def _today() -> date:
+    return date.today()
+
+
+def has_ended(suite: str) -> bool:
+    """Whether a release has reached its end of life, and gets no updates any more."""
+    found = _found(suite)
+    return found is not None and found.end is not None and found.end < _today()
+
+
+def left_mirrors(suite: str) -> bool:
+    """Whether a release of Debian is to be had from archives of old releases only.
+
+    Ubuntu keeps many of its releases for longer: the check of the mirror says which are gone.
+    """
+    ends = (row.end for row in table("debian") if row.suite == suite)
+    return any(end is not None and end + _GRACE < _today() for end in ends)
 
 
 def suite_problem(suite: str, mirror: str | None) -> str | None:
     """Why guests of a suite cannot be made with the setting MIRROR, and what to do; else None."""
-    if suite in END_OF_LIFE and not mirror:
+    if not mirror and left_mirrors(suite):
         return (
             f"suite {suite} has reached its end of life and left the mirrors: "
             "set MIRROR to an archive of old releases"
         )
     return None
+
+
+def updates_suite(suite: str, distribution: str) -> str | None:
+    """The suite of stable updates that belongs to a suite, if it has one."""
+    return f"{suite}-updates" if _has_updates(suite, distribution) else None
+
+
+def security_suite(suite: str, distribution: str) -> str | None:
+    """The suite of security updates that belongs to a suite, if it has one."""
+    if not _has_updates(suite, distribution):
+        return None
+    return f"{suite}/updates" if older_than(suite, _SECURITY_SUFFIX) else f"{suite}-security"
+
+
+def _has_updates(suite: str, distribution: str) -> bool:
+    found = _found(suite)
+    return distribution in ("debian", "ubuntu") and (found is None or found.numbered)

@@ -6,7 +6,12 @@ from typing import NoReturn
 from node.modules import lacking
 
 # The Debian packages of the modules that are not ours.
-PACKAGES = {"sh": "python3-sh", "jinja2": "python3-jinja2", "seccomp": "python3-seccomp"}
+PACKAGES = {
+    "distro_info": "python3-distro-info",
+    "jinja2": "python3-jinja2",
+    "seccomp": "python3-seccomp",
+    "sh": "python3-sh",
+}
 
 
 def start(script: str) -> NoReturn:

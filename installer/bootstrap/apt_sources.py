@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer.releases import END_OF_LIFE
+from installer.releases import has_ended
 
 APT = Path("/etc/apt")
 
@@ -102,7 +102,7 @@ def render_sources_list(
         signed_by: a keyring for the bootstrap; afterwards, the guest's own keyrings do.
     """
     options = [f"signed-by={signed_by}"] if signed_by else []
-    if suite in END_OF_LIFE:
+    if has_ended(suite):
         # Archives of old releases keep Release files whose time is over; signatures still count.
         options.append("check-valid-until=no")
     start = f"deb [{' '.join(options)}]" if options else "deb"

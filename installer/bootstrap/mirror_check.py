@@ -62,11 +62,13 @@ def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
         if (uri, suite) == (mirrors.main, plan.suite):
             raise KitError(
                 f"suite {suite}: the mirror {uri} (from {mirrors.origin}) does not have it",
-                hint="correct SUITE, or set MIRROR to one that has it",
+                hint="it has reached its end of life: set MIRROR to an archive of old releases"
+                if releases.has_ended(plan.suite)
+                else "correct SUITE, or set MIRROR to one that has it",
             )
         # A guest without them must not come about unnoticed, nor such a cache be kept. What has
         # reached its end of life gets none any more.
-        if suite == security and plan.suite not in releases.END_OF_LIFE:
+        if suite == security and not releases.left_mirrors(plan.suite):
             raise KitError(
                 f"suite {suite}: the mirror {uri} does not have it, so guests would get no"
                 " security updates",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from installer.bootstrap.apt_sources import Entry, read_node_entries
-from installer.releases import END_OF_LIFE, distribution, security_suite, updates_suite
+from installer.releases import distribution, left_mirrors, security_suite, updates_suite
 
 NO_MIRROR = "none"  # as the setting SECURITY_MIRROR
 
@@ -70,7 +70,7 @@ def choose(
         elif family == "debian" and mirror.rstrip("/").endswith("/debian"):
             beside = mirror.rstrip("/") + "-security"
             # The security mirror of the node has dropped old suites, too.
-            sibling = beside if suite in END_OF_LIFE else node_security or beside
+            sibling = beside if left_mirrors(suite) else node_security or beside
         return Mirrors(mirror, _security(security_mirror, sibling), "settings")
     if node_main is not None:
         sibling = node_security

@@ -28,11 +28,12 @@ def test_qcow2raw_names_all_that_is_missing(
 def test_an_os_script_names_all_that_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(modules, "find_spec", lacks("jinja2"))
+    monkeypatch.setattr(modules, "find_spec", lacks("jinja2", "distro_info"))
     with pytest.raises(SystemExit, match="1"):
         start.start("create")
     assert capsys.readouterr().err == (
-        "error: create: Python modules: missing: jinja2\nhint: apt-get install python3-jinja2\n"
+        "error: create: Python modules: missing: distro_info, jinja2\n"
+        "hint: apt-get install python3-distro-info python3-jinja2\n"
     )
 
 

@@ -57,6 +57,13 @@ def test_a_guest_never_goes_without_its_security_updates(
     assert "no security updates" not in caplog.text
 
 
+def test_what_left_the_mirror_is_to_be_had_elsewhere(local: BootstrapPlan) -> None:
+    for suite, hint in (("stretch", "archive of old releases"), ("trixie", "correct SUITE")):
+        with pytest.raises(KitError, match=f"suite {suite}: the mirror .* does not have") as caught:
+            check(replace(local, suite=suite))
+        assert hint in caught.value.hint
+
+
 def test_no_mirror_of_security_updates_is_warned_about(
     local: BootstrapPlan, caplog: pytest.LogCaptureFixture
 ) -> None:
