@@ -8,15 +8,6 @@ from guest.instance import Instance
 CONTAINERS = ("lxc", "chroot")
 DEFAULT_SPEED = 38400  # Ganeti's own default of serial_speed (gnt-instance(8))
 
-KERNELS = {
-    "debian": {
-        "amd64": "linux-image-amd64",
-        "i386": "linux-image-686-pae",
-        "arm64": "linux-image-arm64",
-    },
-    "ubuntu": {"amd64": "linux-image-generic", "arm64": "linux-image-generic"},
-}
-
 # Disk types of the kvm hypervisor whose devices are not called sd*.
 DISK_NAMES = {"paravirtual": "vda", "sd": "mmcblk0", "mtd": "mtdblock0", "pflash": "mtdblock0"}
 
@@ -55,11 +46,6 @@ def own_kernel(instance: Instance) -> bool:
     if instance.hypervisor == "xen-pvm":
         return instance.hv.get("use_bootloader") == "True"  # pygrub; kernel_path is never empty
     return not instance.hv.get("kernel_path")
-
-
-def kernel_package(distribution: str, architecture: str) -> str | None:
-    """The package that always depends on a distribution's current kernel, or None."""
-    return KERNELS.get(distribution, {}).get(architecture)
 
 
 def root_disk(instance: Instance) -> str:

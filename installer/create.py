@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from guest.duplicates import shared
-from guest.hypervisor import kernel_package, own_kernel
+from guest.hypervisor import own_kernel
 from guest.instance import Instance
 from installer import debootstrap, inputs, oslog, releases, upgrade
 from installer.bootstrap import cache, families, remake
@@ -134,7 +134,7 @@ def _resolved(settings: Settings, instance: Instance, node: inputs.NodeFacts) ->
     if kernel == "auto":
         kernel = "none"
         if own_kernel(instance):
-            found = kernel_package(distribution, arch)
+            found = releases.kernel_package(suite, distribution, arch)
             if found is None:
                 raise KitError(
                     f"kernel for {suite} on {arch}: no package is known for it",

@@ -56,6 +56,48 @@ class Since(NamedTuple):
 
 
 _SECURITY_SUFFIX = Since("bullseye")
+# The DHCP client among the packages of priority important.
+_DHCPCD = Since("trixie", "noble")
+# Ubuntu's installations before had ifupdown, which was in main.
+_NETWORKD = Since(ubuntu="artful")
+# /usr/share/debootstrap/scripts/{debian-common,gutsy}: suites that debootstrap merges, and suites
+# whose packages need it.
+_USR_MERGED = Since("buster", "disco")
+_USR_ONLY_MERGED = Since("bookworm", "kinetic")
+# Debian 13 has no kernel for i386 any more.
+_NO_I386 = Since("trixie")
+
+_KERNELS = {
+    "debian": {
+        "amd64": "linux-image-amd64",
+        "i386": "linux-image-686-pae",
+        "arm64": "linux-image-arm64",
+    },
+    "ubuntu": {"amd64": "linux-image-generic", "arm64": "linux-image-generic"},
+}
+
+# What mkfs of a node turns on and not every guest can read, with the first releases whose kernel,
+# fsck and GRUB all can. Where these are known from version numbers only, the next release is named:
+# a file system without a feature can be read by everybody.
+_FEATURES = {
+    "ext4": {
+        "metadata_csum": Since("stretch", "bionic"),  # e2fsprogs 1.43
+        # e2fsprogs 1.47, Linux 5.15; GRUB 2.12 for metadata_csum_seed.
+        "metadata_csum_seed": Since("trixie", "noble"),
+        "orphan_file": Since("trixie", "noble"),
+    },
+    "xfs": {
+        "sparse": Since("bullseye", "focal"),  # GRUB 2.04
+        "nrext64": Since("trixie", "noble"),  # Linux 5.19, GRUB 2.12
+        "bigtime": Since("trixie", "noble"),  # Linux 5.10, GRUB 2.06
+        "inobtcount": Since("trixie", "noble"),  # Linux 5.10, GRUB 2.06
+        "reflink": Since("stretch", "bionic"),  # Linux 4.9
+        "rmapbt": Since("stretch", "bionic"),  # Linux 4.8
+    },
+    "btrfs": {
+        "free-space-tree": Since("stretch", "bionic"),  # Linux 4.9
+    },
+}
 
 
 @cache
@@ -220,3 +262,37 @@ def security_suite(suite: str, distribution: str) -> str | None:
 def _has_updates(suite: str, distribution: str) -> bool:
     found = _found(suite)
     return distribution in ("debian", "ubuntu") and (found is None or found.numbered)
+
+
+def usr_may_be_unmerged(suite: str) -> bool:
+    """Whether a suite's packages work without a merged /usr."""
+    return older_than(suite, _USR_ONLY_MERGED)
+
+
+def usr_is_merged(suite: str) -> bool:
+    """Whether debootstrap(8) merges /usr for a suite."""
+    return not older_than(suite, _USR_MERGED)
+
+
+def dhcp_client(suite: str) -> str:
+    """The package of the DHCP client that goes with the suite's ifupdown."""
+    return "isc-dhcp-client" if older_than(suite, _DHCPCD) else "dhcpcd-base"
+
+
+def network_stack(suite: str, distribution: str) -> str:
+    """What configures the network by default, among the distribution's main packages."""
+    networked = distribution == "ubuntu" and not older_than(suite, _NETWORKD)
+    return "networkd" if networked else "ifupdown"
+
+
+def kernel_package(suite: str, distribution: str, architecture: str) -> str | None:
+    """The package that always depends on a suite's current kernel; None where there is none."""
+    if architecture == "i386" and not older_than(suite, _NO_I386):
+        return None
+    return _KERNELS.get(distribution, {}).get(architecture)
+
+
+def unreadable_features(suite: str, fstype: str) -> tuple[str, ...]:
+    """The features of a file system, by mkfs' names, that a suite's kernel, fsck or GRUB lacks."""
+    features = _FEATURES.get(fstype, {})
+    return tuple(name for name, since in features.items() if older_than(suite, since))

@@ -1,7 +1,12 @@
-"""What the distribution of a guest decides where the settings leave it open; pure."""
+"""Settings that are left open, filled in by what the guest's distribution does.
+
+What is the same in all of a distribution's releases stands here. What differs between releases
+stands in `releases`, which knows no settings: these are checked with it while they are read.
+"""
 
 from dataclasses import dataclass, replace
 
+from installer import releases
 from installer.settings import Settings
 from node.errors import KitError
 
@@ -12,19 +17,17 @@ class Family:
 
     Attributes:
         components: of the archive, as the distribution itself sets its machines up.
-        network_stack: the one that is among its main packages.
         kernel_needs: packages that a bootable kernel needs and only recommends.
     """
 
     components: tuple[str, ...]
-    network_stack: str
     kernel_needs: tuple[str, ...]
 
 
-_USUAL = Family(("main",), "ifupdown", ())
+_USUAL = Family(("main",), ())
 _FAMILIES = {
-    # ifupdown is in universe there; the kernels of Debian depend on an initramfs, Ubuntu's do not.
-    "ubuntu": Family(("main", "universe"), "networkd", ("initramfs-tools",)),
+    # The kernels of Debian depend on an initramfs, Ubuntu's do not.
+    "ubuntu": Family(("main", "universe"), ("initramfs-tools",)),
 }
 
 
@@ -44,11 +47,12 @@ def resolved(settings: Settings, distribution: str) -> Settings:
     Raises:
         KitError: the network stack is in a component that is left out.
     """
-    stack = settings.network_stack
-    if stack == "auto":
-        stack = family(distribution).network_stack
+    usual = releases.network_stack(settings.suite, distribution)
+    stack = usual if settings.network_stack == "auto" else settings.network_stack
     known = components(settings, distribution)
-    if distribution == "ubuntu" and stack == "ifupdown" and "universe" not in known:
+    # Ubuntu has ifupdown in main where it is what it uses itself.
+    in_universe = distribution == "ubuntu" and usual != "ifupdown"
+    if stack == "ifupdown" and in_universe and "universe" not in known:
         raise KitError(
             f"network stack ifupdown: Ubuntu has it in universe, and COMPONENTS is"
             f" {','.join(known)}",

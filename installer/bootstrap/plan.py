@@ -9,16 +9,6 @@ from installer.bootstrap.mirrors import Mirrors
 from node.errors import KitError
 
 MMDEBSTRAP_HOOKS = "/usr/share/mmdebstrap/hooks"
-# Suites that may be with or without merged /usr, and whether debootstrap(8) merges by itself;
-# all later ones are merged, see /usr/share/debootstrap/scripts/{debian-common,gutsy}.
-_UNMERGED = (
-    *("etch", "lenny", "squeeze", "wheezy", "jessie", "stretch"),
-    *("trusty", "xenial", "bionic", "cosmic"),
-)
-_MERGED_BY_CHOICE = (
-    *("buster", "bullseye"),
-    *("disco", "eoan", "focal", "groovy", "hirsute", "impish", "jammy"),
-)
 
 
 @dataclass(frozen=True)
@@ -49,18 +39,20 @@ class BootstrapPlan:
 
 def check_merged_usr(suite: str, merged_usr: str) -> None:
     """Refuses MERGED_USR="no" for suites whose packages need a merged /usr."""
-    if merged_usr == "no" and suite not in _UNMERGED + _MERGED_BY_CHOICE:
+    if merged_usr == "no" and not releases.usr_may_be_unmerged(suite):
         raise KitError(
             f"suite {suite}: its packages need a merged /usr, which MERGED_USR turns off",
-            hint="MERGED_USR=no is for bullseye and older",
+            hint="MERGED_USR=no is for bullseye, jammy (Ubuntu) and older",
         )
 
 
 def merges_usr(plan: BootstrapPlan) -> bool:
     """Whether the tree gets a merged /usr where the suite's own packages do not see to it."""
+    if not releases.usr_may_be_unmerged(plan.suite):
+        return False
     if plan.merged_usr == "auto":
-        return plan.suite in _MERGED_BY_CHOICE
-    return plan.merged_usr == "yes" and plan.suite in _UNMERGED + _MERGED_BY_CHOICE
+        return releases.usr_is_merged(plan.suite)
+    return plan.merged_usr == "yes"
 
 
 def debootstrap_argv(plan: BootstrapPlan, root: Path, keyring: Path) -> list[str]:
@@ -114,7 +106,7 @@ def mmdebstrap_argv(
         argv += [f"--keyring={keyring}", f"--keyring={no_keys}"]
     if plan.packages:
         argv.append(f"--include={','.join(plan.packages)}")
-    if not merges_usr(plan) and plan.suite not in _UNMERGED + _MERGED_BY_CHOICE:
+    if not releases.usr_may_be_unmerged(plan.suite):
         argv.append(f"--hook-directory={MMDEBSTRAP_HOOKS}/maybe-merged-usr")
     if any(" file:" in line for line in lines):
         argv.append(f"--hook-directory={MMDEBSTRAP_HOOKS}/file-mirror-automount")

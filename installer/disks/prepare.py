@@ -7,17 +7,13 @@ from pathlib import Path
 
 from installer.disks import blank
 from installer.disks.layout import Layout, PlannedDisk, Use, sfdisk_script
+from installer.releases import unreadable_features
 from node.devices.claim import Backing, claimed
 from node.devices.loop import attached
 from node.errors import KitError
 from node.isolation.mount import flushed, mounted
 from node.log import log
 from node.run import run
-
-# What mkfs of a newer node turns on, kernel, fsck or GRUB of these cannot read: metadata_csum_seed
-# and orphan_file (e2fsprogs 1.47) stop GRUB 2.06 and fsck 1.46; nrext64 (xfsprogs 6) needs
-# Linux 5.19; bigtime and inobtcount need GRUB 2.06.
-OLD_SUITES = ("wheezy", "jessie", "stretch", "buster", "bullseye", "bookworm", "focal", "jammy")
 
 # Where the guest is mounted. The tmpfs is seen in the create's own namespace only: each create has
 # its own, and nothing has to be removed after a SIGKILL.
@@ -30,6 +26,9 @@ MKFS_TOOLS = {
     "xfs": "mkfs.xfs",
     "btrfs": "mkfs.btrfs",
 }
+
+# mkfs.xfs(8) takes them after -i, the others after -m.
+XFS_INODE_FEATURES = ("nrext64", "sparse")
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,26 @@ def tools(layout: Layout) -> tuple[str, ...]:
 
 def mkfs_argv(fstype: str, uuid: str, suite: str, device: Path) -> list[str]:
     """The command that makes a file system with this UUID, readable for the suite's own tools."""
-    old = suite in OLD_SUITES
+    without = unreadable_features(suite, fstype)
     if fstype == "xfs":
-        metadata = f"uuid={uuid}" + (",bigtime=0,inobtcount=0" if old else "")
-        inodes = ["-i", "nrext64=0"] if old else []
-        return ["mkfs.xfs", "-q", "-f", *inodes, "-m", metadata, str(device)]
+        inodes = [f"{name}=0" for name in without if name in XFS_INODE_FEATURES]
+        metadata = [f"{name}=0" for name in without if name not in XFS_INODE_FEATURES]
+        option = ["-i", ",".join(inodes)] if inodes else []
+        return [
+            "mkfs.xfs",
+            "-q",
+            "-f",
+            *option,
+            "-m",
+            ",".join([f"uuid={uuid}", *metadata]),
+            str(device),
+        ]
+    off = ",".join(f"^{name}" for name in without)
     if fstype == "btrfs":
-        return ["mkfs.btrfs", "-q", "-f", "-U", uuid, str(device)]
-    features = ["-O", "^metadata_csum_seed,^orphan_file"] if old and fstype == "ext4" else []
-    return ["mke2fs", "-q", "-F", "-t", fstype, "-U", uuid, *features, str(device)]
+        option = ["-R", off] if off else []  # -O does the same since btrfs-progs 6.3 only
+        return ["mkfs.btrfs", "-q", "-f", "-U", uuid, *option, str(device)]
+    option = ["-O", off] if off else []
+    return ["mke2fs", "-q", "-F", "-t", fstype, "-U", uuid, *option, str(device)]
 
 
 def make_build_directory() -> None:

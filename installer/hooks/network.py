@@ -9,14 +9,13 @@ from guest import interfaces, networkd, resolv
 from guest.addresses import NicConfig, plan_nics
 from guest.hypervisor import CONTAINERS
 from guest.resolv import Resolver
+from installer import releases
 from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, File, Hook, Report
 from installer.hooks.templates import render_template
 from node.errors import KitError
 from node.log import log
 
-# The suites whose ifupdown goes with ISC's DHCP client; those after them go with dhcpcd.
-_ISC_DHCP_SUITES = frozenset({"buster", "bullseye", "bookworm", "focal", "jammy"})
 _NETWORKING_SERVICE = "lib/systemd/system/networking.service"
 _RESOLV_CONF = "etc/resolv.conf"
 _PIN_SCRIPT = "usr/local/sbin/pin-nic-names"
@@ -38,8 +37,7 @@ class HookNetwork(Hook):
             return ("systemd",)
         if not settings.dhcp:
             return ("ifupdown",)
-        isc = settings.suite in _ISC_DHCP_SUITES
-        return ("ifupdown", "isc-dhcp-client" if isc else "dhcpcd-base")
+        return ("ifupdown", releases.dhcp_client(settings.suite))
 
     def render(self, context: Context) -> Mapping[str, File]:
         """The stack's files, the .link files of udev and what sees them through, resolv.conf."""

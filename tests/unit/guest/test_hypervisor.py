@@ -1,6 +1,6 @@
 import pytest
 
-from guest.hypervisor import Console, console, kernel_package, own_kernel, root_disk
+from guest.hypervisor import Console, console, own_kernel, root_disk
 from guest.instance import Instance
 
 
@@ -68,10 +68,3 @@ def test_own_kernel(made: Instance, own: bool) -> None:
 )
 def test_root_disk(made: Instance, disk: str) -> None:
     assert root_disk(made) == disk
-
-
-def test_kernel_packages() -> None:
-    assert kernel_package("debian", "amd64") == "linux-image-amd64"
-    assert kernel_package("debian", "i386") == "linux-image-686-pae"
-    assert kernel_package("ubuntu", "amd64") == "linux-image-generic"
-    assert kernel_package("kali", "amd64") is None

@@ -10,17 +10,23 @@ import pytest
 from installer import releases
 from installer.releases import (
     Since,
+    dhcp_client,
     distribution,
     has_ended,
+    kernel_package,
     known_suites,
     left_mirrors,
     named,
+    network_stack,
     older_than,
     release,
     security_suite,
     suite_problem,
     table,
+    unreadable_features,
     updates_suite,
+    usr_is_merged,
+    usr_may_be_unmerged,
 )
 from node.errors import KitError
 
@@ -106,7 +112,7 @@ def test_a_table_that_cannot_be_read_is_an_error(data: Path, content: bytes | No
         path.write_bytes(content)
     # Which release is the older one is not guessed.
     with pytest.raises(KitError, match="releases of debian") as caught:
-        security_suite("bookworm", "debian")
+        dhcp_client("bookworm")
     assert caught.value.hint == "apt-get install --reinstall distro-info-data"
 
 
@@ -227,3 +233,73 @@ def test_the_order_of_releases() -> None:
     assert suites_where(True, DEBIANS, Since("buster", "focal")) == {"jessie", "stretch"}
     assert suites_where(True, UBUNTUS, Since("buster", "bionic")) == {"trusty", "xenial"}
     assert suites_where(True, (*DEBIANS, *UBUNTUS), Since()) == set()
+
+
+@pytest.mark.parametrize("suites", [DEBIANS, UBUNTUS])
+def test_dhcp_clients(suites: tuple[str, ...]) -> None:
+    newer = {"trixie", "forky", "noble", "resolute", *NEWEST}
+    for suite in suites:
+        assert dhcp_client(suite) == ("dhcpcd-base" if suite in newer else "isc-dhcp-client")
+
+
+def test_network_stacks() -> None:
+    assert {network_stack(suite, "debian") for suite in DEBIANS} == {"ifupdown"}
+    assert {network_stack(suite, "") for suite in NEWEST} == {"ifupdown"}
+    older = {suite for suite in UBUNTUS if network_stack(suite, "ubuntu") == "ifupdown"}
+    assert older == {"trusty", "xenial"}
+    assert {network_stack(suite, "ubuntu") for suite in UBUNTUS} == {"ifupdown", "networkd"}
+
+
+def test_kernels() -> None:
+    for suite in DEBIANS:
+        assert kernel_package(suite, "debian", "amd64") == "linux-image-amd64"
+        assert kernel_package(suite, "debian", "arm64") == "linux-image-arm64"
+    # Debian 13 has none any more.
+    i386 = {suite for suite in DEBIANS if kernel_package(suite, "debian", "i386")}
+    assert i386 == {"jessie", "stretch", "buster", "bullseye", "bookworm"}
+    assert kernel_package("bookworm", "debian", "i386") == "linux-image-686-pae"
+    for suite in UBUNTUS:
+        assert kernel_package(suite, "ubuntu", "amd64") == "linux-image-generic"
+    assert kernel_package("kali-rolling", "kali", "amd64") is None
+
+
+def test_merged_usr() -> None:
+    suites = (*DEBIANS, *UBUNTUS)
+    choice = {suite for suite in suites if usr_may_be_unmerged(suite)}
+    assert choice == {
+        *("jessie", "stretch", "buster", "bullseye"),
+        *("trusty", "xenial", "bionic", "focal", "jammy"),
+    }
+    unmerged = {suite for suite in suites if not usr_is_merged(suite)}
+    assert unmerged == {"jessie", "stretch", "trusty", "xenial", "bionic"}
+
+
+OLDEST = ("jessie", "trusty", "xenial")
+BEFORE_GRUB_204 = (*OLDEST, "stretch", "buster", "bionic")
+BEFORE_GRUB_212 = (*BEFORE_GRUB_204, "bullseye", "bookworm", "focal", "jammy", "kinetic")
+
+
+@pytest.mark.parametrize(
+    ("fstype", "feature", "suites"),
+    [
+        ("ext4", "metadata_csum", OLDEST),
+        ("ext4", "metadata_csum_seed", BEFORE_GRUB_212),
+        ("ext4", "orphan_file", BEFORE_GRUB_212),
+        ("xfs", "sparse", BEFORE_GRUB_204),
+        ("xfs", "nrext64", BEFORE_GRUB_212),
+        ("xfs", "bigtime", BEFORE_GRUB_212),
+        ("xfs", "inobtcount", BEFORE_GRUB_212),
+        ("xfs", "reflink", OLDEST),
+        ("xfs", "rmapbt", OLDEST),
+        ("btrfs", "free-space-tree", OLDEST),
+    ],
+)
+def test_features_that_a_suite_cannot_read(
+    fstype: str, feature: str, suites: tuple[str, ...]
+) -> None:
+    known = dict.fromkeys((*DEBIANS, *UBUNTUS))
+    assert {suite for suite in known if feature in unreadable_features(suite, fstype)} == {*suites}
+
+
+def test_other_file_systems_are_the_same_for_all() -> None:
+    assert unreadable_features("jessie", "ext3") == unreadable_features("jessie", "ext2") == ()

@@ -46,6 +46,10 @@ def planned(settings: Settings) -> BootstrapPlan:
     return debootstrap.plan(settings, NODE, create.kernel_packages(settings))
 
 
+def test_the_stack_that_an_older_ubuntu_has_is_in_main() -> None:
+    assert resolved(suite="xenial", components=("main",)).network_stack == "ifupdown"
+
+
 @pytest.mark.parametrize("suite", ["focal", "jammy", "noble", "resolute"])
 def test_an_lts_needs_a_suite_and_a_mirror(suite: str) -> None:
     settings = resolved(suite=suite)

@@ -265,9 +265,22 @@ def test_switched_off_swap_leaves_the_disk_alone() -> None:
             "bullseye",
             "mke2fs -q -F -t ext4 -U ID -O ^metadata_csum_seed,^orphan_file /dev/loop0",
         ),
+        (
+            "ext4",
+            "bionic",
+            "mke2fs -q -F -t ext4 -U ID -O ^metadata_csum_seed,^orphan_file /dev/loop0",
+        ),
+        (
+            "ext4",
+            "xenial",
+            "mke2fs -q -F -t ext4 -U ID -O ^metadata_csum,^metadata_csum_seed,^orphan_file"
+            " /dev/loop0",
+        ),
+        ("ext4", "sid", "mke2fs -q -F -t ext4 -U ID /dev/loop0"),
         ("ext3", "trixie", "mke2fs -q -F -t ext3 -U ID /dev/loop0"),
         ("xfs", "trixie", "mkfs.xfs -q -f -m uuid=ID /dev/loop0"),
         ("btrfs", "bookworm", "mkfs.btrfs -q -f -U ID /dev/loop0"),
+        ("btrfs", "xenial", "mkfs.btrfs -q -f -U ID -R ^free-space-tree /dev/loop0"),
     ],
 )
 def test_mkfs_argv(fstype: str, suite: str, argv: str) -> None:
@@ -280,3 +293,7 @@ def test_older_suites_get_an_xfs_that_they_can_read() -> None:
         *("mkfs.xfs", "-q", "-f", "-i", "nrext64=0"),
         *("-m", "uuid=ID,bigtime=0,inobtcount=0", "/dev/loop0"),
     ]
+    argv = mkfs_argv("xfs", "ID", "stretch", Path("/dev/loop0"))
+    assert argv[3:7] == ["-i", "sparse=0,nrext64=0", "-m", "uuid=ID,bigtime=0,inobtcount=0"]
+    argv = mkfs_argv("xfs", "ID", "xenial", Path("/dev/loop0"))
+    assert argv[6] == "uuid=ID,bigtime=0,inobtcount=0,reflink=0,rmapbt=0"

@@ -66,6 +66,8 @@ def test_enabled_as_switched(switch: bool) -> None:
     [
         ({}, ("ifupdown", "isc-dhcp-client")),
         ({"suite": "trixie"}, ("ifupdown", "dhcpcd-base")),
+        ({"suite": "stretch"}, ("ifupdown", "isc-dhcp-client")),
+        ({"suite": "bionic"}, ("ifupdown", "isc-dhcp-client")),
         ({"dhcp": False}, ("ifupdown",)),
         ({"network_stack": "networkd"}, ("systemd",)),
     ],
