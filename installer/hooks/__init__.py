@@ -27,7 +27,8 @@ def stages(
 ) -> tuple[tuple[Hook, ...], ...]:
     """Every hook there is; a stage begins when all of the one before are finished.
 
-    What takes long comes first, as it goes on while others are applied.
+    What takes long comes first, as it goes on while others are applied. The password comes before
+    GRUB, so that what follows it is done while GRUB is still at work.
 
     Args:
         environ: the environment that Ganeti gave us, for the site's hooks.
@@ -35,9 +36,9 @@ def stages(
         os_dir: the OS definition's directory, where they start.
     """
     built_in = (
+        HookPassword(),
         HookGrub(),
         HookHostKeys(),
-        HookPassword(),
         HookFstab(),
         HookSwap(),
         HookHostname(),
