@@ -17,7 +17,7 @@ from installer.bootstrap.plan import BootstrapPlan
 from installer.disks import blank, prepare
 from installer.disks.layout import Layout, can_be_kept, mountpoint_of, plan_layout
 from installer.guest_tree import GuestTree, chroot
-from installer.hooks import stages
+from installer.hooks import site, stages
 from installer.hooks.base import Context, Hook, Report
 from installer.settings import Settings, load
 from node.devices.claim import disk_size
@@ -51,15 +51,18 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         target = GuestTree(made.root, made)
         # GRUB's menu names the root by its UUID only where it finds this link.
         uuids = {str(layout.root.uuid): made.fsysdev}
-        with chroot(target, {made.disk, made.fsysdev}, uuids):
+        with ExitStack() as runnable:
+            runnable.enter_context(chroot(target, {made.disk, made.fsysdev}, uuids))
             if remake.remake(target):
                 debootstrap.make_initramfs(target)
             # Before the hooks: GRUB's menu then has a new kernel, and their files stay as they are.
             if upgrade.is_due(settings.upgrade, age):
                 upgrade.upgrade(target, plan, age)
             reports = [report for stage in hooks for report in _apply(stage, context, target)]
-        # Anew, as the site's hooks may have mounted over it, or unmounted it.
-        with chroot(target, {made.disk, made.fsysdev}, uuids):
+            if context.site_hooks:
+                # Anew, as they may have mounted over it, or unmounted it.
+                runnable.close()
+                runnable.enter_context(chroot(target, {made.disk, made.fsysdev}, uuids))
             for hook in (hook for stage in hooks for hook in stage):
                 hook.mend(context, target)
             facts_found = [line for report in reports for line in report()]
@@ -97,7 +100,7 @@ def planned(
     node = inputs.read_node(loaded.settings)
     settings = _resolved(loaded.settings, instance, node)
     layout = _layout(instance, settings)
-    context = Context(instance, settings, layout, node)
+    context = Context(instance, settings, layout, node, site.listed(settings))
     applied = [
         [hook for hook in stage if hook.enabled(context)]
         for stage in stages(environ, loaded.assigned, os_dir)
@@ -247,7 +250,6 @@ PACKAGES = {
     "mkfs.xfs": "xfsprogs",
     "mkswap": "util-linux",
     "mmd": "mtools",
-    "run-parts": "debianutils",
     "sfdisk": "fdisk",
 }
 

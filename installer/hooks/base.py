@@ -16,13 +16,15 @@ from installer.settings import Settings
 class Context:
     """All that determines a guest: what Ganeti said, what the site set, what was planned.
 
-    Pure data. `settings` has its suite, architecture and kernel filled in.
+    Pure data. `settings` has its suite, architecture and kernel filled in, `site_hooks` are the
+    programs of the site that will be run, in their order.
     """
 
     instance: Instance
     settings: Settings
     layout: Layout
     node: NodeFacts
+    site_hooks: tuple[str, ...] = ()
 
     @property
     def swapfile_size(self) -> int:

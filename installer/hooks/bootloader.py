@@ -51,7 +51,8 @@ class HookBootLoader(Hook):
     name = "boot_loader"
 
     def enabled(self, context: Context) -> bool:
-        return own_kernel(context.instance) and context.settings.arch in LOADERS
+        is_ours = own_kernel(context.instance) and context.settings.arch in LOADERS
+        return is_ours and context.site_hooks != ()
 
     def finish(self, context: Context, target: GuestTree) -> None:
         self._ours = _found(context, target)

@@ -143,7 +143,8 @@ class HookGrub(Hook):
         assert devices is not None
         # While the site's hooks run, upgrades of grub-pc write to no disk: what the guest calls its
         # disk does not exist here, or is a disk of the node. See `mend`.
-        self._begun = [target.start(["debconf-set-selections"], input=selections(""))]
+        chosen = selections("" if context.site_hooks else root_disk(context.instance))
+        self._begun = [target.start(["debconf-set-selections"], input=chosen)]
         install = [*install_argv(context), str(devices.disk)]
         # Where GRUB notes in which blocks of the file system its image stands, they must be on the
         # disk.

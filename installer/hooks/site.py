@@ -28,8 +28,21 @@ _SETTINGS = (
 )
 
 
+def listed(settings: Settings) -> tuple[str, ...]:
+    """What run-parts(8) would run in CUSTOMIZE_DIR.
+
+    Raises:
+        KitError: it cannot be read.
+    """
+    directory = settings.customize_dir
+    if not settings.hook_site or not Path(directory).is_dir():
+        return ()
+    found = run(["run-parts", "--test", "--", directory], what=f"hooks in {directory}")
+    return tuple(found.stdout.splitlines())
+
+
 class HookSite(Hook):
-    """Runs what run-parts(8) would run in CUSTOMIZE_DIR, one by one, so that each has its name.
+    """Runs the site's hooks one by one, so that each has its name.
 
     Args:
         environ: what Ganeti gave us; the hooks get all of it.
@@ -38,7 +51,6 @@ class HookSite(Hook):
     """
 
     name = "site"
-    tools = ("run-parts",)
 
     def __init__(
         self, environ: Mapping[str, str], assigned: Mapping[str, str], os_dir: Path
@@ -47,13 +59,11 @@ class HookSite(Hook):
         self._os_dir = os_dir
 
     def enabled(self, context: Context) -> bool:
-        return context.settings.hook_site and Path(context.settings.customize_dir).is_dir()
+        return context.site_hooks != ()
 
     def apply(self, context: Context, target: GuestTree) -> Report | None:
-        directory = context.settings.customize_dir
-        listed = run(["run-parts", "--test", "--", directory], what=f"hooks in {directory}")
         env = {**self._environ, **variables(context, target)}
-        for hook in listed.stdout.splitlines():
+        for hook in context.site_hooks:
             with step(f"site hook {hook}"):
                 self._run(hook, env, context.settings)
         return None

@@ -1,6 +1,7 @@
 """Which boot loader a site hook leaves, and where upgrades of GRUB write to."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,11 @@ def mended(disk: Disk, by: Callable[[], object], **settings: str) -> list[str]:
     by()
     hook.mend(made, disk.target)
     return disk.ran
+
+
+def test_a_boot_loader_is_looked_for_where_the_site_has_hooks() -> None:
+    assert not HookBootLoader().enabled(context())
+    assert HookBootLoader().enabled(replace(context(), site_hooks=("/hooks/one",)))
 
 
 def test_what_no_hook_has_touched_stays(disk: Disk) -> None:
@@ -114,12 +120,24 @@ def test_upgrades_write_to_no_disk_of_the_node_and_to_the_guests_own_later(tmp_p
     target.devices = Devices(Path("/dev/loop10"), Path("/dev/loop11"), None, tmp_path)
     target.write("usr/sbin/grub-install", "")
     target.write("var/cache/debconf/config.dat", _database(""))
-    HookGrub().apply(context(), target)
-    HookGrub().mend(context(), target)
+    made = replace(context(), site_hooks=("/hooks/one",))
+    HookGrub().apply(made, target)
+    HookGrub().mend(made, target)
     given = [text for argv, text in target.ran if argv == ("debconf-set-selections",)]
     assert given == [selections(""), selections("/dev/vda")]
     assert "install_devices_empty boolean true" in given[0]
     assert "install_devices_empty boolean false" in given[1]
+
+
+def test_without_site_hooks_upgrades_are_told_the_guests_disk_once(tmp_path: Path) -> None:
+    target = RecordingTree(tmp_path)
+    target.devices = Devices(Path("/dev/loop10"), Path("/dev/loop11"), None, tmp_path)
+    target.write("usr/sbin/grub-install", "")
+    HookGrub().apply(context(), target)
+    target.write("var/cache/debconf/config.dat", _database("/dev/vda"))
+    HookGrub().mend(context(), target)
+    given = [text for argv, text in target.ran if argv == ("debconf-set-selections",)]
+    assert given == [selections("/dev/vda")]
 
 
 @pytest.mark.parametrize(("chosen", "kept"), [("/dev/sda", True), ("/dev/loop10", False)])

@@ -366,9 +366,7 @@ def test_what_site_hooks_print_is_not_taken_for_a_fact(
         "configured eth0 with",
     ]
 
-    def run(argv: Sequence[str], **options: Any) -> Result:
-        if argv[0] == "run-parts":
-            return Result(0, "/hooks/one\n", "")
+    def run(_argv: Sequence[str], **options: Any) -> Result:
         for line in printed:
             options["on_line"](line)
         return Result(0, "", "")
@@ -378,7 +376,8 @@ def test_what_site_hooks_print_is_not_taken_for_a_fact(
         disk=Path("/dev/loop10"), fsysdev=Path("/dev/loop11"), esp=None, root=tmp_path
     )
     with caplog.at_level(logging.INFO, "ganeti-instance-kit"):
-        HookSite({}, {}, Path("/")).apply(context(), GuestTree(tmp_path, devices))
+        made = replace(context(), site_hooks=("/hooks/one",))
+        HookSite({}, {}, Path("/")).apply(made, GuestTree(tmp_path, devices))
     assert "100% done" in caplog.text
     # Of what is no fact, the log's formatter masks the words that are searched for.
     assert not [record for record in caplog.records if hasattr(record, "fact")]
@@ -389,9 +388,10 @@ def test_every_hook_has_a_switch_and_the_sites_come_last() -> None:
     hooks = (*built_in, *site)
     names = [hook.name for hook in hooks]
     assert [hook.name for hook in site] == ["site"]
-    always = ["host_keys", "fstab", "boot_loader"]
-    assert {f"hook_{name}" for name in names if name not in always} == {
+    always = ["host_keys", "fstab"]
+    switched = [name for name in names if name not in (*always, "boot_loader")]
+    assert {f"hook_{name}" for name in switched} == {
         name for name in DEFINITIONS if name.startswith("hook_")
     } - {"hook_tmp"}
-    off = context(**{f"hook_{name}": False for name in (*names, "tmp") if name not in always})
+    off = context(**{f"hook_{name}": False for name in (*switched, "tmp")})
     assert [hook.name for hook in hooks if hook.enabled(off)] == always

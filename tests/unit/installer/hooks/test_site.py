@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from installer.disks.prepare import Devices
 from installer.guest_tree import GuestTree
-from installer.hooks.site import HookSite, passed_on, variables
+from installer.hooks.site import HookSite, listed, passed_on, variables
 from node.errors import CommandError, KitError
 from node.run import Result
 from tests.unit.installer.hooks.test_hooks import context
@@ -89,9 +90,7 @@ def run_printing(
     """Runs a hook that prints these lines, and gives its environment."""
     environment: dict[str, str] = {}
 
-    def run(argv: Sequence[str], **options: Any) -> Result:
-        if argv[0] == "run-parts":
-            return Result(0, "/hooks/one\n", "")
+    def run(_argv: Sequence[str], **options: Any) -> Result:
         environment.update(options["env"])
         for line in lines:
             options["on_line"](line)
@@ -104,8 +103,21 @@ def run_printing(
     monkeypatch.setattr("installer.hooks.site.run", run)
     ganetis = {"INSTANCE_NAME": "web1.example.org", "PATH": "/sbin:/bin"}
     assigned = {"SUITE": "sid", "LDAP_SERVER": "192.0.2.1", "INSTANCE_NAME": "x"}
-    HookSite(ganetis, assigned, Path("/")).apply(context(**settings), TARGET)
+    made = replace(context(**settings), site_hooks=("/hooks/one",))
+    HookSite(ganetis, assigned, Path("/")).apply(made, TARGET)
     return environment
+
+
+def test_hooks_are_those_that_run_parts_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "installer.hooks.site.run", lambda *_args, **_options: Result(0, "/h/10\n/h/20 x\n", "")
+    )
+    settings = context(customize_dir=str(tmp_path)).settings
+    assert listed(settings) == ("/h/10", "/h/20 x")
+    assert listed(replace(settings, hook_site=False)) == ()
+    assert listed(replace(settings, customize_dir=str(tmp_path / "missing"))) == ()
 
 
 def test_what_counts_for_the_guest_wins_over_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
