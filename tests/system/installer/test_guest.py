@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from installer.hooks.grub import chosen_devices
 from tests.e2e.scrape import COMMAND, parse
 from tests.system.installer import support
 from tests.system.installer.stub_suite import StubSuite
@@ -209,6 +210,10 @@ def test_the_boot_menu_is_on_both_consoles(guest: Guest) -> None:
         assert initrd.stat().st_size > MIB
     wants = guest.root / "etc/systemd/system/getty.target.wants/serial-getty@ttyS0.service"
     assert wants.is_symlink()
+
+
+def test_upgrades_of_grub_write_to_the_guests_disk(guest: Guest) -> None:
+    assert chosen_devices(guest.read("var/cache/debconf/config.dat")) == "/dev/vda"
 
 
 def test_apt_knows_updates_and_security(guest: Guest) -> None:
