@@ -18,7 +18,7 @@ from installer.disks import blank, prepare
 from installer.disks.layout import Layout, can_be_kept, mountpoint_of, plan_layout
 from installer.guest_tree import GuestTree, chroot
 from installer.hooks import site, stages
-from installer.hooks.base import Context, Hook, Report
+from installer.hooks.base import Context, Hook, Later
 from installer.settings import Settings, load
 from node.devices.claim import disk_size
 from node.errors import KitError
@@ -58,14 +58,14 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
             # Before the hooks: GRUB's menu then has a new kernel, and their files stay as they are.
             if upgrade.is_due(settings.upgrade, age):
                 upgrade.upgrade(target, plan, age)
-            reports = [report for stage in hooks for report in _apply(stage, context, target)]
+            pending = [later for stage in hooks for later in _apply(stage, context, target)]
             if context.site_hooks:
                 # Anew, as they may have mounted over it, or unmounted it.
                 runnable.close()
                 runnable.enter_context(chroot(target, {made.disk, made.fsysdev}, uuids))
-            for hook in (hook for stage in hooks for hook in stage):
-                hook.mend(context, target)
-            facts_found = [line for report in reports for line in report()]
+            for later in pending:
+                later.mend()
+            facts_found = [line for later in pending for line in later.report()]
         with step("flush to disk"):
             stack.close()
     log.info("done in %.1f s:", time.monotonic() - started)
@@ -74,16 +74,14 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
     oslog.state(facts_found)
 
 
-def _apply(hooks: Sequence[Hook], context: Context, target: GuestTree) -> list[Report]:
-    reports = []
+def _apply(hooks: Sequence[Hook], context: Context, target: GuestTree) -> list[Later]:
+    pending = []
     for hook in hooks:
         with step(f"hook {hook.name}"):
-            report = hook.apply(context, target)
-        if report is not None:
-            reports.append(report)
-    for hook in hooks:
-        hook.finish(context, target)
-    return reports
+            pending.append(hook.apply(context, target))
+    for later in pending:
+        later.finish()
+    return pending
 
 
 def planned(

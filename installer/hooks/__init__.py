@@ -52,6 +52,5 @@ def stages(
         HookApt(),
         HookConsole(),
         HookGrow(),
-        HookBootLoader(),
     )
-    return built_in, (HookSite(environ, assigned, os_dir),)
+    return built_in, (HookBootLoader(),), (HookSite(environ, assigned, os_dir),)

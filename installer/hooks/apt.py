@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from installer.extra_sources import DIRECTORY
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, File, Hook, Report
+from installer.hooks.base import Context, File, Hook, Later
 
 PROXY = "etc/apt/apt.conf.d/90ganeti-instance-kit-proxy"
 
@@ -27,11 +27,11 @@ class HookApt(Hook):
             files[PROXY] = File("".join(lines))
         return files
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         for source in context.node.extra_sources:
             for path, content in source.keyrings:
                 # The guest's packages may own it.
                 if not target.exists(path.lstrip("/")):
                     target.write(path.lstrip("/"), content)
         target.write_all(self.render(context))
-        return None
+        return Later()

@@ -34,9 +34,31 @@ class Context:
         return self.settings.swapfile_size * MIB
 
 
-# Gives the lines of the OS log that users look for. Called last, when the site's hooks have had
-# their say, so that what it states is what the guest holds.
-Report = Callable[[], Sequence[str]]
+def _nothing() -> None:
+    pass
+
+
+def _no_lines() -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Later:
+    """What a hook still has to do when its `apply` is over.
+
+    Attributes:
+        finish: awaits what `apply` has begun and left running, and does what comes after it. Called
+            when all hooks of the same stage have been applied; what takes long is a step of its
+            own.
+        mend: makes whole what the site's hooks have left half done, when all of them have run. They
+            win: where they did the same as we, ours is taken away.
+        report: gives the lines of the OS log that users look for. Called last, when the site's
+            hooks have had their say, so that what it states is what the guest holds.
+    """
+
+    finish: Callable[[], None] = _nothing
+    mend: Callable[[], None] = _nothing
+    report: Callable[[], Sequence[str]] = _no_lines
 
 
 class Hook:
@@ -69,20 +91,7 @@ class Hook:
         """Paths in the guest (relative), and the files that belong there. Pure."""
         return {}
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
-        """Acts on the mounted guest, whose programs can be run."""
+    def apply(self, context: Context, target: GuestTree) -> Later:
+        """Acts on the mounted guest, whose programs can be run; what is left to do is returned."""
         target.write_all(self.render(context))
-        return None
-
-    def finish(self, context: Context, target: GuestTree) -> None:
-        """Awaits what `apply` has begun and left running, and does what comes after it.
-
-        Called when all hooks of the same stage have been applied; what takes long is a step of its
-        own.
-        """
-
-    def mend(self, context: Context, target: GuestTree) -> None:
-        """Makes whole what the site's hooks have left half done, when all of them have run.
-
-        They win: where they did the same as we, ours is taken away.
-        """
+        return Later()

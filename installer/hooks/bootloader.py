@@ -9,7 +9,7 @@ from pathlib import Path
 from guest.hypervisor import own_kernel
 from installer.disks.layout import MIB, SECTOR, Use
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, Hook
+from installer.hooks.base import Context, Hook, Later
 from installer.hooks.grub import INSTALL, LOADERS, MENU, install_argv
 from node.errors import KitError
 from node.log import log, step
@@ -54,12 +54,13 @@ class HookBootLoader(Hook):
         is_ours = own_kernel(context.instance) and context.settings.arch in LOADERS
         return is_ours and context.site_hooks != ()
 
-    def finish(self, context: Context, target: GuestTree) -> None:
-        self._ours = _found(context, target)
+    def apply(self, context: Context, target: GuestTree) -> Later:
+        ours = _found(context, target)
+        return Later(mend=lambda: self._mend(context, target, ours))
 
-    def mend(self, context: Context, target: GuestTree) -> None:
+    def _mend(self, context: Context, target: GuestTree, ours: Loader) -> None:
         found = _found(context, target)
-        if found != self._ours:
+        if found != ours:
             if not found.is_grub:
                 log.info("boot loader: a site hook has installed another one than GRUB: it stays")
                 return

@@ -2,7 +2,7 @@
 
 from guest.hypervisor import console
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, Hook, Report
+from installer.hooks.base import Context, Hook, Later
 
 INITTAB = "etc/inittab"
 
@@ -15,7 +15,7 @@ class HookConsole(Hook):
     def enabled(self, context: Context) -> bool:
         return context.settings.hook_console and console(context.instance) is not None
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         port = console(context.instance)
         assert port is not None
         if target.exists(INITTAB):  # sysvinit
@@ -28,4 +28,4 @@ class HookConsole(Hook):
                 f"etc/systemd/system/getty.target.wants/{unit}",
                 "/lib/systemd/system/serial-getty@.service",
             )
-        return None
+        return Later()

@@ -8,7 +8,7 @@ from guest.fstab import Entry, render, without_doubles
 from guest.hypervisor import root_disk
 from installer.disks.layout import PlannedDisk
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, File, Hook, Report
+from installer.hooks.base import Context, File, Hook, Later
 from installer.hooks.templates import render_template
 from node.log import log
 from node.run import run
@@ -38,13 +38,13 @@ class HookFstab(Hook):
     def render(self, context: Context) -> Mapping[str, File]:
         return {FSTAB: File(render(_entries(context)))}
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         for disk in (*context.layout.data, *context.layout.kept):
             target.make_directory(str(disk.mountpoint).lstrip("/"))
         target.write_all(self.render(context))
-        return None
+        return Later(mend=lambda: self._mend(context, target))
 
-    def mend(self, context: Context, target: GuestTree) -> None:
+    def _mend(self, context: Context, target: GuestTree) -> None:
         if not target.path(FSTAB).is_file() or target.path(FSTAB).is_symlink():
             return  # that is the hook's
         text, entries = target.read(FSTAB), list(_entries(context))
@@ -87,10 +87,10 @@ class HookGrow(Hook):
             GROW_UNIT: File(render_template("grow-root-partition.service")),
         }
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         target.write_all(self.render(context))
         target.symlink(GROW_WANTS, f"/{GROW_UNIT}")
-        return None
+        return Later()
 
 
 def _entries(context: Context) -> tuple[Entry, ...]:

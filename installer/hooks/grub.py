@@ -6,13 +6,13 @@ from pathlib import Path
 
 from guest.hypervisor import Console, console, own_kernel, root_disk
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, File, Hook, Report
+from installer.hooks.base import Context, File, Hook, Later
 from installer.hooks.templates import render_template
 from installer.releases import distribution
 from installer.settings import Settings
 from node.errors import KitError
 from node.log import step
-from node.run import run
+from node.run import Running, run
 
 MENU = "boot/grub/grub.cfg"
 DEFAULTS = "etc/default/grub.d/ganeti-instance-kit.cfg"
@@ -137,27 +137,30 @@ class HookGrub(Hook):
         )
         return {DEFAULTS: File(text)}
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         target.write_all(self.render(context))
         devices = target.devices
         assert devices is not None
         # While the site's hooks run, upgrades of grub-pc write to no disk: what the guest calls its
         # disk does not exist here, or is a disk of the node. See `mend`.
         chosen = selections("" if context.site_hooks else root_disk(context.instance))
-        self._begun = [target.start(["debconf-set-selections"], input=chosen)]
+        begun = [target.start(["debconf-set-selections"], input=chosen)]
         install = [*install_argv(context), str(devices.disk)]
         # Where GRUB notes in which blocks of the file system its image stands, they must be on the
         # disk.
         embedded = bool(context.layout.root.partitions)
-        self._begun.append(target.start(install, syncs=not embedded))
-        return None
+        begun.append(target.start(install, syncs=not embedded))
+        return Later(
+            finish=lambda: self._finish(context, target, begun),
+            mend=lambda: self._mend(context, target),
+        )
 
-    def finish(self, context: Context, target: GuestTree) -> None:
+    def _finish(self, context: Context, target: GuestTree, begun: Sequence[Running]) -> None:
         devices = target.devices
         assert devices is not None
         with step("hook grub: boot loader and menu"):
-            for done in self._begun:
-                done()
+            for program in begun:
+                program()
             target.run(["update-grub"])
         uuid = str(context.layout.root.uuid)
         # update-grub ends with 0 also when it found no kernel, or no name for the root.
@@ -184,7 +187,7 @@ class HookGrub(Hook):
             run(argv, what="EFI system partition of disk 0")
         target.path("boot/efi").mkdir(exist_ok=True)
 
-    def mend(self, context: Context, target: GuestTree) -> None:
+    def _mend(self, context: Context, target: GuestTree) -> None:
         # A hook that has chosen devices of the guest meant it.
         chosen = chosen_devices(target.read(DEBCONF)) if target.exists(DEBCONF) else ""
         if target.exists(INSTALL) and (not chosen or "/dev/loop" in chosen):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from guest import hosts
 from guest.addresses import host_addresses, plan_nics
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, File, Hook, Report
+from installer.hooks.base import Context, File, Hook, Later
 from node.errors import KitError
 from node.log import log
 
@@ -45,7 +45,7 @@ class HookMachineId(Hook):
 
     name = "machine_id"
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         target.write(MACHINE_ID, secrets.token_hex(16) + "\n", 0o444)
         if target.path(DBUS_ID).parent.is_dir():
             target.symlink(DBUS_ID, "/etc/machine-id")
@@ -53,7 +53,7 @@ class HookMachineId(Hook):
             target.write(SEED, secrets.token_bytes(SEED_SIZE), 0o600)
         if target.exists(SNAKEOIL):
             target.run(["make-ssl-cert", "generate-default-snakeoil", "--force-overwrite"])
-        return None
+        return Later()
 
 
 def _own_name(context: Context) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, File, Hook, Report
+from installer.hooks.base import Context, File, Hook, Later
 from installer.settings import zones
 from node.errors import KitError
 from node.log import log
@@ -28,7 +28,7 @@ class HookTimezone(Hook):
         if zone and zones.ZONEINFO.is_dir() and not zones.aliases(zone):
             raise KitError(f"time zone {zone}: there is no such zone", hint=_HINT)
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         wanted = context.settings.timezone or context.node.timezone
         zoneinfo = target.path(ZONES)
         names = zones.aliases(wanted) or (wanted,)
@@ -41,7 +41,7 @@ class HookTimezone(Hook):
             zone = FALLBACK_ZONE
         target.symlink("etc/localtime", f"/{ZONES}/{zone}")
         target.write("etc/timezone", f"{zone}\n")
-        return None
+        return Later()
 
 
 class HookLocale(Hook):
@@ -60,13 +60,13 @@ class HookLocale(Hook):
     def render(self, context: Context) -> Mapping[str, File]:
         return {"etc/default/locale": File(f"LANG={context.settings.locale}\n")}
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         target.write_all(self.render(context))
         if _generated(context):
             line = _supported(context.settings.locale, target.read(SUPPORTED))
             target.write("etc/locale.gen", line + "\n")
             target.run(["locale-gen"])
-        return None
+        return Later()
 
 
 def _generated(context: Context) -> bool:

@@ -11,7 +11,7 @@ from guest.hypervisor import CONTAINERS
 from guest.resolv import Resolver
 from installer import releases
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, File, Hook, Report
+from installer.hooks.base import Context, File, Hook, Later
 from installer.hooks.templates import render_template
 from node.errors import KitError
 from node.log import log
@@ -59,7 +59,7 @@ class HookNetwork(Hook):
                 files[interfaces.path(config)] = File(interfaces.render(config, udev=udev))
         return files
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         """Write the files; the report has a line for each configured address."""
         # write_all replaces a resolv.conf that is a symlink into /run, as systemd-resolved has it.
         target.write_all(self.render(context))
@@ -70,9 +70,12 @@ class HookNetwork(Hook):
                 target.run(["systemctl", "disable", "networking.service"])
             target.run(["systemctl", "enable", "systemd-networkd.service"])
         _warn(context)
-        return lambda: _configured(context, target)
+        return Later(
+            mend=lambda: self._mend(context, target),
+            report=lambda: _configured(context, target),
+        )
 
-    def mend(self, context: Context, target: GuestTree) -> None:
+    def _mend(self, context: Context, target: GuestTree) -> None:
         """Takes ours away where a site hook configures the same NIC."""
         files = self.render(context)
         ours = {file.text for file in files.values()}

@@ -3,7 +3,7 @@
 import secrets
 
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, Hook, Report
+from installer.hooks.base import Context, Hook, Later
 from installer.oslog import is_masked_by_grep
 
 # Without 0O1lI and their like, as it is read from a screen and typed at a console whose keyboard
@@ -37,9 +37,9 @@ class HookPassword(Hook):
     def packages(self, context: Context) -> tuple[str, ...]:
         return ("passwd",)
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         password = random_password(context.node.hostname)
-        self._set = target.start(["chpasswd"], input=f"root:{password}\n")
+        being_set = target.start(["chpasswd"], input=f"root:{password}\n")
 
         def report() -> list[str]:
             if _expired(target):
@@ -52,12 +52,12 @@ class HookPassword(Hook):
                 return ["the password of root is locked by a site hook or a package: none works"]
             return ["the password of root was set by a site hook"]
 
-        return report
+        def finish() -> None:
+            being_set()
+            if context.settings.password_expire:
+                target.run(["chage", "--lastday", "0", "root"])
 
-    def finish(self, context: Context, target: GuestTree) -> None:
-        self._set()
-        if context.settings.password_expire:
-            target.run(["chage", "--lastday", "0", "root"])
+        return Later(finish=finish, report=report)
 
 
 def _opens(target: GuestTree, password: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, Hook, Report
+from installer.hooks.base import Context, Hook, Later
 from installer.settings import DEFINITIONS, Settings, as_text
 from node.errors import CommandError, KitError
 from node.log import log, step
@@ -61,12 +61,12 @@ class HookSite(Hook):
     def enabled(self, context: Context) -> bool:
         return context.site_hooks != ()
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         env = {**self._environ, **variables(context, target)}
         for hook in context.site_hooks:
             with step(f"site hook {hook}"):
                 self._run(hook, env, context.settings)
-        return None
+        return Later()
 
     def _run(self, hook: str, env: Mapping[str, str], settings: Settings) -> None:
         def show(line: str) -> None:

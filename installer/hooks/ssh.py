@@ -2,15 +2,15 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from guest.authorized_keys import render as render_keys
 from installer import oslog
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, File, Hook, Report
+from installer.hooks.base import Context, File, Hook, Later
 from installer.hooks.templates import render_template
 from node.log import log, step
-from node.run import Result
+from node.run import Running
 
 KEYGEN = "usr/bin/ssh-keygen"
 CONFIG = "etc/ssh/sshd_config"
@@ -29,20 +29,18 @@ class HookHostKeys(Hook):
 
     name = "host_keys"
 
-    def __init__(self) -> None:
-        self._begun: dict[str, Callable[[], Result]] = {}
-
     def enabled(self, context: Context) -> bool:
         return True
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
+        begun = {}
         if target.exists(KEYGEN) and target.exists(CONFIG):
-            self._begun = {kind: _begin_key(target, kind, context) for kind in KEY_TYPES}
-        return None
+            begun = {kind: _begin_key(target, kind, context) for kind in KEY_TYPES}
+        return Later(finish=lambda: self._finish(context, target, begun))
 
-    def finish(self, context: Context, target: GuestTree) -> None:
+    def _finish(self, context: Context, target: GuestTree, begun: Mapping[str, Running]) -> None:
         with step("hook host_keys: keys"):
-            for kind, made in self._begun.items():
+            for kind, made in begun.items():
                 made()
                 # A node with a short name could hide a fingerprint: such a key is made again.
                 while oslog.is_masked_by_grep(_digest(target, kind), context.node.hostname):
@@ -61,7 +59,7 @@ class HookSsh(Hook):
         root_login = "prohibit-password" if context.settings.root_login else "no"
         return {DROP_IN: File(render_template("sshd.conf", root_login=root_login))}
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         if INCLUDE in target.read(CONFIG):
             target.write_all(self.render(context))
         else:
@@ -76,10 +74,10 @@ class HookSsh(Hook):
             shown = [target.start(["ssh-keygen", "-l", "-f", f"/{path}"]) for path in public]
             return lines + [_shown(fingerprint().stdout, hostname) for fingerprint in shown]
 
-        return report
+        return Later(report=report)
 
 
-def _begin_key(target: GuestTree, kind: str, context: Context) -> Callable[[], Result]:
+def _begin_key(target: GuestTree, kind: str, context: Context) -> Running:
     """Begins to make a host key; what it gives awaits that."""
     key = KEY.format(kind)
     target.remove(key)
@@ -123,11 +121,11 @@ class HookAuthorizedKeys(Hook):
         keys = authorized_keys(context)
         return {AUTHORIZED_KEYS: File(keys, 0o600)} if keys else {}
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         files = self.render(context)
         if not files:
             log.warning("no %s on this node: root gets no keys", context.settings.authorized_keys)
         target.path("root/.ssh").mkdir(mode=0o700, exist_ok=True)
         target.path("root/.ssh").chmod(0o700)
         target.write_all(files)
-        return None
+        return Later()

@@ -3,7 +3,7 @@
 import os
 
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, Hook, Report
+from installer.hooks.base import Context, Hook, Later
 from node.errors import KitError
 from node.log import log
 from node.run import run
@@ -21,7 +21,7 @@ class HookSwap(Hook):
     def enabled(self, context: Context) -> bool:
         return context.swapfile_size > 0
 
-    def apply(self, context: Context, target: GuestTree) -> Report | None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
         path = target.path(SWAPFILE)
         size = context.swapfile_size
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -40,4 +40,4 @@ class HookSwap(Hook):
             os.close(descriptor)
         run(["mkswap", path], what="mkswap on /swapfile", syncs=False)
         log.info("swap: /swapfile, %s", size_text(size))
-        return None
+        return Later()

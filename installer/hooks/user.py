@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context, File, Hook
+from installer.hooks.base import Context, File, Hook, Later
 from installer.hooks.ssh import authorized_keys
 from node.errors import KitError
 from node.log import log
@@ -29,7 +29,11 @@ class HookUser(Hook):
         line = f"{context.settings.user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
         return {SUDOERS: File(line, 0o440)}
 
-    def finish(self, context: Context, target: GuestTree) -> None:
+    def apply(self, context: Context, target: GuestTree) -> Later:
+        target.write_all(self.render(context))
+        return Later(finish=lambda: self._make(context, target))
+
+    def _make(self, context: Context, target: GuestTree) -> None:
         # Not before: root's password is set meanwhile, by a program that locks the same files.
         user = context.settings.user
         if _entry(target, user) is not None:

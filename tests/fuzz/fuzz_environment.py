@@ -182,8 +182,8 @@ def require_shape(path: str, text: str) -> None:
 
 def render(context: Context) -> None:
     """Renders all that the built-in hooks write, and the layout."""
-    built_in, _ = stages({}, {}, TOP)
-    for hook in built_in:
+    *ours, _ = stages({}, {}, TOP)
+    for hook in (hook for stage in ours for hook in stage):
         if hook.enabled(context):
             hook.packages(context)
             hook.check(context)

@@ -51,9 +51,9 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
 def mended(disk: Disk, by: Callable[[], object], **settings: str) -> list[str]:
     """The programs that run after a site hook has done something."""
     made, hook = context(**settings), HookBootLoader()
-    hook.finish(made, disk.target)
+    later = hook.apply(made, disk.target)
     by()
-    hook.mend(made, disk.target)
+    later.mend()
     return disk.ran
 
 
@@ -121,8 +121,7 @@ def test_upgrades_write_to_no_disk_of_the_node_and_to_the_guests_own_later(tmp_p
     target.write("usr/sbin/grub-install", "")
     target.write("var/cache/debconf/config.dat", _database(""))
     made = replace(context(), site_hooks=("/hooks/one",))
-    HookGrub().apply(made, target)
-    HookGrub().mend(made, target)
+    HookGrub().apply(made, target).mend()
     given = [text for argv, text in target.ran if argv == ("debconf-set-selections",)]
     assert given == [selections(""), selections("/dev/vda")]
     assert "install_devices_empty boolean true" in given[0]
@@ -133,9 +132,9 @@ def test_without_site_hooks_upgrades_are_told_the_guests_disk_once(tmp_path: Pat
     target = RecordingTree(tmp_path)
     target.devices = Devices(Path("/dev/loop10"), Path("/dev/loop11"), None, tmp_path)
     target.write("usr/sbin/grub-install", "")
-    HookGrub().apply(context(), target)
+    later = HookGrub().apply(context(), target)
     target.write("var/cache/debconf/config.dat", _database("/dev/vda"))
-    HookGrub().mend(context(), target)
+    later.mend()
     given = [text for argv, text in target.ran if argv == ("debconf-set-selections",)]
     assert given == [selections("/dev/vda")]
 
@@ -144,8 +143,11 @@ def test_without_site_hooks_upgrades_are_told_the_guests_disk_once(tmp_path: Pat
 def test_the_devices_that_a_hook_has_chosen_stay(tmp_path: Path, chosen: str, kept: bool) -> None:
     target = RecordingTree(tmp_path)
     target.write("usr/sbin/grub-install", "")
+    target.devices = Devices(Path("/dev/loop10"), Path("/dev/loop11"), None, tmp_path)
+    later = HookGrub().apply(context(), target)
+    target.ran.clear()
     target.write("var/cache/debconf/config.dat", _database(chosen))
-    HookGrub().mend(context(), target)
+    later.mend()
     assert (target.ran == []) == kept
 
 

@@ -32,10 +32,9 @@ def mended(target: RecordingTree, added: str, probe: str, monkeypatch: pytest.Mo
         return Result(0, probe, "")
 
     monkeypatch.setattr(fstab, "run", run)
-    made, hook = with_swap(), HookFstab()
-    hook.apply(made, target)
+    later = HookFstab().apply(with_swap(), target)
     target.write("etc/fstab", target.read("etc/fstab") + added)
-    hook.mend(made, target)
+    later.mend()
     return target.read("etc/fstab")
 
 

@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from installer.guest_tree import GuestTree
-from installer.hooks.base import Context
+from installer.hooks.base import Context, Later
 from installer.hooks.identity import HookHostname
 from tests.unit.guest.scenarios import BRIDGED, COMMUNICATION, SCENARIOS, nics
 
@@ -69,7 +69,7 @@ def test_hosts_without_static_address() -> None:
 
 def test_apply_writes_them(tmp_path: Path) -> None:
     target = GuestTree(tmp_path)
-    assert HookHostname().apply(context(SCENARIOS["dual-stack"]), target) is None
+    assert HookHostname().apply(context(SCENARIOS["dual-stack"]), target) == Later()
     assert target.read("etc/hostname") == "web1.example.org\n"
     assert target.read("etc/mailname") == "web1.example.org\n"
     assert "198.51.100.20" in target.read("etc/hosts")

@@ -162,9 +162,8 @@ def test_apply_writes_and_tells_the_addresses(tmp_path: Path) -> None:
     outside.write_text("keep")
     (tmp_path / "etc/resolv.conf").symlink_to(outside)
     target = RecordingTree(tmp_path)
-    report = HookNetwork().apply(context(SCENARIOS["two-gateways"]), target)
-    assert report is not None
-    assert list(report()) == TWO_GATEWAYS
+    later = HookNetwork().apply(context(SCENARIOS["two-gateways"]), target)
+    assert list(later.report()) == TWO_GATEWAYS
     assert "198.51.100.20/24" in target.read("etc/network/interfaces.d/eth0")
     assert target.read("etc/resolv.conf").endswith("nameserver 192.0.2.53\n")
     assert outside.read_text() == "keep"
@@ -179,10 +178,10 @@ def test_networkd_takes_over(tmp_path: Path, ifupdown: bool) -> None:
     if ifupdown:
         service.touch()
     target = RecordingTree(tmp_path)
-    report = HookNetwork().apply(
+    later = HookNetwork().apply(
         context(SCENARIOS["two-gateways"], network_stack="networkd"), target
     )
-    assert report is not None and list(report()) == TWO_GATEWAYS
+    assert list(later.report()) == TWO_GATEWAYS
     disable = [("systemctl", "disable", "networking.service")] if ifupdown else []
     assert target.ran == [*disable, ("systemctl", "enable", "systemd-networkd.service")]
 
@@ -190,10 +189,10 @@ def test_networkd_takes_over(tmp_path: Path, ifupdown: bool) -> None:
 def test_warns_of_what_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     nic = BRIDGED | NET4 | {"IP": "198.51.100.20", "NETWORK_SUBNET6": "2001:db8::/80"}
     with caplog.at_level(logging.INFO, "ganeti-instance-kit"):
-        report = HookNetwork().apply(
+        later = HookNetwork().apply(
             context([nic, BRIDGED], node=Resolver((), ())), RecordingTree(tmp_path)
         )
-    assert report is not None and len(report()) == 1
+    assert len(later.report()) == 1
     assert "2001:db8::/80" in caplog.text
     assert "eth1 has no address: left to DHCP" in caplog.text
     assert "no name server" in caplog.text
@@ -203,14 +202,13 @@ def test_warns_of_what_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 def test_reports_what_a_sites_hook_made_of_it(tmp_path: Path) -> None:
     target = RecordingTree(tmp_path)
-    report = HookNetwork().apply(context(SCENARIOS["two-gateways"]), target)
+    later = HookNetwork().apply(context(SCENARIOS["two-gateways"]), target)
     target.write(
         "etc/network/interfaces",
         "iface eth0 inet6 static\n  address 2001:db8::9/64\n"
         "auto eth0\niface eth0 inet static\n  address 192.0.2.9\n  netmask 255.255.255.0\n",
     )
-    assert report is not None
-    assert list(report()) == [
+    assert list(later.report()) == [
         "configured eth0 with 192.0.2.9/24",
         "configured eth0 with 2001:db8::9/64",
     ]
@@ -222,14 +220,13 @@ def test_does_not_report_what_a_sites_hook_put_aside_under_networkd(
 ) -> None:
     target = RecordingTree(tmp_path)
     made = context(SCENARIOS["two-gateways"], network_stack="networkd")
-    report = HookNetwork().apply(made, target)
+    later = HookNetwork().apply(made, target)
     path = "etc/systemd/network/20-eth0.network"
     if content is None:
         target.symlink(path, "/dev/null")
     else:
         target.write(path, content)
-    assert report is not None
-    assert list(report()) == TWO_GATEWAYS[2:]
+    assert list(later.report()) == TWO_GATEWAYS[2:]
     assert path in caplog.text
 
 
@@ -239,12 +236,11 @@ ETH0 = "etc/network/interfaces.d/eth0"
 def mended(target: RecordingTree, files: dict[str, str], **settings: Any) -> list[str]:
     """The facts that are reported after a site hook has added to these files."""
     hook, made = HookNetwork(), context(SCENARIOS["two-gateways"], **settings)
-    report = hook.apply(made, target)
-    assert report is not None
+    later = hook.apply(made, target)
     for path, text in files.items():
         target.write(path, (target.read(path) if target.exists(path) else "") + text)
-    hook.mend(made, target)
-    return list(report())
+    later.mend()
+    return list(later.report())
 
 
 def test_an_interface_that_a_hook_adds_is_configured_once(

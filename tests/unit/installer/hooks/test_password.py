@@ -38,10 +38,9 @@ class PamTarget(RecordingTree):
 
 def reported(target: PamTarget, *, expire: bool = False) -> list[str]:
     hook, made = HookPassword(), context(password_expire=expire)
-    report = hook.apply(made, target)
-    assert report is not None
-    hook.finish(made, target)
-    return list(report())
+    later = hook.apply(made, target)
+    later.finish()
+    return list(later.report())
 
 
 def test_the_password_travels_on_stdin_only(tmp_path: Path) -> None:

@@ -40,10 +40,10 @@ def guest(tmp_path: Path) -> Guest:
 def make(made: Context, target: Guest) -> None:
     hook = HookUser()
     assert hook.enabled(made)
-    hook.apply(made, target)
+    later = hook.apply(made, target)
     # root's password is set meanwhile, which locks the same files.
     assert target.ran == []
-    hook.finish(made, target)
+    later.finish()
 
 
 def test_the_user_has_the_keys_of_root_and_all_of_sudo(guest: Guest) -> None:
