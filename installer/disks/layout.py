@@ -274,9 +274,12 @@ def minimum_root(settings: Settings, *, has_kernel: bool, has_swap_disk: bool) -
     # Where the root partition begins does not depend on the disk's size.
     partitions = plan_partitions(settings.partition_style, 0, settings.partition_alignment)
     size += partitions[-1].offset if partitions else 0
-    if settings.hook_swap and not has_swap_disk:
-        size += settings.swapfile_size * MIB
-    return size
+    return size if has_swap_disk else size + swapfile_bytes(settings)
+
+
+def swapfile_bytes(settings: Settings) -> int:
+    """The size of the /swapfile of a guest without a disk for swap; 0 for none."""
+    return settings.swapfile_size * MIB if settings.hook_swap else 0
 
 
 def minimum_data(fstype: str, mountpoint: str) -> int:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
+from guest.addresses import NicConfig, plan_nics
 from guest.instance import Instance
-from installer.disks.layout import MIB, Layout
+from installer.disks.layout import Layout, swapfile_bytes
 from installer.guest_tree import File as File
 from installer.guest_tree import GuestTree
 from installer.inputs import NodeFacts
@@ -26,12 +28,15 @@ class Context:
     node: NodeFacts
     site_hooks: tuple[str, ...] = ()
 
+    @cached_property
+    def nics(self) -> tuple[NicConfig, ...]:
+        """What is planned for each NIC, in Ganeti's order."""
+        return plan_nics(self.instance.nics, self.settings.dhcp)
+
     @property
-    def swapfile_size(self) -> int:
-        """The size of /swapfile in bytes; 0 where there is none."""
-        if self.layout.swaps or not self.settings.hook_swap:
-            return 0
-        return self.settings.swapfile_size * MIB
+    def swapfile_bytes(self) -> int:
+        """The size of /swapfile; 0 where there is none."""
+        return 0 if self.layout.swaps else swapfile_bytes(self.settings)
 
 
 def _nothing() -> None:

@@ -95,7 +95,7 @@ class HookGrow(Hook):
 
 def _entries(context: Context) -> tuple[Entry, ...]:
     entries = context.layout.fstab(
-        swapfile=context.swapfile_size > 0, grow=context.settings.hook_grow
+        swapfile=context.swapfile_bytes > 0, grow=context.settings.hook_grow
     )
     has_tmp_disk = any(entry.mountpoint == "/tmp" for entry in entries)
     return (*entries, TMP) if context.settings.hook_tmp and not has_tmp_disk else entries

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping
 
 from guest import hosts
-from guest.addresses import host_addresses, plan_nics
+from guest.addresses import host_addresses
 from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, File, Hook, Later
 from node.errors import KitError
@@ -31,8 +31,8 @@ class HookHostname(Hook):
 
     def render(self, context: Context) -> Mapping[str, File]:
         """The three files. /etc/hosts states the addresses that `host_addresses` chooses."""
-        instance, settings = context.instance, context.settings
-        addresses = host_addresses(plan_nics(instance.nics, settings.dhcp))
+        instance = context.instance
+        addresses = host_addresses(context.nics)
         return {
             "etc/hostname": File(f"{_own_name(context)}\n"),
             "etc/mailname": File(f"{instance.name}\n"),

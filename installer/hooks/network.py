@@ -6,7 +6,6 @@ from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import PurePosixPath
 
 from guest import interfaces, networkd, resolv
-from guest.addresses import NicConfig, plan_nics
 from guest.hypervisor import CONTAINERS
 from guest.resolv import Resolver
 from installer import releases
@@ -50,7 +49,7 @@ class HookNetwork(Hook):
             files[networkd.ONLINE] = File(networkd.online())
         else:
             files[interfaces.MAIN] = File(interfaces.main())
-        for config in _plan(context):
+        for config in context.nics:
             files[networkd.link_path(config)] = File(networkd.link(config))
             if networked:
                 files[networkd.network_path(config)] = File(networkd.render(config))
@@ -122,7 +121,7 @@ def _without_doubles(context: Context, target: GuestTree, relative: str, ours: s
         others = _texts(target, path.parent, but=path) if interfaces.sources_directory(main) else []
         taken = {pair for text in (main, added, *others) for pair in interfaces.configured(text)}
         return interfaces.without(ours, taken) + added
-    for config in _plan(context):
+    for config in context.nics:
         if relative in (networkd.network_path(config), networkd.link_path(config)):
             rivals = _texts(target, path.parent, but=path, suffix=path.suffix)
             return added if any(networkd.matches(text, config) for text in rivals) else ours + added
@@ -143,10 +142,6 @@ def _texts(
     return [_read(target, str(path)) for path in paths if path != but]
 
 
-def _plan(context: Context) -> tuple[NicConfig, ...]:
-    return plan_nics(context.instance.nics, context.settings.dhcp)
-
-
 def _configured(context: Context, target: GuestTree) -> Sequence[str]:
     """The line for each address, NIC by NIC, IPv4 first."""
     networked = context.settings.network_stack == "networkd"
@@ -157,7 +152,7 @@ def _configured(context: Context, target: GuestTree) -> Sequence[str]:
 def _in_networkd(context: Context, target: GuestTree) -> list[_Pair]:
     """What was planned, for the NICs whose files are still ours."""
     found: list[_Pair] = []
-    for config in _plan(context):
+    for config in context.nics:
         path = networkd.network_path(config)
         if _read(target, path) == networkd.render(config):
             found += [(config.name, address) for address in config.addresses]
@@ -173,7 +168,7 @@ def _in_interfaces(context: Context, target: GuestTree) -> list[_Pair]:
     if interfaces.sources_directory(main):
         texts += _texts(target, PurePosixPath(interfaces.DIRECTORY))
     found = dict.fromkeys(pair for text in texts for pair in interfaces.static_addresses(text))
-    known = [config.name for config in _plan(context)]
+    known = [config.name for config in context.nics]
     names = list(dict.fromkeys([*known, *(name for name, _ in found)]))
     return sorted(found, key=lambda pair: (names.index(pair[0]), pair[1].version))
 
@@ -191,7 +186,7 @@ def _resolver(context: Context) -> Resolver:
 
 
 def _warn(context: Context) -> None:
-    for config in _plan(context):
+    for config in context.nics:
         for note in config.notes:
             log.warning("%s", note)
         if not config.addresses:

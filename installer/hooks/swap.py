@@ -19,11 +19,11 @@ class HookSwap(Hook):
     tools = ("mkswap", "chattr")
 
     def enabled(self, context: Context) -> bool:
-        return context.swapfile_size > 0
+        return context.swapfile_bytes > 0
 
     def apply(self, context: Context, target: GuestTree) -> Later:
         path = target.path(SWAPFILE)
-        size = context.swapfile_size
+        size = context.swapfile_bytes
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             if context.settings.filesystem == "btrfs":

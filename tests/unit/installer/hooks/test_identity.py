@@ -1,6 +1,6 @@
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any
 
 import pytest
 
@@ -18,9 +18,12 @@ def context(
     dhcp: bool = True,
     enabled: bool = True,
 ) -> Context:
-    instance = SimpleNamespace(name=name, short_name=name.partition(".")[0], nics=nics(*scenario))
-    settings = SimpleNamespace(hostname=hostname, dhcp=dhcp, hook_hostname=enabled)
-    return cast(Context, SimpleNamespace(instance=instance, settings=settings))
+    instance: Any = SimpleNamespace(
+        name=name, short_name=name.partition(".")[0], nics=nics(*scenario)
+    )
+    settings: Any = SimpleNamespace(hostname=hostname, dhcp=dhcp, hook_hostname=enabled)
+    other: Any = None  # nobody asks for the disks and the node
+    return Context(instance, settings, other, other)
 
 
 @pytest.mark.parametrize("switch", [True, False])

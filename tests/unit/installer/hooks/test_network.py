@@ -2,7 +2,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -36,12 +36,11 @@ def context(
         "dns_search": (),
         "hook_network": True,
     }
-    parts = SimpleNamespace(
-        instance=SimpleNamespace(nics=nics(*scenario), hypervisor=hypervisor),
-        settings=SimpleNamespace(**known | settings),
-        node=SimpleNamespace(resolver=node),
-    )
-    return cast(Context, parts)
+    instance: Any = SimpleNamespace(nics=nics(*scenario), hypervisor=hypervisor)
+    made: Any = SimpleNamespace(**known | settings)
+    layout: Any = None  # nobody asks for the disks
+    facts: Any = SimpleNamespace(resolver=node)
+    return Context(instance, made, layout, facts)
 
 
 class RecordingTree(GuestTree):
