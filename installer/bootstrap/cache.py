@@ -18,8 +18,7 @@ from pathlib import Path
 
 from installer.bootstrap import caches, mirror_check
 from installer.bootstrap.plan import BootstrapPlan
-from installer.disks.layout import MIB
-from installer.settings import Settings
+from installer.settings import MIB, Settings
 from node.errors import CommandError, KitError
 from node.files import open_regular, sync_directory
 from node.lockfile import Lock, locked, part_of, same_file

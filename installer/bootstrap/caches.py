@@ -7,8 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from installer.disks.layout import MIB
-from installer.settings import Settings
+from installer.settings import MIB, Settings
 from node.lockfile import unlink_if_free
 from node.log import log
 

@@ -10,7 +10,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from installer.disks.layout import MIB, Layout
+from installer.disks.layout import Layout
+from installer.settings import MIB
 from node.devices.claim import Backing
 from node.errors import KitError
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from installer.disks import blank
-from installer.disks.layout import Layout, PlannedDisk, Use, sfdisk_script
+from installer.disks.layout import Layout, PlannedDisk
+from installer.disks.partitions import Use, sfdisk_script
 from installer.releases import unreadable_features
 from node.devices.claim import Backing, claimed
 from node.devices.loop import attached

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guest.hypervisor import own_kernel
-from installer.disks.layout import MIB, SECTOR, Use
+from installer.disks.partitions import SECTOR, Use
 from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, Hook, Later
 from installer.hooks.grub import INSTALL, LOADERS, MENU, install_argv
+from installer.settings import MIB
 from node.errors import KitError
 from node.log import log, step
 from node.run import run, which

@@ -9,6 +9,8 @@ from installer.settings.kinds import Kind, choice, url, whole
 
 T = TypeVar("T")
 
+MIB = 1 << 20  # bytes: the unit of sizes among the settings
+
 
 @dataclass(frozen=True)
 class Definition:

@@ -24,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from guest.instance import Instance
 from guest.resolv import Resolver
 from installer import oslog
-from installer.disks.layout import MIB, Layout, plan_layout, sfdisk_script
+from installer.disks.layout import Layout, plan_layout
+from installer.disks.partitions import sfdisk_script
 from installer.hooks import stages
 from installer.hooks.base import Context
 from installer.inputs import NodeFacts
-from installer.settings import DEFINITIONS, Settings, shellvars
+from installer.settings import DEFINITIONS, MIB, Settings, shellvars
 from installer.settings.layers import PREFIX, Layer, SettingsError, resolve
 from node.errors import KitError
 

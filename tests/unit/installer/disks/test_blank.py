@@ -9,7 +9,9 @@ import pytest
 from guest.instance import Disk
 from installer.disks import blank
 from installer.disks.blank import EDGE, PIECE
-from installer.disks.layout import MIB, Layout, Partition, PlannedDisk, Role, Use
+from installer.disks.layout import Layout, PlannedDisk, Role
+from installer.disks.partitions import Partition, Use
+from installer.settings import MIB
 from node.devices.claim import Backing
 from node.errors import KitError
 

@@ -8,19 +8,9 @@ from hypothesis import strategies as st
 
 from guest.fstab import render
 from guest.instance import Instance
-from installer.disks.layout import (
-    GPT_BACKUP,
-    MIB,
-    SECTOR,
-    Layout,
-    Use,
-    mountpoint_of,
-    plan_layout,
-    plan_partitions,
-    sfdisk_script,
-)
+from installer.disks.layout import Layout, mountpoint_of, plan_layout
 from installer.disks.prepare import mkfs_argv
-from installer.settings import Settings
+from installer.settings import MIB, Settings
 
 GOLDEN = Path(__file__).parents[3] / "data/golden/disks"
 
@@ -133,28 +123,6 @@ def test_mountpoints_stay_below_their_tops(name: str) -> None:
             "tmp",
             "var",
         )
-
-
-@pytest.mark.parametrize("style", ["msdos", "gpt"])
-@given(size=st.integers(min_value=2048 * MIB, max_value=1 << 40), factor=st.integers(1, 8))
-def test_partitions_are_aligned_and_fit(style: str, size: int, factor: int) -> None:
-    parts = plan_partitions(style, size, 2048 * factor)
-    end = 0
-    for part in parts:
-        assert part.offset % MIB == 0 and part.size % MIB == 0 and part.size > 0
-        assert part.offset >= max(end, MIB)
-        end = part.offset + part.size
-    assert parts[-1].use is Use.ROOT
-    limit = size - GPT_BACKUP if style == "gpt" else size
-    assert limit - MIB < end <= limit
-
-
-@pytest.mark.parametrize("style", ["msdos", "gpt"])
-def test_sfdisk_script(style: str) -> None:
-    parts = plan_partitions(style, 4096 * MIB, 2048)
-    script = sfdisk_script(style, "01234567-89ab-cdef-0123-456789abcdef", parts)
-    assert script == (GOLDEN / f"sfdisk-{style}").read_text()
-    assert f"start={parts[-1].offset // SECTOR}," in script
 
 
 def test_a_small_root_is_refused_with_the_size_that_it_needs() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from installer.disks.layout import MIB
 from installer.disks.prepare import Devices
 from installer.hooks import bootloader
 from installer.hooks.bootloader import HookBootLoader, Loader
 from installer.hooks.grub import HookGrub, chosen_devices, selections
+from installer.settings import MIB
 from node.errors import KitError
 from tests.unit.installer.hooks.test_hooks import RecordingTree, context
 

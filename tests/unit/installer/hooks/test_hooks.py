@@ -14,7 +14,7 @@ import pytest
 
 from guest.instance import Instance
 from guest.resolv import Resolver
-from installer.disks.layout import MIB, plan_layout
+from installer.disks.layout import plan_layout
 from installer.disks.prepare import Devices
 from installer.guest_tree import GuestTree
 from installer.hooks import stages
@@ -26,7 +26,7 @@ from installer.hooks.password import ALPHABET, LENGTH, random_password
 from installer.hooks.site import HookSite
 from installer.hooks.ssh import HookAuthorizedKeys, HookHostKeys, HookSsh
 from installer.inputs import NodeFacts
-from installer.settings import DEFINITIONS, Settings
+from installer.settings import DEFINITIONS, MIB, Settings
 from node.errors import KitError
 from node.run import Result
 from tests.e2e.scrape import FINGERPRINT
