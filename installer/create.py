@@ -14,8 +14,9 @@ from guest.instance import Instance
 from installer import debootstrap, inputs, oslog, releases, upgrade
 from installer.bootstrap import cache, families, remake
 from installer.bootstrap.plan import BootstrapPlan
-from installer.disks import blank, prepare
-from installer.disks.layout import Layout, can_be_kept, mountpoint_of, plan_layout
+from installer.disks import prepare
+from installer.disks.kept import kept_file_systems
+from installer.disks.layout import Layout, plan_layout
 from installer.guest_tree import GuestTree, chroot
 from installer.hooks import site, stages
 from installer.hooks.base import Context, Hook, Later
@@ -23,10 +24,9 @@ from installer.settings import Settings, load
 from node.devices.claim import disk_size
 from node.errors import KitError
 from node.log import durations, log, step
-from node.run import run, which
+from node.run import which
 
 OPEN_FILES = 256
-SWAP_TYPES = ("swap", "swsuspend")  # libblkid's names; the latter holds a hibernated system
 
 
 def create(environ: Mapping[str, str], os_dir: Path) -> None:
@@ -168,50 +168,13 @@ def _layout(instance: Instance, settings: Settings) -> Layout:
                 f"disk {disk.index} ({disk.path}): {error.strerror}",
                 hint="gnt-cluster verify-disks and gnt-instance info tell what Ganeti knows of it",
             ) from error
-    existing = _existing(instance, settings) if instance.reinstall else {}
+    existing = kept_file_systems(instance, settings) if instance.reinstall else {}
     try:
         return plan_layout(instance, settings, sizes, existing=existing, new_uuid=uuid4)
     except ValueError as error:
         raise KitError(
             f"layout of {instance.name}: {error}", hint="see DISKS in ganeti-os-debootstrap(7)"
         ) from error
-
-
-def _existing(instance: Instance, settings: Settings) -> dict[int, tuple[str, str]]:
-    """The file systems that the data disks of a reinstalled instance hold, by disk index.
-
-    Raises:
-        KitError: a data disk holds something else, or a disk for swap something but swap: making
-            a file system or swap there would destroy it.
-    """
-    found = {}
-    for disk in instance.disks[1:]:
-        mountpoint = mountpoint_of(disk.name)
-        is_swap = disk.name == "swap" and settings.hook_swap
-        is_data = mountpoint is not None and can_be_kept(mountpoint)
-        if disk.path is None or not (is_swap or is_data):
-            continue
-        name = f"disk {disk.index} ({mountpoint or disk.name})"
-        maker = "mkswap" if is_swap else "mkfs.ext4"
-        afresh = (
-            "take its name away to leave it alone; to start afresh there, make it what it should"
-            f" be: {maker} {disk.path}"
-        )
-        probe = run(["blkid", "-p", "-o", "export", disk.path], check=False)
-        fields = dict(line.split("=", 1) for line in probe.stdout.splitlines() if "=" in line)
-        if not fields:
-            # It finds nothing also in what it does not know, or could not read.
-            blank.require_blank(Path(disk.path), name, afresh)
-            continue
-        fstype, uuid = fields.get("TYPE"), fields.get("UUID")
-        if is_swap and fstype in SWAP_TYPES:
-            continue
-        if is_swap or probe.exit_code != 0 or fstype not in prepare.MKFS_TOOLS or uuid is None:
-            what = fstype or fields.get("PTTYPE") or "what blkid cannot tell for sure"
-            wanted = "no swap" if is_swap else "no file system that the guest could mount there"
-            raise KitError(f"{name}: it holds {what}, and {wanted}", hint=afresh)
-        found[disk.index] = (fstype, uuid)
-    return found
 
 
 def _check_tools(names: Sequence[str], hooks: Sequence[Hook]) -> None:

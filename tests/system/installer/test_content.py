@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from installer import create
-from installer.disks import prepare
+from installer.disks import kept, prepare
+from installer.disks.kept import kept_file_systems
 from installer.disks.layout import plan_layout
 from installer.inputs import read_instance
 from installer.settings import Settings
@@ -52,7 +52,7 @@ def damage(disk: Path, kind: str) -> None:
 
 def existing(node: Node) -> dict[int, tuple[str, str]]:
     """What a reinstall finds on the data disks when it plans."""
-    return create._existing(read_instance(node.environment()), Settings())
+    return kept_file_systems(read_instance(node.environment()), Settings())
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_probe_that_failed_for_a_moment_is_not_believed(
     """No device fails just while blkid reads it: its answer is that of util-linux 2.38."""
     node.disk(MIB)
     output("mke2fs", "-q", "-F", "-t", "ext4", node.disk(SIZE, "srv"))
-    monkeypatch.setattr(create, "run", lambda *_args, **_options: Result(2, "", ""))
+    monkeypatch.setattr(kept, "run", lambda *_args, **_options: Result(2, "", ""))
     with pytest.raises(KitError, match="holds something that blkid does not know, at byte 10"):
         existing(node)
 
