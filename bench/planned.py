@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
-from installer.create import planned
+from installer.create import plan_create
 
-plan = planned(os.environ, Path.cwd())[2]
+plan = plan_create(os.environ, Path.cwd())[2]
 json.dump(
     {"packages": plan.packages, "mirror": plan.mirrors.main, "engine": plan.engine}, sys.stdout
 )

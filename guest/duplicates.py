@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from guest.instance import Nic
 
 
-def shared(nics: Sequence[Nic]) -> tuple[str, ...]:
+def shared_addresses(nics: Sequence[Nic]) -> tuple[str, ...]:
     """A sentence for each MAC address and each IP address that more than one NIC has.
 
     udev tells NICs by their MAC address: of two, one gets a name that nobody knows.

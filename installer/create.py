@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
-from guest.duplicates import shared
+from guest.duplicates import shared_addresses
 from guest.hypervisor import own_kernel
 from guest.instance import Instance
 from installer import debootstrap, inputs, oslog, releases, upgrade
@@ -38,7 +38,7 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         KitError: what stands in the way, and what to do about it.
     """
     started = time.monotonic()
-    context, hooks, plan = planned(environ, os_dir)
+    context, hooks, plan = plan_create(environ, os_dir)
     settings, layout = context.settings, context.layout
     with ExitStack() as stack:
         with step("disks"), ExitStack() as swaps:
@@ -58,7 +58,7 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
             # Before the hooks: GRUB's menu then has a new kernel, and their files stay as they are.
             if upgrade.is_due(settings.upgrade, age):
                 upgrade.upgrade(target, plan, age)
-            pending = [later for stage in hooks for later in _apply(stage, context, target)]
+            pending = [later for stage in hooks for later in _apply_hooks(stage, context, target)]
             if context.site_hooks:
                 # Anew, as they may have mounted over it, or unmounted it.
                 runnable.close()
@@ -71,10 +71,10 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
     log.info("done in %.1f s:", time.monotonic() - started)
     for line in durations():
         log.info("%s", line)
-    oslog.state(facts_found)
+    oslog.log_facts(facts_found)
 
 
-def _apply(hooks: Sequence[Hook], context: Context, target: GuestTree) -> list[Later]:
+def _apply_hooks(hooks: Sequence[Hook], context: Context, target: GuestTree) -> list[Later]:
     pending = []
     for hook in hooks:
         with step(f"hook {hook.name}"):
@@ -84,7 +84,7 @@ def _apply(hooks: Sequence[Hook], context: Context, target: GuestTree) -> list[L
     return pending
 
 
-def planned(
+def plan_create(
     environ: Mapping[str, str], os_dir: Path
 ) -> tuple[Context, list[list[Hook]], BootstrapPlan]:
     """Everything that is decided and checked before a disk is opened for writing.
@@ -96,8 +96,8 @@ def planned(
     for warning in loaded.warnings:
         log.warning("%s", warning)
     node = inputs.read_node(loaded.settings)
-    settings = _resolved(loaded.settings, instance, node)
-    layout = _layout(instance, settings)
+    settings = _fill_in_settings(loaded.settings, instance, node)
+    layout = _plan_layout(instance, settings)
     context = Context(instance, settings, layout, node, site.listed(settings))
     applied = [
         [hook for hook in stage if hook.enabled(context)]
@@ -119,12 +119,12 @@ def planned(
     cache.check(plan, settings)
     prepare.make_build_directory()
     _check_open_files()
-    _warn(context, hooks)
+    _warn_of_no_effect(context, hooks)
     _log_plan(context, environ.get("INSTANCE_OS", "debootstrap"))
     return context, applied, plan
 
 
-def _resolved(settings: Settings, instance: Instance, node: inputs.NodeFacts) -> Settings:
+def _fill_in_settings(settings: Settings, instance: Instance, node: inputs.NodeFacts) -> Settings:
     """Fills in what depends on the node, the hypervisor and the suite: the kernel and others."""
     suite = releases.named(settings.suite or node.codename)
     if suite != (settings.suite or node.codename):
@@ -153,7 +153,7 @@ def kernel_packages(settings: Settings) -> tuple[str, ...]:
     return (settings.kernel, *families.family(distribution).kernel_needs)
 
 
-def _layout(instance: Instance, settings: Settings) -> Layout:
+def _plan_layout(instance: Instance, settings: Settings) -> Layout:
     sizes: dict[int, int] = {}
     for disk in instance.disks:
         if disk.path is None:
@@ -215,7 +215,7 @@ PACKAGES = {
 }
 
 
-def _warn(context: Context, hooks: Sequence[Hook]) -> None:
+def _warn_of_no_effect(context: Context, hooks: Sequence[Hook]) -> None:
     settings, names = context.settings, {hook.name for hook in hooks}
     if settings.kernel_args and "grub" not in names:
         log.warning("KERNEL_ARGS has no effect: this guest gets no boot loader")
@@ -227,7 +227,7 @@ def _log_plan(context: Context, os_name: str) -> None:
     instance, layout = context.instance, context.layout
     verb = "reinstall" if instance.reinstall else "create"
     log.info("%s of %s: %s, hypervisor %s", verb, instance.name, os_name, instance.hypervisor)
-    for note in shared(instance.nics):
+    for note in shared_addresses(instance.nics):
         log.warning("%s", note)
     for disk in layout.kept:
         log.info(

@@ -162,7 +162,9 @@ def bootstrap(
     log.info("engine: %s; mirror: %s (from %s)", plan.engine,
              plan.mirrors.main or "its default", plan.mirrors.origin)  # fmt: skip
     links = scrub.usr_directories(plan.arch)
-    scrub.seed(root, links=links if plan.engine == "mmdebstrap" and merges_usr(plan) else ())
+    scrub.prepare_empty_tree(
+        root, links=links if plan.engine == "mmdebstrap" and merges_usr(plan) else ()
+    )
     archives = served(plan, plan.mirrors) if plan.mirrors.main else []
     with step("packages"), _keyring_files(root, plan) as (keyring, no_keys):
         if plan.engine == "debootstrap":
@@ -181,7 +183,7 @@ def bootstrap(
         target.write(
             SOURCES_LIST, apt_sources.render_sources_list(plan.suite, archives, plan.components)
         )
-    scrub.scrub(root)
+    scrub.remove_host_specifics(root)
     return remake.separate(target)
 
 
@@ -232,10 +234,10 @@ def _run_engine(
             syncs=False,
         )
     except CommandError as error:
-        raise _explained(error, root, plan, output) from error
+        raise _engine_error(error, root, plan, output) from error
 
 
-def _explained(
+def _engine_error(
     error: CommandError, root: Path, plan: BootstrapPlan, output: EngineOutput
 ) -> KitError:
     """The error for people; the engine's last lines, and those of its own log, go to the log."""
@@ -252,12 +254,12 @@ def _explained(
             f"{what}: a disk of the guest is too small"
             + (f": the packages take more than {size(need)}" if need else ""),
             hint="make it larger (a guest with a kernel takes 1 GiB and more): "
-            + "; ".join(_usage(root)),
+            + "; ".join(_free_space_of_each(root)),
         )
     return KitError(f"{what}: {fault}", hint="the lines above have more")
 
 
-def _usage(root: Path) -> list[str]:
+def _free_space_of_each(root: Path) -> list[str]:
     """The room in the guest's root file system and in those that are mounted in it."""
     places = [root, *(path for path in sorted(root.iterdir()) if path.is_mount())]
     lines = []

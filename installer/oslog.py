@@ -28,7 +28,7 @@ def is_masked_by_grep(text: str, hostname: str) -> bool:
     return hostname != "" and hostname in text
 
 
-def state(facts: Sequence[str]) -> None:
+def log_facts(facts: Sequence[str]) -> None:
     """Logs the lines that users search for, as they are.
 
     Raises:

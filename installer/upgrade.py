@@ -68,12 +68,12 @@ def upgrade(target: GuestTree, plan: BootstrapPlan, age: float) -> None:
     Raises:
         KitError: an upgrade that had begun failed.
     """
-    with step("upgrade of the packages"), _apt(target, plan):
-        problem = _bounded(target, UPDATE_SECONDS, ["apt-get", "update"])
+    with step("upgrade of the packages"), _apt_usable(target, plan):
+        problem = _run_for_at_most(target, UPDATE_SECONDS, ["apt-get", "update"])
         output = EngineOutput(log.info)
         if not problem:
             download = [*UPGRADE, "--download-only"]
-            problem = _bounded(target, DOWNLOAD_SECONDS, download, output)
+            problem = _run_for_at_most(target, DOWNLOAD_SECONDS, download, output)
         if not problem:
             problem = _lack_of_room(target.root, output.disk_usage())
         if problem:
@@ -83,13 +83,13 @@ def upgrade(target: GuestTree, plan: BootstrapPlan, age: float) -> None:
         result = target.run([*UPGRADE, "--no-download"], check=False, on_line=output)
         if result.exit_code != 0:
             raise KitError(
-                f"upgrade of the packages: {_reason(result, output)}",
+                f"upgrade of the packages: {_why_it_failed(result, output)}",
                 hint="the lines above have more; UPGRADE=no makes guests without an upgrade",
             )
         log.info("%s", _summary(result.stdout))
 
 
-def _bounded(
+def _run_for_at_most(
     target: GuestTree, seconds: int, argv: Sequence[str], output: EngineOutput | None = None
 ) -> str | None:
     """Runs a program of the guest for so long at most; why it failed, or None."""
@@ -98,10 +98,10 @@ def _bounded(
     result = target.run(limited, check=False, on_line=output)
     if result.exit_code in TIMED_OUT:
         return f"no answer within {seconds} seconds"
-    return _reason(result, output) if result.exit_code != 0 else None
+    return _why_it_failed(result, output) if result.exit_code != 0 else None
 
 
-def _reason(result: Result, output: EngineOutput) -> str:
+def _why_it_failed(result: Result, output: EngineOutput) -> str:
     # apt-get says so at its end, with the reason that "Err:" leaves to the next line.
     fetch = re.search(r"^[WE]: Failed to fetch (.+)", result.stderr, re.MULTILINE)
     if fetch:
@@ -142,16 +142,16 @@ def _summary(stdout: str) -> str:
 
 
 @contextmanager
-def _apt(target: GuestTree, plan: BootstrapPlan) -> Iterator[None]:
+def _apt_usable(target: GuestTree, plan: BootstrapPlan) -> Iterator[None]:
     """The guest's apt can reach the mirrors; at the end, nothing of it stays."""
     with ExitStack() as stack:
         target.write(CONFIGURATION, configuration(plan.proxy), 0o600)
         stack.enter_context(undone(lambda: target.remove(CONFIGURATION)))
         for name in RESOLVER:
-            stack.enter_context(_replaced(target, name))
+            stack.enter_context(_node_file_in_place(target, name))
         for mirror in {plan.mirrors.main, plan.mirrors.security}:
             if mirror and urlsplit(mirror).scheme == "file":
-                stack.enter_context(_shown(target, Path(urlsplit(mirror).path)))
+                stack.enter_context(_node_directory_in_place(target, Path(urlsplit(mirror).path)))
         yield
         target.run(["apt-get", "clean"])
         for pattern in ("var/lib/apt/lists/*_*", "var/cache/apt/*.bin"):
@@ -160,7 +160,7 @@ def _apt(target: GuestTree, plan: BootstrapPlan) -> Iterator[None]:
 
 
 @contextmanager
-def _replaced(target: GuestTree, name: str) -> Iterator[None]:
+def _node_file_in_place(target: GuestTree, name: str) -> Iterator[None]:
     """The node's file stands in the place of the guest's, which may be a link, or missing."""
     path, aside = target.path(name), target.path(f"{name}.aside")
     existed = os.path.lexists(path)
@@ -177,7 +177,7 @@ def _replaced(target: GuestTree, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _shown(target: GuestTree, directory: Path) -> Iterator[None]:
+def _node_directory_in_place(target: GuestTree, directory: Path) -> Iterator[None]:
     """A directory of the node is at the same place in the guest, where nothing can change it."""
     relative = str(directory).lstrip("/")
     missing = [

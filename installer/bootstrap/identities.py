@@ -44,7 +44,7 @@ _TURNS = 0.25
 _CAPITALS = 3
 
 
-def reason(path: str, mode: int, data: bytes) -> str | None:
+def find_identity(path: str, mode: int, data: bytes) -> str | None:
     """Why a file must not be shared by guests; None for one that may be.
 
     Args:

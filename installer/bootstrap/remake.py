@@ -52,7 +52,7 @@ def _not_to_be_shared(root: Path) -> dict[str, str]:
     return {
         path: why
         for path, mode, data in made_by_scripts(root)
-        if (why := identities.reason(path, mode, data)) is not None
+        if (why := identities.find_identity(path, mode, data)) is not None
     }
 
 

@@ -45,7 +45,7 @@ MACHINE_ID = "etc/machine-id"
 _LIB_DIRS = {"amd64": ("lib32", "lib64", "libx32"), "i386": ("lib64", "libx32")}
 
 
-def seed(root: Path, *, links: tuple[str, ...]) -> None:
+def prepare_empty_tree(root: Path, *, links: tuple[str, ...]) -> None:
     """Prepares an empty guest. `links` are directories of / that become links into /usr."""
     target = GuestTree(root)
     target.write(RESUME, "RESUME=none\n")
@@ -59,7 +59,7 @@ def usr_directories(arch: str) -> tuple[str, ...]:
     return ("bin", "lib", "sbin", *_LIB_DIRS.get(arch, ("lib64",) if arch == "ppc64el" else ()))
 
 
-def scrub(root: Path) -> None:
+def remove_host_specifics(root: Path) -> None:
     """Removes what must not be shared by guests, so that a copy can be kept in the cache.
 
     The key and certificate of the package ssl-cert go, too; in the guest,

@@ -35,20 +35,20 @@ _XFS_GROUPS = 4
 Region = tuple[int, int]  # its start, and its end, which is not in it; in bytes
 
 
-def edges(start: int, size: int) -> list[Region]:
+def both_ends(start: int, size: int) -> list[Region]:
     """The first and the last part of a disk or partition, where signatures stand."""
     end = start + size
     return [(start, min(start + EDGE, end)), (max(start, end - EDGE), end)]
 
 
-def copies(size: int) -> list[Region]:
+def superblock_copies(size: int) -> list[Region]:
     """Where file systems that fill a disk have copies of their superblocks, in ascending order."""
     places = {group * number for group in _EXT_GROUP_SIZES for number in _EXT_GROUPS}
     places |= {*_BTRFS, *(size * number // _XFS_GROUPS - PIECE // 2 for number in (1, 2, 3))}
     return [(place, min(place + PIECE, size)) for place in sorted(places) if 0 <= place < size]
 
 
-def samples(runs: Iterable[Region], total: int) -> Iterator[Region]:
+def sample_regions(runs: Iterable[Region], total: int) -> Iterator[Region]:
     """Pieces of what was written: the start of each run, and others that are spread evenly.
 
     Args:
@@ -61,7 +61,7 @@ def samples(runs: Iterable[Region], total: int) -> Iterator[Region]:
             yield place, min(place + PIECE, end)
 
 
-def first_content(fd: int) -> int | None:
+def first_nonzero_byte(fd: int) -> int | None:
     """The first byte found that is not zero; None for a disk that counts as empty.
 
     Raises:
@@ -70,7 +70,7 @@ def first_content(fd: int) -> int | None:
     size = os.lseek(fd, 0, os.SEEK_END)
     runs = [(0, size)] if stat.S_ISBLK(os.fstat(fd).st_mode) else _written(fd, size)
     total = sum(end - start for start, end in runs)
-    for region in [*edges(0, size), *copies(size), *samples(runs, total)]:
+    for region in [*both_ends(0, size), *superblock_copies(size), *sample_regions(runs, total)]:
         for place, length in _cut(region):
             data = _read(fd, place, length)
             if not _is_zero(data):
@@ -92,7 +92,7 @@ def require_blank(path: Path, name: str, hint: str) -> None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            place = first_content(fd)
+            place = first_nonzero_byte(fd)
         finally:
             os.close(fd)
     except OSError as error:
@@ -147,11 +147,11 @@ def _is_zero(data: bytes) -> bool:
 def signature_places(layout: Layout, index: int, size: int) -> list[Region]:
     """Where old signatures may stand on a disk that is written: on itself, in its partitions."""
     partitions = layout.root.partitions if index == layout.root.disk.index else ()
-    inside = [edges(part.offset, part.size) for part in partitions]
-    return [region for found in (edges(0, size), *inside) for region in found]
+    inside = [both_ends(part.offset, part.size) for part in partitions]
+    return [region for found in (both_ends(0, size), *inside) for region in found]
 
 
-def wipe(backing: Backing, regions: Iterable[Region], name: str) -> None:
+def zero_regions(backing: Backing, regions: Iterable[Region], name: str) -> None:
     """Zeros these parts of a disk, and sees to it that this is on the disk.
 
     What is zero already is not written, so that files and thin volumes stay small.

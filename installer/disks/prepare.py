@@ -131,7 +131,7 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
         for disk in (layout.root, *layout.swaps, *layout.data):
             backing = disks[disk.disk.index]
             places = blank.signature_places(layout, disk.disk.index, backing.size)
-            blank.wipe(backing, places, _named(disk))
+            blank.zero_regions(backing, places, _named(disk))
         root = disks[0]
         # Over block devices, too: GRUB knows what to make of a loop device, but not of a logical
         # volume whose device mapper it cannot ask from within the guest.

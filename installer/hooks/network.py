@@ -71,14 +71,16 @@ class HookNetwork(Hook):
         _warn(context)
         return Later(
             mend=lambda: self._mend(context, target),
-            report=lambda: _configured(context, target),
+            report=lambda: _report_lines(context, target),
         )
 
     def _mend(self, context: Context, target: GuestTree) -> None:
         """Takes ours away where a site hook configures the same NIC."""
         files = self.render(context)
         ours = {file.text for file in files.values()}
-        if context.settings.network_stack == "ifupdown" and (names := _udevs(target, ours)):
+        if context.settings.network_stack == "ifupdown" and (
+            names := _nics_named_by_udev(target, ours)
+        ):
             # What brings them up would wait for NICs that are called otherwise.
             log.info("a site hook configures %s: NICs keep the names that udev gives them", names)
             for relative in (*files, _PIN_WANTS):
@@ -98,14 +100,17 @@ class HookNetwork(Hook):
                     target.remove(relative)
 
 
-def _udevs(target: GuestTree, ours: Collection[str]) -> str:
+def _nics_named_by_udev(target: GuestTree, ours: Collection[str]) -> str:
     """The NICs that a hook configures by names that udev makes up (systemd.net-naming-scheme(7)).
 
     Such a hook was written for guests whose NICs nobody renames; one that configures an eth0 as
     well was not.
     """
     main, directory = _read(target, interfaces.MAIN), PurePosixPath(interfaces.DIRECTORY)
-    texts = [main, *(_texts(target, directory) if interfaces.sources_directory(main) else [])]
+    texts = [
+        main,
+        *(_read_directory(target, directory) if interfaces.sources_directory(main) else []),
+    ]
     theirs = [pair for text in texts if text not in ours for pair in interfaces.configured(text)]
     names = {name for name, _ in theirs}
     if any(name.startswith("eth") for name in names):
@@ -118,17 +123,21 @@ def _without_doubles(context: Context, target: GuestTree, relative: str, ours: s
     path, added = PurePosixPath(relative), _read(target, relative).removeprefix(ours)
     if str(path.parent) == interfaces.DIRECTORY:
         main = _read(target, interfaces.MAIN)
-        others = _texts(target, path.parent, but=path) if interfaces.sources_directory(main) else []
+        others = (
+            _read_directory(target, path.parent, but=path)
+            if interfaces.sources_directory(main)
+            else []
+        )
         taken = {pair for text in (main, added, *others) for pair in interfaces.configured(text)}
         return interfaces.without(ours, taken) + added
     for config in context.nics:
         if relative in (networkd.network_path(config), networkd.link_path(config)):
-            rivals = _texts(target, path.parent, but=path, suffix=path.suffix)
+            rivals = _read_directory(target, path.parent, but=path, suffix=path.suffix)
             return added if any(networkd.matches(text, config) for text in rivals) else ours + added
     return ours + added
 
 
-def _texts(
+def _read_directory(
     target: GuestTree,
     directory: PurePosixPath,
     *,
@@ -142,7 +151,7 @@ def _texts(
     return [_read(target, str(path)) for path in paths if path != but]
 
 
-def _configured(context: Context, target: GuestTree) -> Sequence[str]:
+def _report_lines(context: Context, target: GuestTree) -> Sequence[str]:
     """The line for each address, NIC by NIC, IPv4 first."""
     networked = context.settings.network_stack == "networkd"
     found = _in_networkd(context, target) if networked else _in_interfaces(context, target)
@@ -166,7 +175,7 @@ def _in_interfaces(context: Context, target: GuestTree) -> list[_Pair]:
     main = _read(target, interfaces.MAIN)
     texts = [main]
     if interfaces.sources_directory(main):
-        texts += _texts(target, PurePosixPath(interfaces.DIRECTORY))
+        texts += _read_directory(target, PurePosixPath(interfaces.DIRECTORY))
     found = dict.fromkeys(pair for text in texts for pair in interfaces.static_addresses(text))
     known = [config.name for config in context.nics]
     names = list(dict.fromkeys([*known, *(name for name, _ in found)]))

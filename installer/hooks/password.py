@@ -44,9 +44,9 @@ class HookPassword(Hook):
         def report() -> list[str]:
             if _expired(target):
                 return ["the account of root has expired: a site hook has set that"]
-            if _opens(target, password):
+            if _lets_root_in(target, password):
                 return [f"root password: {password}"]
-            if _opens(target, ""):
+            if _lets_root_in(target, ""):
                 return ["the password of root is empty: a site hook has removed it"]
             if _locked(target):
                 return ["the password of root is locked by a site hook or a package: none works"]
@@ -60,7 +60,7 @@ class HookPassword(Hook):
         return Later(finish=finish, report=report)
 
 
-def _opens(target: GuestTree, password: str) -> bool:
+def _lets_root_in(target: GuestTree, password: str) -> bool:
     """Whether root can log in with a password, as the guest's own PAM sees it (unix_chkpwd(8))."""
     # It reads the password up to a zero byte; nullok lets in whoever needs none.
     null = "nonull" if password else "nullok"

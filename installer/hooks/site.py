@@ -55,14 +55,14 @@ class HookSite(Hook):
     def __init__(
         self, environ: Mapping[str, str], assigned: Mapping[str, str], os_dir: Path
     ) -> None:
-        self._environ = {**environ, **passed_on(assigned)}
+        self._environ = {**environ, **passed_on_to_hooks(assigned)}
         self._os_dir = os_dir
 
     def enabled(self, context: Context) -> bool:
         return context.site_hooks != ()
 
     def apply(self, context: Context, target: GuestTree) -> Later:
-        env = {**self._environ, **variables(context, target)}
+        env = {**self._environ, **hook_variables(context, target)}
         for hook in context.site_hooks:
             with step(f"site hook {hook}"):
                 self._run(hook, env, context.settings)
@@ -70,19 +70,19 @@ class HookSite(Hook):
 
     def _run(self, hook: str, env: Mapping[str, str], settings: Settings) -> None:
         def show(line: str) -> None:
-            log.info("%s", _shown(line, settings))
+            log.info("%s", _without_password(line, settings))
 
         try:
             # The OS directory is where ganeti-instance-debootstrap's hooks find their files.
             run([hook], env=env, cwd=self._os_dir, on_line=show, what=f"site hook {hook}")
         except CommandError as error:
             raise KitError(
-                _shown(error.message, settings),
+                _without_password(error.message, settings),
                 hint=f"mend {hook}, or take it out of its directory",
             ) from error
 
 
-def _shown(line: str, settings: Settings) -> str:
+def _without_password(line: str, settings: Settings) -> str:
     """A line of a hook as the log may have it: without the proxy's password."""
     account = urlsplit(settings.proxy).netloc.rpartition("@")[0]
     for secret in (account, account.partition(":")[2]):
@@ -91,7 +91,7 @@ def _shown(line: str, settings: Settings) -> str:
     return line
 
 
-def passed_on(assigned: Mapping[str, str]) -> dict[str, str]:
+def passed_on_to_hooks(assigned: Mapping[str, str]) -> dict[str, str]:
     """Of what the site's files assign, what hooks find in their environment."""
     return {
         name: value
@@ -100,7 +100,7 @@ def passed_on(assigned: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def variables(context: Context, target: GuestTree) -> dict[str, str]:
+def hook_variables(context: Context, target: GuestTree) -> dict[str, str]:
     """What ganeti-instance-debootstrap has for its hooks, be it exported or by its common.sh.
 
     BLOCKDEV is our loop device also where the disk is a block device: what a hook wrote to that

@@ -43,7 +43,9 @@ class HookHostKeys(Hook):
             for kind, made in begun.items():
                 made()
                 # A node with a short name could hide a fingerprint: such a key is made again.
-                while oslog.is_masked_by_grep(_digest(target, kind), context.node.hostname):
+                while oslog.is_masked_by_grep(
+                    _fingerprint_digest(target, kind), context.node.hostname
+                ):
                     _begin_key(target, kind, context)()
 
 
@@ -72,7 +74,9 @@ class HookSsh(Hook):
             lines = [oslog.mask_log_keywords(target.read(path).strip()) for path in public]
             hostname = context.node.hostname
             shown = [target.start(["ssh-keygen", "-l", "-f", f"/{path}"]) for path in public]
-            return lines + [_shown(fingerprint().stdout, hostname) for fingerprint in shown]
+            return lines + [
+                _fingerprint_line(fingerprint().stdout, hostname) for fingerprint in shown
+            ]
 
         return Later(report=report)
 
@@ -86,13 +90,13 @@ def _begin_key(target: GuestTree, kind: str, context: Context) -> Running:
     return target.start(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", f"/{key}"])
 
 
-def _digest(target: GuestTree, kind: str) -> str:
+def _fingerprint_digest(target: GuestTree, kind: str) -> str:
     """What is random in a key's fingerprint, as ssh-keygen(1) shows it."""
     blob = base64.b64decode(target.read(f"{KEY.format(kind)}.pub").split()[1])
     return base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
-def _shown(fingerprint: str, hostname: str) -> str:
+def _fingerprint_line(fingerprint: str, hostname: str) -> str:
     """The line of the log, with another comment where the key's holds the node's host name."""
     bits, digest, *words, kind = fingerprint.split()
     comments = (oslog.mask_log_keywords(" ".join(words)), "root")

@@ -59,7 +59,7 @@ def masked(text: str) -> str:
     return re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
 
 
-def shown(kind: Kind[object], text: str) -> str:
+def shown_without_password(kind: Kind[object], text: str) -> str:
     """A value as messages may show it: on one line, and without its password."""
     if kind.opaque:
         return "..."
@@ -117,7 +117,7 @@ def listed(item: Kind[T], allowed: str) -> Kind[tuple[T, ...]]:
                 try:
                     items.append(item.parse(word))
                 except ValueError as error:
-                    raise ValueError(f"'{shown(item, word)}' is {error}") from None
+                    raise ValueError(f"'{shown_without_password(item, word)}' is {error}") from None
         return tuple(items)
 
     return Kind(allowed, parse)

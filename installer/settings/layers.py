@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from installer.releases import suite_problem
 from installer.settings import DEFINITIONS, Definition, Settings
 from installer.settings.hosts import is_inner
-from installer.settings.kinds import MIN_ALIGNMENT, shown
+from installer.settings.kinds import MIN_ALIGNMENT, shown_without_password
 
 # Ganeti passes OS parameters with this prefix; files may have it too, as they could of old.
 PREFIX = "OSP_"
@@ -111,7 +111,7 @@ def _read(definition: Definition, text: str, layer: Layer) -> Any:
 
 def _stated(definition: Definition, text: str, layer: Layer) -> str:
     """Who said what, on one line and without passwords."""
-    value = shown(definition.kind, text)
+    value = shown_without_password(definition.kind, text)
     if layer.parameters:
         return f"-O {definition.name}={value}"
     return f'{layer.origin}: {definition.key}="{value}"'

@@ -32,7 +32,7 @@ _CACHE_PATH = """
 import os, pathlib
 from installer import create
 from installer.bootstrap import cache
-context, _, plan = create.planned(os.environ, pathlib.Path.cwd())
+context, _, plan = create.plan_create(os.environ, pathlib.Path.cwd())
 print(pathlib.Path(context.settings.cache_dir) / cache.file_name(plan))
 """
 

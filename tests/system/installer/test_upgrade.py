@@ -83,7 +83,7 @@ def test_packages_cannot_change_a_mirror_on_the_node(tmp_path: Path) -> None:
     mirror, tree = tmp_path / "mirror", tmp_path / "guest"
     mirror.mkdir()
     tree.mkdir()
-    with upgrade._shown(GuestTree(tree), mirror):
+    with upgrade._node_directory_in_place(GuestTree(tree), mirror):
         with pytest.raises(OSError, match="Read-only"):
             (tree / str(mirror).lstrip("/") / "new").touch()
         (mirror / "new").touch()  # the site itself can

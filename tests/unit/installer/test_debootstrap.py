@@ -10,7 +10,7 @@ from installer import debootstrap
 from installer.bootstrap import mirrors
 from installer.bootstrap.output import EngineOutput
 from installer.bootstrap.plan import BootstrapPlan
-from installer.bootstrap.scrub import scrub, seed, usr_directories
+from installer.bootstrap.scrub import prepare_empty_tree, remove_host_specifics, usr_directories
 from installer.debootstrap import choose_engine, keyrings
 from installer.guest_tree import GuestTree
 from installer.settings import Settings
@@ -115,7 +115,7 @@ def test_a_guest_gets_the_archives_that_are_there(
 
 
 def test_an_empty_guest_is_seeded(tmp_path: Path) -> None:
-    seed(tmp_path, links=usr_directories("amd64"))
+    prepare_empty_tree(tmp_path, links=usr_directories("amd64"))
     resume = tmp_path / "etc/initramfs-tools/conf.d/resume"
     assert resume.read_text() == "RESUME=none\n"
     links = {path.name for path in tmp_path.iterdir() if path.is_symlink()}
@@ -161,7 +161,7 @@ def test_nothing_secret_or_of_the_host_stays(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("secret")
-    scrub(tmp_path)
+    remove_host_specifics(tmp_path)
     assert [name for name in SECRETS if (tmp_path / name).exists()] == []
     assert [name for name in KEPT if not (tmp_path / name).exists()] == []
     assert (tmp_path / "etc/machine-id").read_text() == ""
@@ -175,7 +175,7 @@ def test_scrubbing_follows_no_link_out_of_the_guest(tmp_path: Path) -> None:
     log.mkdir(parents=True)
     (log / "apt").symlink_to(outside)
     with pytest.raises(KitError, match="symlink"):
-        scrub(tmp_path / "guest")
+        remove_host_specifics(tmp_path / "guest")
     assert (outside / "term.log").exists()
 
 
@@ -200,7 +200,7 @@ def test_a_full_disk_is_told_from_other_failures(local: BootstrapPlan, tmp_path:
     output = EngineOutput(lambda _line: None)
     output("After this operation, 629 MB of additional disk space will be used.")
     output("E: Tried to extract package, but file already exists. Exit...")
-    error = debootstrap._explained(FAILED, tmp_path, local, output)
+    error = debootstrap._engine_error(FAILED, tmp_path, local, output)
     assert error.message == (
         "bootstrap of bookworm by mmdebstrap: E: Tried to extract package, but file already"
         " exists. Exit..."
@@ -208,6 +208,6 @@ def test_a_full_disk_is_told_from_other_failures(local: BootstrapPlan, tmp_path:
     own_log = tmp_path / "debootstrap/debootstrap.log"
     own_log.parent.mkdir()
     own_log.write_text("tar: ./usr/share: Cannot write: No space left on device\n")
-    error = debootstrap._explained(FAILED, tmp_path, local, output)
+    error = debootstrap._engine_error(FAILED, tmp_path, local, output)
     assert error.message.endswith("too small: the packages take more than 599.9 MiB")
     assert "/ has " in (error.hint or "")

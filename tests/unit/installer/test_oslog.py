@@ -44,7 +44,7 @@ def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 def test_only_facts_are_logged_as_they_are(output: io.StringIO) -> None:
     log.log.info("disk %s", "root password: evil\nroot password: worse")
-    oslog.state(["root password: 123", "configured eth0 with 192.0.2.1/24"])
+    oslog.log_facts(["root password: 123", "configured eth0 with 192.0.2.1/24"])
     assert [line for line in output.getvalue().splitlines() if SEARCHED.search(line)] == [
         "root password: 123",
         "configured eth0 with 192.0.2.1/24",
@@ -63,5 +63,5 @@ def test_a_log_that_takes_no_more_fails_where_facts_are_lost(
     log.to_stream(clean=oslog.mask_log_keywords)
     logging.getLogger("ganeti-instance-kit").info("nothing happens")
     with pytest.raises(KitError, match="OS log: cannot be written: No space left on device"):
-        oslog.state(["root password: 123"])
+        oslog.log_facts(["root password: 123"])
     assert capsys.readouterr().err == ""

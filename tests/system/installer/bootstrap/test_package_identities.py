@@ -29,7 +29,7 @@ def found(root: Path) -> dict[str, tuple[int, int, int, bytes]]:
     return {
         path: (mode, (root / path).stat().st_uid, (root / path).stat().st_gid, data)
         for path, mode, data in made_by_scripts(root)
-        if identities.reason(path, mode, data)
+        if identities.find_identity(path, mode, data)
     }
 
 

@@ -39,7 +39,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def resolved(**settings: Any) -> Settings:
-    return create._resolved(Settings(mirror=MIRROR, **settings), INSTANCE, NODE)
+    return create._fill_in_settings(Settings(mirror=MIRROR, **settings), INSTANCE, NODE)
 
 
 def planned(settings: Settings) -> BootstrapPlan:

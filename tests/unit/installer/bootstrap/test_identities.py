@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from installer.bootstrap.identities import reason
+from installer.bootstrap.identities import find_identity
 from installer.bootstrap.made import made_by_scripts
 from installer.bootstrap.remake import possible_makers
 
@@ -40,7 +40,7 @@ CERTIFICATE = f"-----BEGIN CERTIFICATE-----\n{BASE64 * 20}\n-----END CERTIFICATE
     ],
 )  # fmt: skip
 def test_keys_and_identities_in_text(path: str, mode: int, text: str) -> None:
-    assert reason(path, mode, text.encode()) is not None
+    assert find_identity(path, mode, text.encode()) is not None
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_keys_and_identities_in_text(path: str, mode: int, text: str) -> None:
     ],
 )
 def test_keys_in_binary_data(path: str, mode: int, data: bytes) -> None:
-    assert reason(path, mode, data) == "binary data that looks like a key"
+    assert find_identity(path, mode, data) == "binary data that looks like a key"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_keys_in_binary_data(path: str, mode: int, data: bytes) -> None:
     ],
 )  # fmt: skip
 def test_what_all_guests_may_have(path: str, mode: int, data: bytes) -> None:
-    assert reason(path, mode, data) is None
+    assert find_identity(path, mode, data) is None
 
 
 @given(st.binary(min_size=16, max_size=16), st.integers(0, 2**32))
@@ -94,25 +94,27 @@ def test_random_bytes_are_found_in_any_spelling(data: bytes, more: int) -> None:
     data = hashlib.sha256(data + str(more).encode()).digest()
     hexadecimal = data.hex()
     for text in (hexadecimal[:32], f"key={hexadecimal}", f'"{hexadecimal.upper()}"'):
-        assert reason("etc/x", PUBLIC, text.encode())
+        assert find_identity("etc/x", PUBLIC, text.encode())
     encoded = base64.b64encode(data).decode()
-    assert reason("etc/x", RESTRICTED, encoded.encode())
-    assert reason("etc/x", PUBLIC, f'secret "{encoded}";'.encode())
+    assert find_identity("etc/x", RESTRICTED, encoded.encode())
+    assert find_identity("etc/x", PUBLIC, f'secret "{encoded}";'.encode())
 
 
 def test_a_key_that_begins_like_a_comment_is_found() -> None:
     key = b"//6niL+PbgB+dQ0jB+x5Syo8bl8yjZT7HaGOg3zbalc="
-    assert reason("etc/x", RESTRICTED, key)
-    assert reason("etc/x", PUBLIC, b"// see https://example.org/one-page-of-many-more") is None
+    assert find_identity("etc/x", RESTRICTED, key)
+    assert (
+        find_identity("etc/x", PUBLIC, b"// see https://example.org/one-page-of-many-more") is None
+    )
 
 
 def test_a_key_without_digits_is_found_and_a_name_is_not() -> None:
     key = "wSbLKcXZvTpQdRmAyFGhJNkEuVqBoCWxiDHrsMlPzUt="
-    assert reason("etc/x", PUBLIC, f'secret "{key}";'.encode()) and reason(
+    assert find_identity("etc/x", PUBLIC, f'secret "{key}";'.encode()) and find_identity(
         "etc/x", RESTRICTED, key.encode()
     )
     for name in ("ThisIsTheNameOfSomeSettingOfSomeProgram", "HTTPServerConnectionTimeoutValue"):
-        assert reason("etc/x", PUBLIC, f"{name} is what it is".encode()) is None
+        assert find_identity("etc/x", PUBLIC, f"{name} is what it is".encode()) is None
 
 
 def test_only_what_packages_did_not_bring_is_looked_at(tmp_path: Path) -> None:

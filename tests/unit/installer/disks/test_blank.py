@@ -28,7 +28,7 @@ def disk(tmp_path: Path) -> Path:
 
 def content(path: Path) -> int | None:
     with path.open("rb") as file:
-        return blank.first_content(file.fileno())
+        return blank.first_nonzero_byte(file.fileno())
 
 
 def write(path: Path, place: int, data: bytes) -> None:
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_not_empty(disk: Path, monkeypatch: pytest.Monkey
 
 def test_samples_of_a_large_device_are_few_and_everywhere() -> None:
     size = 1024 * 1024 * MIB
-    places = list(blank.samples([(0, size)], size))
+    places = list(blank.sample_regions([(0, size)], size))
     assert len(places) == blank.SAMPLES
     assert {end - start for start, end in places} == {PIECE}
     starts = [start for start, _ in places]
@@ -93,7 +93,7 @@ def test_samples_of_a_large_device_are_few_and_everywhere() -> None:
 
 def test_samples_of_a_small_device_leave_nothing_out() -> None:
     size = 100 * MIB + 512
-    places = list(blank.samples([(0, size)], size))
+    places = list(blank.sample_regions([(0, size)], size))
     assert places[0][0] == 0 and places[-1][1] == size
     assert all(before[1] == after[0] for before, after in itertools.pairwise(places))
 
@@ -101,11 +101,11 @@ def test_samples_of_a_small_device_leave_nothing_out() -> None:
 def test_each_run_of_a_file_is_sampled() -> None:
     runs = [(512 * MIB * number, 512 * MIB * number + 4096) for number in range(5000)]
     total = 400 * 1024 * MIB  # as if most of it were elsewhere
-    assert [start for start, _ in blank.samples(runs, total)] == [start for start, _ in runs]
+    assert [start for start, _ in blank.sample_regions(runs, total)] == [start for start, _ in runs]
 
 
 def test_copies_of_superblocks_have_known_places() -> None:
-    places = [start for start, _ in blank.copies(1024 * 1024 * MIB)]
+    places = [start for start, _ in blank.superblock_copies(1024 * 1024 * MIB)]
     # mke2fs -n of 1 GiB: backups at blocks 8193, 24577, … of 1 KiB, at 32768, 98304, … of 4 KiB.
     for block_size, block in ((1024, 8193), (1024, 24577), (4096, 32768), (4096, 98304)):
         assert any(start <= block * block_size < start + PIECE for start in places)
@@ -136,7 +136,7 @@ def test_a_wipe_zeros_what_it_is_told_and_nothing_else(tmp_path: Path) -> None:
     write(disk, 2 * EDGE, b"data")
     with disk.open("r+b") as file:
         backing = Backing(disk, size, file.fileno(), False)
-        blank.wipe(backing, [(512, 2 * MIB + 1), (size - EDGE, size)], "disk 0")
+        blank.zero_regions(backing, [(512, 2 * MIB + 1), (size - EDGE, size)], "disk 0")
     data = disk.read_bytes()
     assert data[:512] == b"x" * 512
     assert not data[512 : 2 * MIB + 1].strip(b"\0")
@@ -148,4 +148,4 @@ def test_a_wipe_zeros_what_it_is_told_and_nothing_else(tmp_path: Path) -> None:
 def test_a_wipe_that_fails_says_so(disk: Path) -> None:
     write(disk, 0, b"x")
     with disk.open("rb") as file, pytest.raises(KitError, match="wipe of disk 0: Bad file"):
-        blank.wipe(Backing(disk, SIZE, file.fileno(), False), [(0, EDGE)], "disk 0")
+        blank.zero_regions(Backing(disk, SIZE, file.fileno(), False), [(0, EDGE)], "disk 0")

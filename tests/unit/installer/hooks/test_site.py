@@ -10,7 +10,7 @@ import pytest
 
 from installer.disks.prepare import Devices
 from installer.guest_tree import GuestTree
-from installer.hooks.site import HookSite, listed, passed_on, variables
+from installer.hooks.site import HookSite, hook_variables, listed, passed_on_to_hooks
 from node.errors import CommandError, KitError
 from node.run import Result
 from tests.unit.installer.hooks.test_hooks import context
@@ -27,7 +27,7 @@ def test_hooks_get_all_that_the_older_provider_has_for_them() -> None:
         components=("main", "contrib"),
         filesystem="xfs",
     )
-    assert variables(made, TARGET) == {
+    assert hook_variables(made, TARGET) == {
         "TARGET": "/target",
         "SUITE": "bookworm",
         "ARCH": "amd64",
@@ -51,7 +51,7 @@ def test_hooks_get_all_that_the_older_provider_has_for_them() -> None:
 
 
 def test_without_a_proxy_none_is_exported() -> None:
-    found = variables(context(), TARGET)
+    found = hook_variables(context(), TARGET)
     assert found["PROXY"] == "" and "http_proxy" not in found
 
 
@@ -81,7 +81,7 @@ def test_what_steers_programs_or_is_ganetis_is_not_passed_on() -> None:
         "HYPERVISOR": "x",
         "OS_VARIANT": "x",
     }
-    assert passed_on({**site, **kept_back}) == site
+    assert passed_on_to_hooks({**site, **kept_back}) == site
 
 
 def run_printing(

@@ -124,7 +124,7 @@ def test_what_does_nothing_or_locks_all_out_is_warned_about(
     words: list[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    create._warn(context(**settings), hooks)
+    create._warn_of_no_effect(context(**settings), hooks)
     said = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert len(said) == len(words)
     assert all(word in text for word, text in zip(words, said, strict=True))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from installer.settings import DEFINITIONS, Settings, as_text, parameters_list
-from installer.settings.kinds import masked, shown
+from installer.settings.kinds import masked, shown_without_password
 
 FILES_ONLY = {
     "cache_dir",
@@ -209,12 +209,12 @@ def test_any_text_is_read_or_refused(name, text):
     "text", ["http://u:secret@host/x", "http://u:s/secret@host", "u:secret@host", "a b:secret@c d"]
 )
 def test_passwords_are_masked(text):
-    assert "secret" not in shown(DEFINITIONS["mirror"].kind, text)
+    assert "secret" not in shown_without_password(DEFINITIONS["mirror"].kind, text)
     assert "secret" not in masked(f"cannot fetch {text}") or "://" not in text
 
 
 def test_shown_values_stay_on_one_line():
-    assert shown(DEFINITIONS["suite"].kind, "a\nb\x1b") == "a\\nb\\x1b"
+    assert shown_without_password(DEFINITIONS["suite"].kind, "a\nb\x1b") == "a\\nb\\x1b"
 
 
 def test_keys_are_not_shown_and_read_back():
@@ -222,7 +222,7 @@ def test_keys_are_not_shown_and_read_back():
     text = (
         "# team\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGNFEqSd3eRuGkXBXo9UHaThZuSHG4ovr+6yEhmLJafs t"
     )
-    assert shown(keys.kind, text) == "..."
+    assert shown_without_password(keys.kind, text) == "..."
     value = keys.read(f"{text}\n\n{text}\n")
     assert len(value) == 2
     assert keys.read(as_text(value)) == value
