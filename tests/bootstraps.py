@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from installer.bootstrap import caches
+from installer.bootstrap import cache_directory
 from installer.settings import Settings
 
 TOP = Path(__file__).parents[1]
@@ -85,7 +85,7 @@ def _tidy(path: Path, *, is_mine: bool) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if is_mine:
-                caches.tidy(path, Settings(clean_cache=MAX_DAYS, cache_size=None), "")
+                cache_directory.tidy(path, Settings(clean_cache=MAX_DAYS, cache_size=None), "")
             elif time.time() - path.stat().st_mtime > MAX_DAYS * 86400:
                 shutil.rmtree(path)
         except BlockingIOError:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from math import ceil, floor
 from pathlib import Path
 
-from installer.bootstrap import caches, mirror_check
+from installer.bootstrap import cache_directory, mirror_check
 from installer.bootstrap.plan import BootstrapPlan
 from installer.settings import MIB, Settings
 from node.errors import CommandError, KitError
@@ -97,7 +97,7 @@ def check(plan: BootstrapPlan, settings: Settings) -> None:
     directory = _directory(settings)
     opened = None
     if directory is not None:
-        caches.tidy(directory, settings, file_name(plan))
+        cache_directory.tidy(directory, settings, file_name(plan))
         opened = _open(directory / file_name(plan))
     if opened is None:
         mirror_check.check(plan)
@@ -120,7 +120,7 @@ def fill(root: Path, plan: BootstrapPlan, settings: Settings, bootstrap: Bootstr
         _not_kept(Path(settings.cache_dir), "the directory cannot be made")
         bootstrap(root, plan)
         return 0.0
-    caches.tidy(directory, settings, file_name(plan))
+    cache_directory.tidy(directory, settings, file_name(plan))
     cache = directory / file_name(plan)
     while (age := _restore(cache, root, plan.engine)) is None:
         useless = _identity(cache)
@@ -305,7 +305,7 @@ def _store(root: Path, cache: Path, limit: int | None) -> str | None:
             if limit is not None and size > limit * MIB:
                 allowed = size_text(limit * MIB, floor)
                 return f"it takes {size_text(size, ceil)}, and CACHE_SIZE allows {allowed}"
-            caches.make_room(cache.parent, limit, size, cache.name)
+            cache_directory.make_room(cache.parent, limit, size, cache.name)
             part.rename(cache)
             sync_directory(cache.parent)
             log.info("kept as %s, %s", cache, size_text(size))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from installer.bootstrap import identities
-from installer.bootstrap.made import INFO, made_by_scripts
+from installer.bootstrap.unpackaged import INFO, made_by_scripts
 from installer.guest_tree import GuestTree, chroot
 from node.errors import KitError
 from node.log import log, step

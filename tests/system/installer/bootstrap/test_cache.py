@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.bootstrap import cache, caches
+from installer.bootstrap import cache, cache_directory
 from installer.bootstrap.mirrors import Mirrors
 from installer.bootstrap.plan import BootstrapPlan
 from installer.settings import Settings
@@ -297,11 +297,11 @@ def test_a_half_written_cache_goes_when_its_maker_is_dead(settings: Settings) ->
     maker = multiprocessing.Process(target=_hold_part, args=(path, started))
     maker.start()
     assert started.wait(30)
-    caches.tidy(path.parent, settings, "")
+    cache_directory.tidy(path.parent, settings, "")
     assert [name.endswith(".part") for name in names(settings)] == [True]
     maker.kill()
     maker.join(30)
-    caches.tidy(path.parent, replace(settings, clean_cache=None), "")
+    cache_directory.tidy(path.parent, replace(settings, clean_cache=None), "")
     assert names(settings) == []
 
 
@@ -402,9 +402,9 @@ def test_of_too_many_caches_the_least_recently_used_goes(
     third = fill_with(settings, guest(), "forky", 3 * 2**19)
     assert names(settings) == sorted([first.name, third.name])
     # Another limit counts for what is there, but for what is about to be used.
-    caches.tidy(first.parent, replace(settings, cache_size=1), first.name)
+    cache_directory.tidy(first.parent, replace(settings, cache_size=1), first.name)
     assert names(settings) == [first.name]
-    caches.tidy(first.parent, replace(settings, cache_size=None), "")
+    cache_directory.tidy(first.parent, replace(settings, cache_size=None), "")
     assert names(settings) == [first.name]
 
 
@@ -427,10 +427,10 @@ def test_what_another_create_reads_stays(
     os.utime(path, (time.time() - 200, time.time() - 200))
     descriptor = cache._open(path)
     assert descriptor is not None
-    caches.tidy(path.parent, replace(settings, **settings_), "")
+    cache_directory.tidy(path.parent, replace(settings, **settings_), "")
     assert path.exists()
     os.close(descriptor)
-    caches.tidy(path.parent, replace(settings, **settings_), "")
+    cache_directory.tidy(path.parent, replace(settings, **settings_), "")
     assert not path.exists()
 
 
@@ -529,7 +529,7 @@ def test_old_caches_of_any_plan_are_removed(settings: Settings, guest: Callable[
     other.touch()
     for path in (stored(settings), other):
         os.utime(path, (0, time.time() - 15 * 86400))
-    caches.tidy(Path(settings.cache_dir), replace(settings, clean_cache=None), "")
+    cache_directory.tidy(Path(settings.cache_dir), replace(settings, clean_cache=None), "")
     assert len(names(settings)) == 2
     bootstrap = Bootstrap()
     unrelated = replace(PLAN, suite="trixie")

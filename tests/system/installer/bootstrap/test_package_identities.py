@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from installer.bootstrap import cache, identities
-from installer.bootstrap.made import INFO, made_by_scripts
 from installer.bootstrap.remake import RECORD, remake, separate
+from installer.bootstrap.unpackaged import INFO, made_by_scripts
 from installer.guest_tree import GuestTree, chroot
 from tests.system.installer import support
 from tests.system.installer.support import CACHE, Node, output

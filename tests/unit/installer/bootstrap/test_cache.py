@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from installer.bootstrap.cache import empty, extract_argv, file_name, key, store_argv
-from installer.bootstrap.caches import tidy
+from installer.bootstrap.cache_directory import tidy
 from installer.bootstrap.mirrors import Mirrors
 from installer.bootstrap.plan import BootstrapPlan
 from installer.settings import Settings

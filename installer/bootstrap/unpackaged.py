@@ -20,11 +20,11 @@ _HEAD = 1 << 20  # of a file, in bytes
 
 def made_by_scripts(root: Path) -> Iterator[tuple[str, int, bytes]]:
     """Path, permission bits and content (the first MiB) of each regular file that scripts made."""
-    brought = _brought(root)
+    packaged = _packaged_files(root)
     for path in _files(root):
         relative = str(path.relative_to(root))
-        digest = brought.get(_place(relative))
-        is_listed = _place(relative) in brought
+        digest = packaged.get(_place(relative))
+        is_listed = _place(relative) in packaged
         if relative.endswith(".pyc") or (is_listed and not relative.startswith(_CHANGED)):
             continue
         data = path.read_bytes() if digest else _head(path)
@@ -47,7 +47,7 @@ def _files(root: Path) -> Iterator[Path]:
                 yield here / name
 
 
-def _brought(root: Path) -> Mapping[str, str]:
+def _packaged_files(root: Path) -> Mapping[str, str]:
     """The files of packages, with the MD5 of each that has one (else ""): dpkg's own database."""
     found: dict[str, str] = {}
     info = root / INFO
