@@ -12,7 +12,8 @@ from guest.duplicates import shared_addresses
 from guest.hypervisor import own_kernel
 from guest.instance import Instance
 from installer import debootstrap, inputs, oslog, releases, upgrade
-from installer.bootstrap import cache, families, remake
+from installer.bootstrap import cache, families
+from installer.bootstrap.per_guest import remake
 from installer.bootstrap.plan import BootstrapPlan
 from installer.disks import prepare
 from installer.disks.kept import kept_file_systems

@@ -9,10 +9,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from installer import releases
-from installer.bootstrap import apt_sources, families, mirrors, remake, scrub
+from installer.bootstrap import apt_sources, families, mirrors
 from installer.bootstrap.mirror_check import served
 from installer.bootstrap.mirrors import Mirrors
 from installer.bootstrap.output import EngineOutput
+from installer.bootstrap.per_guest import remake, scrub
 from installer.bootstrap.plan import (
     BootstrapPlan,
     check_merged_usr,
@@ -152,8 +153,8 @@ def bootstrap(
     """Installs the plan's packages into a mounted, empty guest; nothing host-specific stays.
 
     Returns:
-        what in it guests must not share, see `installer.bootstrap.remake`: then it is for this
-        guest alone.
+        what in it guests must not share, see `per_guest.remake`: then it is for this guest
+        alone.
 
     Raises:
         KitError: the engine failed (the reason is its most telling line), or a mirror, see

@@ -9,8 +9,12 @@ import pytest
 from installer import debootstrap
 from installer.bootstrap import mirrors
 from installer.bootstrap.output import EngineOutput
+from installer.bootstrap.per_guest.scrub import (
+    prepare_empty_tree,
+    remove_host_specifics,
+    usr_directories,
+)
 from installer.bootstrap.plan import BootstrapPlan
-from installer.bootstrap.scrub import prepare_empty_tree, remove_host_specifics, usr_directories
 from installer.debootstrap import choose_engine, keyrings
 from installer.guest_tree import GuestTree
 from installer.settings import Settings

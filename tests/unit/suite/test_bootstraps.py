@@ -24,7 +24,7 @@ def age(path: Path, days: float) -> None:
 
 def test_the_code_of_a_bootstrap_is_what_makes_and_keeps_it() -> None:
     found = {str(path.relative_to(TOP)) for path in bootstraps.modules(TOP)}
-    of_bootstrap = ("archive", "cache", "plan", "scrub", "mirrors")
+    of_bootstrap = ("archive", "cache", "plan", "per_guest/scrub", "mirrors")
     parts = ("debootstrap", "guest_tree", *(f"bootstrap/{name}" for name in of_bootstrap))
     assert found >= {f"installer/{part}.py" for part in parts} | {
         "node/run.py",

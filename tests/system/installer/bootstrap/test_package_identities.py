@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from installer.bootstrap import cache, identities
-from installer.bootstrap.remake import RECORD, remake, separate
-from installer.bootstrap.unpackaged import INFO, made_by_scripts
+from installer.bootstrap import cache
+from installer.bootstrap.per_guest import identities
+from installer.bootstrap.per_guest.remake import RECORD, remake, separate
+from installer.bootstrap.per_guest.unpackaged import INFO, made_by_scripts
 from installer.guest_tree import GuestTree, chroot
 from tests.system.installer import support
 from tests.system.installer.support import CACHE, Node, output

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from installer.bootstrap import remake
+from installer.bootstrap.per_guest import remake
 from installer.guest_tree import GuestTree
 from node.run import Result
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from installer.bootstrap.identities import find_identity
-from installer.bootstrap.remake import possible_makers
-from installer.bootstrap.unpackaged import made_by_scripts
+from installer.bootstrap.per_guest.identities import find_identity
+from installer.bootstrap.per_guest.remake import possible_makers
+from installer.bootstrap.per_guest.unpackaged import made_by_scripts
 
 PUBLIC, RESTRICTED = 0o644, 0o640
 BASE64 = "TevQZ/CDLVJ1hRf53/VnEz2yrq83mOfyZcCRE7OR2LQ="

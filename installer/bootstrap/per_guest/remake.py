@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from installer.bootstrap import identities
-from installer.bootstrap.unpackaged import INFO, made_by_scripts
+from installer.bootstrap.per_guest import identities
+from installer.bootstrap.per_guest.unpackaged import INFO, made_by_scripts
 from installer.guest_tree import GuestTree, chroot
 from node.errors import KitError
 from node.log import log, step

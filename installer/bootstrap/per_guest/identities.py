@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 _ACCOUNTS = re.compile(r"etc/(passwd|group|shadow|gshadow)-?")
 # Made of what packages have brought alone: ucf(1), debconf(7), depmod(8). What is in an initramfs
-# is looked at by itself (`installer.bootstrap.remake`).
+# is looked at by itself (`installer.bootstrap.per_guest.remake`).
 _KNOWN = re.compile(
     r"var/lib/ucf/hashfile(\.\d+)?|var/cache/debconf/templates\.dat(-old)?"
     r"|(usr/)?lib/modules/[^/]+/modules\.[a-z.]+|boot/init(rd|ramfs)[^/]*"
