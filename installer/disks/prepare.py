@@ -102,14 +102,14 @@ def claim_all(stack: ExitStack, disks: Iterable[PlannedDisk]) -> dict[int, Backi
     Returns:
         the open disks by their index.
     """
-    return {disk.disk.index: stack.enter_context(claimed(_path(disk))) for disk in disks}
+    return {disk.disk.index: stack.enter_context(claimed(_require_path(disk))) for disk in disks}
 
 
-def _named(disk: PlannedDisk) -> str:
+def _name_in_errors(disk: PlannedDisk) -> str:
     return f"disk {disk.disk.index} ({disk.disk.path})"
 
 
-def _path(disk: PlannedDisk) -> Path:
+def _require_path(disk: PlannedDisk) -> Path:
     if disk.disk.path is None:
         raise KitError(
             f"disk {disk.disk.index}: it has no path on this node",
@@ -131,13 +131,13 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
         for disk in (layout.root, *layout.swaps, *layout.data):
             backing = disks[disk.disk.index]
             places = blank.signature_places(layout, disk.disk.index, backing.size)
-            blank.zero_regions(backing, places, _named(disk))
+            blank.zero_regions(backing, places, _name_in_errors(disk))
         root = disks[0]
         # Over block devices, too: GRUB knows what to make of a loop device, but not of a logical
         # volume whose device mapper it cannot ask from within the guest.
         whole = stack.enter_context(attached(root))
-        fsysdev, esp = _partitioned(stack, layout, root, whole)
-        _make(layout.root, suite, fsysdev)
+        fsysdev, esp = _make_partitions(stack, layout, root, whole)
+        _make_file_system(layout.root, suite, fsysdev)
         if esp is not None and layout.esp_id is not None:
             number = layout.esp_id.replace("-", "")
             run(["mkfs.vfat", "-F", "32", "-i", number, "-n", "EFI", esp], what="mkfs of the ESP")
@@ -149,20 +149,20 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
         top = BUILD / "guest"
         top.mkdir()
         stack.enter_context(mounted(fsysdev, top, fstype=str(layout.root.fstype)))
-        stack.enter_context(flushed(top, _named(layout.root)))
+        stack.enter_context(flushed(top, _name_in_errors(layout.root)))
         for disk in layout.data:
             with ExitStack() as single:
                 device = single.enter_context(attached(disks[disk.disk.index]))
-                _make(disk, suite, device)
+                _make_file_system(disk, suite, device)
                 place = top / str(disk.mountpoint).lstrip("/")
                 place.mkdir(parents=True, exist_ok=True)
                 single.enter_context(mounted(device, place, fstype=str(disk.fstype)))
-                single.enter_context(flushed(place, _named(disk)))
+                single.enter_context(flushed(place, _name_in_errors(disk)))
                 stack.enter_context(single.pop_all())
         yield Devices(whole, fsysdev, esp, top)
 
 
-def _partitioned(
+def _make_partitions(
     stack: ExitStack, layout: Layout, root: Backing, whole: Path
 ) -> tuple[Path, Path | None]:
     if not layout.root.partitions:
@@ -181,7 +181,7 @@ def _partitioned(
     return devices[Use.ROOT], devices.get(Use.ESP)
 
 
-def _make(disk: PlannedDisk, suite: str, device: Path) -> None:
+def _make_file_system(disk: PlannedDisk, suite: str, device: Path) -> None:
     index, fstype = disk.disk.index, str(disk.fstype)
     argv = mkfs_argv(fstype, str(disk.uuid), suite, device)
     run(argv, what=f"mkfs of disk {index}")
