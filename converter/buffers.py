@@ -1,6 +1,7 @@
 """Buffers for direct I/O, and questions about their bytes that Python answers slowly."""
 
 import ctypes
+import errno
 import mmap
 import os
 
@@ -86,3 +87,17 @@ def direct(fd: int, flags: int) -> int | None:
         return os.open(f"/proc/self/fd/{fd}", flags | os.O_DIRECT | os.O_CLOEXEC)
     except OSError:
         return None
+
+
+def direct_of_pages(fd: int, mode: int) -> int | None:
+    """Like `direct`; None also where whole pages cannot be read so."""
+    own = direct(fd, mode)
+    if own is None:
+        return None
+    try:
+        os.preadv(own, [buffer(PAGE)], 0)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            os.close(own)
+            return None
+    return own  # a bad sector is not for us to find here

@@ -166,10 +166,15 @@ def make_swap(options: CopyOptions, outcome: CopyOutcome) -> dict[str, Any]:
         page = swap.new_header(area, target.size)
         aligned = buffer(len(page))
         aligned[:] = page
-        Journal(target.identity).remove()  # a copy that was interrupted cannot go on any more
+        journal = Journal(target.identity)
+        journal.remove()  # a copy that was interrupted cannot go on any more
         try:
             target.write(aligned, 0)
             target.sync()
+        except BaseException:
+            if not target.begun:
+                journal.withdraw()
+            raise
         finally:
             outcome.touched = target.begun
         target.require_in_place()

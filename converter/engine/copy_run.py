@@ -123,8 +123,8 @@ class CopyRun:
         """Copies what is not there yet, and flushes it to the disk.
 
         Raises:
-            KitError: it could not. Where not a byte was written, or the target is lost, there is no
-                journal afterwards: it would outlive what it is for.
+            KitError: it could not. Where not a byte was written, the journal is as it was before;
+                where the target is lost, there is none: it would outlive what it is for.
         """
         try:
             with ExitStack() as stack:
@@ -133,10 +133,15 @@ class CopyRun:
                 with self._outcome.timed("flush"):
                     self._target.sync()
         except BaseException:
-            if not self._changed or self._is_lost():
+            undo = None
+            if not self._changed:
+                undo = self.journal.withdraw
+            elif self._is_lost():
+                undo = self.journal.remove
+            if undo is not None:
                 self._outcome.resumable = None
                 with suppress(KitError):  # it would hide why the copy failed
-                    self.journal.remove()
+                    undo()
             raise
         finally:
             self._outcome.touched = self._changed

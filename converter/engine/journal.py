@@ -39,6 +39,8 @@ class Journal:
     def __init__(self, target: Identity, directory: Path = DIRECTORY) -> None:
         name = xxhash.xxh3_128_hexdigest(json.dumps(dict(target), sort_keys=True).encode())
         self.path = directory / f"{name}.json"
+        self._replaced = False
+        self._earlier: bytes | None = None  # what `begin` or `remove` has replaced
 
     def read(self) -> Record | None:
         """The record; None where there is none.
@@ -81,7 +83,27 @@ class Journal:
         Raises:
             KitError: it cannot be written.
         """
+        self._note_earlier()
         self._write(record, durable=self.path.exists())
+
+    def withdraw(self) -> None:
+        """Undoes `begin` or `remove` where no byte was written: an earlier record stands again.
+
+        Raises:
+            KitError: it cannot be written, or taken away.
+        """
+        if not self._replaced:
+            return
+        if self._earlier is None:
+            self.remove()
+        else:
+            self._put(self._earlier, durable=True)
+
+    def _note_earlier(self) -> None:
+        if not self._replaced:
+            with suppress(OSError):  # what cannot be read is of no use to anyone
+                self._earlier = self.path.read_bytes()
+            self._replaced = True
 
     def advance(self, record: Record, done: int) -> None:
         """Replaces the record by one that is further on, and is on the disk afterwards.
@@ -94,9 +116,12 @@ class Journal:
         self._write(replace(record, done=done), durable=True)
 
     def _write(self, record: Record, *, durable: bool) -> None:
+        self._put(json.dumps(asdict(record)).encode(), durable=durable)
+
+    def _put(self, content: bytes, *, durable: bool) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_whole(self.path, json.dumps(asdict(record)).encode(), durable=durable)
+            write_whole(self.path, content, durable=durable)
         except OSError as error:
             raise KitError(
                 f"journal {self.path}: {error.strerror}",
@@ -109,6 +134,7 @@ class Journal:
         Raises:
             KitError: it cannot be taken away.
         """
+        self._note_earlier()
         try:
             self.path.unlink()
             sync_directory(self.path.parent)

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from converter import paths
-from converter.buffers import PAGE, buffer, direct, is_aligned
+from converter.buffers import PAGE, buffer, direct_of_pages, is_aligned
 from converter.identity import Identity, identity_of
 from converter.target import guards
 from node import text
@@ -22,7 +21,6 @@ from node.files import sync_directory
 
 HEAD = 4096
 LINK_SECONDS = 2.0
-FILE_SIZES = "ulimit -f of the shell, LimitFSIZE of its unit; its file system has a limit, too"
 
 
 class Target:
@@ -49,28 +47,54 @@ class Target:
         self.is_block = backing.is_block
         self.created = created  # a new file of ours: it reads as zeros
         self.identity: Identity = identity_of(self.fd, size)
-        self._begun = False
+        self._sized = self._begun = False
         self._flush_error: KitError | None = None
-        self._direct = _opened_direct(self.fd, mode)
+        self._direct = direct_of_pages(self.fd, mode)
 
     @property
     def begun(self) -> bool:
-        """Whether anything may have been written."""
+        """Whether it may have changed; a new file has when `sync` is to keep it."""
         return self._begun
 
     def begin(self) -> None:
         """Gives a file its size; idempotent, and done by all that writes."""
-        if self._begun:
+        if self._sized:
             return
         if not self.is_block and os.fstat(self.fd).st_size < self.size:
             try:
                 os.ftruncate(self.fd, self.size)
             except OSError as error:
                 raise self._failed("enlarging", self.size, error) from error
-        self._begun = True
+            self._begun = self._begun or not self.created
+        self._sized = True
+
+    @contextmanager
+    def change(self, offset: int, length: int) -> Iterator[None]:
+        """Around each attempt to change a range, for `begun`.
+
+        An error does not say that nothing was changed. Of a range of a page at most, what it holds
+        before and after that does; a larger one counts in any case.
+        """
+        before = self._held(offset, length) if not self._begun and length <= PAGE else None
+        if before is None:
+            self._begun = True
+        try:
+            yield
+        finally:
+            self._begun = self._begun or self._held(offset, length) != before
+
+    def _held(self, offset: int, length: int) -> bytes | None:
+        view = buffer(PAGE)[:length]
+        try:
+            self.read_into(view, offset)
+        except KitError:
+            return None
+        return view.tobytes()
 
     def write(self, view: memoryview, offset: int) -> None:
         """Writes all of a writable view (its address is looked at); any number of threads may.
+
+        The first page goes alone: if the target takes nothing, that is known (`change`).
 
         Raises:
             KitError: the target does not take it; the byte is named.
@@ -82,11 +106,13 @@ class Target:
         if end == self.size:
             self.require_whole()  # else a file that was cut would get its size again, and holes
         while len(view):
-            fd = self._descriptor(view, offset)
+            part = view if self._begun else view[:PAGE]
             try:
-                written = os.pwrite(fd, view, offset)
-                if written == 0:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                with self.change(offset, len(part)):
+                    written = os.pwrite(self._descriptor(part, offset), part, offset)
+                    if written == 0:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self._begun = True
             except OSError as error:
                 raise self._failed("write to", offset, error) from error
             view, offset = view[written:], offset + written
@@ -116,6 +142,7 @@ class Target:
             KitError: it is not; the kernel says so only once, so we keep it in mind.
         """
         self.begin()
+        self._begun = self._begun or self.created
         if self._flush_error is not None:
             raise self._flush_error
         try:
@@ -219,14 +246,14 @@ def open_target(
         return
     path, own = existing
     name = paths.named(path)
-    _require_file_allowed(own, name, allow_file)
+    guards.require_file_allowed(own, name, allow_file)
     if source is not None:
         guards.refuse_source(name, own, source)
     guards.refuse_running(name, path, own)
     with ExitStack() as stack:
         backing = stack.enter_context(claimed(path, name=f"target {name}"))
         if not backing.is_block:
-            _require_size_allowed(name, size_needed)
+            guards.require_size_allowed(name, size_needed)
         if backing.is_block and backing.size < size_needed:
             raise _too_small(path, name, backing.size, size_needed)
         target = Target(backing, max(backing.size, size_needed), name=name)
@@ -267,23 +294,6 @@ def open_target_read_only(path: str | Path, *, size_needed: int) -> Iterator[Tar
         os.close(fd)
 
 
-def _require_size_allowed(name: str, size: int) -> None:
-    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if limit != resource.RLIM_INFINITY and limit < size:
-        raise KitError(
-            f"target {name}: a file of {size} bytes is needed, and this process may write {limit}",
-            hint=FILE_SIZES,
-        )
-
-
-def _require_file_allowed(own: os.stat_result, name: str, allow_file: bool) -> None:
-    if stat.S_ISREG(own.st_mode) and not allow_file:
-        raise KitError(
-            f"target {name}: a file, not a block device",
-            hint="if it is to be the target all the same: --force-file",
-        )
-
-
 @contextmanager
 def _new_file(path: Path, size: int, allow_file: bool) -> Iterator[Target]:
     if not allow_file or path.resolve().is_relative_to("/dev"):
@@ -292,7 +302,7 @@ def _new_file(path: Path, size: int, allow_file: bool) -> Iterator[Target]:
             hint="lvs lists volumes (lvchange -ay VG/LV makes one active), --create VG/LV makes a "
             "new one; --force-file writes to a file",
         )
-    _require_size_allowed(str(path), size)
+    guards.require_size_allowed(str(path), size)
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
@@ -321,23 +331,9 @@ def _too_small(path: Path, name: str, size: int, needed: int) -> KitError:
     )
 
 
-def _opened_direct(fd: int, mode: int) -> int | None:
-    """A descriptor for direct I/O of whole pages; None where that does not work."""
-    own = direct(fd, mode)
-    if own is None:
-        return None
-    try:
-        os.preadv(own, [buffer(PAGE)], 0)
-    except OSError as error:
-        if error.errno == errno.EINVAL:
-            os.close(own)
-            return None
-    return own  # a bad sector is not for us to find here
-
-
 def _hint(error: OSError) -> str:
     if error.errno == errno.EFBIG:
-        return FILE_SIZES
+        return guards.FILE_SIZES
     if error.errno == errno.ENOSPC:
         return "of a thin volume: its pool is full (lvs shows Data%): lvextend the pool; else df"
     return "dmesg tells what became of its device; lvs, whether a thin pool is full"

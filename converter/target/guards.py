@@ -1,6 +1,7 @@
 """What a target must not be: something in use, the source itself, or somebody's data."""
 
 import os
+import resource
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ GANETI = Path("/var/run/ganeti")
 DRBD_MAJOR = 147  # Documentation/admin-guide/devices.txt of Linux
 # LVM2's lib/format_text/layout.h: a label in one of the first four sectors.
 LABEL, LABEL_TYPE, LABEL_SECTORS, SECTOR = b"LABELONE", b"LVM2 001", 4, 512
+FILE_SIZES = "ulimit -f of the shell, LimitFSIZE of its unit; its file system has a limit, too"
 
 
 def refuse_source(name: str, own: os.stat_result, source: os.stat_result) -> None:
@@ -176,3 +178,30 @@ def require_consent(name: str, found: str, confirm: Callable[[str], bool] | None
         f"target {name}: it holds {found}",
         hint="if that can go: --force; to see more of it: blkid -p, wipefs --no-act",
     )
+
+
+def require_size_allowed(name: str, size: int) -> None:
+    """Refuses a target file that is larger than this process may write (setrlimit(2)).
+
+    Raises:
+        KitError: it is.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY and limit < size:
+        raise KitError(
+            f"target {name}: a file of {size} bytes is needed, and this process may write {limit}",
+            hint=FILE_SIZES,
+        )
+
+
+def require_file_allowed(own: os.stat_result, name: str, allow_file: bool) -> None:
+    """Refuses a target that is a file, unless it may be one.
+
+    Raises:
+        KitError: it is.
+    """
+    if stat.S_ISREG(own.st_mode) and not allow_file:
+        raise KitError(
+            f"target {name}: a file, not a block device",
+            hint="if it is to be the target all the same: --force-file",
+        )

@@ -154,11 +154,18 @@ class Zeroer:
     def _punch(self, start: int, end: int) -> bool:
         mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
         # Any failure leads to reading and writing, which tell of a disk that fails.
-        return bool(_libc.fallocate(self._target.fd, mode, start, end - start) == 0)
+        try:
+            with self._target.change(start, end - start):
+                if _libc.fallocate(self._target.fd, mode, start, end - start) != 0:
+                    raise OSError(ctypes.get_errno(), "fallocate")
+        except OSError:
+            return False
+        return True
 
     def _discard(self, start: int, end: int) -> bool:
         try:
-            fcntl.ioctl(self._target.fd, BLKDISCARD, struct.pack("QQ", start, end - start))
+            with self._target.change(start, end - start):
+                fcntl.ioctl(self._target.fd, BLKDISCARD, struct.pack("QQ", start, end - start))
         except OSError:
             return False
         return True
