@@ -16,7 +16,7 @@ def test_the_longest_modules_exist(path: str) -> None:
 
 
 def test_what_shares_a_fixture_stays_together() -> None:
-    for path in ("tests/e2e/test_grow.py", "tests/system/converter/engine/test_kill.py"):
+    for path in ("tests/e2e/test_gpt.py", "tests/system/converter/engine/test_kill.py"):
         assert scheduling.unit_of(f"{path}::test_x[a::b]") == path
     assert scheduling.unit_of(f"{LOOP}::test_x[1]") == f"{LOOP}::test_x[1]"
 
@@ -24,7 +24,7 @@ def test_what_shares_a_fixture_stays_together() -> None:
 def test_long_units_start_first() -> None:
     units = [
         *scheduling.LONGEST,
-        "tests/e2e/test_grow.py",
+        "tests/e2e/test_gpt.py",
         "tests/system/converter/engine/test_kill.py",
         f"{LOOP}::test_x",
     ]
@@ -37,7 +37,7 @@ def test_each_worker_gets_the_longest_unit_that_waits() -> None:
     collection = [
         f"{LOOP}::test_x",
         f"{LOOP}::test_y",
-        "tests/e2e/test_grow.py::test_x",
+        "tests/e2e/test_gpt.py::test_x",
         *(f"{scheduling.LONGEST[1]}::test_{n}" for n in range(4)),
         *(f"{scheduling.LONGEST[0]}::test_{n}" for n in range(4)),
     ]
