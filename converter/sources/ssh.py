@@ -148,7 +148,7 @@ class _RemoteScript:
         return self._told(parse_state, "state", seconds=ANSWER_SECONDS)
 
     def user(self) -> str:
-        """What is mounted of the image there, or the loop device through which it is written."""
+        """Who may write to the image there (mounts, loop devices, swap, processes); or nothing."""
         return self._ask("users")
 
     def read(self, offset: int, length: int) -> bytes:
@@ -176,7 +176,7 @@ class _RemoteScript:
         if user := self.user():
             raise KitError(
                 f"source {self._url}: in use: {user}",
-                hint="unmount or detach it on that host, or copy from a snapshot",
+                hint="there, end what writes to it, unmount or detach it; or copy from a snapshot",
             )
         if image_format in foreign.NAMES:
             stated = qemu.check(self._url, image_format, self.read, state.size)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from converter.sources.sandbox import PLACE
+from node.devices.qemu_locks import WRITES
 
 IMAGE = "/dev/fd/3"  # on the far side, of every program there
 # The commands: state; locks INODE; users; read OFFSET LENGTH; check IMAGE; serve IMAGE. One line
@@ -34,12 +35,48 @@ tidy() {
   if [ -n "$server" ]; then kill "$server" 2>/dev/null; wait "$server"; fi
   rm -rf "$dir"
 }
+# Who has the image, or a partition or the disk of it, open for writing. No file system is asked
+# that may not answer (--cached, of coreutils 8.32); where stat has no such option, not for long.
+writers() {
+  if [ -b /dev/fd/3 ]; then
+    entry=/sys/dev/block/$(printf '%d:%d' $(stat -L -c '0x%t 0x%T' /dev/fd/3))
+    set -- "$entry/dev"
+    if [ -e "$entry/partition" ]; then set -- "$@" "$entry/../dev"; fi
+    for part in "$entry"/*/partition; do
+      if [ -e "$part" ]; then set -- "$@" "${part%partition}dev"; fi
+    done
+    own=$(cat "$@" | while IFS=: read -r major minor; do
+      printf 'block special file %x.%x \n' "$major" "$minor"
+    done)
+  else
+    own=$(stat -L -c ' %d:%i /proc/' /dev/fd/3)
+  fi
+  cached=--cached=always
+  stat "$cached" / >/dev/null 2>&1 || cached=
+  find /proc/[0-9]*/fd -mindepth 1 -lname '/*' -print0 2>/dev/null |
+    xargs -0 -r sh -c 'timeout -s KILL 20 stat -L $0 -c "%F %t.%T %d:%i %n" "$@" 2>/dev/null
+      [ "$?" -lt 124 ] || echo "no answer"' "${cached:--L}" |
+    grep -F -e "$own" -e 'no answer' |
+    while read -r found; do
+      place=${found##* } process=${found##*/proc/} process=${process%%/*}
+      if [ "$found" = 'no answer' ]; then
+        printf 'perhaps: a file system of that host does not answer'
+        break
+      fi
+      if grep -qs '^flags:.*[123567]$' "${place%/fd/*}/fdinfo/${place##*/}"; then
+        printf 'process %s (%s) has it open for writing' "$process" \
+          "$(cat "/proc/$process/comm" 2>/dev/null)"
+        break
+      fi
+    done
+}
 users() {
   own=$(stat -L -c '%d:%i %t:%T' /dev/fd/3)
   for state in /sys/block/loop*/loop; do
     name=${state%/loop}
     if [ "$(cat "$name/ro" 2>/dev/null)" != 0 ]; then continue; fi
-    over=$(stat -L -c '%d:%i %t:%T' -- "$(cat "$state/backing_file" 2>/dev/null)" 2>/dev/null)
+    file=$(cat "$state/backing_file" 2>/dev/null)
+    over=$(timeout -s KILL 5 stat -L -c '%d:%i %t:%T' -- "$file" 2>/dev/null)
     # A device is told by its number, as it may have several names.
     if [ -b /dev/fd/3 ]; then same=${own#* } over=${over#* }; else same=$own; fi
     if [ "$over" = "$same" ]; then echo "attached as /dev/${name##*/}"; return; fi
@@ -51,8 +88,15 @@ users() {
     if [ -z "$told" ]; then
       told=$(grep -hs -m 1 -e "$number" /proc/[0-9]*/mountinfo | head -n 1 | cut -d ' ' -f 5)
     fi
-    if [ -n "$told" ]; then printf 'mounted: %s' "$told"; fi
+    if [ -n "$told" ]; then echo "mounted: $told"; return; fi
+  else
+    while read -r swap _; do
+      if [ "$(timeout -s KILL 5 stat -L -c '%d:%i %t:%T' "$(printf %b "$swap")" 2>/dev/null)" \
+        = "$own" ]
+      then echo "active as swap"; return; fi
+    done </proc/swaps
   fi
+  writers
   echo
 }
 trap tidy EXIT
@@ -214,8 +258,8 @@ def parse_check(answer: str) -> tuple[int, list[str]]:
 def is_written(locks: str, device: int) -> bool:
     """Whether a QEMU writes to a file.
 
-    It then has a lock of any kind on byte 101 (QEMU's block/file-posix.c, RAW_LOCK_PERM_BASE), and
-    a QEMU that only reads a raw disk does not mind.
+    It then has a lock of any kind on one byte (`node.qemu_locks`), and a QEMU that only reads a raw
+    disk does not mind.
 
     Args:
         locks: the lines of /proc/locks (proc(5)) with the file's inode, each with a semicolon
@@ -227,7 +271,7 @@ def is_written(locks: str, device: int) -> bool:
     """
     ranges = [line.split()[-3:] for line in locks.split(";") if line.strip() and "->" not in line]
     return any(
-        _is_on(place, device) and int(first) <= 101 and (last == "EOF" or int(last) >= 101)
+        _is_on(place, device) and int(first) <= WRITES and (last == "EOF" or int(last) >= WRITES)
         for place, first, last in ranges
     )
 

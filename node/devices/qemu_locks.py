@@ -16,7 +16,7 @@ import struct
 F_OFD_GETLK, F_OFD_SETLK = 36, 37
 # struct flock: l_type, l_whence, l_start, l_len (0: to the end), l_pid
 _FLOCK = struct.Struct("hhqqi4x")
-_WRITES, _NO_OTHER_WRITES = 101, 201
+WRITES, NO_OTHER_WRITES = 101, 201
 
 
 def is_written(fd: int) -> bool:
@@ -25,7 +25,7 @@ def is_written(fd: int) -> bool:
     Raises:
         OSError: its file system has no such locks.
     """
-    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _WRITES, 1, 0)
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, WRITES, 1, 0)
     (found, *_) = _FLOCK.unpack(fcntl.fcntl(fd, F_OFD_GETLK, asked))
     return bool(found != fcntl.F_UNLCK)
 
@@ -36,7 +36,7 @@ def keep_writers_out(fd: int) -> bool:
     Raises:
         OSError: its file system has no such locks.
     """
-    return _locked(fd, fcntl.F_RDLCK, _NO_OTHER_WRITES, 1)
+    return _locked(fd, fcntl.F_RDLCK, NO_OTHER_WRITES, 1)
 
 
 def lock_whole(fd: int) -> bool:

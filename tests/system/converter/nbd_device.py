@@ -61,29 +61,47 @@ def served(directory: Path, *nbdkit: str | Path, read_only: bool = False) -> Ite
 
 
 @contextmanager
-def hung(directory: Path) -> Iterator[Path]:
+def hung(directory: Path, *by: str) -> Iterator[Path]:
     """A file of a file system that does not answer, as of a server that is gone.
 
     A process has it open. What asks for it waits, until it is killed or all is over.
+
+    Args:
+        directory: where the mount point is made.
+        by: runs that process.
     """
     place = directory / "hung"
     place.mkdir()
     file = place / "disk"
     server = ["--command", "nbdkit", "--single", "--exit-with-parent", "memory", "1M"]
+    asking = []
+
+    def waits(file: Path) -> bool:
+        # Not timeout(1): what waits for an answer may not even be killed.
+        asking.append(subprocess.Popen(["stat", file], stdout=subprocess.DEVNULL))
+        try:
+            asking[-1].wait(1)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
     with subprocess.Popen(["nbdfuse", file, *server], stderr=subprocess.DEVNULL) as nbdfuse:
         try:
             _until(file.exists, "nbdkit does not serve")
             with file.open("r+b") as opened:
-                user = subprocess.Popen(["sleep", "600"], stdin=opened)
+                user = subprocess.Popen(
+                    [*by, "cat"], stdin=subprocess.PIPE, pass_fds=[opened.fileno()]
+                )
             nbdfuse.send_signal(signal.SIGSTOP)
             try:
                 # The kernel believes for a second what it was told before.
-                _until(lambda: not _runs("timeout", "1", "stat", str(file)), f"{file} answers")
+                _until(lambda: waits(file), f"{file} answers")
                 yield file
             finally:
                 nbdfuse.send_signal(signal.SIGCONT)
-                user.kill()
-                user.wait()
+                user.communicate()  # it ends as its input does
+                for each in asking:
+                    each.wait(SECONDS)
         finally:
             try:
                 _until(lambda: _runs("fusermount3", "-u", str(place)), f"{place} stays mounted")

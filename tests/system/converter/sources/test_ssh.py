@@ -9,12 +9,14 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.system.converter import source_support as sources
 from tests.system.converter import support
+from tests.system.converter.nbd_device import hung
 from tests.system.converter.sshd import HOST, Sshd, sshd
 from tests.system.converter.support import MIB, Write, noise, output, qcow2, raw_of
 
@@ -89,7 +91,7 @@ def test_other_formats(image_format: str, far: Sshd, tmp_path: Path) -> None:
 
 def refused(server: Sshd, path: Path, image_format: str = "") -> str:
     """The error of a source; the far side is clean after it."""
-    out = path.with_name("out")
+    out = server.home / "out"
     told = sources.read(url(path), image_format, out, server.argv())
     assert "error" in told, told
     assert not out.exists() and told["hint"]
@@ -164,6 +166,61 @@ def test_an_image_that_is_mounted_there_is_refused(far: Sshd, tmp_path: Path) ->
         told = sources.read(url(path), "raw", tmp_path / "out", far.argv())
     assert "error" not in told, told
     assert sources.same(tmp_path / "out", path)
+
+
+@contextmanager
+def writing(server: Sshd, path: Path) -> Iterator[str]:
+    """A process of the far side has it open for writing; gives what is said of it."""
+    script = 'echo $$; exec sleep 60 <>"$1"'
+    argv = server.argv("sh", "-c", script, "sh", str(path))
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        far = process.stdout.readline().strip()
+        support.wait_until(lambda: bool(server.processes("sleep")))
+        try:
+            yield f"process {far} (sleep) has it open for writing"
+        finally:
+            output(*server.argv("kill", far))
+
+
+def test_an_image_that_a_process_writes_to_there_is_refused(far: Sshd, tmp_path: Path) -> None:
+    path = tmp_path / "a disk"
+    path.write_bytes(noise(MIB, 1))
+    with writing(far, path) as words:
+        assert f"in use: {words}" in refused(far, path, "raw")
+    with support.loop(path, read_only=False) as device, writing(far, device) as words:
+        assert f"in use: {words}" in refused(far, device)
+    with path.open("rb"):
+        told = sources.read(url(path), "raw", tmp_path / "out", far.argv())
+    assert "error" not in told, told
+    assert sources.same(tmp_path / "out", path)
+
+
+def test_a_partition_that_a_process_writes_to_there(far: Sshd, tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(8 * MIB))
+    with support.loop(path, read_only=False) as device:
+        # As the kernel has it for a disk; it may not read the tables of loop devices.
+        words = ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", device]
+        subprocess.run(words, input="1MiB,2MiB\n", text=True, check=True)
+        output("partx", "--add", device)
+        try:
+            part = Path(f"{device}p1")
+            with writing(far, part) as words_of_part:
+                assert f"in use: {words_of_part}" in refused(far, device)
+            with writing(far, device) as words_of_disk:
+                assert f"in use: {words_of_disk}" in refused(far, part)
+        finally:
+            output("partx", "--delete", device)
+
+
+@pytest.mark.skipif(not shutil.which("nbdfuse"), reason="needs nbdfuse")
+def test_a_file_system_there_that_does_not_answer_is_not_asked(far: Sshd, tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(noise(MIB, 1))
+    with hung(tmp_path, *far.argv()):
+        told = sources.read(url(path), "raw", tmp_path / "out", far.argv())
+    assert "error" not in told, told
 
 
 def test_a_server_that_forwards_no_sockets_is_named(image: Path, tmp_path: Path) -> None:
