@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from node import syscalls
@@ -14,6 +13,7 @@ from node.cleanup import signals_blocked, undone
 from node.errors import KitError
 from node.files import kernel_text
 from node.log import log
+from node.processes import PROC, descendants, mounts, processes_in
 
 BUSY_SECONDS = 10.0
 FLUSH_SECONDS = 0.5
@@ -181,16 +181,7 @@ def first_to_unmount(top: Path, mountinfo: str) -> Path | None:
 
 
 def _points(mountinfo: str) -> list[Path]:
-    """All mount points, in the order in which they were mounted."""
-    # Names may have what Python takes for other blanks and ends of lines.
-    return [_unescaped(line.split(" ")[4]) for line in mountinfo.split("\n") if line]
-
-
-def _unescaped(field: str) -> Path:
-    # The kernel writes space, tab, newline and backslash as octal.
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        field = field.replace(code, character)
-    return Path(field)
+    return [mount.point for mount in mounts(mountinfo)]
 
 
 def unmount(top: Path) -> None:
@@ -200,7 +191,7 @@ def unmount(top: Path) -> None:
         KitError: something still holds it after some seconds; the processes are named.
     """
     deadline = time.monotonic() + BUSY_SECONDS
-    while point := first_to_unmount(top, kernel_text(Path("/proc/self/mountinfo"))):
+    while point := first_to_unmount(top, kernel_text(PROC / "self/mountinfo")):
         try:
             syscalls.umount(point)
         except OSError:
@@ -212,38 +203,6 @@ def unmount(top: Path) -> None:
                     " started it",
                 ) from None
             time.sleep(0.1)
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process of this node, as people know it."""
-
-    pid: int
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.name} (pid {self.pid})"
-
-
-def processes_in(top: Path) -> list[Process]:
-    """The processes that have their root, directory or an open file at or below a directory."""
-    found = []
-    for proc in Path("/proc").glob("[0-9]*"):
-        if int(proc.name) == os.getpid():
-            continue
-        with suppress(OSError):  # it may end while we look
-            links = [proc / "root", proc / "cwd", proc / "exe", *(proc / "fd").iterdir()]
-            if any(_is_below(link, top) for link in links):
-                found.append(Process(int(proc.name), kernel_text(proc / "comm").strip()))
-    return found
-
-
-def _is_below(link: Path, top: Path) -> bool:
-    try:
-        place = Path(str(link.readlink()).removesuffix(" (deleted)"))
-    except OSError:
-        return False
-    return place == top or top in place.parents
 
 
 def end_processes_in(top: Path) -> None:
@@ -267,20 +226,3 @@ def end_processes_in(top: Path) -> None:
                 if waited > TERM_SECONDS:
                     os.kill(process.pid, signal.SIGKILL)
         time.sleep(0.05)
-
-
-def descendants() -> list[Process]:
-    """Our children, theirs, and so on, as far as they are alive."""
-    parents: dict[int, int] = {}
-    names: dict[int, str] = {}
-    for proc in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            # proc_pid_stat(5): the name stands in parentheses, and may itself hold some.
-            name, _, fields = kernel_text(proc / "stat").partition("(")[2].rpartition(") ")
-            state, parent = fields.split()[:2]
-            if state not in ("Z", "X"):
-                parents[int(proc.name)], names[int(proc.name)] = int(parent), name
-    found, generation = [], {os.getpid()}
-    while generation := {pid for pid, parent in parents.items() if parent in generation}:
-        found += [Process(pid, names[pid]) for pid in sorted(generation)]
-    return found
