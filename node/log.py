@@ -43,7 +43,8 @@ class _Indented(logging.Formatter):
             text = f"warning: {text}"
         shown = "  " * _steps.depth + text
         if record.exc_info:
-            shown += f"\n{self.formatException(record.exc_info)}"
+            trace = self.formatException(record.exc_info).split("\n")
+            shown = "\n".join([shown, *map(self._clean, trace)])
         return shown
 
 

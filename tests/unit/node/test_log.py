@@ -56,3 +56,15 @@ def test_a_logged_exception_has_its_traceback(capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert out.startswith("it failed\nTraceback (most recent call last):\n")
     assert out.endswith("RuntimeError: odd\n")
+
+
+def test_a_traceback_has_nothing_that_the_log_may_not_have(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.to_stream(clean=lambda text: log.on_one_line(text).replace("evil", "-"))
+    try:
+        raise RuntimeError("odd\x1b[2J")  # evil
+    except RuntimeError:
+        log.log.exception("it failed")
+    out = capsys.readouterr().out
+    assert "evil" not in out and "\x1b" not in out and out.endswith("RuntimeError: odd\\x1b[2J\n")
