@@ -2,9 +2,7 @@
 
 import os
 import sys
-import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from installer import oslog
@@ -12,9 +10,9 @@ from installer.create import create
 from installer.rename import rename
 from installer.verify import main as verify
 from node import log
-from node.cleanup import Terminated, signals_raise
 from node.errors import KitError
 from node.isolation.namespace import contained
+from node.program import run_command
 
 UMASK = 0o022  # Ganeti's node daemon runs with 077, which would end up in the guest
 
@@ -31,39 +29,17 @@ def main(script: str) -> int:
     log.to_stream(debug=debug, stderr=script in ("export", "import"), clean=oslog.mask_log_keywords)
     action = _ACTIONS[script]
     if script in ("create", "rename"):
-        return _reported(lambda: contained(lambda: _reported(action, debug)), debug)
-    return _reported(action, debug)
+        return _run(lambda: contained(lambda: _run(action)))
+    return _run(action)
 
 
-def _reported(action: Callable[[], int | None], debug: bool) -> int:
-    """Runs an action and says in one last line why it failed, and in another what to do."""
-    try:
-        with signals_raise():
-            return action() or 0
-    except KitError as error:
-        if debug:
-            traceback.print_exc()
-        message, hint, code = error.message, error.hint, 1
-    except Terminated as signal:
-        message, hint, code = f"stopped by {signal}", "run it again", 128 + signal.number
-    except OSError as error:  # of a file whose failure nobody has foreseen
-        if debug:
-            traceback.print_exc()
-        what = os.fsdecode(error.filename) if error.filename is not None else "a system call"
-        message = f"{what}: {error.strerror or error}"
-        hint, code = "dmesg and df tell more; debug level 1 shows what was being done", 1
-    except Exception as error:  # whatever it is, the user gets a last line
-        if debug:
-            traceback.print_exc()
-        message = f"unexpected: {type(error).__name__}: {error}"
-        hint, code = "this is a bug: run with debug level 1 and report what it prints", 1
-    log.flush()
-    with suppress(OSError):
-        print(
-            f"error: {oslog.mask_log_keywords(message)}\nhint: {oslog.mask_log_keywords(hint)}",
-            file=sys.stderr,
-        )
-    return code
+def _run(action: Callable[[], int | None]) -> int:
+    return run_command(
+        lambda: action() or 0,
+        failed=1,
+        debugging="debug level 1",
+        clean=oslog.mask_log_keywords,
+    )
 
 
 def _create() -> None:

@@ -4,6 +4,7 @@ import sys
 from typing import NoReturn
 
 from node.modules import lacking
+from node.program import give_up_streams, open_streams
 
 # The Debian packages of the modules that are not ours.
 PACKAGES = {
@@ -16,8 +17,13 @@ PACKAGES = {
 
 def start(script: str) -> NoReturn:
     """Runs the OS script of this name, and ends with its exit code."""
+    open_streams()
     if lacking(script, PACKAGES):
         sys.exit(1)
     from installer.cli import main
 
-    sys.exit(main(script))
+    try:
+        code = main(script)
+    finally:
+        give_up_streams()
+    sys.exit(code)

@@ -1,8 +1,9 @@
 """Python modules that Debian packages: what is missing is said before anything needs it."""
 
-import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
+
+from node.program import complain
 
 
 def lacking(program: str, packages: Mapping[str, str]) -> bool:
@@ -15,6 +16,8 @@ def lacking(program: str, packages: Mapping[str, str]) -> bool:
     missing = [module for module in packages if find_spec(module) is None]
     if missing:
         install = " ".join(packages[module] for module in missing)
-        print(f"error: {program}: Python modules: missing: {', '.join(missing)}", file=sys.stderr)
-        print(f"hint: apt-get install {install}", file=sys.stderr)
+        complain(
+            f"{program}: Python modules: missing: {', '.join(missing)}",
+            hint=f"apt-get install {install}",
+        )
     return bool(missing)

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from types import FrameType
 from node.cleanup import SIGNALS, heeded
 from node.errors import KitError
 from node.log import flush
+from node.program import complain
 from node.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, mount
 
 CLONE_NEWNS = 0x00020000
@@ -75,8 +75,10 @@ def contained(main: Callable[[], int]) -> int:
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         name = signal.Signals(-code).name
-        print(f"error: the process that did the work: ended by {name}", file=sys.stderr)
-        print("hint: the kernel's OOM killer? dmesg tells; then run it again", file=sys.stderr)
+        complain(
+            f"the process that did the work: ended by {name}",
+            hint="the kernel's OOM killer? dmesg tells; then run it again",
+        )
         return 128 - code
     return code
 
@@ -97,7 +99,10 @@ def _first_process(main: Callable[[], int], parent_alive: int, outer: int) -> No
             _outside.proc = Path(f"/proc/self/fd/{outer}")
             code = main()
     except OSError as error:
-        print(f"error: mount of {error.filename}: {error.strerror}", file=sys.stderr)
+        complain(
+            f"mount of {error.filename}: {error.strerror}",
+            hint="dmesg has what the kernel says of it",
+        )
     finally:
         flush()
         os._exit(code)
