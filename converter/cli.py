@@ -1,41 +1,33 @@
 """The command line of qcow2raw."""
 
 import argparse
-import errno
 import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from converter import convert, sources
 from converter.engine.digests import ALGORITHMS
 from converter.options import CopyOptions, CopyOutcome
 from converter.progress import Progress, Silent, chosen, duration
 from node import log
-from node.cleanup import Terminated, signals_deferred, signals_raise
 from node.devices import lvm
 from node.errors import KitError
+from node.program import Failure, complain, run_command, say
 from node.text import parse_size, printable, size
 
 DONE, DIFFERENT, USAGE, REFUSED, FAILED = range(5)
 RESUME = ("qcow2raw", "--resume")
 PROGRESS = "auto, bar, lines, none, json or json:FD"
-# What this process may have too little of, and who sets that.
-LIMITS = {
-    errno.ENOMEM: "give it more: ulimit -v of the shell, MemoryMax of its unit; or free some",
-    errno.EMFILE: "ulimit -n of the shell, or LimitNOFILE of its unit, is too low",
-    errno.ENFILE: "the whole node has too many files open: sysctl fs.file-max",
-    errno.EAGAIN: "it may have no more threads: ulimit -u of the shell, TasksMax of its unit",
-}
 
 
 class _Parser(argparse.ArgumentParser):
     """Errors of usage in the form of all others."""
 
     def error(self, message: str) -> NoReturn:
-        _complain(message, "qcow2raw --help, or man qcow2raw")
+        complain(message, "qcow2raw --help, or man qcow2raw")
         sys.exit(USAGE)
 
 
@@ -84,63 +76,32 @@ def main(argv: Sequence[str]) -> int:
     if complaint := _misused(options):
         made.error(complaint)
     log.to_stream(debug=options.debug, quiet=options.quiet, stderr=True)
-    try:
-        # What is said at the end belongs to it: a second signal must not cut that off.
-        with signals_raise():
-            return _reported(options)
-    except Terminated as signal:  # the first one, while something was said at the end
-        return 128 + signal.number
-
-
-class _Failure(NamedTuple):
-    """Why a run ended before its end."""
-
-    words: str
-    hint: str | None
-    code: int = REFUSED
-    stopped: bool = False  # by a signal: nothing is wrong
-
-
-def _reported(options: argparse.Namespace) -> int:
-    """Runs the program; a failure is said in the last two lines."""
     outcome = CopyOutcome()
     progress: Progress = Silent()
-    try:
+
+    def act() -> int:
+        nonlocal progress
         progress = chosen(options.progress, quiet=options.quiet)
         return _act(options, progress, outcome)
-    except Terminated as signal:
-        failure = _Failure(f"stopped by {signal}", None, 128 + signal.number, stopped=True)
-    except Exception as error:  # whatever it is, the user gets a last line
-        if options.debug:
-            log.log.exception("%s", error)
-        failure = _failure(error)
-    code, hint = failure.code, failure.hint
-    if failure.stopped:
-        hint = "run it again"
-    if outcome.complete:
-        code, hint = max(code, FAILED), f"{_target(options)} is complete all the same"
-    elif outcome.touched:
-        code = max(code, FAILED)  # a signal's is larger
-        hint = _way_out(failure, options, outcome)
-    with signals_deferred():
+
+    def explained(failure: Failure) -> Failure:
+        failure = _with_outcome(failure, options, outcome)
         with suppress(KitError):  # it may be the one
-            fields = {"error": failure.words, "hint": hint, "exit_code": code}
+            fields = {"error": failure.message, "hint": failure.hint, "exit_code": failure.code}
             progress.result({"type": "error", **fields})
-        _complain(failure.words, hint)
-    return code
+        return failure
+
+    return run_command(act, failed=REFUSED, debugging="--debug", explain=explained)
 
 
-def _failure(error: Exception) -> _Failure:
-    if isinstance(error, KitError):
-        return _Failure(error.message, error.hint)
-    if isinstance(error, MemoryError):
-        return _Failure("memory: there is no more for this process", LIMITS[errno.ENOMEM])
-    if isinstance(error, OSError) and error.errno in LIMITS:
-        return _Failure(f"limits of this process: {error.strerror}", LIMITS[error.errno])
-    return _Failure(
-        f"unexpected: {type(error).__name__}: {error}",
-        "this is a bug: run with --debug and report what it prints",
-    )
+def _with_outcome(failure: Failure, options: argparse.Namespace, outcome: CopyOutcome) -> Failure:
+    """A failure with what became of the target."""
+    code = max(failure.code, FAILED)  # a signal's is larger
+    if outcome.complete:
+        return failure._replace(code=code, hint=f"{_target(options)} is complete all the same")
+    if outcome.touched:
+        return failure._replace(code=code, hint=_way_out(failure, options, outcome))
+    return failure
 
 
 def _act(options: argparse.Namespace, progress: Progress, outcome: CopyOutcome) -> int:
@@ -148,7 +109,7 @@ def _act(options: argparse.Namespace, progress: Progress, outcome: CopyOutcome) 
     if options.info or options.inspect:
         from converter.contents import inspect  # it loads libguestfs
 
-        _say(inspect.report(names, options.format, deep=options.inspect, as_json=options.json))
+        say(inspect.report(names, options.format, deep=options.inspect, as_json=options.json))
         return DONE
     with ExitStack() as stack:
         volume = stack.enter_context(_new_volume(options, outcome)) if options.create else None
@@ -161,7 +122,7 @@ def _act(options: argparse.Namespace, progress: Progress, outcome: CopyOutcome) 
             report = _copy(copy_options, progress, outcome)
     progress.result({"type": "result", **report})
     if options.digest and not options.dry_run and options.progress not in ("json", "json:1"):
-        _say(printable(f"{report['digest']}  {options.digest}:{options.sources[0]}"))
+        say(printable(f"{report['digest']}  {options.digest}:{options.sources[0]}"))
     return DONE
 
 
@@ -225,7 +186,7 @@ def _compare(copy_options: CopyOptions, progress: Progress, outcome: CopyOutcome
             "%s holds what a copy of %s would make of it", copy_options.target, copy_options.source
         )
         return DONE
-    _complain(
+    complain(
         f"comparison of {copy_options.target} with {copy_options.source}: different from byte"
         f" {place} on: {report['different_bytes']} bytes are in pages that differ",
         "--update rewrites only what differs",
@@ -267,9 +228,9 @@ def _misused(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _way_out(failure: _Failure, options: argparse.Namespace, outcome: CopyOutcome) -> str:
+def _way_out(failure: Failure, options: argparse.Namespace, outcome: CopyOutcome) -> str:
     """The hint after a failure that left the target half done."""
-    hint = failure.hint or "the lines above have more"
+    hint = failure.hint
     if options.create:
         # An interrupted run keeps the volume that it made, a failed one does not.
         if not failure.stopped:
@@ -307,23 +268,3 @@ def _progress(text: str) -> str:
     if not re.fullmatch(r"auto|bar|lines|none|json(:[0-9]{1,6})?", text):
         raise argparse.ArgumentTypeError(f"{text}: not one of {PROGRESS}")
     return text
-
-
-def _say(text: str) -> None:
-    """Prints a result.
-
-    Raises:
-        KitError: it cannot be; whoever relies on it must know.
-    """
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        raise KitError(
-            f"write to stdout: {error.strerror}", hint="what reads it has ended, or is full"
-        ) from error
-
-
-def _complain(words: str, hint: str | None) -> None:
-    with suppress(OSError):  # there is nobody else to tell
-        print(f"error: {printable(words)}", file=sys.stderr)
-        print(f"hint: {printable(hint or 'the lines above have more')}", file=sys.stderr)
