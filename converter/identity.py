@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from node.devices import udev
-from node.devices.claim import PROC
 from node.devices.stack import loop_status, sysfs, whole_disk
 from node.files import kernel_text
+from node.processes import PROC
 from node.syscalls import birth
 
 Identity = Mapping[str, str | int]

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,65 @@ def mounts(mountinfo: str) -> list[Mount]:
 def unescaped(field: str) -> str:
     r"""A name as it is: proc(5) has blanks, ends of lines and backslashes in octal, like `\040`."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
+
+
+@dataclass
+class _Outside:
+    """The /proc of the PID namespace that we have left, if we have."""
+
+    proc: Path | None = None
+
+
+_outside = _Outside()
+
+
+def see_outside(proc: Path) -> None:
+    """From now on, all processes of the node are seen in this /proc, and ours alone in PROC."""
+    _outside.proc = proc
+
+
+def of_the_node() -> Iterator[Path]:
+    """Where proc(5) tells of each process of the node."""
+    yield from (_outside.proc or PROC).glob("[0-9]*")
+
+
+def descriptors() -> Iterator[Path]:
+    """What processes of the node have open (/proc/PID/fd/N), without our own."""
+    own = (_outside.proc / "self").readlink().name if _outside.proc else str(os.getpid())
+    for process in of_the_node():
+        if process.name != own:
+            with suppress(OSError):  # it ended; Path.glob() would not take that
+                yield from (process / "fd").iterdir()
+
+
+def may_write(descriptor: Path) -> bool:
+    """Whether what `descriptors` gave may write, by its flags, which are octal.
+
+    Raises:
+        OSError: it was closed, or its process has ended.
+    """
+    flags = _fdinfo(descriptor, "flags")
+    return flags is None or int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
+
+
+def file_system(fd: int) -> str | None:
+    """The type of the file system that a file of ours is on; None where its mount is not seen.
+
+    By its mount: btrfs has device numbers that no mount shows, and they look like NFS's.
+    """
+    own = PROC / "self"
+    number = _fdinfo(own / f"fd/{fd}", "mnt_id")
+    for mount in mounts(kernel_text(own / "mountinfo")):
+        if str(mount.id) == number:
+            return mount.fstype
+    return None
+
+
+def _fdinfo(descriptor: Path, field: str) -> str | None:
+    """A number of what the kernel tells of a descriptor (proc_pid_fdinfo(5))."""
+    told = (descriptor.parents[1] / "fdinfo" / descriptor.name).read_text()
+    found = re.search(rf"^{field}:\s*(\d+)$", told, re.M)
+    return found and found[1]
 
 
 def processes_in(top: Path) -> list[Process]:

@@ -10,7 +10,7 @@ import xxhash
 from converter import buffers
 from converter.identity import Identity, identity_of
 from node.devices import qemu_locks
-from node.devices.claim import loop_over
+from node.devices.holders import loop_over
 from node.devices.settling import InUseError, settled
 from node.devices.stack import backing_id
 from node.devices.writers import writer

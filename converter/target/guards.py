@@ -8,9 +8,9 @@ from pathlib import Path
 
 from converter.target.probe import probe
 from node.devices import lvm, udev
-from node.devices.claim import PROC
 from node.devices.stack import backing_chain, backing_id
 from node.errors import KitError
+from node.processes import PROC
 
 # Ganeti's pathutils.py; hypervisor/hv_kvm: a file for each running instance.
 GANETI = Path("/var/run/ganeti")
@@ -40,7 +40,7 @@ def refuse_running(name: str, path: Path, own: os.stat_result) -> None:
     """Refuses a disk that Ganeti has active for an instance that KVM runs on this node.
 
     Of a stopped instance, active disks are fine: that is the usual target. Instances of Xen show
-    in the kernel instead (`node.devices.claim.block_user`).
+    in the kernel instead (`node.devices.holders.block_user`).
 
     Raises:
         KitError: an instance runs from it.

@@ -3,7 +3,7 @@
 QEMU's block/file-posix.c (raw_apply_lock_bytes): byte 100 + n is read-locked by whoever has
 permission n, byte 200 + n by whoever does not let others have it, n being 1 for writing. The locks
 are those of open file descriptions (fcntl_locking(2)). They stand on the inode, so that another
-node of the same device (mknod(1)) shows none: `node.devices.claim.block_user` finds who has that
+node of the same device (mknod(1)) shows none: `node.devices.holders.block_user` finds who has that
 open.
 """
 

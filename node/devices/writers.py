@@ -3,12 +3,11 @@
 import errno
 import fcntl
 import os
-import re
 import signal
 import stat
 
-from node.devices.claim import PROC, block_user, is_swap_file, loop_over
-from node.files import kernel_table
+from node.devices.holders import block_user, is_swap_file, loop_over
+from node.processes import file_system
 
 # They refuse every lease that their server does not back, as if the file were open for writing.
 _WITHOUT_LEASES = ("nfs4", "cifs", "smb3", None)
@@ -35,20 +34,8 @@ def writer(fd: int) -> str | None:
         return "active as swap"
     if user := block_user(own, writing=True):
         return f"{user} has it open for writing"
-    if refusal == errno.EAGAIN and _file_system(fd) not in _WITHOUT_LEASES:
+    if refusal == errno.EAGAIN and file_system(fd) not in _WITHOUT_LEASES:
         return "something in the kernel has it open for writing"
-    return None
-
-
-def _file_system(fd: int) -> str | None:
-    """The type of the file system that an open file is on; None where its mount is not seen.
-
-    By its mount: btrfs has device numbers that no mount shows, and they look like NFS's.
-    """
-    told = re.search(r"^mnt_id:\s*(\d+)$", (PROC / f"self/fdinfo/{fd}").read_text(), re.M)
-    for mount in kernel_table(PROC / "self/mountinfo"):
-        if told is not None and mount[0] == told[1]:
-            return mount[mount.index("-") + 1]
     return None
 
 

@@ -5,13 +5,13 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from node.cleanup import SIGNALS, heeded
 from node.errors import KitError
 from node.log import flush
+from node.processes import see_outside
 from node.program import complain
 from node.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, mount
 
@@ -20,21 +20,6 @@ CLONE_NEWPID = 0x20000000
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclass
-class _Outside:
-    """The /proc of the namespace that `contained` has left; None where it was not called."""
-
-    proc: Path | None = None
-
-
-_outside = _Outside()
-
-
-def outer_proc() -> Path | None:
-    """Within `contained`: where all processes of the node are seen; /proc has our own alone."""
-    return _outside.proc
 
 
 def contained(main: Callable[[], int]) -> int:
@@ -96,7 +81,7 @@ def _first_process(main: Callable[[], int], parent_alive: int, outer: int) -> No
         if not orphaned:
             mount(None, "/", None, MS_REC | MS_PRIVATE)
             mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-            _outside.proc = Path(f"/proc/self/fd/{outer}")
+            see_outside(Path(f"/proc/self/fd/{outer}"))
             code = main()
     except OSError as error:
         complain(

@@ -55,3 +55,29 @@ def test_descendants_are_those_that_are_alive(proc: Path) -> None:
         (proc / str(pid)).mkdir()
         (proc / f"{pid}/stat").write_text(f"{pid} ({name}) {state} {parent} 1 1\n")
     assert processes.descendants() == [Process(11, "child"), Process(12, "odd) S 1 (name")]
+
+
+@pytest.mark.parametrize(
+    ("flags", "writes"), [("0100000", False), ("0100002", True), ("02100001", True), (None, True)]
+)
+def test_flags_of_descriptors(flags: str | None, writes: bool, tmp_path: Path) -> None:
+    (tmp_path / "fdinfo").mkdir()
+    told = f"pos:\t0\nflags:\t{flags}\n" if flags else "pos:\t0\n"
+    (tmp_path / "fdinfo/3").write_text(told)
+    assert processes.may_write(tmp_path / "fd/3") is writes
+
+
+def test_what_the_processes_of_the_node_have_open(
+    proc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process(proc, 17, "qemu", fd_4="/dev/sda")
+    process(proc, os.getpid(), "ourselves", fd_4="/dev/sda")
+    (proc / "18").mkdir()  # it has ended
+    assert [*processes.descriptors()] == [proc / "17/fd/4"]
+    monkeypatch.setattr(processes, "_outside", processes._Outside())
+    outside = tmp_path / "outside"
+    process(outside, 117, "qemu", fd_4="/dev/sda")
+    process(outside, 118, "ourselves", fd_4="/dev/sda")
+    (outside / "self").symlink_to("118")
+    processes.see_outside(outside)
+    assert [*processes.descriptors()] == [outside / "117/fd/4"]

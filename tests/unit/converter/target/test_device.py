@@ -10,7 +10,8 @@ import pytest
 from converter import identity
 from converter.target import device as target
 from converter.target import guards
-from node.devices import claim, stack
+from node import processes
+from node.devices import claim, holders, stack
 from node.devices.claim import Backing
 from node.devices.stack import Loop
 from node.errors import KitError
@@ -60,7 +61,7 @@ def sys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / "devices" / name / "dm/uuid").write_text(f"{uuid}\n")
         (root / "devices" / name / "dm/name").write_text(f"{dm_name}\n")
     monkeypatch.setattr(stack, "SYS", root)
-    monkeypatch.setattr(claim, "SYS", root)
+    monkeypatch.setattr(holders, "SYS", root)
     return root
 
 
@@ -71,7 +72,7 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "swaps").write_text("Filename Type Size Used Priority\n")
     (root / "sys/kernel/random").mkdir(parents=True)
     (root / "sys/kernel/random/boot_id").write_text("boot-1\n")
-    for module in (claim, guards, identity):
+    for module in (processes, guards, identity):
         monkeypatch.setattr(module, "PROC", root)
     return root
 
@@ -113,7 +114,7 @@ def test_holders_of_partitions_are_named(monkeypatch: pytest.MonkeyPatch) -> Non
         "stat",
         lambda self, **options: device(SDA) if self == disk else real(self, **options),
     )
-    assert claim.block_holder(disk) == "its partition sda1 is held by dm-0"
+    assert holders.block_holder(disk) == "its partition sda1 is held by dm-0"
 
 
 def test_mounts_of_partitions_and_by_name_are_named(sys: Path, proc: Path) -> None:
@@ -121,15 +122,15 @@ def test_mounts_of_partitions_and_by_name_are_named(sys: Path, proc: Path) -> No
     (proc / "7").mkdir()
     lines = "23 28 0:21 / /proc rw - proc proc rw\n"
     (proc / "7/mountinfo").write_text(lines + "28 1 8:1 / /srv rw shared:1 - ext4 /dev/sda1 rw\n")
-    assert claim._mounted_on(SDA1) == "/srv"
-    assert claim._mounted_on(SDB) is None
+    assert holders._mounted_on(SDA1) == "/srv"
+    assert holders._mounted_on(SDB) is None
 
 
 @pytest.mark.usefixtures("sys")
 def test_swap_is_told_by_name_where_its_path_is_of_another_root(proc: Path) -> None:
     def swapped(line: str) -> bool:
         (proc / "swaps").write_text(f"Filename Type Size Used Priority\n{line}\n")
-        return claim._is_swap(SDA1)
+        return holders._is_swap(SDA1)
 
     assert swapped("/sda1 partition 65532 0 -2")
     assert swapped(r"/elsewhere/sda1\040(deleted) partition 65532 0 -2")
@@ -138,14 +139,14 @@ def test_swap_is_told_by_name_where_its_path_is_of_another_root(proc: Path) -> N
 
 
 def test_a_xen_guest_uses_a_device(sys: Path, proc: Path) -> None:
-    assert claim.block_user(device(SDB)) is None
+    assert holders.block_user(device(SDB)) is None
     vbd = sys / "bus/xen-backend/devices/vbd-7-51712"
     vbd.mkdir(parents=True)
     (vbd / "physical_device").write_text("8:10\n")  # hexadecimal: xen-blkback's xenbus.c
-    assert claim.block_user(device(SDB)) == "Xen domain 7"
-    assert claim.block_user(device(DM0)) is None
+    assert holders.block_user(device(SDB)) == "Xen domain 7"
+    assert holders.block_user(device(DM0)) is None
     (vbd / "physical_device").write_text("8:1\n")
-    assert claim.block_user(device(SDA)) == "Xen domain 7"  # its partition
+    assert holders.block_user(device(SDA)) == "Xen domain 7"  # its partition
     assert proc.exists()
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from node.devices import claim, writers
+from node import processes
+from node.devices import writers
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_what_a_refusal_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(writers, "_refusal_of_a_lease", lambda _: refusal)
-    monkeypatch.setattr(writers, "PROC", tmp_path)
+    monkeypatch.setattr(processes, "PROC", tmp_path)
     (tmp_path / "self/fdinfo").mkdir(parents=True)
     (tmp_path / f"self/fdinfo/{fd}").write_text("pos:\t0\nmnt_id:\t41\nino:\t7\n")
     mounts = ["4 1 8:1 / / rw shared:1 - ext3 /dev/sda1 rw"]
@@ -77,21 +78,3 @@ def test_the_kernel_knows_who_has_a_file_open_for_writing(fd: int) -> None:
     assert writers._refusal_of_a_lease(fd) == errno.EAGAIN
     os.close(other)
     assert writers._refusal_of_a_lease(fd) is None
-
-
-def test_swap_files_of_any_name(fd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = str(tmp_path / "a disk").replace(" ", "\\040")
-    (tmp_path / "swaps").write_text(f"Filename Type\n/none file 8 0 -2\n{name} file 8 0 -3\n")
-    monkeypatch.setattr(claim, "PROC", tmp_path)
-    assert claim.is_swap_file(os.fstat(fd))
-    assert not claim.is_swap_file((tmp_path / "swaps").stat())
-
-
-@pytest.mark.parametrize(
-    ("flags", "writes"), [("0100000", False), ("0100002", True), ("02100001", True), (None, True)]
-)
-def test_flags_of_descriptors(flags: str | None, writes: bool, tmp_path: Path) -> None:
-    (tmp_path / "fdinfo").mkdir()
-    told = f"pos:\t0\nflags:\t{flags}\n" if flags else "pos:\t0\n"
-    (tmp_path / "fdinfo/3").write_text(told)
-    assert claim._may_write(tmp_path / "fd/3") is writes
