@@ -12,7 +12,6 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 from converter.formats import foreign, qcow2
@@ -26,13 +25,13 @@ from converter.sources.ssh_helper import (
     IMAGE,
     ImageState,
     Location,
-    is_written,
     parse,
     parse_check,
     parse_state,
     socket_of,
     ssh_command,
 )
+from node.devices.qemu_locks import shows_writer
 from node.errors import KitError
 from node.service import Service, serving
 
@@ -170,7 +169,10 @@ class _RemoteScript:
 
     def checked(self, image_format: str, state: ImageState) -> "_Checked":
         """Checks the image as one of this node is checked."""
-        written = partial(is_written, device=state.device)
+
+        def written(locks: str) -> bool:  # lines, each with a semicolon behind it
+            return shows_writer(locks.split(";"), state.device)
+
         if self._told(written, "locks", state.inode, seconds=ANSWER_SECONDS):
             raise self._in_use()
         if user := self.user():

@@ -4,14 +4,12 @@ Pure: nothing is run here.
 """
 
 import base64
-import os
 import re
 import shlex
 from typing import NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from converter.sources.sandbox import PLACE
-from node.devices.qemu_locks import WRITES
 
 IMAGE = "/dev/fd/3"  # on the far side, of every program there
 # The commands: state; locks INODE; users; read OFFSET LENGTH; check IMAGE; serve IMAGE. One line
@@ -253,34 +251,3 @@ def parse_check(answer: str) -> tuple[int, list[str]]:
     code, _, said = answer.partition(" ")
     text = base64.b64decode(said, validate=True).decode("utf-8", "surrogateescape")
     return int(code), text.splitlines()
-
-
-def is_written(locks: str, device: int) -> bool:
-    """Whether a QEMU writes to a file.
-
-    It then has a lock of any kind on one byte (`node.qemu_locks`), and a QEMU that only reads a raw
-    disk does not mind.
-
-    Args:
-        locks: the lines of /proc/locks (proc(5)) with the file's inode, each with a semicolon
-            behind it.
-        device: that the file is on: another file system has the same inodes.
-
-    Raises:
-        ValueError: they are something else.
-    """
-    ranges = [line.split()[-3:] for line in locks.split(";") if line.strip() and "->" not in line]
-    return any(
-        _is_on(place, device) and int(first) <= WRITES and (last == "EOF" or int(last) >= WRITES)
-        for place, first, last in ranges
-    )
-
-
-def _is_on(place: str, device: int) -> bool:
-    """Whether a place, major:minor:inode, may be on a device.
-
-    Of btrfs and the like, stat(2) tells another minor number, of the major number 0 as well.
-    """
-    major, minor, _inode = place.split(":")
-    same = os.makedev(int(major, 16), int(minor, 16)) == device
-    return same or int(major, 16) == os.major(device) == 0

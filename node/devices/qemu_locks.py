@@ -11,12 +11,13 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Iterable
 
 # Python has no names for these.
 F_OFD_GETLK, F_OFD_SETLK = 36, 37
 # struct flock: l_type, l_whence, l_start, l_len (0: to the end), l_pid
 _FLOCK = struct.Struct("hhqqi4x")
-WRITES, NO_OTHER_WRITES = 101, 201
+_WRITES, _NO_OTHER_WRITES = 101, 201
 
 
 def is_written(fd: int) -> bool:
@@ -25,9 +26,38 @@ def is_written(fd: int) -> bool:
     Raises:
         OSError: its file system has no such locks.
     """
-    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, WRITES, 1, 0)
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _WRITES, 1, 0)
     (found, *_) = _FLOCK.unpack(fcntl.fcntl(fd, F_OFD_GETLK, asked))
     return bool(found != fcntl.F_UNLCK)
+
+
+def shows_writer(locks: Iterable[str], device: int) -> bool:
+    """Whether a QEMU may write to a file, as `is_written` has it; of a host that we only ask.
+
+    A QEMU that only reads has no lock there.
+
+    Args:
+        locks: those lines of that host's /proc/locks (proc(5)) that have the file's inode.
+        device: that the file is on there: another file system has the same inodes.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    ranges = [line.split()[-3:] for line in locks if line.strip() and "->" not in line]
+    return any(
+        _is_on(place, device) and int(first) <= _WRITES and (last == "EOF" or int(last) >= _WRITES)
+        for place, first, last in ranges
+    )
+
+
+def _is_on(place: str, device: int) -> bool:
+    """Whether a place, major:minor:inode, may be on a device.
+
+    Of btrfs and the like, stat(2) tells another minor number, of the major number 0 as well.
+    """
+    major, minor, _inode = place.split(":")
+    same = os.makedev(int(major, 16), int(minor, 16)) == device
+    return same or int(major, 16) == os.major(device) == 0
 
 
 def keep_writers_out(fd: int) -> bool:
@@ -36,7 +66,7 @@ def keep_writers_out(fd: int) -> bool:
     Raises:
         OSError: its file system has no such locks.
     """
-    return _locked(fd, fcntl.F_RDLCK, NO_OTHER_WRITES, 1)
+    return _locked(fd, fcntl.F_RDLCK, _NO_OTHER_WRITES, 1)
 
 
 def lock_whole(fd: int) -> bool:

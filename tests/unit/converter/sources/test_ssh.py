@@ -1,7 +1,6 @@
 """ssh:// URLs, and the command line that comes of them."""
 
 import base64
-import os
 import shlex
 
 import pytest
@@ -12,7 +11,6 @@ from converter.sources.ssh import ssh_source
 from converter.sources.ssh_helper import (
     ImageState,
     Location,
-    is_written,
     parse,
     parse_check,
     parse_state,
@@ -99,10 +97,6 @@ def test_states() -> None:
             parse_state(wrong)
 
 
-READER = "1: OFDLCK ADVISORY  READ -1 fd:00:77 100 100;"
-WRITER = "2: OFDLCK ADVISORY  READ -1 fd:00:77 100 101;3: OFDLCK ADVISORY READ -1 fd:00:77 201 201;"
-
-
 def test_what_qemu_img_says_comes_with_how_it_ended() -> None:
     assert parse_check("0 ") == (0, [])
     said = base64.b64encode("ERROR \u00e4\nand more\n".encode()).decode()
@@ -110,28 +104,6 @@ def test_what_qemu_img_says_comes_with_how_it_ended() -> None:
     for other in ("", "no number", "1 no base64!"):
         with pytest.raises(ValueError):  # noqa: PT011
             parse_check(other)
-
-
-HERE = os.makedev(0xFD, 0)
-
-
-def test_who_writes_to_an_image() -> None:
-    assert not is_written("", HERE)
-    assert not is_written(READER, HERE)
-    assert is_written(WRITER, HERE)
-    assert is_written(READER + WRITER, HERE)
-    assert is_written("1: POSIX  ADVISORY  WRITE 12 fd:00:77 0 EOF;", HERE)
-    assert not is_written("1: -> OFDLCK ADVISORY  WRITE 12 fd:00:77 101 101;", HERE)
-    for told in ("hello there;", "hello out there;"):
-        with pytest.raises(ValueError):  # noqa: PT011
-            is_written(told, HERE)
-
-
-def test_another_file_systems_file_of_the_same_inode_is_no_image() -> None:
-    assert not is_written(WRITER, os.makedev(0xFD, 1))
-    assert not is_written(WRITER, os.makedev(0, 0x2A))
-    # The kernel and stat(2) have different minor numbers for btrfs.
-    assert is_written(WRITER.replace("fd:00", "00:29"), os.makedev(0, 0x2A))
 
 
 def test_formats_are_checked_before_anything_is_run() -> None:
