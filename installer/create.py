@@ -115,6 +115,7 @@ def plan_create(
         node,
         (*packages, *settings.base_pkgs, *settings.extra_pkgs),
         users_hosts=loaded.users_hosts,
+        alias=loaded.settings.suite if loaded.settings.suite in releases.DEBIAN_ALIASES else "",
     )
     _check_tools([*prepare.tools(layout), *debootstrap.tools(plan), *cache.TOOLS], hooks)
     cache.check(plan, settings)

@@ -49,6 +49,7 @@ def plan(
     packages: Sequence[str],
     *,
     users_hosts: frozenset[str] = frozenset(),
+    alias: str = "",
 ) -> BootstrapPlan:
     """Decides how the guest is made, and refuses what cannot be.
 
@@ -57,6 +58,7 @@ def plan(
         node: the facts of this node.
         packages: what is installed.
         users_hosts: the hosts of mirrors that OS parameters name.
+        alias: of which the suite is the code name, or "".
 
     Raises:
         KitError: an old suite without a mirror, a missing keyring, an architecture whose
@@ -81,6 +83,7 @@ def plan(
         keyrings=keyrings(suite, family, settings.keyring),
         proxy=settings.proxy or None,
         users_hosts=users_hosts,
+        alias=alias,
     )
 
 

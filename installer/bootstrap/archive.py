@@ -1,5 +1,6 @@
 """Asks a mirror for the signed index of a suite, before a disk is touched."""
 
+import re
 import socket
 import threading
 import time
@@ -22,7 +23,15 @@ TIMEOUT = 20.0  # seconds that a server may be silent
 # TIMEOUT for ever.
 TOTAL_SECONDS = 90.0
 LIMIT = 16 * 1024 * 1024  # bytes; the InRelease of Debian's largest suites has 0.2 MiB
-MISSING = (403, 404, 410)  # some archives answer 403 for what they do not have
+MISSING = (404, 410)
+# Refusals (RFC 9110), and what to do about each.
+FORBIDDEN = 403
+REFUSALS = {
+    401: "set MIRROR or SECURITY_MIRROR to one that wants no password",
+    FORBIDDEN: "let this node in, in the rules of the mirror and of the proxy (PROXY); some"
+    " archives answer so for what they do not have: then correct SUITE, MIRROR or SECURITY_MIRROR",
+    407: "set PROXY with the user and password that it wants: http://user:password@host:port",
+}
 
 # Says why an index is not signed as it should be, or None. It gets the index, and its detached
 # signature or None where the index carries it.
@@ -31,6 +40,16 @@ Verify = Callable[[bytes, bytes | None], str | None]
 
 class _RefusedError(OSError):
     """Something that we do not do, with the reason."""
+
+
+class AccessError(KitError):
+    """The mirror, or the proxy before it, does not let us in; what is there is not known."""
+
+    def __init__(self, url: str, status: int, who: str) -> None:
+        super().__init__(
+            f"mirror: {url}: {who} refuses access: HTTP status {status}", hint=REFUSALS[status]
+        )
+        self.status = status
 
 
 @dataclass
@@ -55,26 +74,35 @@ class Asker:
             urllib.request.ProxyHandler(proxies), _SameHost()
         )
 
-    def has(self, mirror: str, suite: str) -> bool:
-        """Whether the mirror has the suite, with an index that is signed as it should be.
+    def index(self, mirror: str, suite: str) -> bytes | None:
+        """The mirror's index of a suite, signed as it should be; None where it has no such suite.
 
         Raises:
+            AccessError: the mirror or the proxy refuses to answer.
             KitError: the mirror cannot be asked, or what it answers is not signed.
         """
         top = f"{mirror.rstrip('/')}/dists/{suite}"
-        index, signature = self._fetch(f"{top}/InRelease"), None
+        index = signature = refusal = None
         name = "InRelease"
+        try:
+            index = self._fetch(f"{top}/InRelease")
+        except AccessError as error:
+            if error.status != FORBIDDEN:
+                raise
+            refusal = error  # object stores answer so for what they do not have
         if index is None:  # archives before wheezy, and small ones, have no InRelease
             name = "Release"
             index = self._fetch(f"{top}/Release")
             if index is None:
-                return False
+                if refusal is not None:
+                    raise refusal
+                return None
             signature = self._fetch(f"{top}/Release.gpg")
             if signature is None:
                 raise _unsigned(f"{top}/{name}", "there is no Release.gpg beside it")
         if problem := self.verify(index, signature):
             raise _unsigned(f"{top}/{name}", problem)
-        return True
+        return index
 
     def _fetch(self, url: str) -> bytes | None:
         """The content of a file of the mirror; None where it has no such file."""
@@ -87,7 +115,12 @@ class Asker:
         except HTTPException as error:  # its text is what the server sent
             raise _unreachable(url, f"no answer of HTTP ({type(error).__name__})") from error
         except (OSError, ValueError) as error:
-            raise _unreachable(url, str(getattr(error, "reason", error))) from error
+            why = str(getattr(error, "reason", error))
+            # So http.client says what a proxy answers to CONNECT.
+            tunnel = re.search(r"Tunnel connection failed: (\d+)", why)
+            if tunnel and int(tunnel[1]) in REFUSALS:
+                raise AccessError(url, int(tunnel[1]), "the proxy") from error
+            raise _unreachable(url, why) from error
 
     def _get(self, url: str) -> bytes | None:
         host = urlsplit(url).hostname or ""
@@ -102,6 +135,12 @@ class Asker:
             with error:
                 if error.code in MISSING:
                     return None
+                if error.code in REFUSALS:
+                    # Of a 403, nothing tells who of the two it is.
+                    who = {401: "the mirror", 407: "the proxy"}.get(
+                        error.code, "the proxy or the mirror" if self.proxy else "the mirror"
+                    )
+                    raise AccessError(url, error.code, who) from error
                 raise _RefusedError(f"HTTP status {error.code}") from error
         if len(content) > LIMIT:
             raise _RefusedError(f"more than {size(LIMIT)}")

@@ -3,15 +3,19 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from installer import releases
+from installer.bootstrap import release_file
 from installer.bootstrap.mirrors import Mirrors, archives
 from installer.bootstrap.plan import BootstrapPlan
+from installer.bootstrap.release_file import ReleaseFile
 from node.errors import KitError
 from node.log import log
 from node.run import run
+from node.text import printable
 
 # What gpgv says of signatures that apt takes for none (doc/DETAILS of GnuPG).
 _WORTHLESS = {
@@ -22,6 +26,9 @@ _WORTHLESS = {
 }
 
 
+_TIME = "%Y-%m-%d %H:%M UTC"
+
+
 def check(plan: BootstrapPlan) -> None:
     """Asks the mirrors for the suites of all archives, see `mirrors.archives`.
 
@@ -30,7 +37,7 @@ def check(plan: BootstrapPlan) -> None:
 
     Raises:
         KitError: one of them cannot be asked, is not signed by the plan's keys, or lacks the main
-            suite or that of the security updates.
+            suite or that of the security updates; or the engine will not take what it has.
     """
     _missing(plan, plan.mirrors)
 
@@ -57,14 +64,29 @@ def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
     security = releases.security_suite(plan.suite, plan.family)
     missing = []
     for uri, suite in archives(plan.suite, plan.family, mirrors):
-        if asker.has(uri, suite):
+        is_main = (uri, suite) == (mirrors.main, plan.suite)
+        try:
+            index = asker.index(uri, suite)
+        except archive.AccessError as error:
+            # Object stores answer 403 for what they do not have. The main suite was had, and only
+            # what a guest can do without is taken for missing.
+            if is_main or suite == security or error.status != archive.FORBIDDEN:
+                raise
+            log.warning("%s", error.message)
+            index = None
+        if index is not None:
+            _require_usable(plan, mirrors, uri, suite, release_file.parse(index))
             continue
-        if (uri, suite) == (mirrors.main, plan.suite):
+        if is_main:
+            named = f" ({plan.alias} of Debian)" if plan.alias else ""
             raise KitError(
-                f"suite {suite}: the mirror {uri} (from {mirrors.origin}) does not have it",
-                hint="it has reached its end of life: set MIRROR to an archive of old releases"
-                if releases.has_ended(plan.suite)
-                else "correct SUITE, or set MIRROR to one that has it",
+                f"suite {suite}{named}: the mirror {uri} (from {mirrors.origin}) does not have it",
+                hint=(
+                    "it has reached its end of life: set MIRROR to an archive of old releases"
+                    if releases.has_ended(plan.suite)
+                    else "correct SUITE, or set MIRROR to one that has it"
+                )
+                + ("; of another distribution, name the release itself" if plan.alias else ""),
             )
         # A guest without them must not come about unnoticed, nor such a cache be kept. What has
         # reached its end of life gets none any more.
@@ -76,6 +98,55 @@ def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
             )
         missing.append((uri, suite))
     return missing
+
+
+def _require_usable(
+    plan: BootstrapPlan, mirrors: Mirrors, uri: str, suite: str, release: ReleaseFile
+) -> None:
+    """Refuses an index of which the engine cannot make the guest; all others are taken.
+
+    apt, and so mmdebstrap, heeds the times (apt-secure(8)), debootstrap does not. Both skip a
+    component that is not there.
+    """
+    what, now = f"suite {suite} of the mirror {uri}", datetime.now(UTC)
+    if plan.engine != "debootstrap":
+        if made := release.from_the_future(now):
+            raise KitError(
+                f"{what}: its index was made at {made:{_TIME}}, and this node's clock says"
+                f" {now:{_TIME}}",
+                hint="set the node's clock: see timedatectl",
+            )
+        until = release.expired(now)
+        if until and not releases.has_ended(plan.suite):  # see `apt_sources.render`
+            raise KitError(
+                f"{what}: its index has expired at {until:{_TIME}}, and this node's clock says"
+                f" {now:{_TIME}}",
+                hint="see why the mirror is no longer brought up to date, or take another one;"
+                " BOOTSTRAP=debootstrap takes it all the same",
+            )
+    if (uri, suite) != (mirrors.main, plan.suite):
+        return
+    if plan.alias and mirrors.origin == "settings" and release.origin != "Debian":
+        raise KitError(
+            f"suite {plan.alias}: that is {suite} of Debian, and the mirror {uri} is of"
+            f" {printable(release.origin[:80]) or 'nobody knows whom'}",
+            hint="name the release itself as SUITE, as that mirror calls it",
+        )
+    lacking = release.lacking(plan.components)
+    if lacking == plan.components:
+        raise KitError(
+            f"{what}: it does not have the components {', '.join(lacking)}",
+            hint="correct COMPONENTS; the mirror has "
+            + printable(release.fields["components"][:200]),
+        )
+    if lacking:
+        log.warning("%s: it does not have the components %s", what, ", ".join(lacking))
+    if not release.has_architecture(plan.arch):
+        raise KitError(
+            f"{what}: it does not have the architecture {plan.arch}",
+            hint="correct ARCH, or set MIRROR to one that has it; this one has "
+            + printable(release.fields["architectures"][:200]),
+        )
 
 
 def signature_problem(

@@ -13,7 +13,7 @@ MMDEBSTRAP_HOOKS = "/usr/share/mmdebstrap/hooks"
 
 @dataclass(frozen=True)
 class BootstrapPlan:
-    """All that determines the tree that an engine makes; and two that do not, the last ones.
+    """All that determines the tree that an engine makes; and three that do not, the last ones.
 
     Attributes:
         engine: "debootstrap" or "mmdebstrap".
@@ -22,6 +22,7 @@ class BootstrapPlan:
         merged_usr: "auto" (as debootstrap does it for the suite), "yes" or "no".
         keyrings: files of the node; a signature by a key of any of them counts.
         users_hosts: the hosts of mirrors that OS parameters name, and not files of the node.
+        alias: SUITE as it was set, where that is an alias of Debian's ("stable"); else "".
     """
 
     engine: str
@@ -35,6 +36,7 @@ class BootstrapPlan:
     keyrings: tuple[Path, ...]
     proxy: str | None = field(repr=False)  # may hold a password
     users_hosts: frozenset[str] = frozenset()
+    alias: str = ""
 
 
 def check_merged_usr(suite: str, merged_usr: str) -> None:

@@ -12,6 +12,7 @@ from installer.bootstrap import mirrors
 from installer.bootstrap.archive import Asker
 from installer.bootstrap.mirror_check import signature_problem
 from tests.system.installer import support
+from tests.system.installer.stub_suite import StubSuite
 from tests.system.installer.support import Node, output
 
 # Gives the status and the body of the answer to a path.
@@ -116,8 +117,14 @@ def test_an_index_signed_by_an_expired_key(tmp_path: Path) -> None:
     assert problem is not None and "which has expired" in problem
 
 
-@pytest.mark.parametrize("status", [403, 404])
-def test_no_security_updates(tiny: Node, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (403, ("dists/bookworm-security/", "refuses access: HTTP status 403")),
+        (404, ("suite bookworm-security", "no security updates")),
+    ],
+)
+def test_no_security_updates(tiny: Node, status: int, words: tuple[str, ...]) -> None:
     index = upstream("/dists/bookworm/InRelease")
     assert index is not None
 
@@ -126,7 +133,14 @@ def test_no_security_updates(tiny: Node, status: int) -> None:
 
     with server(answer) as url:
         tiny.settings |= {"MIRROR": f"{url}/debian", "SECURITY_MIRROR": f"{url}/debian-security"}
-        refused(tiny, "suite bookworm-security", "no security updates")
+        refused(tiny, *words)
+
+
+def test_an_alias_of_debian_on_a_mirror_that_is_not_debians(tiny: Node, stub: StubSuite) -> None:
+    cache = tiny.settings["CACHE_DIR"]
+    tiny.settings |= {**stub.settings(), "CACHE_DIR": cache}
+    tiny.parameters["suite"] = "stable"  # the variant's is bookworm
+    refused(tiny, "stable", "of Debian", f"the mirror file://{stub.archive}")
 
 
 def test_a_parameter_that_names_the_node_itself(tiny: Node) -> None:

@@ -7,10 +7,11 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 import pytest
 
 from installer.bootstrap import archive
-from installer.bootstrap.archive import Asker
+from installer.bootstrap.archive import AccessError, Asker
 from node.errors import KitError
 
 SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----\n"
+SUITE_X = b"Suite: x"
 
 
 @contextmanager
@@ -63,14 +64,55 @@ def asker(*, proxy: str | None = None, public_only: Collection[str] = ()) -> Ask
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
-        ({"InRelease": status(200, SIGNED)}, True),
-        ({"InRelease": status(403), "Release": status(404)}, False),
-        ({"Release": status(200, b"Suite: x"), "Release.gpg": status(200, b"signature")}, True),
+        ({"InRelease": status(200, SIGNED)}, SIGNED),
+        ({"InRelease": status(410), "Release": status(404)}, None),
+        ({"Release": status(200, SUITE_X), "Release.gpg": status(200, b"signature")}, SUITE_X),
+        (
+            {
+                "InRelease": status(403),
+                "Release": status(200, SUITE_X),
+                "Release.gpg": status(200, b"signature"),
+            },
+            SUITE_X,
+        ),
     ],
 )
-def test_what_a_mirror_says(answers: dict[str, bytes], expected: bool) -> None:
+def test_what_a_mirror_says(answers: dict[str, bytes], expected: bytes | None) -> None:
     with mirror(answers) as url:
-        assert asker().has(url, "bookworm") is expected
+        assert asker().index(url, "bookworm") == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "proxied", "who", "remedy"),
+    [
+        (401, False, "the mirror", "no password"),
+        (403, False, "the mirror", "let this node in"),
+        (403, True, "the proxy or the mirror", "let this node in"),
+        (407, True, "the proxy", "set PROXY with the user"),
+    ],
+)
+def test_what_is_refused_is_not_missing(code: int, proxied: bool, who: str, remedy: str) -> None:
+    with mirror({name: status(code) for name in ("InRelease", "Release")}) as url:
+        proxy = url.removesuffix("/debian") if proxied else None
+        asked = "http://deb.example.org/debian" if proxied else url
+        with pytest.raises(AccessError) as caught:
+            asker(proxy=proxy).index(asked, "bookworm")
+    assert f"{who} refuses access: HTTP status {code}" in caught.value.message
+    assert f"mirror: {asked}/dists/bookworm/" in caught.value.message
+    assert remedy in caught.value.hint
+
+
+def test_a_403_stays_one_where_the_other_index_is_missing() -> None:
+    with mirror({"InRelease": status(403)}) as url, pytest.raises(AccessError, match="403"):
+        asker().index(url, "bookworm")
+
+
+@pytest.mark.parametrize("code", [403, 407])
+def test_a_proxy_that_lets_no_tls_through(code: int) -> None:
+    # The name that a server sees of CONNECT is host:port.
+    with mirror({"deb.example.org:443": status(code)}) as url, pytest.raises(AccessError) as caught:
+        asker(proxy=url.removesuffix("/debian")).index("https://deb.example.org/debian", "bookworm")
+    assert f"the proxy refuses access: HTTP status {code}" in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -83,7 +125,7 @@ def test_what_a_mirror_says(answers: dict[str, bytes], expected: bool) -> None:
 )
 def test_an_index_that_is_not_signed(answers: dict[str, bytes], reason: str) -> None:
     with mirror(answers) as url, pytest.raises(KitError, match=reason):
-        asker().has(url, "bookworm")
+        asker().index(url, "bookworm")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +141,7 @@ def test_an_index_that_is_not_signed(answers: dict[str, bytes], reason: str) -> 
 )
 def test_a_mirror_that_cannot_be_asked(answer: bytes, reason: str) -> None:
     with mirror({"InRelease": answer}) as url, pytest.raises(KitError, match=reason) as caught:
-        asker().has(url, "bookworm")
+        asker().index(url, "bookworm")
     assert caught.value.message.startswith(f"mirror: cannot fetch {url}/dists/bookworm/InRelease: ")
     assert "secret" not in caught.value.message
 
@@ -107,7 +149,7 @@ def test_a_mirror_that_cannot_be_asked(answer: bytes, reason: str) -> None:
 def test_a_redirect_on_the_same_host_is_followed() -> None:
     moved = status(301, b"", "Location: /elsewhere/moved")
     with mirror({"InRelease": moved, "moved": status(200, SIGNED)}) as url:
-        assert asker().has(url, "bookworm")
+        assert asker().index(url, "bookworm")
 
 
 @pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 x\r\nContent-Length: 9000\r\n\r\n"])
@@ -118,7 +160,7 @@ def test_a_mirror_that_drips_is_given_up(begin: bytes, monkeypatch: pytest.Monke
         mirror({"InRelease": begin + b"..."}) as url,
         pytest.raises(KitError, match="not answered"),
     ):
-        asker().has(url, "bookworm")
+        asker().index(url, "bookworm")
     assert time.monotonic() - started < 20  # TIMEOUT never comes: each byte is in time
 
 
@@ -126,4 +168,6 @@ def test_a_name_that_leads_to_the_node_itself(monkeypatch: pytest.MonkeyPatch) -
     address = [(2, 1, 6, "", ("127.0.0.1", 0))]
     monkeypatch.setattr(archive.socket, "getaddrinfo", lambda *_args, **_options: address)
     with pytest.raises(KitError, match=r"inner.example.org is 127.0.0.1"):
-        asker(public_only={"inner.example.org"}).has("http://inner.example.org/debian", "bookworm")
+        asker(public_only={"inner.example.org"}).index(
+            "http://inner.example.org/debian", "bookworm"
+        )

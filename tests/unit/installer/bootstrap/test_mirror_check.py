@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from installer.bootstrap.archive import AccessError, Asker
 from installer.bootstrap.mirror_check import check, served
 from installer.bootstrap.mirrors import Mirrors
 from installer.bootstrap.plan import BootstrapPlan
@@ -82,3 +83,103 @@ def test_what_has_reached_its_end_of_life_goes_without(
     check(plan)
     served(plan, plan.mirrors)
     assert "no suite buster/updates: the guest goes without it" in caplog.text
+
+
+def index(plan: BootstrapPlan, suite: str, text: str) -> None:
+    """Lets the mirror have this index."""
+    assert plan.mirrors.main is not None
+    path = Path(plan.mirrors.main.removeprefix("file://")) / "dists" / suite / "InRelease"
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text(text)
+
+
+PAST, FUTURE = "Sat, 06 Sep 2014 10:45:02 UTC", "Sat, 06 Sep 2110 10:45:02 UTC"
+
+
+@pytest.mark.parametrize(
+    ("text", "why", "remedy"),
+    [
+        (f"Valid-Until: {PAST}", "its index has expired at 2014-09-06 10:45 UTC", "=debootstrap"),
+        (f"Date: {FUTURE}", "made at 2110-09-06 10:45 UTC, and this node's clock", "timedatectl"),
+        ("Components: a b", "does not have the components main", "the mirror has a b"),
+        ("Architectures: all arm64", "not have the architecture amd64", "this one has all arm64"),
+    ],
+)
+def test_what_no_engine_could_make_a_guest_of(
+    local: BootstrapPlan, text: str, why: str, remedy: str
+) -> None:
+    index(local, "bookworm", f"{text}\n")
+    with pytest.raises(KitError, match=f"suite bookworm of the mirror file://.*{why}") as caught:
+        check(local)
+    assert remedy in caught.value.hint
+
+
+@pytest.mark.parametrize("text", [f"Valid-Until: {PAST}", f"Date: {FUTURE}"])
+def test_debootstrap_does_not_look_at_the_times(local: BootstrapPlan, text: str) -> None:
+    index(local, "bookworm", f"{text}\n")
+    check(replace(local, engine="debootstrap"))
+
+
+def test_the_indexes_of_updates_expire_too(local: BootstrapPlan) -> None:
+    index(local, "bookworm-updates", f"Valid-Until: {PAST}\n")
+    with pytest.raises(KitError, match=r"suite bookworm-updates of the mirror .* has expired"):
+        check(local)
+
+
+def test_archives_of_old_releases_have_expired(local: BootstrapPlan) -> None:
+    index(local, "buster", f"Valid-Until: {PAST}\n")
+    check(replace(local, suite="buster"))
+
+
+def test_a_component_that_is_missing_among_others_is_warned_about(
+    local: BootstrapPlan, caplog: pytest.LogCaptureFixture
+) -> None:
+    index(local, "bookworm", "Components: main contrib\n")
+    check(replace(local, components=("main", "non-free-firmware")))
+    assert "it does not have the components non-free-firmware" in caplog.text
+
+
+def test_an_alias_of_debian_is_for_mirrors_of_debian(local: BootstrapPlan) -> None:
+    plan = replace(local, alias="stable")
+    index(plan, "bookworm", "Origin: Debian\n")
+    check(plan)
+    for origin, named in (("Origin: Raspbian\n", "of Raspbian"), ("", "of nobody knows whom")):
+        index(plan, "bookworm", origin)
+        with pytest.raises(KitError, match=f"suite stable: that is bookworm of Debian.*{named}"):
+            check(plan)
+        check(local)  # named by its own name
+    with pytest.raises(KitError, match=r"suite trixie \(stable of Debian\): the mirror") as caught:
+        check(replace(plan, suite="trixie"))
+    assert "name the release itself" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("refused", "status", "fails"),
+    [
+        ("bookworm", 403, True),
+        ("bookworm-updates", 403, False),
+        ("bookworm-updates", 407, True),
+        ("bookworm-security", 403, True),
+    ],
+)
+def test_only_what_a_guest_can_do_without_may_be_refused(
+    local: BootstrapPlan,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    refused: str,
+    status: int,
+    fails: bool,
+) -> None:
+    def asked(_self: Asker, mirror: str, suite: str) -> bytes:
+        if suite == refused:
+            raise AccessError(f"{mirror}/dists/{suite}/InRelease", status, "the mirror")
+        return b"Suite: x\n"
+
+    monkeypatch.setattr(Asker, "index", asked)  # test_archive asks servers
+    plan = replace(local, mirrors=replace(local.mirrors, security="http://s.example.org"))
+    if fails:
+        with pytest.raises(AccessError):
+            check(plan)
+    else:
+        check(plan)
+        assert f"refuses access: HTTP status {status}" in caplog.text
