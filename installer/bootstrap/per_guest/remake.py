@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from installer.bootstrap.per_guest import identities
+from installer.bootstrap.per_guest import identities, snapshot
 from installer.bootstrap.per_guest.unpackaged import INFO, made_by_scripts
 from installer.guest_tree import GuestTree, chroot
 from node.errors import KitError
@@ -18,7 +18,6 @@ from node.log import log, step
 
 # In the guest's root while it is made, and in a cache: package -> the files that it makes.
 RECORD = ".remade-by-packages"
-_ASIDE = ".set-aside-by-the-kit"
 # Of a package: keys and identities are few and small, while the files of a database that was set
 # up are not tried.
 MOST = 32
@@ -39,11 +38,12 @@ def separate(target: GuestTree) -> tuple[str, ...]:
         return ()
     makers = possible_makers(_postinsts(target.root), found)
     with step("keys and identities of packages"), chroot(target, ()):
-        remade, same = _tried(target, makers)
+        remade, same, lost = _tried(target, makers)
         if remade:
             _drop_initramfs(target, [path for paths in remade.values() for path in paths])
     left = _not_to_be_shared(target.root)
     target.write(RECORD, json.dumps(remade), 0o600)
+    left |= dict.fromkeys(lost, "changed by a package that was tried out")
     return tuple(f"/{path} ({why})" for path, why in sorted(left.items()) if path not in same)
 
 
@@ -122,43 +122,41 @@ def _configure(target: GuestTree, package: str) -> int:
 
 def _tried(
     target: GuestTree, makers: Mapping[str, list[str]]
-) -> tuple[dict[str, list[str]], list[str]]:
+) -> tuple[dict[str, list[str]], list[str], list[str]]:
     """What each package makes again, which is removed; and what it makes again as it was.
 
-    Where a package does not make all of its files again, they are left as they were: they may
-    belong together.
+    Where a package does not make all of its files again, everything that scripts made is left as it
+    was: a certificate goes with its key. What is too large for that and has changed comes third.
     """
     remade: dict[str, list[str]] = {}
     same: list[str] = []
+    lost: list[str] = []
     for package, paths in makers.items():
         left = [path for path in paths if target.exists(path)]  # not another's already
         large = len(left) > MOST or any(_size(target, path) > LARGEST for path in left)
         if large or not left:
             continue
+        before = snapshot.taken(target.root)
         for path in left:
-            target.path(path).rename(_aside(target, path))
-        done = _configure(target, package) == 0 and all(_size(target, path) for path in left)
+            target.remove(path)
+        if _configure(target, package) != 0 or not all(_size(target, path) for path in left):
+            lost += snapshot.put_back(target.root, before)
+            continue
         for path in left:
-            place, old = target.path(path), _aside(target, path)
-            if done and place.read_bytes() != old.read_bytes():
-                old.unlink()
+            place, old = target.path(path), before[path]
+            if place.read_bytes() == old.content:
+                snapshot.write(place, old)
+                same.append(path)
+            else:
                 place.unlink()
                 remade.setdefault(package, []).append(path)
-            else:
-                old.replace(place)
-                same += [path] if done else []
-    return remade, same
+    return remade, same, lost
 
 
 def _size(target: GuestTree, path: str) -> int:
     """The size of a regular file in bytes; 0 where there is none."""
     place = target.path(path)
     return 0 if place.is_symlink() or not place.is_file() else place.stat().st_size
-
-
-def _aside(target: GuestTree, path: str) -> Path:
-    place = target.path(path)
-    return place.with_name(place.name + _ASIDE)
 
 
 def _drop_initramfs(target: GuestTree, paths: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ _SKIPPED = (
 )
 # Where maintainer scripts change what packages brought; checksums of all of /usr take seconds.
 _CHANGED = ("etc/", "var/")
-_HEAD = 1 << 20  # of a file, in bytes
+HEAD = 1 << 20  # of a file, in bytes
 
 
 def made_by_scripts(root: Path) -> Iterator[tuple[str, int, bytes]]:
@@ -30,12 +30,12 @@ def made_by_scripts(root: Path) -> Iterator[tuple[str, int, bytes]]:
         data = path.read_bytes() if digest else _head(path)
         if digest and hashlib.md5(data, usedforsecurity=False).hexdigest() == digest:
             continue
-        yield relative, stat.S_IMODE(path.lstat().st_mode), data[:_HEAD]
+        yield relative, stat.S_IMODE(path.lstat().st_mode), data[:HEAD]
 
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(_HEAD)
+        return file.read(HEAD)
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -113,12 +113,23 @@ def test_what_packages_make_again_and_what_they_do_not(tree: Path) -> None:
         f"{random} >/etc/partly/one.key"
         f"; [ -e /etc/partly/made ] || {{ {random} >/etc/partly/two.key; >/etc/partly/made; }}",
     )
+    # A certificate is public, and goes with its key.
+    install(
+        tree,
+        "certified",
+        f"{random} >/etc/certified/one.key; md5sum </etc/certified/one.key >/etc/certified/crt.md5"
+        f"; cut -c1-8 /etc/certified/crt.md5 >/etc/certified/crt; rm /etc/certified/crt.md5"
+        f"; [ -e /etc/certified/made ] || {{ {random} >/etc/certified/two.key"
+        "; >/etc/certified/made; }",
+    )
+    certificate = (tree / "etc/certified/crt").read_text()
     many = "for n in $(seq 33); do head -c 32 /dev/urandom >/etc/many/$n.key; done"
     install(tree, "many", many)
     install(tree, "constant", "echo token=0a1B2c3D4e5F6g7H8i9J >/etc/constant/conf")
     before = {path: (tree / path).read_bytes() for path in found(tree)}
     spared = {
         *("etc/once/secret.key", "etc/fails/secret.key", "etc/partly/one.key"),
+        *("etc/certified/one.key", "etc/certified/two.key"),
         *("etc/partly/two.key", *(f"etc/many/{number}.key" for number in range(1, 34))),
     }
     assert {*before} == {"etc/again/key", "etc/constant/conf", *spared}
@@ -126,6 +137,7 @@ def test_what_packages_make_again_and_what_they_do_not(tree: Path) -> None:
     left = support.apart(lambda: separate(GuestTree(tree)))
     why = "binary data that looks like a key"
     assert left == tuple(f"/{path} ({why})" for path in sorted(spared))
+    assert (tree / "etc/certified/crt").read_text() == certificate
     assert not (tree / "etc/again/key").exists()
     assert not (tree / "boot/initrd.img-6.1.0-1-amd64").exists()
     for path in ("etc/constant/conf", *spared):
