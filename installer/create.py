@@ -12,7 +12,7 @@ from guest.duplicates import shared_addresses
 from guest.hypervisor import own_kernel
 from guest.instance import Instance
 from installer import debootstrap, inputs, oslog, releases, upgrade
-from installer.bootstrap import cache, families
+from installer.bootstrap import accounts, cache, families
 from installer.bootstrap.per_guest import remake
 from installer.bootstrap.plan import BootstrapPlan
 from installer.disks import prepare
@@ -50,6 +50,10 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         with step(f"bootstrap of {settings.suite} ({settings.arch})"):
             age = cache.fill(made.root, plan, settings, debootstrap.bootstrap)
         target = GuestTree(made.root, made)
+        accounts.refuse(
+            (user for stage in hooks for hook in stage for user in hook.users(context)),
+            accounts.of_guest(target),
+        )
         # GRUB's menu names the root by its UUID only where it finds this link.
         uuids = {str(layout.root.uuid): made.fsysdev}
         with ExitStack() as runnable:
@@ -119,6 +123,9 @@ def plan_create(
     )
     _check_tools([*prepare.tools(layout), *debootstrap.tools(plan), *cache.TOOLS], hooks)
     cache.check(plan, settings)
+    users = [user for hook in hooks for user in hook.users(context)]
+    if users:  # it takes a while
+        accounts.refuse(users, cache.accounts_in(plan, settings))
     prepare.make_build_directory()
     _check_open_files()
     _warn_of_no_effect(context, hooks)

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from math import ceil, floor
 from pathlib import Path
 
-from installer.bootstrap import cache_directory, mirror_check
+from installer.bootstrap import accounts, cache_directory, mirror_check
 from installer.bootstrap.plan import BootstrapPlan
 from installer.settings import MIB, Settings
 from node.errors import CommandError, KitError
@@ -103,6 +103,22 @@ def check(plan: BootstrapPlan, settings: Settings) -> None:
         mirror_check.check(plan)
     else:
         os.close(opened)
+
+
+def accounts_in(plan: BootstrapPlan, settings: Settings) -> frozenset[str]:
+    """The names of users and groups in the plan's cache; none where it is not there or damaged."""
+    directory = _directory(settings)
+    descriptor = None if directory is None else _open(directory / file_name(plan))
+    if descriptor is None:
+        return frozenset()
+    try:
+        archive = f"/proc/{os.getpid()}/fd/{descriptor}"
+        # Once each has been found, the rest is not read.
+        options = ("--use-compress-program=zstd", "--occurrence=1", "-x", "-O", "-f", archive)
+        found = run(["tar", *options, *(f"./{path}" for path in accounts.FILES)], check=False)
+        return accounts.names(found.stdout)
+    finally:
+        os.close(descriptor)
 
 
 def fill(root: Path, plan: BootstrapPlan, settings: Settings, bootstrap: Bootstrap) -> float:

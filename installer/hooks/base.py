@@ -85,6 +85,10 @@ class Hook:
         """What joins the one bootstrap; what it depends on ends up in the cache's key."""
         return ()
 
+    def users(self, context: Context) -> tuple[str, ...]:
+        """The users that it makes: no package may have made a user or group of the same name."""
+        return ()
+
     def check(self, context: Context) -> None:
         """Refuses what can be seen to fail before a disk is touched.
 

@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from installer.bootstrap import accounts
 from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, File, Hook, Later
 from installer.hooks.ssh import authorized_keys
-from node.errors import KitError
 from node.log import log
 
 SUDOERS = "etc/sudoers.d/ganeti-instance-kit"
@@ -25,6 +25,9 @@ class HookUser(Hook):
     def packages(self, context: Context) -> tuple[str, ...]:
         return ("passwd", "sudo")
 
+    def users(self, context: Context) -> tuple[str, ...]:
+        return (context.settings.user,)
+
     def render(self, context: Context) -> Mapping[str, File]:
         line = f"{context.settings.user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
         return {SUDOERS: File(line, 0o440)}
@@ -36,11 +39,7 @@ class HookUser(Hook):
     def _make(self, context: Context, target: GuestTree) -> None:
         # Not before: root's password is set meanwhile, by a program that locks the same files.
         user = context.settings.user
-        if _entry(target, user) is not None:
-            raise KitError(
-                f"user {user}: a package of the guest has made a user of that name",
-                hint="choose another USER",
-            )
+        accounts.refuse([user], accounts.of_guest(target))  # an upgrade may have made it
         target.run(["useradd", "--create-home", "--shell=/bin/bash", "--groups=sudo", user])
         entry = _entry(target, user)
         assert entry is not None

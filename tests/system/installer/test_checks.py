@@ -61,3 +61,15 @@ def test_a_node_that_does_not_let_us(
 def test_few_open_files_are_raised(tiny: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(support, "_ENTER", f"ulimit -Sn 40; ulimit -Hn 256\n{support._ENTER}")
     tiny.create().succeeded()
+
+
+def test_a_user_whose_name_a_package_takes(tiny: Node) -> None:
+    tiny.settings |= {"HOOK_USER": "yes", "EXTRA_PKGS": "tcpdump"}
+    tiny.parameters["user"] = "tcpdump"
+    # Where a bootstrap is kept, that can be seen before; else as soon as the tree is there.
+    error = "user tcpdump: a package of the guest makes a user or a group of that name"
+    outcome = tiny.create().failed(error)
+    assert "hook " not in outcome.log
+    with tiny.disks[0][0].open("wb") as disk:
+        disk.truncate(support.TINY_DISK)
+    refused(tiny, error)

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from installer import create
+from installer.bootstrap import accounts
 from installer.hooks.base import Context, Hook
 from installer.hooks.grub import HookGrub
 from installer.hooks.ssh import AUTHORIZED_KEYS, HookAuthorizedKeys, HookSsh
 from installer.hooks.user import HookUser
+from installer.settings.kinds import USER
 from node.errors import KitError
 from node.run import Result
 from tests.unit.installer.hooks.test_hooks import NODE, RecordingTree, context
@@ -128,3 +130,20 @@ def test_what_does_nothing_or_locks_all_out_is_warned_about(
     said = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert len(said) == len(words)
     assert all(word in text for word, text in zip(words, said, strict=True))
+
+
+def test_a_group_of_that_name_counts_too(guest: Guest) -> None:
+    guest.write("etc/group", "root:x:0:\nada:x:115:\n")
+    with pytest.raises(KitError, match="user ada: a package"):
+        make(context(user="ada"), guest)
+    assert guest.ran == []
+
+
+@pytest.mark.parametrize("master", ["passwd.master", "group.master"])
+def test_names_of_base_passwd_are_none_for_users(master: str) -> None:
+    text = Path("/usr/share/base-passwd", master).read_text()
+    taken = accounts.names(text)
+    assert {"root", "backup"} <= taken
+    for name in taken:
+        with pytest.raises(ValueError, match="no system user"):
+            USER.parse(name)
