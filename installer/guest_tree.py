@@ -3,23 +3,16 @@
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from installer.disks.prepare import Devices
-from node import syscalls
 from node.cleanup import undone
 from node.errors import KitError
 from node.files import write_whole
-from node.isolation.mount import (
-    end_processes_in,
-    mounted,
-    read_only,
-    remounted_read_only,
-    sysfs_apart,
-)
+from node.isolation.mount import end_processes_in, mounted, read_only, sysfs_apart
 from node.run import Result, Running, start
 
 # invoke-rc.d(8): 101 is "action forbidden by policy".
@@ -237,14 +230,18 @@ def chroot(
 def _kernel_settings_kept(sys: Path) -> Iterator[None]:
     """Keeps packages from changing settings of the node's kernel, and what it takes for a program.
 
-    That is /proc/sys and binfmt_misc (proc_sys(5), binfmt_misc of the kernel's documentation),
-    which maintainer scripts mount where they do not find it.
+    That is /proc/sys and binfmt_misc (proc_sys(5), binfmt_misc of the kernel's documentation). The
+    latter maintainer scripts mount where they do not find it, and fail where they cannot write to
+    it: they find plain files there.
     """
-    with read_only(sys):
-        formats = sys / "fs/binfmt_misc"
-        with suppress(OSError):  # a kernel without it
-            syscalls.mount("binfmt_misc", formats, "binfmt_misc", 0)
-            remounted_read_only(formats)
+    formats = sys / "fs/binfmt_misc"
+    with ExitStack() as stack:
+        stack.enter_context(read_only(sys))
+        if formats.is_dir():  # a kernel may be without it
+            options = ("nosuid", "nodev", "noexec", "mode=755", "size=1m")
+            stack.enter_context(mounted("formats", formats, fstype="tmpfs", options=options))
+            (formats / "status").write_text("enabled\n")
+            (formats / "register").touch()
         yield
 
 
