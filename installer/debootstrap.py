@@ -21,7 +21,7 @@ from installer.bootstrap.plan import (
     merges_usr,
     mmdebstrap_argv,
 )
-from installer.guest_tree import CONFINED, GuestTree, chroot
+from installer.guest_tree import CONFINED, GuestTree, chroot, proc_of_guest
 from installer.inputs import NodeFacts
 from installer.settings import Settings
 from node.errors import CommandError, KitError
@@ -41,6 +41,9 @@ SOURCES_LIST = "etc/apt/sources.list"
 # once, when all is set up. /etc/kernel/postinst.d/initramfs-tools and dracut's honour this.
 NO_INITRD = {"INITRD": "No"}
 INITRD_HOOKS = ("etc/kernel/postinst.d/initramfs-tools", "etc/kernel/postinst.d/dracut")
+# In a Docker container, debootstrap would remove the guest's /proc (first_stage_install). In one of
+# LXC, it does the same as on a node.
+NO_DOCKER = {"container": "lxc"}
 
 
 def plan(
@@ -228,15 +231,19 @@ def _run_engine(
 ) -> None:
     output = EngineOutput(on_line)
     proxy = {"http_proxy": plan.proxy, "https_proxy": plan.proxy} if plan.proxy else {}
+    container = NO_DOCKER if plan.engine == "debootstrap" else {}
     try:
+        # Engines would mount a /proc through which packages change the node's kernel: debootstrap
+        # uses one that is there, mmdebstrap where it is told so (`mmdebstrap_argv`).
         # Nothing is synced before the guest is unmounted: see node.isolation.nosync.
-        run(
-            [*CONFINED, *argv],
-            what=plan.engine,
-            env={**NO_INITRD, **proxy},
-            on_line=output,
-            syncs=False,
-        )
+        with proc_of_guest(GuestTree(root)):
+            run(
+                [*CONFINED, *argv],
+                what=plan.engine,
+                env={**NO_INITRD, **container, **proxy},
+                on_line=output,
+                syncs=False,
+            )
     except CommandError as error:
         raise _engine_error(error, root, plan, output) from error
 

@@ -199,15 +199,14 @@ def chroot(
     runs there is ended, and what was mounted is unmounted, also by others.
     """
     with ExitStack() as stack:
-        for name, fstype, options in (
-            ("proc", "proc", ("nosuid", "nodev", "noexec")),
-            ("dev", "tmpfs", ("nosuid", "mode=755", "size=1m")),
-            ("run", "tmpfs", ("nosuid", "nodev", "mode=755")),
+        stack.enter_context(proc_of_guest(target))
+        for name, options in (
+            ("dev", ("nosuid", "mode=755", "size=1m")),
+            ("run", ("nosuid", "nodev", "mode=755")),
         ):
             place = target.path(name)
             place.mkdir(exist_ok=True)
-            stack.enter_context(mounted(name, place, fstype=fstype, options=options))
-        stack.enter_context(_kernel_settings_kept(target.path("proc") / "sys"))
+            stack.enter_context(mounted(name, place, fstype="tmpfs", options=options))
         sys = target.path("sys")
         sys.mkdir(exist_ok=True)
         stack.enter_context(sysfs_apart(sys, ("nosuid", "nodev", "noexec", "ro")))
@@ -227,18 +226,22 @@ def chroot(
 
 
 @contextmanager
-def _kernel_settings_kept(sys: Path) -> Iterator[None]:
-    """Keeps packages from changing settings of the node's kernel, and what it takes for a program.
+def proc_of_guest(target: GuestTree) -> Iterator[None]:
+    """Mounts a /proc through which packages change nothing of the node's kernel.
 
-    That is /proc/sys and binfmt_misc (proc_sys(5), binfmt_misc of the kernel's documentation). The
-    latter maintainer scripts mount where they do not find it, and fail where they cannot write to
-    it: they find plain files there.
+    That is its settings (/proc/sys, proc_sys(5)), and what it takes for a program (binfmt_misc of
+    the kernel's documentation). The latter maintainer scripts mount where they do not find it, and
+    fail where they cannot write to it: they find plain files there.
     """
-    formats = sys / "fs/binfmt_misc"
+    proc = target.path("proc")
+    proc.mkdir(exist_ok=True)
+    formats = proc / "sys/fs/binfmt_misc"
     with ExitStack() as stack:
-        stack.enter_context(read_only(sys))
+        options: tuple[str, ...] = ("nosuid", "nodev", "noexec")
+        stack.enter_context(mounted("proc", proc, fstype="proc", options=options))
+        stack.enter_context(read_only(proc / "sys"))
         if formats.is_dir():  # a kernel may be without it
-            options = ("nosuid", "nodev", "noexec", "mode=755", "size=1m")
+            options = (*options, "mode=755", "size=1m")
             stack.enter_context(mounted("formats", formats, fstype="tmpfs", options=options))
             (formats / "status").write_text("enabled\n")
             (formats / "register").touch()

@@ -101,8 +101,8 @@ def mmdebstrap_argv(
         "--variant=important",
         f"--architectures={plan.arch}",
         f"--components={','.join(plan.components)}",
-        # Data disks are mounted there; and which key vouches is ours to say, see below.
-        "--skip=check/empty,check/signed-by",
+        # Data disks and a /proc are mounted there; which key vouches is ours to say, see below.
+        "--skip=check/empty,check/signed-by,chroot/mount/proc",
     ]
     if not lines:
         argv += [f"--keyring={keyring}", f"--keyring={no_keys}"]

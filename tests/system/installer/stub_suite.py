@@ -18,11 +18,12 @@ from tests.system.converter.support import MIB, noise, output
 
 SUITE = "bookworm"
 LARGE = 680 * MIB
+FORMAT = "kit-test-stub"  # what the package stub-formats registers
 _BLOCK = noise(MIB // 16, 1) * 16
 SUITES = (SUITE, f"{SUITE}-updates", f"{SUITE}-security")
 # What dpkg, its maintainer scripts and the site hooks of tests run in the guest.
 PROGRAMS = (
-    *("bash", "cat", "chmod", "dash", "env", "ls", "mkdir", "rm", "sleep", "tar", "true"),
+    *("bash", "cat", "chmod", "dash", "env", "ls", "mkdir", "mount", "rm", "sleep", "tar", "true"),
     *("dpkg", "dpkg-deb", "dpkg-query", "dpkg-split"),
     *("diff", "ldconfig", "start-stop-daemon"),  # dpkg wants to see them
 )
@@ -83,6 +84,7 @@ def make(directory: Path) -> StubSuite:
         _package(pool, "stub-base", _base, "Essential: yes\nPriority: required"),
         _package(pool, "stub-doc", _doc, "Priority: important"),
         _package(pool, "stub-large", _large, "Priority: optional"),
+        _package(pool, "stub-formats", _formats, "Priority: optional"),
         _package(pool, "xfsprogs", _doc, "Priority: optional"),  # the kit wants it for XFS
         _package(pool, "apt", _doc, "Priority: important"),  # mmdebstrap 1.5 asks for it by name
         # apt finds out that there is no room for it before it fetches it.
@@ -148,9 +150,23 @@ def _base(tree: Path) -> None:
 
 
 def _doc(tree: Path) -> None:
-    script = tree / "DEBIAN/postinst"
-    script.write_text("#!/bin/sh\nset -e\n[ -d /proc/self ]\necho set up > /etc/stub-doc\n")
-    script.chmod(0o755)
+    _postinst(tree, "[ -d /proc/self ]\necho set up > /etc/stub-doc")
+
+
+def _formats(tree: Path) -> None:
+    """Registers a binary format as update-binfmts(8) does."""
+    place = "/proc/sys/fs/binfmt_misc"
+    _postinst(
+        tree,
+        f"[ -e {place}/register ] || mount -t binfmt_misc binfmt_misc {place}\n"
+        f"echo ':{FORMAT}:M::KIT-TEST::/bin/true:' > {place}/register",
+    )
+
+
+def _postinst(tree: Path, script: str) -> None:
+    path = tree / "DEBIAN/postinst"
+    path.write_text(f"#!/bin/sh\nset -e\n{script}\n")
+    path.chmod(0o755)
 
 
 def _large(tree: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from node.isolation.mount import mounted
 from tests.system.installer import support
+from tests.system.installer.stub_suite import FORMAT, StubSuite
 from tests.system.installer.support import Node
 
 PACKAGES = "binfmt-support,jarwrapper"
@@ -32,3 +33,19 @@ def test_packages_with_formats_install_and_the_node_gets_none(node: Node, format
         assert (guest.root / "var/lib/binfmts/jarwrapper").is_file()
         assert (guest.root / "var/lib/binfmts/kit-test").is_file()
     assert {path.name for path in formats.iterdir()} == before
+
+
+@pytest.mark.trixie
+def test_no_bootstrap_registers_formats_on_the_node(
+    node: Node, stub: StubSuite, formats: Path
+) -> None:
+    node.settings |= support.TINY | stub.settings() | {"EXTRA_PKGS": "stub-formats"}
+    node.settings["CACHE_DIR"] = str(node.cache)
+    node.disk(support.TINY_DISK)
+    outcome = node.create().succeeded()
+    entry = formats / FORMAT
+    reached = entry.exists()
+    if reached:
+        entry.write_text("-1")  # removes it
+    assert not reached
+    assert "engine: mmdebstrap" in outcome.log

@@ -107,7 +107,7 @@ def test_what_was_begun_and_not_awaited_is_ended_first(
 
     monkeypatch.setattr(tree, "start", lambda *_args, **_options: Program())
     monkeypatch.setattr(tree, "mounted", lambda *_args, **_options: nullcontext())
-    monkeypatch.setattr(tree, "_kernel_settings_kept", lambda _sys: nullcontext())
+    monkeypatch.setattr(tree, "proc_of_guest", lambda _target: nullcontext())
     monkeypatch.setattr(tree, "_fill_dev", lambda *_args: None)
     monkeypatch.setattr(tree, "end_processes_in", lambda _root: happened.append("looked"))
     (target.root / "run").mkdir()
