@@ -132,7 +132,7 @@ def _tried(
     same: list[str] = []
     lost: list[str] = []
     for package, paths in makers.items():
-        left = [path for path in paths if target.exists(path)]  # not another's already
+        left = [path for path in paths if _size(target, path)]  # not another's already
         large = len(left) > MOST or any(_size(target, path) > LARGEST for path in left)
         if large or not left:
             continue
@@ -140,7 +140,7 @@ def _tried(
         for path in left:
             target.remove(path)
         if _configure(target, package) != 0 or not all(_size(target, path) for path in left):
-            lost += snapshot.put_back(target.root, before)
+            lost += snapshot.put_back(target, before)
             continue
         for path in left:
             place, old = target.path(path), before[path]

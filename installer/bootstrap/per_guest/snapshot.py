@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from installer.bootstrap.per_guest.unpackaged import HEAD, made_by_scripts
+from installer.guest_tree import GuestTree
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,18 @@ def _saved(path: Path, data: bytes) -> Saved:
     return Saved(status, data if status.st_size <= HEAD else None, attributes)
 
 
-def put_back(root: Path, before: Mapping[str, Saved]) -> tuple[str, ...]:
-    """Makes these files what they were, and removes what has come since.
+def put_back(target: GuestTree, before: Mapping[str, Saved]) -> tuple[str, ...]:
+    """Makes these files of a guest what they were, and removes what has come since.
 
     Returns:
         those that have changed and are too large to have been kept.
+
+    Raises:
+        KitError: the way to one leads out of the guest now, see `GuestTree.path`.
     """
-    after = taken(root)
+    after = taken(target.root)
     for path in after.keys() - before.keys():
-        (root / path).unlink()
+        target.remove(path)
     lost = []
     for path, saved in before.items():
         if path in after and _same(saved, after[path]):
@@ -46,7 +50,7 @@ def put_back(root: Path, before: Mapping[str, Saved]) -> tuple[str, ...]:
         if saved.content is None:
             lost.append(path)
         else:
-            write(root / path, saved)
+            write(target.path(path), saved)
     return tuple(sorted(lost))
 
 

@@ -3,9 +3,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from installer.bootstrap.per_guest import remake
 from installer.bootstrap.per_guest.unpackaged import HEAD
 from installer.guest_tree import GuestTree
+from node.errors import KitError
 from node.run import Result
 
 
@@ -78,3 +81,35 @@ def test_what_is_too_large_to_be_put_back_is_told(tmp_path: Path) -> None:
     target.write("var/other", bytes(HEAD + 1))
     assert tried(target, "etc/a.key") == ({}, [], ["var/database"])
     assert target.read("etc/a.key") == "old"
+
+
+def test_nothing_is_put_back_through_a_link_out_of_the_guest(tmp_path: Path) -> None:
+    class Linking(Package):
+        def run(self, _argv: Sequence[str], **_options: Any) -> Result:
+            self.remove("etc/package/conf")
+            (self.root / "etc/package").rmdir()
+            (self.root / "etc/package").symlink_to(tmp_path / "node")
+            return Result(1, "", "")
+
+    (tmp_path / "node").mkdir()
+    target = Linking(tmp_path / "guest", {})
+    target.write("etc/package/conf", "old")
+    with pytest.raises(KitError, match=r"etc/package/conf.* through a symlink out of it"):
+        tried(target, "etc/a.key")
+    assert [*(tmp_path / "node").iterdir()] == []
+
+
+def test_what_another_package_has_made_a_link_is_not_tried(tmp_path: Path) -> None:
+    class Linking(Package):
+        def run(self, argv: Sequence[str], **options: Any) -> Result:
+            result = super().run(argv, **options)
+            if self.configured == 1:
+                self.symlink("etc/b.key", "/etc/a.key")
+            return result
+
+    target = Linking(tmp_path, {"etc/a.key": "new", "etc/b.key": "new"})
+    for path in ("etc/a.key", "etc/b.key"):
+        target.write(path, "old")
+    makers = {"a": ["etc/a.key"], "b": ["etc/b.key"]}
+    assert remake._tried(target, makers) == ({"a": ["etc/a.key"]}, [], [])
+    assert target.configured == 1
