@@ -51,7 +51,7 @@ def test_engines(node: Node, suite: str, settings: dict[str, str]) -> None:
         assert "cap_net_raw=ep" in output("getcap", made.root / ping)
         sources = made.read("etc/apt/sources.list")
         for archive in (suite, f"{suite}-updates", f"{suite}-security"):
-            assert re.search(rf"^deb \S+ {archive} main$", sources, re.MULTILINE), sources
+            assert re.search(rf"^deb (\[.*\] )?\S+ {archive} main$", sources, re.MULTILINE), sources
         assert made.read("etc/machine-id") == ""
         for path in ("etc/hostname", "etc/resolv.conf", "var/lib/systemd/random-seed"):
             assert not (made.root / path).exists(), path
