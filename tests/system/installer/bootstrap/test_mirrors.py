@@ -102,7 +102,7 @@ def test_an_index_signed_by_an_expired_key(tmp_path: Path) -> None:
     home, keyring = tmp_path / "gnupg", tmp_path / "keyring.gpg"
     home.mkdir(mode=0o700)
     gpg = ["gpg", f"--homedir={home}", "--batch", "--quiet", "--pinentry-mode=loopback"]
-    gpg += ["--faked-system-time=20200101T000000"]
+    gpg += ["--faked-system-time=20200101T000000!"]
     key = ("Old <x@example.org>", "ed25519", "default", "10d")
     try:
         output(*gpg, "--passphrase=", "--quick-gen-key", *key)
