@@ -1,1 +1,1 @@
-"""The machine that we run on: its programs, devices, mounts and signals."""
+"""The node that the kit runs on: its programs, devices, mounts and signals."""

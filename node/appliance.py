@@ -1,7 +1,7 @@
 """The libguestfs appliance: a small virtual machine in which foreign file systems are opened.
 
-A guest's file systems are never mounted by the node's own kernel once the guest has run: whoever
-is root in it can write what a file system driver was not made for. This is the only user of
+The node's own kernel never mounts a guest's file systems once the guest has run: root in the guest
+may have written data that crashes or misleads a file system driver. Only this module uses
 `guestfs`.
 """
 
@@ -13,20 +13,20 @@ from typing import Any, NamedTuple
 
 from node.errors import KitError
 
-MAX_SIZE = 1024 * 1024  # of a file that a guest lets us read
-MAX_FILES = 100  # that a pattern may stand for
+MAX_SIZE = 1024 * 1024  # bytes, of a file that is read from a guest
+MAX_FILES = 100  # that a pattern may match
 
 Handle = Any  # a guestfs.GuestFS, which has no types
 
 
 class GuestFiles:
-    """The file tree of a guest that is shut off, with its file systems mounted in the appliance."""
+    """The files of a guest that is not running, mounted in the appliance."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
 
     def read(self, path: str) -> str | None:
-        """The text of a regular file, or None where there is none of a sane size."""
+        """The text of a regular file; None if there is none, or it is larger than MAX_SIZE."""
         handle = self._handle
         if not handle.is_file(path, followsymlinks=True) or handle.filesize(path) > MAX_SIZE:
             return None
@@ -34,17 +34,17 @@ class GuestFiles:
         return content.decode("utf-8", "surrogateescape")
 
     def matching(self, pattern: str) -> list[str]:
-        """The paths that a shell's pattern stands for, the first hundred of them."""
+        """The paths that match a shell pattern, at most MAX_FILES of them."""
         found: list[str] = self._handle.glob_expand(pattern)
         return found[:MAX_FILES]
 
     def write(self, path: str, text: str) -> None:
-        """Replaces a file's content; its owner and permission bits stay."""
+        """Replaces a file's content and keeps its owner and permission bits."""
         self._handle.write(path, text.encode("utf-8", "surrogateescape"))
 
 
 class FileSystem(NamedTuple):
-    """A file system, swap or the like in the appliance; empty where it has no UUID or label."""
+    """A file system, swap area or the like in the appliance; "" for a missing UUID or label."""
 
     device: str  # the appliance's name for it
     type: str
@@ -53,16 +53,16 @@ class FileSystem(NamedTuple):
 
 
 class Appliance:
-    """The appliance with disks that are only looked at: logical volumes and RAIDs are found."""
+    """The appliance with read-only disks; it finds logical volumes and RAID arrays on them."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
 
     def file_systems(self) -> list[FileSystem]:
-        """All that is found on the disks, or in volumes of them that are not encrypted."""
+        """All file systems on the disks and in their volumes, except inside encrypted ones."""
         handle = self._handle
         types: dict[str, str] = handle.list_filesystems()
-        # It leaves out what is encrypted, and members of volume groups and RAIDs.
+        # It leaves out encrypted volumes and members of volume groups and RAID arrays.
         for listing in (handle.list_devices, handle.list_partitions, handle.lvs):
             for device in listing():
                 types.setdefault(device, handle.vfs_type(device))
@@ -74,7 +74,7 @@ class Appliance:
 
     @contextmanager
     def mounted(self, file_system: FileSystem) -> Iterator[GuestFiles]:
-        """Mounts one file system, alone and read-only.
+        """Mounts one file system read-only, and no other.
 
         Raises:
             KitError: it cannot be mounted or read.
@@ -94,14 +94,15 @@ class Appliance:
 
 @contextmanager
 def open_guest(disks: list[Path], *, use_kvm: bool) -> Iterator[GuestFiles]:
-    """Starts the appliance on a guest's disks, and mounts the guest's root file system there.
+    """Starts the appliance with a guest's disks and mounts the guest's root file system in it.
 
     Args:
         disks: raw disks, in the guest's order.
-        use_kvm: whether the node's KVM may be used; emulation takes some ten seconds more.
+        use_kvm: whether to use the node's KVM; without it, the start takes about 10 s longer.
 
     Raises:
-        KitError: libguestfs is missing or does not start, or no one system is found.
+        KitError: libguestfs is missing or does not start, or the disks do not hold exactly one
+            installed system.
     """
     raw = [(disk, "raw") for disk in disks]
     with _launched(raw, read_only=False, use_kvm=use_kvm) as handle:
@@ -109,9 +110,9 @@ def open_guest(disks: list[Path], *, use_kvm: bool) -> Iterator[GuestFiles]:
         if len(roots) != 1:
             raise KitError(
                 f"disks of the guest: {len(roots)} installed systems were found on them, not one",
-                hint="change it from inside the guest",
+                hint="make the change inside the guest",
             )
-        # The root alone: another file system that cannot be mounted is no reason to fail.
+        # Only the root file system: the others are not needed, and one may fail to mount.
         handle.mount(roots[0], "/")
         yield GuestFiles(handle)
         handle.umount_all()
@@ -120,8 +121,8 @@ def open_guest(disks: list[Path], *, use_kvm: bool) -> Iterator[GuestFiles]:
 def _holds_a_system(handle: Handle, device: str) -> bool:
     """Whether a file system is the root of an installed system.
 
-    libguestfs's own inspection reads whatever the guest has, for minutes where that is large: an
-    fstab of 100 MB took 78 s.
+    libguestfs's own inspection is not used: it reads files of the guest whatever their size. With
+    an fstab of 100 MB it took 78 s.
     """
     try:
         handle.mount_ro(device, "/")
@@ -138,12 +139,12 @@ def _holds_a_system(handle: Handle, device: str) -> bool:
 def open_disks_read_only(
     disks: Iterable[tuple[Path, str]], *, use_kvm: bool
 ) -> Iterator[Appliance]:
-    """Starts the appliance on disks that it cannot write to.
+    """Starts the appliance with disks that it cannot write to.
 
     Args:
-        disks: each with its format, as QEMU names it. What is not raw was checked before: QEMU
-            follows whatever other files it names.
-        use_kvm: as `open_guest` has it.
+        disks: each disk with its format, as QEMU names it. The caller must have checked images
+            that are not raw: QEMU opens other files that they name.
+        use_kvm: see `open_guest`.
 
     Raises:
         KitError: libguestfs is missing or does not start.
@@ -160,7 +161,7 @@ def _launched(
         import guestfs
     except ImportError as error:
         raise KitError(
-            "appliance for the guest's file systems: libguestfs is not on this node",
+            "appliance for the guest's file systems: libguestfs is not installed on this node",
             hint="apt-get install python3-guestfs",
         ) from error
     os.environ.setdefault("LIBGUESTFS_BACKEND", "direct")
@@ -169,7 +170,8 @@ def _launched(
     handle = guestfs.GuestFS(python_return_dict=True)
     try:
         for disk, kind in disks:
-            # The format is never guessed: a guest could write a header of another into its disk.
+            # Never let QEMU guess the format: a guest could write another format's header to
+            # its disk.
             handle.add_drive_opts(str(disk), format=kind, readonly=read_only)
         handle.launch()
         yield handle
@@ -177,7 +179,8 @@ def _launched(
     except RuntimeError as error:
         raise KitError(
             f"appliance for the guest's file systems: {error}",
-            hint="libguestfs-test-tool tells more; it needs a Debian kernel package on the node",
+            hint="run libguestfs-test-tool to find the cause; libguestfs needs a Debian kernel"
+            " package on the node",
         ) from error
     finally:
         handle.close()

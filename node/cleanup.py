@@ -1,4 +1,4 @@
-"""Signals become one exception, so that what was set up is always taken down again."""
+"""Turns signals into one exception, so that cleanup always runs."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Terminated(BaseException):
-    """We were told to stop. Not an Exception: nothing but the end of the program may catch it."""
+    """A signal asked us to stop. No Exception: only the end of the program may catch it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -22,7 +22,7 @@ class Terminated(BaseException):
 
 @dataclass
 class _Deferral:
-    """Whether a signal has to wait, and the one that does."""
+    """Whether signals have to wait, and the number of one that waits."""
 
     active: bool = False
     number: int | None = None
@@ -33,7 +33,7 @@ _deferral = _Deferral()
 
 @dataclass
 class _Watch:
-    """How many `signals_raise` we stand in, and whether a signal has come in any."""
+    """How many `signals_raise` blocks are active, and whether a signal came in one of them."""
 
     depth: int = 0
     stopping: bool = False
@@ -43,19 +43,20 @@ _watch = _Watch()
 
 
 def heeded() -> list[signal.Signals]:
-    """Those of SIGNALS that end us.
+    """Those of SIGNALS that are not ignored.
 
-    What is ignored when a program begins stays so: nohup(1) ignores SIGHUP, and a shell without
-    job control SIGINT for what it runs in the background.
+    A signal that is ignored when a program starts stays ignored. nohup(1) ignores SIGHUP; a shell
+    without job control ignores SIGINT for its background programs.
     """
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager
 def signals_deferred() -> Iterator[Callable[[], bool]]:
-    """Inside, a signal waits until the end: for what must not be left half done.
+    """Delays signals until the end of the block, for work that must not be left half done.
 
-    What it gives tells whether one does, so that what takes long can end early.
+    Yields:
+        A function that tells whether a signal waits, so that long work can end early.
     """
     within, _deferral.active = _deferral.active, True
     try:
@@ -69,19 +70,19 @@ def signals_deferred() -> Iterator[Callable[[], bool]]:
 
 
 def signal_waits() -> bool:
-    """Whether a signal waits for the end of `signals_deferred`; asked by any thread."""
+    """Whether a signal waits for the end of `signals_deferred`; any thread may ask."""
     return _deferral.number is not None
 
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Inside, the kernel keeps SIGNALS back (sigprocmask(2)).
+    """Blocks SIGNALS in the calling thread (sigprocmask(2)); they come at the end of the block.
 
-    Threads inherit that. All but the main one must be made inside: Python handles signals in the
-    main thread only, which a system call that waits would never leave for a signal that the kernel
-    handed to another thread, as it does where all of them were stopped (SIGSTOP).
+    Start every thread inside such a block, since threads inherit the mask. Python handles signals
+    in the main thread only. If the kernel gave a signal to another thread, a system call of the
+    main thread would go on waiting. The kernel does so, for example, after a SIGSTOP.
 
-    Another thread that was made elsewhere may get a signal all the same: that waits, too.
+    A thread that was started elsewhere may still get a signal, which then waits, too.
     """
     with signals_deferred():
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -93,15 +94,15 @@ def signals_blocked() -> Iterator[None]:
 
 @contextmanager
 def signals_raise() -> Iterator[None]:
-    """Inside, the first SIGTERM, SIGINT or SIGHUP raises Terminated; later ones do nothing.
+    """Makes the first SIGTERM, SIGINT or SIGHUP raise Terminated; later ones do nothing.
 
-    They do nothing because the first one's unwinding must reach its end: unmounting is bounded
-    in time, and SIGKILL is left for whoever cannot wait. A handler that returns does that: after
-    SIG_IGN, Python would complain of those that came at the same moment ("Signal 15 ignored due to
-    race condition"). What was ignored before stays ignored.
+    Later ones must not interrupt the cleanup, which takes a limited time; SIGKILL still works.
+    The handler returns for them, instead of being set to SIG_IGN: Python would then print "Signal
+    15 ignored due to race condition" for signals that came at the same moment. Signals that were
+    ignored before stay ignored.
 
-    After a signal they stay blocked: the process is about to end, and when Python does so, they
-    would have their default action.
+    After a signal they stay blocked: the process is about to end, and when Python exits, it
+    restores their default action.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -116,7 +117,7 @@ def signals_raise() -> Iterator[None]:
     before = {number: signal.signal(number, handle) for number in heeded()}
     _watch.depth += 1
     try:
-        # Blocked, they would never come, neither here nor in any program that we start.
+        # We may have inherited a mask that blocks them, here and in all programs that we start.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         yield
     finally:
@@ -131,12 +132,12 @@ def signals_raise() -> Iterator[None]:
 
 @contextmanager
 def undone(undo: Callable[[], None]) -> Iterator[None]:
-    """Undoes something at the end.
+    """Calls `undo` at the end of the block.
 
-    Where that fails after another error, it is only logged: the first error is the one to mend.
+    If `undo` fails after another error, its error is only logged: the first error is the cause.
 
     Raises:
-        KitError: what `undo` raised, and nothing had failed before.
+        KitError: `undo` raised it, and nothing had failed before.
     """
     try:
         yield

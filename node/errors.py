@@ -1,4 +1,4 @@
-"""Errors for people: what, on which object, why; and the remedy."""
+"""Errors for users: what failed, on which object, why; and what to do about it."""
 
 
 class KitError(Exception):
@@ -6,7 +6,7 @@ class KitError(Exception):
 
     Args:
         message: what failed, on which object, and why, without a leading "error:".
-        hint: what to do about it; nobody is left without.
+        hint: what to do about it; every error needs one.
     """
 
     def __init__(self, message: str, hint: str) -> None:
@@ -16,7 +16,7 @@ class KitError(Exception):
 
 
 class CommandError(KitError):
-    """A program that ended with another exit code than 0."""
+    """A program ended with an exit code other than 0."""
 
     def __init__(
         self, message: str, *, exit_code: int, stdout: str, stderr: str, hint: str

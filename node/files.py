@@ -1,4 +1,4 @@
-"""Files of the node: read without waiting for a writer, written whole or not at all."""
+"""Reads regular files of the node, and replaces files atomically."""
 
 import errno
 import os
@@ -7,19 +7,19 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-LIMIT = 64 << 20  # bytes; keyrings and settings have some KiB
-NULL = os.makedev(1, 3)  # /dev/null, which administrators link to in place of an empty file
+LIMIT = 64 << 20  # bytes; keyrings and settings have a few KiB
+NULL = os.makedev(1, 3)  # /dev/null: administrators link to it instead of making an empty file
 
 
 def open_regular(path: Path, *, follow: bool = True) -> int:
-    """Opens a regular file for reading, and nothing else: a FIFO would wait for its writer.
+    """Opens a regular file for reading; refuses other kinds: a FIFO would wait for its writer.
 
     Args:
         path: the file.
         follow: whether it may be a symlink.
 
     Raises:
-        OSError: it is missing, cannot be read, or is no regular file; EINVAL for the latter.
+        OSError: it is missing or cannot be read; EINVAL if it is not a regular file.
     """
     nofollow = 0 if follow else os.O_NOFOLLOW
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | nofollow)
@@ -28,10 +28,10 @@ def open_regular(path: Path, *, follow: bool = True) -> int:
 
 
 def require_regular(fd: int, path: Path) -> None:
-    """Closes what is open, and is no regular file.
+    """Closes a descriptor that is not of a regular file (or /dev/null), and raises.
 
     Raises:
-        OSError: EINVAL; it is none.
+        OSError: EINVAL: it is not a regular file.
     """
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode) and status.st_rdev != NULL:
@@ -43,7 +43,7 @@ def read_bytes(path: Path) -> bytes:
     """All of a regular file.
 
     Raises:
-        OSError: as `open_regular`; EFBIG if it has more than LIMIT bytes.
+        OSError: see `open_regular`; EFBIG if it has more than LIMIT bytes.
     """
     with os.fdopen(open_regular(path), "rb") as file:
         data = file.read(LIMIT + 1)
@@ -55,48 +55,51 @@ def read_bytes(path: Path) -> bytes:
 def read_text(path: Path, *, errors: str = "strict") -> str:
     r"""All of a regular file of UTF-8 text; line ends become "\n".
 
+    Args:
+        path: the file.
+        errors: what to do with bytes that are not UTF-8, as for codecs.decode().
+
     Raises:
-        OSError: as `read_bytes`.
-        UnicodeDecodeError: it is none, and `errors` (codecs.decode) does not say what then.
+        OSError: see `read_bytes`.
+        UnicodeDecodeError: it is not UTF-8, and `errors` is "strict".
     """
     text = read_bytes(path).decode("utf-8", errors)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def kernel_text(path: Path) -> str:
-    """A file of proc(5) or sysfs: the names in it have any bytes, as os.fsdecode() gives them.
+    """The text of a file of proc(5) or sysfs, decoded by os.fsdecode(): names may have any bytes.
 
     Raises:
-        OSError: it cannot be read: the process has ended, the device is gone.
+        OSError: it cannot be read: the process has ended, or the device is gone.
     """
     return os.fsdecode(path.read_bytes())
 
 
 def kernel_table(path: Path) -> list[list[str]]:
-    """The lines of a table of proc(5), taken apart at what no name in it has: blanks and tabs.
+    """The lines of a table of proc(5), split at blanks and tabs, which names in it never have.
 
     Raises:
-        OSError: as `kernel_text`.
+        OSError: see `kernel_text`.
     """
     return [re.split(r"[ \t]+", line) for line in kernel_text(path).split("\n") if line]
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
-    """Puts a file there, whole or not at all; what stood there is replaced.
+    """Writes a file atomically, replacing what has that name.
 
-    That goes for a symlink itself, not for what it points to. The content is first written beside
-    it, to `<name>.new`, which only SIGKILL leaves behind; the next call for the same path replaces
-    it. So two calls for one path must not run at once.
+    A symlink is replaced itself, not the file that it points to. The content is first written to
+    `<name>.new` in the same directory. Only SIGKILL leaves that file behind, and the next call for
+    the same path replaces it. So two calls for one path must not run at once.
 
     Args:
-        path: the file, in a directory that is there.
-        content: all of it.
+        path: the file, in an existing directory.
+        content: the whole content.
         mode: the file's permission bits, whatever the umask.
-        durable: whether it must be on the disk afterwards, under its name.
+        durable: whether the file and its name must be on the disk afterwards (fsync(2)).
 
     Raises:
-        OSError: it cannot be written; what stood there stays, except where the error is of the
-            directory's fsync(2).
+        OSError: it cannot be written. The old file stays, unless the directory's fsync(2) failed.
     """
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
@@ -111,7 +114,7 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o644, durable: bool 
                 os.fsync(file.fileno())
         fresh.replace(path)
     except BaseException:
-        with suppress(OSError):  # the first error is the one to mend
+        with suppress(OSError):  # report the first error only
             fresh.unlink()
         raise
     if durable:
@@ -119,10 +122,10 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o644, durable: bool 
 
 
 def sync_directory(path: Path) -> None:
-    """Writes the names in a directory to the disk: of files made, renamed or removed (fsync(2)).
+    """Syncs a directory (fsync(2)), so that made, renamed and removed names are on the disk.
 
     Raises:
-        OSError: that failed.
+        OSError: the sync failed.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,4 +1,4 @@
-"""Files that outlive a SIGKILL, locked by their maker: a free lock tells that they are left."""
+"""Lock files and temporary files with flock(2): a free lock shows that the maker is dead."""
 
 import errno
 import fcntl
@@ -22,9 +22,10 @@ def same_file(path: Path, status: os.stat_result) -> bool:
 
 @contextmanager
 def part_of(path: Path) -> Iterator[tuple[Path, int]]:
-    """A temporary file `.<name>.<random>.part` beside a file: its path and descriptor.
+    """Makes a temporary file `.<name>.<random>.part` beside a file; yields path and descriptor.
 
-    It is locked while its maker lives, has mode 0600, and goes at the end if not renamed by then.
+    It has mode 0600 and is locked while its maker lives. At the end of the block it is removed,
+    unless it was renamed.
     """
     while True:
         descriptor, name = tempfile.mkstemp(
@@ -34,35 +35,40 @@ def part_of(path: Path) -> Iterator[tuple[Path, int]]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_nlink:
                 break
-        os.close(descriptor)  # someone tidied up before it was locked
+        os.close(descriptor)  # another process removed it before it was locked
     try:
         yield Path(name), descriptor
     finally:
-        with suppress(OSError):  # gone, or the file system became read-only: the next one tidies up
+        # It was renamed; or the file system became read-only, and the next run removes it.
+        with suppress(OSError):
             Path(name).unlink()
         os.close(descriptor)
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock file that is held; or that is not, as its holder before has given up."""
+    """A lock file that is held; or not held, because the holder before us gave it up."""
 
     descriptor: int
     given_up: bool
 
     def give_up(self) -> None:
-        """Lets all who wait for it now go on at once, each without the lock.
+        """Lets all processes that wait for it continue at once, each without the lock.
 
-        For what they would only do in vain one after the other.
+        For work that cannot succeed: otherwise each of them would try it in turn.
         """
-        os.ftruncate(self.descriptor, 1)  # a hole: that can be told on a full disk, too
+        os.ftruncate(self.descriptor, 1)  # a hole, which works on a full disk, too
 
 
 @contextmanager
 def locked(path: Path, waiting_for: str) -> Iterator[Lock]:
-    """Holds a lock file, which goes with its holder; waits for others, and logs so.
+    """Holds a lock file during the block and removes it at the end; waits for others.
 
-    Where the holder gives up meanwhile (see `Lock`), nothing is held.
+    If the holder before us gives up (`Lock.give_up`), the block runs without the lock.
+
+    Args:
+        path: the lock file, made if missing.
+        waiting_for: what the log says we wait for.
 
     Raises:
         OSError: it cannot be made there.
@@ -78,9 +84,9 @@ def locked(path: Path, waiting_for: str) -> Iterator[Lock]:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         status = os.fstat(descriptor)
         if same_file(path, status):
-            os.ftruncate(descriptor, 0)  # its holder was killed, whatever it had said
+            os.ftruncate(descriptor, 0)  # its holder was killed, perhaps after it gave up
             break
-        os.close(descriptor)  # its holder removed it; whoever comes now makes another
+        os.close(descriptor)  # its holder removed it: the next process makes a new one
         if status.st_size:
             yield Lock(-1, given_up=True)
             return
@@ -93,9 +99,9 @@ def locked(path: Path, waiting_for: str) -> Iterator[Lock]:
 
 
 def unlink_if_free(path: Path) -> bool:
-    """Removes a file that nobody has locked; tells whether it is gone.
+    """Removes a regular file that nobody has locked; returns whether it is gone.
 
-    What is no file, or cannot be removed, stays.
+    Anything else, and a file that cannot be removed, stays.
     """
     try:
         descriptor = open_regular(path, follow=False)

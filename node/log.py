@@ -1,4 +1,4 @@
-"""The log: nested steps, their durations, and plain lines that grep finds."""
+"""The log: one record per line, nested steps and their durations."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ log = logging.getLogger("ganeti-instance-kit")
 
 @dataclass
 class _Steps:
-    """How deep we stand in steps, and what the finished ones took (depth, name, seconds)."""
+    """How many steps are open, and the finished ones (depth, name, seconds)."""
 
     depth: int = 0
     finished: list[tuple[int, str, float]] = field(default_factory=list)
@@ -25,10 +25,10 @@ _steps = _Steps()
 
 
 class _Indented(logging.Formatter):
-    """One line for each record: whatever it names cannot begin another, or steer a terminal.
+    """Formats a record as one line, without control characters of the names in it.
 
     Args:
-        clean: makes a text fit for the log. Records that carry `fact` are logged as they are.
+        clean: makes a text fit for the log. Records with the attribute `fact` are not cleaned.
     """
 
     def __init__(self, clean: Callable[[str], str]) -> None:
@@ -49,7 +49,7 @@ class _Indented(logging.Formatter):
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Keeps the first failure of a stream that is full or closed, and goes on without a word."""
+    """Remembers the first failure of a stream that is full or closed, and prints nothing."""
 
     failure: OSError | None = None
 
@@ -57,19 +57,19 @@ class _Handler(logging.StreamHandler[TextIO]):
         error = sys.exc_info()[1]
         if isinstance(error, OSError):
             self.failure = self.failure or error
-        elif not isinstance(error, ValueError):  # that of a closed file
+        elif not isinstance(error, ValueError):  # raised for a closed file
             super().handleError(record)
 
 
 def failure() -> OSError | None:
-    """Why a line of the log could not be written, if there is one."""
+    """The first error of writing the log, or None."""
     return next((found.failure for found in log.handlers if isinstance(found, _Handler)), None)
 
 
 def flush() -> None:
-    """Flushes stdout and stderr; what is full or closed was seen by whoever wrote to it."""
+    """Flushes stdout and stderr; errors are ignored, since the writer has seen them."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # Python's own word for one that was closed from the beginning
+        if stream is not None:  # None: it was closed when the program started
             with suppress(OSError):
                 stream.flush()
 
@@ -81,12 +81,12 @@ def to_stream(
     stderr: bool = False,
     clean: Callable[[str], str] = on_one_line,
 ) -> None:
-    """Sends the log to a stream.
+    """Sends the log to stdout or stderr.
 
     Args:
-        debug: with what else helps to find a fault.
-        quiet: only errors.
-        stderr: to stderr, as stdout carries data.
+        debug: whether debug lines are logged, too.
+        quiet: whether only errors are logged.
+        stderr: whether it goes to stderr, for commands whose stdout carries data.
         clean: makes each text fit for the log, on one line.
     """
     handler = _Handler(sys.stderr if stderr else sys.stdout)
@@ -98,7 +98,7 @@ def to_stream(
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Names a step in the log, indents what is logged inside, and keeps its duration."""
+    """Logs the name of a step, indents what is logged inside it, and records its duration."""
     log.info("%s", name)
     started = time.monotonic()
     place = len(_steps.finished)
@@ -112,5 +112,5 @@ def step(name: str) -> Iterator[None]:
 
 
 def durations() -> list[str]:
-    """One line for each finished step, outer before inner, and the seconds it took."""
+    """One line for each finished step with the seconds it took, outer steps before inner ones."""
     return [f"{seconds:7.1f} s  {'  ' * depth}{name}" for depth, name, seconds in _steps.finished]

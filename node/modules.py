@@ -1,4 +1,4 @@
-"""Python modules that Debian packages: what is missing is said before anything needs it."""
+"""Checks for missing Python modules that Debian packages."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -7,11 +7,11 @@ from node.program import complain
 
 
 def lacking(program: str, packages: Mapping[str, str]) -> bool:
-    """Whether modules are missing on this node; says all of them, and what to install.
+    """Whether modules are missing on this node; prints all of them and what to install.
 
     Args:
-        program: for whom they are missing.
-        packages: Debian's package of each module.
+        program: the program that needs them, for the message.
+        packages: the Debian package of each module.
     """
     missing = [module for module in packages if find_spec(module) is None]
     if missing:

@@ -1,4 +1,4 @@
-"""What proc(5) tells of processes: which there are, what they have open, what they see mounted."""
+"""Reads proc(5): the processes, their open files and their mounts."""
 
 import os
 import re
@@ -15,7 +15,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Process:
-    """A process of this node, as people know it."""
+    """A process: its number and the name of its program."""
 
     pid: int
     name: str
@@ -35,13 +35,13 @@ class Mount(NamedTuple):
 
 
 def mounts(mountinfo: str) -> list[Mount]:
-    """All mounts of a mount namespace, in the order in which they were mounted.
+    """Parses the mounts of a mount namespace, in the order in which they were mounted.
 
     Args:
         mountinfo: the text of /proc/PID/mountinfo.
     """
     found = []
-    # Names may have what Python takes for other blanks and ends of lines.
+    # Not split() or splitlines(): names may hold other characters that these take for separators.
     for line in mountinfo.split("\n"):
         if line:
             fields = line.split(" ")
@@ -52,13 +52,13 @@ def mounts(mountinfo: str) -> list[Mount]:
 
 
 def unescaped(field: str) -> str:
-    r"""A name as it is: proc(5) has blanks, ends of lines and backslashes in octal, like `\040`."""
+    r"""Decodes a name: proc(5) writes blanks, line feeds and backslashes in octal, like `\040`."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
 
 
 @dataclass
 class _Outside:
-    """The /proc of the PID namespace that we have left, if we have."""
+    """The /proc of the PID namespace that we left; None if we did not leave one."""
 
     proc: Path | None = None
 
@@ -67,26 +67,26 @@ _outside = _Outside()
 
 
 def see_outside(proc: Path) -> None:
-    """From now on, all processes of the node are seen in this /proc, and ours alone in PROC."""
+    """Sets the /proc that shows all processes of the node; PROC shows only our namespace's."""
     _outside.proc = proc
 
 
 def of_the_node() -> Iterator[Path]:
-    """Where proc(5) tells of each process of the node."""
+    """The directory in /proc of each process of the node."""
     yield from (_outside.proc or PROC).glob("[0-9]*")
 
 
 def descriptors() -> Iterator[Path]:
-    """What processes of the node have open (/proc/PID/fd/N), without our own."""
+    """The open descriptors of all processes of the node (/proc/PID/fd/N), except our own."""
     own = (_outside.proc / "self").readlink().name if _outside.proc else str(os.getpid())
     for process in of_the_node():
         if process.name != own:
-            with suppress(OSError):  # it ended; Path.glob() would not take that
+            with suppress(OSError):  # it has ended
                 yield from (process / "fd").iterdir()
 
 
 def may_write(descriptor: Path) -> bool:
-    """Whether what `descriptors` gave may write, by its flags, which are octal.
+    """Whether a descriptor of `descriptors` is open for writing, by its flags (octal).
 
     Raises:
         OSError: it was closed, or its process has ended.
@@ -96,9 +96,9 @@ def may_write(descriptor: Path) -> bool:
 
 
 def file_system(fd: int) -> str | None:
-    """The type of the file system that a file of ours is on; None where its mount is not seen.
+    """The type of the file system of a file that we have open; None if its mount is not visible.
 
-    By its mount: btrfs has device numbers that no mount shows, and they look like NFS's.
+    Found by the mount, not by st_dev: the device numbers of btrfs are those of no mount.
     """
     own = PROC / "self"
     number = _fdinfo(own / f"fd/{fd}", "mnt_id")
@@ -109,22 +109,22 @@ def file_system(fd: int) -> str | None:
 
 
 def _fdinfo(descriptor: Path, field: str) -> str | None:
-    """A number of what the kernel tells of a descriptor (proc_pid_fdinfo(5))."""
+    """A number that the kernel reports of a descriptor (proc_pid_fdinfo(5)), as text."""
     told = (descriptor.parents[1] / "fdinfo" / descriptor.name).read_text()
     found = re.search(rf"^{field}:\s*(\d+)$", told, re.M)
     return found and found[1]
 
 
 def processes_in(top: Path) -> list[Process]:
-    """The processes that have their root, directory or an open file at or below a directory.
+    """The processes whose root, working directory, program or open files are at or below `top`.
 
-    Those of our own PID namespace, without ourselves.
+    Only processes of our own PID namespace, without ourselves.
     """
     found = []
     for proc in PROC.glob("[0-9]*"):
         if int(proc.name) == os.getpid():
             continue
-        with suppress(OSError):  # it may end while we look
+        with suppress(OSError):  # it may end meanwhile
             links = [proc / "root", proc / "cwd", proc / "exe", *(proc / "fd").iterdir()]
             if _one_is_below(links, top):
                 found.append(Process(int(proc.name), command(proc)))
@@ -132,7 +132,10 @@ def processes_in(top: Path) -> list[Process]:
 
 
 def command(proc: Path) -> str:
-    """The name of a process's program, by its directory in proc(5).
+    """The name of a process's program.
+
+    Args:
+        proc: its directory in /proc.
 
     Raises:
         OSError: it has ended.
@@ -150,12 +153,12 @@ def _one_is_below(links: Iterable[Path], top: Path) -> bool:
 
 
 def descendants() -> list[Process]:
-    """Our children, theirs, and so on, as far as they are alive."""
+    """All living descendants of this process: children, their children, and so on."""
     parents: dict[int, int] = {}
     names: dict[int, str] = {}
     for proc in PROC.glob("[0-9]*"):
         with suppress(OSError):
-            # proc_pid_stat(5): the name stands in parentheses, and may itself hold some.
+            # proc_pid_stat(5): the name is in parentheses, and may itself contain parentheses.
             name, _, fields = kernel_text(proc / "stat").partition("(")[2].rpartition(") ")
             state, parent = fields.split()[:2]
             if state not in ("Z", "X"):

@@ -1,4 +1,4 @@
-"""The beginning and the end of every command: its streams, signals, exit code and last lines."""
+"""The start and end of every command: streams, signals, exit code, `error:` and `hint:`."""
 
 import errno
 import os
@@ -12,22 +12,23 @@ from node.errors import KitError
 from node.log import flush, log
 from node.text import printable
 
-# What this process may have too little of, and who sets that.
+# Limits of this process, and where each is set.
 LIMITS = {
-    errno.ENOMEM: "give it more: ulimit -v of the shell, MemoryMax of its unit; or free some",
-    errno.EMFILE: "ulimit -n of the shell, or LimitNOFILE of its unit, is too low",
-    errno.ENFILE: "the whole node has too many files open: sysctl fs.file-max",
-    errno.EAGAIN: "it may have no more threads: ulimit -u of the shell, TasksMax of its unit",
+    errno.ENOMEM: "free memory, or raise ulimit -v of the shell, or MemoryMax of its unit",
+    errno.EMFILE: "raise ulimit -n of the shell, or LimitNOFILE of its unit",
+    errno.ENFILE: "the whole node has too many files open: raise sysctl fs.file-max",
+    errno.EAGAIN: "no more threads are allowed: raise ulimit -u of the shell, or TasksMax of its"
+    " unit",
 }
 
 
 class Failure(NamedTuple):
-    """Why a command ended before its end: its last two lines, and its exit code."""
+    """Why a command failed: the text of its last two lines, and its exit code."""
 
     message: str
     hint: str
     code: int
-    stopped: bool = False  # by a signal: nothing is wrong
+    stopped: bool = False  # by a signal, not by an error
 
 
 def run_command(
@@ -38,20 +39,20 @@ def run_command(
     clean: Callable[[str], str] = printable,
     explain: Callable[[Failure], Failure] = lambda failure: failure,
 ) -> int:
-    """Runs a command; says in one last line why it failed, and in another what to do.
+    """Runs a command; if it fails, prints why (`error:`) and what to do (`hint:`).
 
     Args:
-        action: gives the exit code; SIGTERM, SIGINT and SIGHUP raise Terminated in it.
-        failed: the exit code of a failure; a signal N makes it 128 + N.
+        action: returns the exit code; SIGTERM, SIGINT and SIGHUP raise Terminated in it.
+        failed: the exit code of a failure; after a signal N it is 128 + N.
         debugging: how users turn on the log's debug lines, for the hint of a bug.
-        clean: makes a message fit for where the last lines go.
-        explain: adds to a failure what only this command knows, before it is said.
+        clean: makes the last lines fit for the stream that they go to.
+        explain: adds to a failure what only this command knows, before it is printed.
 
     Returns:
-        The exit code. What fails is not raised.
+        The exit code. Errors are not raised.
     """
     try:
-        # What is said at the end belongs to it: a second signal must not cut that off.
+        # Printing the last lines is part of the command: a second signal must not cut them off.
         with signals_raise():
             try:
                 return action()
@@ -65,23 +66,29 @@ def run_command(
                 failure = explain(failure)
                 complain(failure.message, failure.hint, clean)
             return failure.code
-    except Terminated as signal:  # the first one, while something was said at the end
+    except Terminated as signal:  # the first one came while the last lines were printed
         return 128 + signal.number
 
 
 def failure_of(error: Exception, code: int, debugging: str) -> Failure:
-    """What an error says to people."""
+    """The message and hint for an error.
+
+    Args:
+        error: what was raised.
+        code: the exit code of a failure.
+        debugging: see `run_command`.
+    """
     if isinstance(error, KitError):
         return Failure(error.message, error.hint, code)
     if isinstance(error, MemoryError):
-        return Failure("memory: there is no more for this process", LIMITS[errno.ENOMEM], code)
+        return Failure("memory: this process cannot get more", LIMITS[errno.ENOMEM], code)
     if isinstance(error, OSError):
         why = error.strerror or str(error)
         if error.errno in LIMITS:
             return Failure(f"limits of this process: {why}", LIMITS[error.errno], code)
-        # One of a file that nobody has foreseen.
+        # An error that no other code has handled.
         what = "a system call" if error.filename is None else os.fsdecode(error.filename)
-        hint = f"dmesg and df tell more; {debugging} shows what was being done"
+        hint = f"see dmesg and df; {debugging} shows what was being done"
         return Failure(f"{what}: {why}", hint, code)
     return Failure(
         f"unexpected: {type(error).__name__}: {error}",
@@ -91,9 +98,9 @@ def failure_of(error: Exception, code: int, debugging: str) -> Failure:
 
 
 def complain(message: str, hint: str, clean: Callable[[str], str] = printable) -> None:
-    """Prints the last two lines of a failure to stderr, behind all that was written before."""
+    """Prints the last two lines of a failure to stderr, after flushing all other output."""
     flush()
-    with suppress(OSError):  # there is nobody else to tell
+    with suppress(OSError):  # no other stream is left to report it
         print(f"error: {clean(message)}", file=sys.stderr)
         print(f"hint: {clean(hint)}", file=sys.stderr)
         sys.stderr.flush()
@@ -103,21 +110,22 @@ def say(text: str) -> None:
     """Prints a result to stdout.
 
     Raises:
-        KitError: it cannot be; whoever relies on it must know.
+        KitError: it cannot be written. The command must fail then: its result is incomplete.
     """
     try:
         print(text, flush=True)
     except OSError as error:
         raise KitError(
-            f"write to stdout: {error.strerror}", hint="what reads it has ended, or is full"
+            f"write to stdout: {error.strerror}",
+            hint="the reader of the pipe has ended, or the disk is full",
         ) from error
 
 
 def open_streams() -> None:
-    """Opens the standard streams that are closed; to be called before anything else is opened.
+    """Opens the standard streams that are closed; call it before anything else is opened.
 
-    Else an image or a target would get their numbers, and be written what is meant for stderr.
-    A closed stdout stays one that cannot be written.
+    Otherwise an image or a target could get number 2, and error messages would be written to it.
+    A closed stdout is opened for reading only, so that writing to it still fails.
     """
     for number, name, flags in (
         (0, "stdin", os.O_RDONLY),
@@ -127,15 +135,15 @@ def open_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, flags)  # it gets the lowest number that is free: this one
+            os.open(os.devnull, flags)  # gets the lowest free number, which is this one
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
-    # Names may have characters that the locale has not; stderr escapes them, stdout would fail.
+    # Names may have characters that the locale lacks: stderr escapes them, stdout would fail.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def give_up_streams() -> None:
-    """Keeps what streams did not take from failing once more, when Python ends: with 120."""
+    """Redirects streams that fail to /dev/null: Python's flush at its exit would end with 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""Runs other programs: the one place that does, and the only user of `sh`."""
+"""Runs other programs. Only this module starts programs and uses `sh`."""
 
 import os
 import re
@@ -17,8 +17,8 @@ from node.log import log
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# Ganeti has cleaned our environment; programs get no more than this, so that a create from a
-# shell and one from Ganeti do the same. C.UTF-8 keeps messages parsable and names intact.
+# The whole environment of programs, so that a create from a shell and one from Ganeti do the same.
+# C.UTF-8 keeps messages in English and names intact.
 ENVIRONMENT = {
     "PATH": PATH,
     "HOME": "/root",
@@ -28,13 +28,13 @@ ENVIRONMENT = {
 }
 
 TAIL_LINES = 15
-# What tar(1) says at its end, whatever the cause, which stands before it.
+# The last line of tar(1) after any error; the cause is in the lines before it.
 _NO_CAUSE = re.compile(
     "Exiting with failure status due to previous errors|Error is not recoverable"
 )
-# How many lines are shown once more where a shell's trace stands between them.
+# How many lines that are no shell trace are repeated after a trace.
 TELLING_LINES = 5
-# What `set -x` of a shell puts before each command: PS4, which begins with a plus.
+# A shell's `set -x` prints PS4 before each command; it begins with a plus.
 TRACE = "+"
 
 
@@ -48,14 +48,14 @@ class Result:
 
 
 def _sh() -> Any:
-    """The library `sh`: loading it takes long, and a copy of a local image runs no program."""
+    """The library `sh`, loaded when needed: loading is slow, and most copies run no program."""
     import sh
 
     return sh
 
 
 def _suppressor() -> Callable[[], None]:
-    """See `node.isolation.nosync`: only a create leaves out syncs, and needs its library."""
+    """`node.isolation.nosync.suppressor`, loaded when needed: only a create uses its library."""
     from node.isolation.nosync import suppressor
 
     return suppressor()
@@ -67,7 +67,7 @@ def which(program: str) -> str | None:
 
 
 class Options(TypedDict, total=False):
-    """How a program is run; `start` says what each means."""
+    """How a program is run; `start` documents each option."""
 
     input: str | None
     env: Mapping[str, str] | None
@@ -79,10 +79,10 @@ class Options(TypedDict, total=False):
 
 
 def run(argv: Sequence[str | PathLike[str]], **options: Unpack[Options]) -> Result:
-    """Runs a program to its end; all else is as `start` has it."""
+    """Runs a program and waits for its end; see `start` for the options and errors."""
     running = None
     try:
-        # A signal waits until there is something to end.
+        # A signal waits until `running` is set, so that the program can be ended.
         with signals_blocked():
             running = start(argv, **options)
         return running()
@@ -103,24 +103,24 @@ def start(
     what: str | None = None,
     syncs: bool = True,
 ) -> "Running":
-    """Starts a program; what it gives awaits its end when it is called.
+    """Starts a program; call the result to wait for its end.
 
-    A program that fails is reported here and nowhere else: its last lines go to the log, the last
-    of all into the error. When we are interrupted, the program and its group are ended first.
+    Only this code reports a program that fails: its last lines go to the log, and the very last
+    one into the error. If a signal interrupts us, the program and its group are ended first.
 
     Args:
         argv: the program and its arguments; never a shell's command line.
-        input: what it reads on stdin (secrets travel here); nothing by default.
+        input: its stdin, empty by default. Pass secrets here.
         env: added to the fixed environment.
         cwd: the directory that it starts in.
         check: whether an exit code other than 0 is an error.
-        on_line: called with each line of stdout and stderr as it comes.
-        what: the phrase for the error, "mkfs of disk 0"; the program's name by default.
-        syncs: whether its fsync(2) and the like are done; without, see `node.isolation.nosync`.
+        on_line: called with each line of stdout and stderr as it is printed.
+        what: how errors name the action, as "mkfs of disk 0"; by default the program's name.
+        syncs: whether its fsync(2) and similar calls work; False: see `node.isolation.nosync`.
 
     Raises:
-        KitError: the program does not exist.
-        CommandError: it failed, and `check` is set.
+        KitError: the program does not exist or cannot be started.
+        CommandError: it failed, and `check` is set (raised when the result is called).
     """
     what = what or program_name(argv)
     stdout: list[str] = []
@@ -155,7 +155,7 @@ def start(
 
 
 class Running:
-    """A program that was started. Call it to await its end and get its result, as `start` says."""
+    """A program that was started. Call it to wait for its end and get its result (see `start`)."""
 
     def __init__(self, process: Any, result: Callable[[], Result]) -> None:
         self._process = process
@@ -163,7 +163,7 @@ class Running:
         self._awaited = False
 
     def __call__(self) -> Result:
-        """Awaits its end."""
+        """Waits for its end."""
         try:
             self._awaited = True
             with suppress(_sh().ErrorReturnCode):  # raised for signals, whatever _ok_code says
@@ -174,14 +174,14 @@ class Running:
         return self._result()
 
     def end(self) -> None:
-        """Ends it with its group, unless it was awaited."""
+        """Kills it and its group, unless it was waited for."""
         if not self._awaited:
             self._awaited = True
             end(self._process)
 
 
 def program_name(argv: Sequence[str | PathLike[str]]) -> str:
-    """What a program is called where nothing better is known."""
+    """The name of a program for messages, without its directory."""
     return fspath(argv[0]).rpartition("/")[2]
 
 
@@ -196,10 +196,10 @@ def spawn(
     cwd: str | PathLike[str] | None = None,
     syncs: bool = True,
 ) -> Any:
-    """Starts a program in a session of its own; gives `sh`'s handle: see `start`, `node.service`.
+    """Starts a program in a session of its own; returns `sh`'s handle. For `start` and Service.
 
     Args:
-        stdin: what it reads; of a queue, until None comes.
+        stdin: its stdin as a text, or a queue of texts that None ends.
         on_stdout: called with each line, in a thread.
         on_stderr: likewise.
 
@@ -211,15 +211,15 @@ def spawn(
     if program is None:
         raise KitError(
             f"{what}: the program {words[0]} is not on this node",
-            hint=f"install the Debian package that holds {words[0]}",
+            hint=f"install the Debian package that contains {words[0]}",
         )
     log.debug("+ %s", " ".join(words))
     process: Any = None
     sh = _sh()
     suppress_syncs = None if syncs else _suppressor()
     try:
-        # A signal while the program starts would leave it running: nobody knew of it yet. And sh
-        # reads what the program writes in threads.
+        # A signal before `process` is set would leave the program running. And sh starts threads
+        # to read the program's output.
         with signals_blocked():
 
             def prepare() -> None:
@@ -227,7 +227,7 @@ def spawn(
                 if suppress_syncs is not None:
                     suppress_syncs()
 
-            # _bg gives a handle under sh 1 and 2 alike; without _tty_out programs see pipes.
+            # _bg returns a handle in sh 1 and 2 alike; without a _tty_out, programs see pipes.
             process = sh.Command(program)(
                 *_arguments(words[1:], sh),
                 _bg=True,
@@ -238,7 +238,7 @@ def spawn(
                 _env={**ENVIRONMENT, **(env or {})},
                 _cwd=fspath(cwd) if cwd is not None else None,
                 _preexec_fn=prepare,
-                _new_session=True,  # sh 2 no longer does so by itself, and its group would be ours
+                _new_session=True,  # not the default of sh 2: the program would be in our group
                 _tty_out=False,
                 _no_out=True,
                 _no_err=True,
@@ -246,18 +246,18 @@ def spawn(
                 _decode_errors="replace",
                 _ok_code=range(256),
             )
-    except (OSError, RuntimeError) as error:  # of fork(2); and of a thread that reads its output
+    except (OSError, RuntimeError) as error:  # of fork(2), or of starting a reading thread
         raise KitError(
             f"{what}: {program} cannot be started: {getattr(error, 'strerror', None) or error}",
-            hint="give this process more: ulimit -n, -u, -v of the shell, LimitNOFILE, TasksMax,"
-            " MemoryMax of its unit",
+            hint="raise the limits of this process: ulimit -n, -u, -v of the shell, or LimitNOFILE,"
+            " TasksMax, MemoryMax of its unit",
         ) from error
     except sh.ForkException as error:
-        # Of its message, the last line of the child's traceback tells.
+        # Its message is the child's traceback, whose last line has the reason.
         why = str(error).strip().splitlines()[-1]
         raise KitError(
             f"{what}: {program} cannot be executed: {why}",
-            hint="is it executable, and is the interpreter in its first line on this node?",
+            hint="check that it is executable, and that the interpreter in its first line exists",
         ) from error
     except BaseException:
         if process is not None:
@@ -267,19 +267,19 @@ def spawn(
 
 
 def _arguments(words: Sequence[str], sh: Any) -> Sequence[str | bytes]:
-    """Arguments as the library takes them, names of files that are no text among them.
+    """Arguments in the type that the installed `sh` takes, so that file names may hold any bytes.
 
-    sh 1 encodes strings, and knows nothing of the surrogates that stand for bytes (PEP 383); sh 2
-    leaves that to execv(2), and takes no bytes.
+    sh 1 takes bytes, and cannot encode strings with surrogates for bytes (PEP 383). sh 2 takes
+    only strings, which os.execv() encodes rightly.
     """
     return [os.fsencode(word) for word in words] if sh.__version__.startswith("1.") else words
 
 
 def end(process: Any) -> None:
-    """Kills what `spawn` gave, and its group; a process that has ended is fine, too."""
+    """Kills a process of `spawn` and its group; does nothing if it has ended."""
     with suppress(ProcessLookupError):
         process.kill_group()
-    # It may have been awaited by whom a signal then interrupted, before the result was noted.
+    # A wait that a signal interrupted may have taken its exit status without storing it.
     with suppress(_sh().ErrorReturnCode, ChildProcessError):
         process.wait()
 
@@ -306,5 +306,5 @@ def _failure(what: str, result: Result, *, shown: bool) -> CommandError:
         exit_code=result.exit_code,
         stdout=result.stdout,
         stderr=result.stderr,
-        hint="the lines above have more",
+        hint="see the lines above",
     )

@@ -1,4 +1,4 @@
-"""Programs that serve us for a while: they run as long as a block does."""
+"""Runs helper programs for the duration of a block, such as qemu-nbd."""
 
 import time
 from collections import deque
@@ -12,22 +12,22 @@ from node.errors import KitError
 from node.log import log
 from node.run import TAIL_LINES, end, spawn
 
-_TICK = 0.05  # seconds between two looks at what has no other way to tell us
+_TICK = 0.05  # polling interval, seconds
 
-_HINT = "debug mode shows all that it prints"
+_HINT = "debug mode shows all its output"
 
 
 class Service:
-    """A running program: we may write lines to it, and read the lines that it writes.
+    """A running program whose stdin is written and whose stdout is read line by line.
 
-    Its stdin stays open until the block ends, so a program can tell that it is not needed any more.
+    Its stdin stays open until the block ends, so the program can see when it is no longer needed.
     """
 
     def __init__(
         self, argv: Sequence[str | PathLike[str]], what: str, env: Mapping[str, str] | None
     ) -> None:
         self.what = what
-        self.complaints: deque[str] = deque(maxlen=TAIL_LINES)  # of stderr, the newest last
+        self.complaints: deque[str] = deque(maxlen=TAIL_LINES)  # lines of stderr, newest last
         self._input: Queue[str | None] = Queue()
         self._lines: Queue[str] = Queue()
         self._process: Any = spawn(
@@ -46,7 +46,7 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """The program's process."""
+        """The number of the program's process."""
         return int(self._process.pid)
 
     @property
@@ -62,7 +62,7 @@ class Service:
         """The next line of its stdout, without the newline.
 
         Raises:
-            KitError: it ended, or says nothing for so many seconds.
+            KitError: it ended, or printed nothing for `seconds`.
         """
         found: list[str] = []
 
@@ -75,10 +75,10 @@ class Service:
         return found[0]
 
     def wait_for(self, condition: Callable[[], bool], seconds: float) -> None:
-        """Waits until a condition holds that the program brings about.
+        """Waits until the program has made a condition true.
 
         Raises:
-            KitError: it ended before, with the last thing it said; or so many seconds are over.
+            KitError: it ended before (with its last line of stderr), or `seconds` have passed.
         """
 
         def holds(seconds: float) -> bool:
@@ -90,16 +90,16 @@ class Service:
         self._await(holds, seconds)
 
     def _await(self, waited: Callable[[float], bool], seconds: float) -> None:
-        """`waited` waits for some seconds, and says whether it has come."""
+        """Calls `waited` until it returns True; it waits for the seconds that it is given."""
         deadline = time.monotonic() + seconds
         while not waited(_TICK):
             if not self.running:
-                self._process.process.wait()  # for the threads that read its output
+                self._process.process.wait()  # until all its output has been read
                 if waited(_TICK):
                     return
                 raise KitError(f"{self.what}: {self.last_words}", hint=_HINT)
             if time.monotonic() > deadline:
-                raise KitError(f"{self.what}: no answer in {seconds:.0f} s", hint=_HINT)
+                raise KitError(f"{self.what}: no answer within {seconds:.0f} s", hint=_HINT)
 
     @property
     def last_words(self) -> str:
@@ -107,11 +107,11 @@ class Service:
         return self.complaints[-1] if self.complaints else "it ended without a message"
 
     def complained(self, word: str) -> bool:
-        """Whether a word stands in the last lines of its stderr."""
+        """Whether a word is in the last lines of its stderr."""
         return any(word in line for line in list(self.complaints))
 
     def stop(self, grace: float) -> None:
-        """Closes its stdin, gives it so many seconds to end by itself, then kills its group."""
+        """Closes its stdin, waits up to `grace` seconds for its end, then kills its group."""
         self._input.put(None)
         try:
             deadline = time.monotonic() + grace
@@ -129,16 +129,16 @@ def serving(
     env: Mapping[str, str] | None = None,
     grace: float = 0.0,
 ) -> Iterator[Service]:
-    """Runs a program until the block ends, however it ends.
+    """Runs a program during the block and ends it afterwards, also after an error.
 
-    After our SIGKILL nothing here runs: the program's own command line has to see to that
+    If SIGKILL ends us, this code cannot run: `argv` must then see to it that the program ends
     (`setpriv --pdeathsig`).
 
     Args:
         argv: the program and its arguments.
-        what: the phrase for errors.
+        what: how errors name it.
         env: added to the fixed environment of `node.run`.
-        grace: seconds that it gets to end by itself once its stdin is closed.
+        grace: seconds it may take to end by itself after its stdin is closed.
 
     Raises:
         KitError: it does not exist or cannot be executed.

@@ -1,4 +1,4 @@
-"""The system calls that Python has no functions for: mount(2), syncfs(2) and the like."""
+"""System calls for which Python has no functions: mount(2), syncfs(2) and others."""
 
 import ctypes
 import fcntl
@@ -11,7 +11,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
 UMOUNT_NOFOLLOW = 0x8
 CLONE_NEWNET = 0x40000000
-# linux/stat.h and linux/fs.h; struct statx begins with the mask of what it has.
+# linux/stat.h and linux/fs.h; struct statx begins with the mask of its valid fields.
 AT_FDCWD, AT_EMPTY_PATH, AT_STATX_DONT_SYNC = -100, 0x1000, 0x4000
 STATX_TYPE, STATX_INO, STATX_BTIME = 0x1, 0x100, 0x800
 STATX_SIZE, MODE_OFFSET, INO_OFFSET, BTIME_OFFSET, RDEV_OFFSET = 256, 28, 32, 80, 128
@@ -23,7 +23,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def mount(
     source: str | Path | None, target: str | Path, fstype: str | None, flags: int, data: str = ""
 ) -> None:
-    """Mounts a file system, without the ten milliseconds that starting a program takes.
+    """Mounts a file system without starting a program, which would take 10 ms.
 
     Raises:
         OSError: the kernel refuses.
@@ -33,16 +33,16 @@ def mount(
 
 
 def umount(target: Path) -> None:
-    """Unmounts what was mounted last on a directory, and follows no symlink.
+    """Unmounts the newest mount on a directory; does not follow a symlink.
 
     Raises:
-        OSError: something holds it, or it is no mount point.
+        OSError: it is busy, or no mount point.
     """
     _checked(_libc.umount2(os.fsencode(target), UMOUNT_NOFOLLOW), target)
 
 
 def unshare_network() -> None:
-    """Gives the calling thread, and no other, a network namespace of its own (unshare(2)).
+    """Moves only the calling thread into a new network namespace (unshare(2)).
 
     Raises:
         OSError: the kernel refuses.
@@ -51,19 +51,20 @@ def unshare_network() -> None:
 
 
 def syncfs(descriptor: int) -> None:
-    """Writes the file system of an open file to its device.
+    """Writes the file system of an open file to its device (syncfs(2)).
 
     Raises:
-        OSError: that failed, or has failed since the file was opened (each failure is told once).
+        OSError: a write failed now, or since the file was opened. Each failure is reported once.
     """
     _checked(_libc.syncfs(descriptor), f"/proc/self/fd/{descriptor}")
 
 
 def birth(descriptor: int) -> str | None:
-    """What tells an open file from all that had its inode number before; None if nothing does.
+    """A text that tells an open file from earlier files with its inode number; None if unknown.
 
-    That is when it was made (statx(2)), to some milliseconds, and its generation, which a file
-    system counts on, or rolls, when it gives an inode out again; one of them will do.
+    It holds the time of birth (statx(2), accurate to some milliseconds) and the generation of the
+    inode, as far as the file system has them. A file system increases the generation, or chooses
+    it at random, when it reuses an inode.
     """
     parts = []
     found = ctypes.create_string_buffer(STATX_SIZE)
@@ -81,13 +82,13 @@ def birth(descriptor: int) -> str | None:
 
 
 def cached_status(path: Path) -> os.stat_result:
-    """Type, device and inode (st_mode, st_dev, st_ino, st_rdev) as the kernel has them in memory.
+    """Type, device and inode (st_mode, st_dev, st_ino, st_rdev) from the kernel's memory.
 
-    For what processes have open (/proc/PID/fd): stat(2) would ask the server of a network or FUSE
-    file system, and wait for as long as that does not answer (statx(2), AT_STATX_DONT_SYNC).
+    For files that processes have open (/proc/PID/fd): stat(2) would ask the server of a network or
+    FUSE file system, and hang if that does not answer (statx(2), AT_STATX_DONT_SYNC).
 
     Raises:
-        OSError: it is not there.
+        OSError: the path does not exist.
     """
     found = ctypes.create_string_buffer(STATX_SIZE)
     mask = STATX_TYPE | STATX_INO

@@ -1,1 +1,1 @@
-"""Block devices of the node: how they stand on each other, and who holds them."""
+"""Block devices of the node: which device is built on which, and who uses them."""

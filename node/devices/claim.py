@@ -1,4 +1,4 @@
-"""Block devices and disk files: their size, and opening them for us alone."""
+"""Block devices and disk files: their size, and opening them exclusively."""
 
 import errno
 import fcntl
@@ -23,12 +23,12 @@ from node.errors import KitError
 
 SECTOR = 512
 BLKROGET = 0x125E  # linux/fs.h; Python has no name for it
-HINT = "gnt-cluster verify-disks and gnt-instance info tell what Ganeti knows of it"
+HINT = "gnt-cluster verify-disks and gnt-instance info show what Ganeti knows about it"
 
 
 @dataclass(frozen=True)
 class Backing:
-    """A disk opened for us alone: its path, its size in bytes, and the descriptor that holds it."""
+    """A disk that we have claimed: its path, size in bytes, and open descriptor."""
 
     path: Path
     size: int
@@ -40,7 +40,7 @@ def disk_size(path: Path) -> int:
     """The size of a block device or disk file, in bytes.
 
     Raises:
-        OSError: it cannot be opened, or is neither; a FIFO is not waited for.
+        OSError: it cannot be opened; EINVAL for other kinds, such as a FIFO.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -54,19 +54,19 @@ def disk_size(path: Path) -> int:
 
 @contextmanager
 def claimed(path: Path, *, name: str | None = None) -> Iterator[Backing]:
-    """Opens a block device or disk file for writing, for us alone, and syncs it at the end.
+    """Opens a block device or disk file for writing, exclusively, and syncs it at the end.
 
-    A block device is opened O_EXCL, which the kernel refuses while it is mounted anywhere, used
-    as swap, or held by device mapper, md or another O_EXCL opener (open(2)). QEMU claims no device
-    that way: both devices and files are locked as QEMU locks them, and must not be open in any
-    other process. Loop devices do none of that, so they are looked up.
+    A block device is opened with O_EXCL (open(2)). The kernel refuses that while the device is
+    mounted, used as swap, or held by device mapper, md or another O_EXCL opener. QEMU does not use
+    O_EXCL, so devices and files are also locked in QEMU's way, and no other process may have them
+    open. Loop devices do neither, so they are searched for.
 
     Args:
         path: the device or file.
-        name: what errors call it.
+        name: how errors name it.
 
     Raises:
-        KitError: it is missing, of another kind, read-only or in use; the holder is named.
+        KitError: it is missing, of another kind, read-only or in use; the error names its user.
     """
     name = name or f"disk {path}"
     hint = "stop the instance, or unmount or detach it, then try again"
@@ -77,18 +77,24 @@ def claimed(path: Path, *, name: str | None = None) -> Iterator[Backing]:
             os.fsync(backing.fd)
         except OSError as error:
             raise KitError(
-                f"flush of {path}: {error.strerror}", hint="dmesg tells what became of its device"
+                f"flush of {path}: {error.strerror}", hint="see dmesg for errors of its device"
             ) from error
     finally:
         os.close(backing.fd)
 
 
 def open_disk(path: Path, flags: int, name: str, hint: str) -> int:
-    """Opens a block device or file, with O_EXCL in `flags` for nobody else.
+    """Opens a block device or file; returns its descriptor.
+
+    Args:
+        path: the device or file.
+        flags: of open(2); with O_EXCL a device in use is refused.
+        name: how errors name it.
+        hint: for errors that have no hint of their own here.
 
     Raises:
         InUseError: the kernel refuses O_EXCL.
-        KitError: it cannot be opened; `hint` is for what is not known to have another remedy.
+        KitError: it cannot be opened for another reason.
     """
     try:
         return os.open(path, flags | os.O_CLOEXEC)
@@ -132,7 +138,8 @@ def _require_writable(path: Path, fd: int, name: str) -> None:
     (read_only,) = struct.unpack("i", fcntl.ioctl(fd, BLKROGET, bytes(4)))
     if read_only:
         raise KitError(
-            f"{name}: the device is read-only", hint=f"blockdev --setrw {path}, if it may be"
+            f"{name}: the device is read-only",
+            hint=f"if it may be written to: blockdev --setrw {path}",
         )
 
 
@@ -141,9 +148,9 @@ def _lock(fd: int, name: str) -> None:
         locked = qemu_locks.lock_whole(fd)
     except OSError as error:
         raise KitError(
-            f"{name}: whether it is in use cannot be told: its file system takes no locks:"
+            f"{name}: cannot find out whether it is in use: its file system refuses locks:"
             f" {error.strerror}",
-            hint="use a file system with working locks; of NFS: is rpc.statd running?",
+            hint="use a file system with working locks; on NFS, check that rpc.statd runs",
         ) from error
     if not locked:
         raise InUseError("a process holds a lock on it (a running QEMU, perhaps on another node)")

@@ -1,4 +1,4 @@
-"""Who holds or uses a block device or disk file: mounts, swap, devices above, processes, guests."""
+"""Finds who uses a block device or disk file: mounts, swap, stacked devices, processes, guests."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from node.syscalls import cached_status
 
 
 def block_holder(path: Path) -> str:
-    """Says who holds a block device: a mount, swap, a device stacked on top, or a partition."""
+    """Who holds a block device or one of its partitions, in words: a mount, swap or a device."""
     number = path.stat().st_rdev
     if place := _mounted_on(number):
         return f"mounted on {place}"
@@ -40,17 +40,17 @@ def _mounted_on(number: int) -> str | None:
         except OSError:
             continue
         for mount in found:
-            # btrfs has device numbers of its own, so the source of the mount counts, too.
+            # btrfs has device numbers of its own, so the source of the mount is compared, too.
             if mount.device == name or _has_number(Path(mount.source), number):
                 return str(mount.point)
     return None
 
 
 def _is_swap(number: int) -> bool:
-    """Whether a device is active as swap (proc_swaps(5)), in whatever mount namespace it became so.
+    """Whether a device is active as swap (proc_swaps(5)), in any mount namespace.
 
-    The kernel shows its path as the root that we have leads to it, and of the mount alone where
-    none does: "/dev/sda2" is "/sda2" then. So its name counts, too.
+    The kernel shows the path of the device as seen from our root. If it is not below our root, the
+    path begins at its mount: "/sda2" instead of "/dev/sda2". So the name alone is compared, too.
     """
     name = sysfs(number).resolve().name
     for path, kind, *_ in kernel_table(processes.PROC / "swaps")[1:]:
@@ -61,7 +61,7 @@ def _is_swap(number: int) -> bool:
 
 
 def _has_number(path: Path, number: int) -> bool:
-    # What a FUSE file system says of its source may lead anywhere, also to a server that is gone.
+    # The source of a FUSE file system may be any path, also one on a server that does not answer.
     if not path.is_relative_to("/dev") or ".." in path.parts:
         return False
     try:
@@ -72,7 +72,7 @@ def _has_number(path: Path, number: int) -> bool:
 
 
 def is_swap_file(own: os.stat_result) -> bool:
-    """Whether the kernel swaps to a file, by the paths that it tells."""
+    """Whether a file is active as swap, by the paths in proc_swaps(5)."""
     for path, *_ in kernel_table(processes.PROC / "swaps")[1:]:
         with suppress(OSError):
             if os.path.samestat(Path(processes.unescaped(path)).stat(), own):
@@ -81,10 +81,10 @@ def is_swap_file(own: os.stat_result) -> bool:
 
 
 def is_swapped_to(fd: int) -> bool:
-    """Whether a file that is open for writing is active as swap, wherever its path leads to.
+    """Whether a file that is open for writing is active as swap, in any mount namespace.
 
-    Linux lets nobody write to it then: nothing is written, so nothing but that is asked. XFS does
-    not look where there is nothing to write (xfs_file_write_iter()): see `is_swap_file`.
+    Linux refuses all writes to an active swap file, so this tries to write 0 bytes. XFS accepts
+    these without a check (xfs_file_write_iter()): use `is_swap_file`, too.
     """
     try:
         os.write(fd, b"")
@@ -94,12 +94,16 @@ def is_swapped_to(fd: int) -> bool:
 
 
 def block_user(own: os.stat_result, *, writing: bool = False) -> str | None:
-    """Who has a block device or file open, without any claim that the kernel would enforce.
+    """Which process or Xen guest has a block device or file open, in words; None if none has.
 
-    That is how QEMU opens the disks of its guests. A disk's partitions and a partition's disk
-    count, too: they share bytes. Our own process does not, nor does the one that serves an NBD
-    device. With `writing`, only those count that may write. No file system is asked: one of those
-    on which processes have files open may not answer any more.
+    This finds users that do not open with O_EXCL, such as QEMU. For a disk its partitions count
+    as well, and for a partition its disk, because they share bytes. Our own process and the server
+    of an NBD device do not count. Only the kernel's memory is read, because a file system on which
+    a process has files open may hang.
+
+    Args:
+        own: the status of the device or file.
+        writing: whether only users that may write count.
     """
     numbers: set[int] = set()
     servers: set[str] = set()
@@ -110,7 +114,7 @@ def block_user(own: os.stat_result, *, writing: bool = False) -> str | None:
     for descriptor in processes.descriptors():
         process = descriptor.parents[1]
         try:
-            # Only names of files are followed: pipes, sockets and the like are not disks.
+            # Skip pipes, sockets and the like, whose links are not paths.
             if not str(descriptor.readlink()).startswith("/"):
                 continue
             found = cached_status(descriptor)
@@ -123,12 +127,12 @@ def block_user(own: os.stat_result, *, writing: bool = False) -> str | None:
             if not any((process / "task" / thread).exists() for thread in servers):
                 return f"process {process.name} ({processes.command(process)})"
         except OSError:
-            continue  # it ended, or closed it
+            continue  # it has ended or closed the file
     return _xen_domain(numbers)
 
 
 def _nbd_thread(number: int) -> str | None:
-    """The thread that serves an NBD device (drivers/block/nbd.c of Linux): it has that open."""
+    """The thread that serves an NBD device and has it open (drivers/block/nbd.c of Linux)."""
     try:
         return (sysfs(number) / "pid").read_text().strip()
     except OSError:
@@ -136,7 +140,7 @@ def _nbd_thread(number: int) -> str | None:
 
 
 def _xen_domain(numbers: set[int]) -> str | None:
-    """The Xen guest that the kernel serves a device to (xen-blkback: no process has it open)."""
+    """The Xen guest that uses a device by the kernel's xen-blkback: no process has it open then."""
     for served in SYS.glob("bus/xen-backend/devices/vbd-*/physical_device"):
         try:
             major, _, minor = served.read_text().strip().partition(":")
@@ -148,15 +152,18 @@ def _xen_domain(numbers: set[int]) -> str | None:
 
 
 def loop_over(own: os.stat_result, *, writing: bool = False) -> str | None:
-    """The loop device that is attached to a file or block device, if one is, and its mount.
+    """The loop device attached to a file or block device, and its mount, in words; None if none.
 
-    Files are told by inode, not by name: that may be of another mount namespace. With `writing`,
-    only those count that may write.
+    Files are compared by inode, since a name may be of another mount namespace.
+
+    Args:
+        own: the status of the device or file.
+        writing: whether only loop devices that may write count.
     """
     for state in SYS.glob("block/loop*/loop"):
         device = Path("/dev", state.parent.name)
         if (loop := loop_status(device)) is None or (writing and loop.read_only):
-            continue  # detached by now
+            continue  # detached meanwhile, or not to be counted
         if stat.S_ISBLK(own.st_mode):
             found = loop.number == own.st_rdev
         else:

@@ -1,4 +1,4 @@
-"""Loop devices that the kernel detaches by itself when their last user is gone (loop(4))."""
+"""Loop devices that the kernel detaches by itself after their last user (autoclear, loop(4))."""
 
 import errno
 import fcntl
@@ -18,14 +18,14 @@ from node.files import kernel_text
 LOOP_CTL_ADD = 0x4C80
 LOOP_CONFIGURE = 0x4C0A
 LO_FLAGS_AUTOCLEAR = 4
-# The kernel leaves it out where the disk cannot, or only in blocks of more than BLOCK_SIZE.
+# The kernel ignores it if the disk has no direct I/O, or only in blocks larger than BLOCK_SIZE.
 LO_FLAGS_DIRECT_IO = 16
 LOOP_MAJOR = 7
-# That of QEMU's disks, in which partition tables count. With direct I/O the kernel would choose
-# that of the disk below, which may have 4 KiB (loop_default_blocksize() of Linux).
+# Bytes, as QEMU's disks have and as partition tables count. With direct I/O the kernel's default
+# is that of the disk below, perhaps 4 KiB (loop_default_blocksize() of Linux).
 BLOCK_SIZE = 512
-# Below 10, GRUB's 10_linux takes a root on the device for loop-AES, and leaves it out of the menu
-# (`/dev/loop[0-9]` in its script). So the first number is not the kernel's choice.
+# GRUB's 10_linux takes a root file system on `/dev/loop[0-9]` for loop-AES and makes no menu entry
+# for it. So we choose the number, not the kernel.
 NUMBERS = range(10, 1024)
 DETACH_SECONDS = 10.0
 
@@ -37,15 +37,15 @@ LOOP_CONFIG = struct.Struct("=II QQQQQ IIII 64s 64s 32s QQ 64x")
 
 @contextmanager
 def attached(backing: Backing, offset: int = 0, size: int = 0) -> Iterator[Path]:
-    """A loop device over `size` bytes of a disk from `offset` on (0: to its end).
+    """Attaches a loop device to `size` bytes of a disk from `offset` on (0: to the disk's end).
 
-    It passes by the page cache of the disk, so that what is written is cached, and flushed, once.
-    This stands in for a partition's own device: it works on kernels without partition tables and
-    on logical volumes, and leaves nothing behind. At the end the device is flushed, and awaited
-    until the kernel has let go of it.
+    It uses direct I/O on the disk, so that data is cached and flushed only once. It replaces the
+    kernel's device of a partition: it works without partition support in the kernel and on logical
+    volumes, and leaves nothing behind. At the end the device is flushed, and the kernel's
+    detaching is waited for.
 
     Raises:
-        KitError: no loop device is to be had, the flush failed, or something still holds it.
+        KitError: no loop device is available, the flush failed, or something still holds it.
     """
     device, fd = _attach(backing, offset, size)
     with undone(lambda: _detach(device, fd, backing.path.resolve())):
@@ -71,7 +71,7 @@ def _attach(backing: Backing, offset: int, size: int) -> tuple[Path, int]:
                 os.close(fd)
                 raise
         except OSError as error:
-            if error.errno == errno.EBUSY:  # somebody else's
+            if error.errno == errno.EBUSY:  # another program uses it
                 continue
             raise KitError(
                 f"loop device {device} over {backing.path}: {error.strerror}",
@@ -80,7 +80,7 @@ def _attach(backing: Backing, offset: int, size: int) -> tuple[Path, int]:
         return device, fd
     raise KitError(
         f"loop device over {backing.path}: all of {NUMBERS.stop} are taken",
-        hint="`losetup --list` names them; detach what nobody needs",
+        hint="`losetup --list` lists them; detach those that are not needed",
     )
 
 
@@ -91,7 +91,7 @@ def _add(device: Path, number: int) -> None:
             fcntl.ioctl(control, LOOP_CTL_ADD, number)
     finally:
         os.close(control)
-    if not device.exists():  # a /dev that nobody fills, in a container
+    if not device.exists():  # in a container without udev or devtmpfs
         os.mknod(device, stat.S_IFBLK | 0o600, os.makedev(LOOP_MAJOR, number))
 
 
@@ -100,7 +100,7 @@ def _detach(device: Path, fd: int, backing: Path) -> None:
         os.fsync(fd)
     except OSError as error:
         raise KitError(
-            f"flush of {backing}: {error.strerror}", hint="dmesg tells what became of its device"
+            f"flush of {backing}: {error.strerror}", hint="see dmesg for errors of its device"
         ) from error
     finally:
         os.close(fd)
@@ -113,12 +113,12 @@ def _await_detached(device: Path, backing: Path) -> None:
     while state.exists():
         try:
             if Path(kernel_text(state).rstrip("\n")) != backing:
-                return  # detached, and taken by another already
+                return  # detached, and already attached to something else
         except OSError:
             return
         if time.monotonic() > deadline:
             raise KitError(
                 f"loop device {device} over {backing}: something still holds it",
-                hint=f"see what `fuser -v -m {device}` names, and end it",
+                hint=f"end the processes that `fuser -v -m {device}` lists",
             )
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Logical volumes: what LVM says of them, making and removing them."""
+"""Logical volumes: reads what LVM reports, makes and removes volumes."""
 
 import json
 import re
@@ -16,16 +16,16 @@ from node.run import run
 
 FIELDS = ("vg_name", "lv_name", "lv_uuid", "lv_size", "pool_lv", "origin", "lv_tags", "lv_attr")
 REPORT = ("--reportformat", "json", "--nosuffix", "--units", "b")
-# Device mapper joins both names by a hyphen, and doubles those within (lvm2's dm_build_dm_name).
-# Internal devices have a third part: vg-pool-tpool.
+# Device mapper joins the names of group and volume by a hyphen and doubles hyphens in them
+# (dm_build_dm_name() of lvm2). Internal devices have a third part: vg-pool-tpool.
 _DM_NAME = re.compile(r"((?:[^-]|--)+)-((?:[^-]|--)+)")
-_ZEROES = 7  # of lv_attr, lvs(8): new blocks are zeroed before they are used
+_ZEROES = 7  # place in lv_attr (lvs(8)): whether new blocks are zeroed before use
 _THIN_POOL, _VOLUME_TYPE = "t", 0
 
 
 @dataclass(frozen=True)
 class LogicalVolume:
-    """A logical volume; sizes in bytes, "" for what it does not have."""
+    """A logical volume; the size in bytes, "" for a property that it does not have."""
 
     vg: str
     name: str
@@ -38,21 +38,21 @@ class LogicalVolume:
 
     @property
     def path(self) -> Path:
-        """Its device, while it is active."""
+        """Its device; it exists while the volume is active."""
         return Path("/dev", self.vg, self.name)
 
     @property
     def zeroes_new_blocks(self) -> bool:
-        """Whether what was never written reads as zeros, also beside what is written.
+        """Whether bytes that were never written read as zeros, also next to written ones.
 
-        Not so in a thin pool made with `--zero n`: a block (64 KiB and more) that a write takes
-        from the pool holds what some other volume left in it, but for the bytes written.
+        Not in a thin pool made with `--zero n`: a write there allocates a block (64 KiB or more),
+        and the rest of the block holds old data of another volume.
         """
         return bool(self.pool) and self.attr[_ZEROES : _ZEROES + 1] == "z"
 
 
 def names(dm_name: str) -> tuple[str, str] | None:
-    """The volume group and the volume of a device mapper name; None if it has no such form."""
+    """The volume group and volume in a device mapper name; None if it has another form."""
     found = _DM_NAME.fullmatch(dm_name)
     return (found[1].replace("--", "-"), found[2].replace("--", "-")) if found else None
 
@@ -60,7 +60,7 @@ def names(dm_name: str) -> tuple[str, str] | None:
 def volume_of(number: int) -> tuple[str, str] | None:
     """The volume group and volume of an active LV, by its device number; None for other devices.
 
-    The kernel tells this: neither LVM's tools nor udev are asked.
+    It is read from sysfs, without LVM's tools or udev.
     """
     dm = sysfs(number) / "dm"
     try:
@@ -72,7 +72,7 @@ def volume_of(number: int) -> tuple[str, str] | None:
 
 
 def lv(path: Path) -> LogicalVolume | None:
-    """What LVM knows of the LV behind a device path; None if it is no LV.
+    """What LVM reports of the LV at a device path; None if it is no LV.
 
     Raises:
         KitError: LVM's tools fail.
@@ -90,18 +90,25 @@ def created(
     *,
     keep: Callable[[], bool] = lambda: True,
 ) -> Iterator[LogicalVolume]:
-    """A new LV of at least `size` bytes, thin if a pool is given.
+    """Makes an LV of at least `size` bytes; removes it again if the block fails.
 
-    It is removed again if what follows fails; an interrupted copy (Terminated is no Exception) can
-    go on another time, and keeps it, if `keep` says that there is something to go on with.
+    After a signal (Terminated is no Exception) it stays if `keep` returns True, so that an
+    interrupted copy can be resumed.
+
+    Args:
+        vg: the volume group.
+        name: of the new LV.
+        size: bytes; rounded up to whole extents.
+        pool: a thin pool of the group, for a thin LV.
+        keep: whether there is something to resume.
 
     Raises:
-        KitError: no such volume group or pool, the name is taken, or the space does not suffice.
+        KitError: no such volume group or pool, the name is taken, or there is too little space.
     """
     group = _group(vg)
     size = -(-size // group["extent"]) * group["extent"]
     _check(vg, name, size, pool, group)
-    with signals_deferred():  # a volume that is there is known to us
+    with signals_deferred():  # so that a volume that was made is always removed
         run(create_argv(vg, name, size, pool), what=f"lvcreate of {vg}/{name}")
         volume = _volume(vg, name)
     try:
@@ -110,13 +117,13 @@ def created(
         if isinstance(failure, Exception) or not keep():
             try:
                 remove(volume)
-            except KitError as error:  # the first error is the one to mend
+            except KitError as error:  # the first error is the one to raise
                 log.warning("%s", error.message)
         raise
 
 
 def create_argv(vg: str, name: str, size: int, pool: str | None) -> list[str]:
-    """The lvcreate(8) for a volume of `size` bytes, a multiple of the extents' size."""
+    """The lvcreate(8) command for a volume of `size` bytes, a multiple of the extent size."""
     if pool is not None:
         kind = ["--thinpool", pool, "--virtualsize", f"{size}b"]
     else:
@@ -130,7 +137,7 @@ def remove(volume: LogicalVolume) -> None:
     Raises:
         KitError: it is in use, or LVM fails.
     """
-    # By its UUID, too: the name may be another's by now.
+    # By its UUID, too: another volume may have its name by now.
     chosen = f"lv_uuid={volume.uuid}"
     argv = ["lvremove", "--yes", "--select", chosen, f"{volume.vg}/{volume.name}"]
     run(argv, what=f"lvremove of {volume.vg}/{volume.name}")
@@ -142,7 +149,7 @@ def _check(vg: str, name: str, size: int, pool: str | None, group: dict[str, int
     if name in types:
         raise KitError(
             f"new volume {vg}/{name}: the name is taken",
-            hint=f"name it as the target, /dev/{vg}/{name}, or remove it: lvremove {vg}/{name}",
+            hint=f"use it as the target, /dev/{vg}/{name}, or remove it: lvremove {vg}/{name}",
         )
     if pool is None:
         if size > (free := group["free"]):
@@ -154,7 +161,7 @@ def _check(vg: str, name: str, size: int, pool: str | None, group: dict[str, int
     elif types.get(pool) != _THIN_POOL:
         raise KitError(
             f"new volume {vg}/{name}: {vg} has no thin pool {pool}",
-            hint="these are thin pools there: "
+            hint="thin pools there: "
             + (", ".join(n for n, kind in types.items() if kind == _THIN_POOL) or "none"),
         )
 
@@ -165,7 +172,7 @@ def _group(vg: str) -> dict[str, int]:
     if vg not in groups:
         raise KitError(
             f"volume group {vg}: this node has none of that name",
-            hint="these are there: " + (", ".join(sorted(groups)) or "none"),
+            hint="volume groups of this node: " + (", ".join(sorted(groups)) or "none"),
         )
     row = groups[vg]
     return {"extent": int(row["vg_extent_size"]), "free": int(row["vg_free"])}
@@ -176,7 +183,7 @@ def _volume(vg: str, name: str) -> LogicalVolume:
     if len(rows) != 1:
         raise KitError(
             f"lvs of {vg}/{name}: {len(rows)} volumes instead of one",
-            hint=f"see what `lvs {vg}` says",
+            hint=f"see the output of `lvs {vg}`",
         )
     row = rows[0]
     return LogicalVolume(
@@ -192,13 +199,13 @@ def _volume(vg: str, name: str) -> LogicalVolume:
 
 
 def _report(kind: str, argv: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of what lvmreport(7) calls a JSON report; `kind` is vg or lv."""
+    """The rows of a JSON report of LVM (lvmreport(7)); `kind` is vg or lv."""
     printed = run(argv, what=" ".join([argv[0], *argv[len(REPORT) + 3 :]])).stdout
     try:
         rows: list[dict[str, str]] = json.loads(printed)["report"][0][kind]
     except (ValueError, LookupError) as error:
         raise KitError(
-            f"{argv[0]}: its report cannot be understood: {error}",
-            hint=f"see what `{argv[0]} --reportformat json` prints",
+            f"{argv[0]}: its report cannot be parsed: {error}",
+            hint=f"see the output of `{argv[0]} --reportformat json`",
         ) from error
     return rows

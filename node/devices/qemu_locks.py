@@ -1,10 +1,10 @@
-"""The byte locks by which QEMU tells others what it does with an image, file or device alike.
+"""The byte locks by which QEMU processes share or refuse access to an image file or device.
 
-QEMU's block/file-posix.c (raw_apply_lock_bytes): byte 100 + n is read-locked by whoever has
-permission n, byte 200 + n by whoever does not let others have it, n being 1 for writing. The locks
-are those of open file descriptions (fcntl_locking(2)). They stand on the inode, so that another
-node of the same device (mknod(1)) shows none: `node.devices.holders.block_user` finds who has that
-open.
+QEMU's block/file-posix.c (raw_apply_lock_bytes): a process that has permission n holds a read lock
+on byte 100 + n; one that denies permission n to others holds a read lock on byte 200 + n. For
+writing n is 1. The locks belong to open file descriptions (fcntl_locking(2)) and to the inode: a
+second device node of the same device (mknod(1)) does not show them.
+`node.devices.holders.block_user` finds processes that have such a node open.
 """
 
 import errno
@@ -21,7 +21,7 @@ _WRITES, _NO_OTHER_WRITES = 101, 201
 
 
 def is_written(fd: int) -> bool:
-    """Whether a QEMU may write to what is open, or another holds all of it (`lock_whole`).
+    """Whether a QEMU may write to the open file, or another process holds it by `lock_whole`.
 
     Raises:
         OSError: its file system has no such locks.
@@ -32,16 +32,16 @@ def is_written(fd: int) -> bool:
 
 
 def shows_writer(locks: Iterable[str], device: int) -> bool:
-    """Whether a QEMU may write to a file, as `is_written` has it; of a host that we only ask.
+    """As `is_written`, for a file of another host, from that host's /proc/locks.
 
-    A QEMU that only reads has no lock there.
+    A QEMU that only reads holds no lock on the byte for writing.
 
     Args:
-        locks: those lines of that host's /proc/locks (proc(5)) that have the file's inode.
-        device: that the file is on there: another file system has the same inodes.
+        locks: the lines of /proc/locks (proc(5)) that have the file's inode.
+        device: the file's st_dev there; other file systems use the same inode numbers.
 
     Raises:
-        ValueError: they are something else.
+        ValueError: the lines have another format.
     """
     ranges = [line.split()[-3:] for line in locks if line.strip() and "->" not in line]
     return any(
@@ -51,9 +51,10 @@ def shows_writer(locks: Iterable[str], device: int) -> bool:
 
 
 def _is_on(place: str, device: int) -> bool:
-    """Whether a place, major:minor:inode, may be on a device.
+    """Whether a lock's place, major:minor:inode, may be on a device.
 
-    Of btrfs and the like, stat(2) tells another minor number, of the major number 0 as well.
+    For btrfs and similar file systems stat(2) returns another minor number than /proc/locks; the
+    major number is 0 in both.
     """
     major, minor, _inode = place.split(":")
     same = os.makedev(int(major, 16), int(minor, 16)) == device
@@ -61,7 +62,10 @@ def _is_on(place: str, device: int) -> bool:
 
 
 def keep_writers_out(fd: int) -> bool:
-    """Sees to it that no QEMU begins to write; lasts until it is closed. False: one has it locked.
+    """Keeps QEMU from opening a file for writing until `fd` is closed.
+
+    Returns:
+        False if another process holds a conflicting lock.
 
     Raises:
         OSError: its file system has no such locks.
@@ -70,9 +74,10 @@ def keep_writers_out(fd: int) -> bool:
 
 
 def lock_whole(fd: int) -> bool:
-    """Locks all of what is open for writing, until it is closed; False: another has a part locked.
+    """Locks the whole file for writing until `fd` is closed; QEMU cannot even read it then.
 
-    No QEMU that locks can have it open then, not even for reading.
+    Returns:
+        False if another process has a part of it locked.
 
     Raises:
         OSError: its file system has no such locks.

@@ -1,4 +1,4 @@
-"""What is in use for a moment: it is tried again for a while."""
+"""Retries actions on devices that may be in use for a moment."""
 
 import time
 from collections.abc import Callable
@@ -12,19 +12,19 @@ Result = TypeVar("Result")
 
 
 class InUseError(Exception):
-    """Something is in use; by whom, in words."""
+    """Something is in use; the message says by whom."""
 
 
 def settled(attempt: Callable[[], Result], name: str, hint: str) -> Result:
-    """Does what may find something in use, again and again for a while.
+    """Repeats `attempt` for SETTLE_SECONDS while it raises InUseError; returns its result.
 
-    udev probes a device for a moment, and the kernel detaches a killed run's loop devices shortly
-    after its processes are gone.
+    udev opens a device for a moment, and the kernel detaches the loop devices of a killed run
+    shortly after its processes have ended.
 
     Args:
-        attempt: raises InUseError while it cannot be done.
-        name: of what is in use.
-        hint: where it stays so.
+        attempt: raises InUseError while the device is in use.
+        name: how the error names the device.
+        hint: of the error.
 
     Raises:
         KitError: it stays in use.

@@ -1,4 +1,4 @@
-"""How block devices stand on each other: partitions, disks, devices above and below, files."""
+"""Which block device is built on which: partitions, disks, device mapper, loop devices, files."""
 
 import fcntl
 import os
@@ -17,24 +17,24 @@ BackingId = int | tuple[int, int]
 
 
 def sysfs(number: int) -> Path:
-    """Where the kernel tells of a block device, given by its number (sysfs(5))."""
+    """The directory below /sys of the block device with this number."""
     return SYS / f"dev/block/{os.major(number)}:{os.minor(number)}"
 
 
 def stacked_on(number: int) -> list[str]:
-    """The names of the devices that are made of this one: device mapper, md, bcache, DRBD."""
+    """The names of the devices built on this one: device mapper, md, bcache, DRBD."""
     holders = sysfs(number) / "holders"
     return sorted(entry.name for entry in holders.iterdir()) if holders.is_dir() else []
 
 
 def partitions(number: int) -> list[int]:
-    """The device numbers of a disk's partitions that the kernel knows."""
+    """The device numbers of a disk's partitions, as far as the kernel knows them."""
     entries = sysfs(number).resolve().glob("*/partition")
     return sorted(_number(entry.with_name("dev")) for entry in entries)
 
 
 def whole_disk(number: int) -> int | None:
-    """The device number of the disk that a partition is on; None if it is none."""
+    """The device number of the disk that a partition is on; None if `number` is no partition."""
     own = sysfs(number).resolve()
     return _number(own.parent / "dev") if (own / "partition").exists() else None
 
@@ -46,7 +46,7 @@ def _number(dev: Path) -> int:
 
 @dataclass(frozen=True)
 class Loop:
-    """What a loop device stands for: a file or block device, or `size` bytes of it (0: all)."""
+    """What a loop device is attached to: a file or block device, or `size` bytes of it (0: all)."""
 
     file: tuple[int, int]  # its device and inode
     number: int  # of the block device, or 0
@@ -71,16 +71,16 @@ def loop_status(device: Path) -> Loop | None:
 
 
 def backing_id(own: os.stat_result) -> BackingId:
-    """What a path or open file leads to."""
+    """The device or file that a status is of."""
     return own.st_rdev if stat.S_ISBLK(own.st_mode) else (own.st_dev, own.st_ino)
 
 
 def backing_chain(top: BackingId) -> set[BackingId]:
-    """All that holds bytes of a file or device, itself included.
+    """All devices and files that hold bytes of a file or device, itself included.
 
-    That is the disk of a partition, what device mapper, md and the like are made of, what a loop
-    device is attached to, and the device that a file's file system is on. File systems without
-    such a device (network, overlay, btrfs with device numbers of its own) end the walk.
+    These are the disk of a partition, the members of device mapper and md devices, the backing
+    file of a loop device, and the device of a file's file system. The search ends at file systems
+    without such a device: network, overlay, and btrfs, which has device numbers of its own.
     """
     found: set[BackingId] = set()
     todo = [top]

@@ -1,4 +1,4 @@
-"""What udev knows of block devices: the one user of pyudev."""
+"""Reads udev's database of block devices. Only this module uses pyudev."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ import pyudev
 def properties(number: int) -> Mapping[str, str]:
     """The properties of a block device, given by its number; empty if there is no such device.
 
-    Where no udevd runs (a container), only the kernel's own are there, like DEVNAME.
+    If no udevd runs (in a container), only the kernel's own properties are there, like DEVNAME.
     """
     try:
         device = pyudev.Devices.from_device_number(pyudev.Context(), "block", number)

@@ -1,4 +1,4 @@
-"""Who may write to what we only read: its bytes would be of no one moment, or out of date."""
+"""Finds who may write to a source: a copy of it would be inconsistent or out of date."""
 
 import errno
 import fcntl
@@ -9,19 +9,20 @@ import stat
 from node.devices.holders import block_user, is_swap_file, loop_over
 from node.processes import file_system
 
-# They refuse every lease that their server does not back, as if the file were open for writing.
+# These refuse every lease that their server does not grant, as if the file were open for writing.
+# None: the file system is not known.
 _WITHOUT_LEASES = ("nfs4", "cifs", "smb3", None)
 
 
 def writer(fd: int) -> str | None:
     """Who may write to an open file or block device, in words; None if nobody may.
 
-    A file system that is mounted through a loop device is a writer, too: much of what it holds
-    stands in the memory of the loop device alone. Claims that the kernel enforces (O_EXCL) are not
-    looked at, nor QEMU's locks (`node.devices.qemu_locks`).
+    A loop device that may write counts as well: if a file system on it is mounted, the newest
+    data may be only in the loop device's page cache. Not checked here: O_EXCL and QEMU's locks
+    (`node.devices.qemu_locks`).
 
     Args:
-        fd: opened for reading alone.
+        fd: opened for reading only.
     """
     own = os.fstat(fd)
     is_file = stat.S_ISREG(own.st_mode)
@@ -40,10 +41,11 @@ def writer(fd: int) -> str | None:
 
 
 def _refusal_of_a_lease(fd: int) -> int | None:
-    """Why the kernel gives no lease of reading (fcntl(2), F_SETLEASE); None if it does.
+    """The errno with which the kernel refuses a read lease (fcntl(2), F_SETLEASE); None: granted.
 
-    Then nothing has the file open for writing, no process and not the kernel itself. Who does so
-    while the lease lasts has to wait, and we get a signal: one that nobody minds.
+    If it is granted, no process and nothing in the kernel has the file open for writing. Whoever
+    opens it for writing during the lease has to wait, and we get a signal: SIGURG, which is ignored
+    by default.
     """
     try:
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)

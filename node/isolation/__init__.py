@@ -1,1 +1,1 @@
-"""Namespaces, mounts and filters in which programs run apart from the node."""
+"""Namespaces, mounts and system call filters that separate programs from the node."""

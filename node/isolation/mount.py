@@ -1,4 +1,4 @@
-"""Mounts, and unmounting that never is lazy: settle, retry, then name the holder."""
+"""Mounts and unmounts file systems. Unmounting is never lazy: it retries, then names holders."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ BUSY_SECONDS = 10.0
 FLUSH_SECONDS = 0.5
 TERM_SECONDS = 3.0
 KILL_SECONDS = 3.0
-# Options that are flags of mount(2); all others are the file system's own.
+# Options that are flags of mount(2); all others are passed to the file system.
 FLAGS = {
     "ro": syscalls.MS_RDONLY,
     "nosuid": syscalls.MS_NOSUID,
@@ -33,7 +33,7 @@ FLAGS = {
 def mounted(
     source: str | Path, target: Path, *, fstype: str, options: Sequence[str] = ()
 ) -> Iterator[Path]:
-    """Mounts a file system on a directory, and unmounts it and all below it at the end.
+    """Mounts a file system on a directory; unmounts it and all mounts below it at the end.
 
     Raises:
         KitError: the kernel refuses, or something holds the mount at the end.
@@ -45,23 +45,23 @@ def mounted(
 
 @contextmanager
 def sysfs_apart(target: Path, options: Sequence[str]) -> Iterator[Path]:
-    """Mounts a sysfs that is not the node's own, as `mounted` does.
+    """Mounts the sysfs of an empty network namespace, otherwise like `mounted`.
 
-    It is that of a network namespace without network cards. The kernel refuses to mount the same
-    file system on the same directory twice (EBUSY, mount(2)), and there is one sysfs for each
-    network namespace: this way, a site hook can mount the node's over this one.
+    The kernel refuses to mount the same file system twice on one directory (EBUSY, mount(2)). As
+    each network namespace has its own sysfs, a site hook can mount the node's over this one.
     """
     failures: list[BaseException] = []
 
     def mount() -> None:
         try:
-            with suppress(OSError):  # a kernel without such namespaces: the node's own then
+            with suppress(OSError):  # without such namespaces the node's own sysfs is mounted
                 syscalls.unshare_network()
             _mount("sysfs", target, "sysfs", options)
-        except BaseException as error:  # raised in the thread that waits
+        except BaseException as error:  # raised below, in the thread that waits
             failures.append(error)
 
-    # In a thread: it alone changes its namespace, which ends with it and with the mount.
+    # In a thread, so that only the thread changes its namespace. The namespace ends with the
+    # thread and the mount.
     thread = threading.Thread(target=mount)
     with signals_blocked():
         thread.start()
@@ -80,13 +80,13 @@ def _mount(source: str | Path, target: Path, fstype: str, options: Sequence[str]
     except OSError as error:
         raise KitError(
             f"mount of {source} on {target} as {fstype}: {error.strerror}",
-            hint="dmesg has what the kernel says of it",
+            hint="see dmesg for the kernel's reason",
         ) from error
 
 
 @contextmanager
 def read_only(place: Path) -> Iterator[None]:
-    """Makes what is at and below a directory of a mount read-only, as seen through this path.
+    """Makes a directory and all below it read-only, as seen by this path (a bind mount).
 
     Raises:
         OSError: the kernel refuses.
@@ -99,7 +99,7 @@ def read_only(place: Path) -> Iterator[None]:
 
 
 def remounted_read_only(place: Path) -> None:
-    """Makes one mount read-only, not the file system that others have mounted, too (mount(2)).
+    """Makes one mount read-only, but not other mounts of the same file system (mount(2)).
 
     Raises:
         OSError: the kernel refuses.
@@ -110,17 +110,17 @@ def remounted_read_only(place: Path) -> None:
 
 @contextmanager
 def flushed(place: Path, what: str) -> Iterator[None]:
-    """Writes a file system's dirty pages to its device while it is worked on, and at the end.
+    """Writes a file system's dirty pages to its device in the background, and at the end.
 
-    The kernel would begin after half a minute, or when a tenth of the memory is dirty. And of what
-    it failed to write, unmounting tells nothing: only this does (syncfs(2), errors).
+    The kernel would begin only after half a minute, or when a tenth of the memory is dirty. And
+    only syncfs(2) reports data that could not be written; unmounting does not.
 
     Args:
         place: a directory of the file system.
-        what: what the file system is on, for the error.
+        what: how the error names the disk of the file system.
 
     Raises:
-        KitError: something could not be written since the beginning.
+        KitError: data could not be written since the beginning.
     """
     descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     over = threading.Event()
@@ -142,11 +142,11 @@ def flushed(place: Path, what: str) -> Iterator[None]:
             writer.join()
             flush()
         finally:
-            os.close(descriptor)  # also when a signal comes: open, it would keep from unmounting
+            os.close(descriptor)  # also after a signal: while it is open, unmounting fails
         if failures:
             raise KitError(
                 f"flush of {what}: {failures[0].strerror}",
-                hint="the disk, or what it stands on, is full or fails: see df and dmesg",
+                hint="the disk, or the storage below it, is full or fails: see df and dmesg",
             )
 
     writer = threading.Thread(target=flush_again_and_again)
@@ -166,10 +166,10 @@ def mounts_below(top: Path, mountinfo: str) -> list[Path]:
 
 
 def first_to_unmount(top: Path, mountinfo: str) -> Path | None:
-    """What has to be unmounted first of all at and below a directory; None: nothing is left.
+    """The next mount point to unmount at or below a directory; None if there is none left.
 
-    That is what was mounted last there, or over a directory above it: a mount that is hidden
-    cannot be reached before.
+    It is the newest one there. If a later mount over a directory above hides it, that mount is
+    unmounted first: a hidden mount cannot be reached.
     """
     points = _points(mountinfo)
     below = mounts_below(top, mountinfo)
@@ -185,10 +185,10 @@ def _points(mountinfo: str) -> list[Path]:
 
 
 def unmount(top: Path) -> None:
-    """Unmounts all at and below a directory.
+    """Unmounts everything at and below a directory.
 
     Raises:
-        KitError: something still holds it after some seconds; the processes are named.
+        KitError: it is still busy after BUSY_SECONDS; the error names the processes.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while point := first_to_unmount(top, kernel_text(PROC / "self/mountinfo")):
@@ -199,24 +199,24 @@ def unmount(top: Path) -> None:
                 holders = ", ".join(str(process) for process in processes_in(point))
                 raise KitError(
                     f"unmount of {point}: held by {holders or 'an unknown user'}",
-                    hint="what runs in the guest while it is built must end with the hook that"
-                    " started it",
+                    hint="end these processes; a program that a hook starts must end before the"
+                    " hook does",
                 ) from None
             time.sleep(0.1)
 
 
 def end_processes_in(top: Path) -> None:
-    """Ends what was left running in a guest that is being built, and names it in the log.
+    """Ends processes that were left running in a guest that is being built, and logs their names.
 
-    All our descendants go with it: one of them may be about to enter the guest. What a hook leaves
-    behind is ours, since orphans fall to the first process of a PID namespace.
+    All our descendants are ended as well, as one of them may be about to enter the guest. Orphans
+    of hooks are our descendants, since we are the first process of the PID namespace.
     """
     started = time.monotonic()
     warned: set[int] = set()
     while processes := [*processes_in(top), *descendants()]:
         waited = time.monotonic() - started
         if waited > TERM_SECONDS + KILL_SECONDS:
-            return  # unmounting will name it
+            return  # the error of unmounting will name them
         for process in processes:
             with suppress(ProcessLookupError):
                 if process.pid not in warned:

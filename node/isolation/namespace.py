@@ -1,4 +1,4 @@
-"""Private mount and PID namespaces: when we die, the kernel takes down what we set up."""
+"""Private mount and PID namespaces, which the kernel cleans up when we die."""
 
 import ctypes
 import os
@@ -23,14 +23,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def contained(main: Callable[[], int]) -> int:
-    """Runs `main` as the first process of its own PID and mount namespaces; gives its exit code.
+    """Runs `main` as the first process of new PID and mount namespaces; returns its exit code.
 
-    The kernel ends every process of a PID namespace with its first one, and drops the mounts and
-    autoclear loop devices that only they held: after SIGKILL nothing stays (pid_namespaces(7),
-    mount_namespaces(7)). We wait outside, and pass on the signals that ask us to stop.
+    When the first process of a PID namespace ends, the kernel kills all others in it. It also
+    drops the mounts and autoclear loop devices that only they held, so nothing stays after SIGKILL
+    (pid_namespaces(7), mount_namespaces(7)). The caller waits outside and forwards SIGNALS.
 
     Raises:
-        KitError: the kernel refuses the namespaces (not root, or a locked down container).
+        KitError: the kernel refuses the namespaces (not root, or a restricted container).
     """
     outer = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if _libc.unshare(CLONE_NEWNS | CLONE_NEWPID) != 0:
@@ -50,7 +50,7 @@ def contained(main: Callable[[], int]) -> int:
     os.close(parent_alive)
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
-        with suppress(ProcessLookupError):  # it has ended by now
+        with suppress(ProcessLookupError):  # it has ended
             os.kill(child, number)
 
     for number in heeded():
@@ -62,7 +62,7 @@ def contained(main: Callable[[], int]) -> int:
         name = signal.Signals(-code).name
         complain(
             f"the process that did the work: ended by {name}",
-            hint="the kernel's OOM killer? dmesg tells; then run it again",
+            hint="see dmesg, perhaps it was the kernel's OOM killer; then run it again",
         )
         return 128 - code
     return code
@@ -72,7 +72,7 @@ def _first_process(main: Callable[[], int], parent_alive: int, outer: int) -> No
     code = 1
     try:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        # The parent may have died before the line above; its end of the pipe tells.
+        # The parent may have died before the line above; then its end of the pipe is closed.
         os.set_blocking(parent_alive, False)
         try:
             orphaned = os.read(parent_alive, 1) == b""
@@ -86,7 +86,7 @@ def _first_process(main: Callable[[], int], parent_alive: int, outer: int) -> No
     except OSError as error:
         complain(
             f"mount of {error.filename}: {error.strerror}",
-            hint="dmesg has what the kernel says of it",
+            hint="see dmesg for the kernel's reason",
         )
     finally:
         flush()

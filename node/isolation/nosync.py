@@ -1,9 +1,9 @@
-"""Programs for which fsync(2) and its kin do nothing.
+"""Makes fsync(2) and similar system calls do nothing in a program and its children.
 
-Package managers sync after every step, each time down to the platter. Where the whole result is
-thrown away after a crash, that is time lost: half of a bootstrap on a loop device. A seccomp(2)
-filter lets these calls succeed at once, for the program and all of its children, whatever C
-library they bring. The caller syncs when all is done; unmounting does.
+Package managers sync after every step. That takes half the time of a bootstrap on a loop device,
+and has no use if the whole result is thrown away after a crash. A seccomp(2) filter lets these
+calls succeed at once, whatever C library the programs use. The caller must sync when all is done;
+unmounting does.
 """
 
 import os
@@ -15,19 +15,19 @@ from seccomp import ALLOW, ERRNO, Arch, Attr, SyscallFilter
 
 from node.log import log
 
-# sync_file_range(2) has other names where its arguments come in another order: on PowerPC, on ARM.
+# sync_file_range(2) has another order of arguments on PowerPC and ARM, and other names there.
 SYSCALLS = (
     *("fsync", "fdatasync", "sync", "syncfs", "msync"),
     *("sync_file_range", "sync_file_range2", "arm_sync_file_range"),
 )
-# One kernel runs the programs of both, and so may a guest's.
+# A kernel of the first also runs programs of the second, so a guest may have both.
 FAMILIES = ((Arch.X86_64, Arch.X86), (Arch.AARCH64, Arch.ARM), (Arch.MIPSEL64, Arch.MIPSEL))
-# No open file: the kernel, where it is asked to sync it, answers EBADF.
+# Never an open descriptor: a sync that reaches the kernel fails with EBADF.
 NOT_OPEN = 2**31 - 1
 
 
 def sync_filter(architecture: int = Arch.NATIVE) -> SyscallFilter:
-    """The filter for programs of an architecture, and of those that its kernel runs as well.
+    """The filter for an architecture and for the other one that its kernel runs (FAMILIES).
 
     Raises:
         RuntimeError: libseccomp does not know the architecture.
@@ -36,9 +36,9 @@ def sync_filter(architecture: int = Arch.NATIVE) -> SyscallFilter:
     if not made.exist_arch(architecture):
         made.add_arch(architecture)
         made.remove_arch(Arch.NATIVE)
-    # Of what is neither, all calls are done: the default is to kill.
+    # Allow all calls of other architectures: the default is to kill the program.
     made.set_attr(Attr.ACT_BADARCH, ALLOW)
-    # no_new_privs would keep set-user-ID programs from working; root can do without.
+    # With no_new_privs, set-user-ID programs would not work; root may load a filter without it.
     made.set_attr(Attr.CTL_NNP, False)
     for family in FAMILIES:
         if any(made.exist_arch(member) for member in family):
@@ -52,26 +52,26 @@ def sync_filter(architecture: int = Arch.NATIVE) -> SyscallFilter:
 
 @cache
 def suppressor() -> Callable[[], None]:
-    """What a process calls between fork(2) and execve(2) to go on without syncs.
+    """A function to call between fork(2) and execve(2), so that the program's syncs do nothing.
 
-    Where that has no effect on this node, it does nothing, and a warning says so, once.
+    If that has no effect on this node, the function does nothing, and a warning is logged once.
     """
     try:
         made = sync_filter()
         _require_effect(made)
     except (OSError, RuntimeError) as error:
-        log.warning("seccomp(2) has no effect here, programs wait for each sync: %s", error)
+        log.warning("seccomp(2) has no effect here, so each sync takes its time: %s", error)
         return lambda: None
     load: Callable[[], None] = made.load
     return load
 
 
 def _require_effect(made: SyscallFilter) -> None:
-    """Tries the filter in a thread: it holds for the thread that loads it, and ends with it.
+    """Tries the filter in a thread, because a filter stays until the thread that loaded it ends.
 
     Raises:
-        RuntimeError: libseccomp or the kernel refuse it.
-        OSError: it was loaded, and yet syncs are done.
+        RuntimeError: libseccomp or the kernel refuses it.
+        OSError: it was loaded, but a sync still reached the kernel.
     """
     failed: list[Exception] = []
 

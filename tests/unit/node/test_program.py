@@ -24,7 +24,7 @@ def ended(error: BaseException, **options: object) -> int:
     ("error", "message", "hint"),
     [
         (KitError("disk 0: too small", "make it larger"), "disk 0: too small", "make it larger"),
-        (MemoryError(), "memory: there is no more", "ulimit -v"),
+        (MemoryError(), "memory: this process cannot get more", "ulimit -v"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files", "ulimit -n"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate", "ulimit -v"),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily"), "temporarily", "TasksMax"),

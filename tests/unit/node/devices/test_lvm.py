@@ -172,5 +172,5 @@ def test_what_is_refused_before_anything_is_made(tools: Tools) -> None:
 
 def test_a_report_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lvm, "run", lambda *_, **__: Result(0, "{}", ""))
-    with pytest.raises(KitError, match="cannot be understood"), lvm.created("a", "b", 1):
+    with pytest.raises(KitError, match="cannot be parsed"), lvm.created("a", "b", 1):
         pytest.fail("it was made")
