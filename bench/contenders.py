@@ -1,4 +1,4 @@
-"""The OS definitions that are compared: each with files, cache and hooks of its own."""
+"""The OS definitions to compare, each with its own files, cache and hooks."""
 
 import json
 import shutil
@@ -12,8 +12,8 @@ SUITE = "bookworm"
 PEER = "ganeti-instance-debootstrap"
 GRUB = "grub-pc"
 
-# Private mounts, so that neither reads or writes the machine's own files: the cache directory of
-# ganeti-instance-debootstrap is hard-coded, and so are the files that both read.
+# Private mounts, so that neither uses the machine's own files: the cache directory of
+# ganeti-instance-debootstrap is hard-coded, and so is the defaults file of both.
 IN_NAMESPACE = """
 mount --bind "$1" /var/cache && mount --bind "$2" /etc/default && cd "$3" && shift 3 && exec "$@"
 """
@@ -24,9 +24,9 @@ class Contender:
     """An OS definition and the directory that holds its private files.
 
     Attributes:
-        wants_block: whether its disk is given as a loop device over the file, since it would take
-            one of low number: GRUB's 10_linux makes no entry for a root on /dev/loop0 to loop9.
-            Either way one loop device is between file system and file.
+        wants_block: whether its disk is a loop device over the file. It would otherwise take a
+            loop device with a low number, and GRUB's 10_linux makes no entry for a root on
+            /dev/loop0 to loop9. In both cases one loop device is between file system and file.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Contender:
 
     @property
     def caches(self) -> Path:
-        """What it has for /var/cache."""
+        """The directory that is its /var/cache."""
         return self.private / "cache"
 
     def argv(self, *command: str) -> list[str]:
-        """The command line that runs a command in its OS directory, on its private files."""
+        """The command line that runs a command in its OS directory, with its private files."""
         return [
             *("unshare", "--mount", "--propagation", "private", "--"),
             *("sh", "-c", IN_NAMESPACE, "sh"),
@@ -49,17 +49,17 @@ class Contender:
         ]
 
     def drop_cache(self) -> None:
-        """Makes its next create a cold one."""
+        """Empties its cache, so that its next create is cold."""
         shutil.rmtree(self.caches, ignore_errors=True)
         (self.caches / PEER).mkdir(parents=True)
 
     def has_cache(self) -> bool:
-        """Whether its next create is a warm one."""
+        """Whether its next create is warm."""
         return any((self.caches / PEER).glob("cache-*"))
 
 
 def environment(disk: Path) -> dict[str, str]:
-    """What Ganeti tells a `create` of an instance with one disk and one network card."""
+    """Ganeti's environment for a `create` of an instance with one disk and one NIC."""
     return {
         "PATH": "/sbin:/bin:/usr/sbin:/usr/bin",
         "OS_API_VERSION": "20",
@@ -87,7 +87,7 @@ def environment(disk: Path) -> dict[str, str]:
 
 
 def ours(directory: Path) -> Contender:
-    """This checkout, installed below the directory; all hooks on, as by default."""
+    """This checkout, installed below the directory, with all hooks on (the default)."""
     root = directory / "ours/root"
     subprocess.run(
         ["make", "--silent", "install", f"DESTDIR={root}"],
@@ -101,7 +101,7 @@ def ours(directory: Path) -> Contender:
 
 
 def planned(contender: Contender, disk: Path) -> dict[str, object]:
-    """What our create bootstraps: `packages`, `mirror`, `engine`."""
+    """What our create would bootstrap: `packages`, `mirror`, `engine`."""
     ran = subprocess.run(
         contender.argv(
             "/usr/bin/python3", "-B", str(HERE / "planned.py"), str(contender.os_dir.parent)
@@ -115,7 +115,7 @@ def planned(contender: Contender, disk: Path) -> dict[str, object]:
 
 
 def unpacked_peer(directory: Path) -> tuple[Path, str]:
-    """Debian's package, unpacked and not installed: its OS directory and its version."""
+    """Unpacks Debian's package without installing it; returns its OS directory and version."""
     place = directory / "peer"
     place.mkdir(parents=True, exist_ok=True)
     if not (archives := list(place.glob("*.deb"))):
@@ -132,14 +132,14 @@ def unpacked_peer(directory: Path) -> tuple[Path, str]:
 
 
 def theirs(directory: Path, os_dir: Path, plan: dict[str, object], *, grub: bool) -> Contender:
-    """ganeti-instance-debootstrap with our packages and mirror, and a hook for GRUB or none."""
+    """ganeti-instance-debootstrap with our packages and mirror, with or without a GRUB hook."""
     listed = plan["packages"]
     assert isinstance(listed, list)
     packages = [name for name in listed if grub or name != GRUB]
     settings = {
         "EXTRA_PKGS": ",".join(packages),
         "MIRROR": str(plan["mirror"] or ""),
-        # Its other style needs kpartx, which needs device mapper.
+        # Its other partition style needs kpartx and so device mapper.
         "PARTITION_STYLE": "none",
     }
     name = "theirs, GRUB hook" if grub else "theirs, no hook"
@@ -156,7 +156,7 @@ def _contender(directory: Path, name: str, os_dir: Path, settings: dict[str, str
         path.mkdir(parents=True, exist_ok=True)
     (variants / f"{SUITE}.conf").write_text(f'SUITE="{SUITE}"\n')
     shutil.rmtree(defaults, ignore_errors=True)
-    # Other programs read theirs there, too.
+    # Other programs read their defaults there, too.
     shutil.copytree("/etc/default", defaults, symlinks=True)
     settings = {"CUSTOMIZE_DIR": str(hooks), "VARIANTS_DIR": str(variants), **settings}
     lines = [f'{key}="{value}"\n' for key, value in settings.items()]

@@ -1,4 +1,4 @@
-"""One copy, timed, and what it took of processor and memory; the target before and after it."""
+"""Measures one copy (time, CPU, memory), with a prepared target and image cache."""
 
 import mmap
 import os
@@ -19,12 +19,12 @@ POLL_SECONDS = 0.05
 EVICTIONS = 20
 DETACH_SECONDS = 10.0
 DIRT = 4 * BLOCK  # bytes written at once
-DIRTY_SHARE = 50  # of the target, at its start, at least
+DIRTY_SHARE = 50  # at least 1/50 of the target is made dirty, at its start
 
 
 @dataclass(frozen=True)
 class Copied:
-    """A copy that is on the disk: wall and CPU seconds, peak memory of its processes in bytes."""
+    """A finished copy: wall and CPU seconds, peak memory of its processes in bytes."""
 
     seconds: float
     cpu: float
@@ -36,11 +36,11 @@ def copied(
 ) -> Copied:
     """Runs a contender on a fresh target.
 
-    The target is a loop device over a file of the image's virtual size. It passes the page cache
-    by (direct I/O): as a logical volume has no second cache below its own, and it is faster, too.
+    The target is a loop device over a file of the image's virtual size. It uses direct I/O: a
+    logical volume has no second cache below its own either, and it is faster.
 
     Raises:
-        BenchError: the contender failed or copied something else; with the end of its output.
+        BenchError: the contender failed (with the end of its output), or its copy is wrong.
     """
     file = directory / "target.raw"
     log = directory / "output.log"
@@ -51,21 +51,21 @@ def copied(
             _dirty(file, image)
         with _device(file) as device:
             _set_cached(image.path, warm=warm)
-            os.sync()  # what the last run has left is not this one's
+            os.sync()  # dirty pages of earlier runs must not slow this one
             argv = contender.argv(image, device, warm)
             result = _timed(contender.name, argv, (device, file), log)
         if check and contender.copies and contents_digest(file) != image.digest:
-            raise BenchError(f"{contender.name}: {image.path}: its copy is not what is in it")
+            raise BenchError(f"{contender.name}: {image.path}: the copy differs from the image")
     finally:
         file.unlink()
     return result
 
 
 def _dirty(file: Path, image: Image) -> None:
-    """Fills with bytes that are not zero what decides: where data and gaps are dense, and tables.
+    """Fills parts of the target with bytes that are not zero.
 
-    All of 20 GiB would take longer than the copies. So beside the dense part it is the start of
-    each block group (data, then a gap behind it) and the end of the disk.
+    Filling all of 20 GiB would take longer than the copies. So it fills the part with dense data
+    and gaps, the start of each block group (data, then a gap), and the end of the disk.
     """
     with mmap.mmap(-1, DIRT) as dirt:
         dirt.write(bytes(range(1, 256)) * (DIRT // 255) + b"\1" * (DIRT % 255))
@@ -85,13 +85,13 @@ def _dirty(file: Path, image: Image) -> None:
 
 @contextmanager
 def _device(file: Path) -> Iterator[Path]:
-    """A loop device over a file. Nobody has it open: ours refuses a target that somebody uses."""
+    """Attaches a loop device and does not keep it open: qcow2raw refuses targets in use."""
     attach = ["losetup", "--find", "--show", "--direct-io=on", str(file)]
     device = Path(tool(attach).strip())
     try:
         yield device
     finally:
-        tool(["losetup", "--detach", str(device)])  # when its last user is gone, says loop(4)
+        tool(["losetup", "--detach", str(device)])  # takes effect after its last user, loop(4)
         deadline = time.monotonic() + DETACH_SECONDS
         while tool(["losetup", "--noheadings", "--associated", str(file)]):
             if time.monotonic() > deadline:
@@ -100,9 +100,9 @@ def _device(file: Path) -> Iterator[Path]:
 
 
 def _set_cached(path: Path, *, warm: bool) -> None:
-    """Puts a file into the page cache, or drops it from there, and makes sure of it.
+    """Reads a file into the page cache or removes it from there, and checks the result.
 
-    Not by /proc/sys/vm/drop_caches: that would take everybody's, the programs' own pages, too.
+    /proc/sys/vm/drop_caches is not used: it would remove all pages, also those of the programs.
     """
     for _ in range(EVICTIONS):
         with path.open("rb", buffering=0) as file:
@@ -117,8 +117,8 @@ def _set_cached(path: Path, *, warm: bool) -> None:
         share = cached / path.stat().st_size
         if share >= 0.99 if warm else cached == 0:
             return
-        time.sleep(POLL_SECONDS)  # pages in use are left alone: of reads ahead under way, say
-    raise BenchError(f"{path}: {share:.0%} of it is in the page cache, which spoils the run")
+        time.sleep(POLL_SECONDS)  # pages in use stay, for example during readahead
+    raise BenchError(f"{path}: {share:.0%} of it is in the page cache: the run cannot be compared")
 
 
 def _timed(name: str, argv: list[str], written: tuple[Path, Path], log: Path) -> Copied:
@@ -157,10 +157,10 @@ def _sync(path: Path) -> None:
 
 
 class _Peak(threading.Thread):
-    """Watches the memory of a program and of its descendants.
+    """Measures the peak memory of a program and its descendants.
 
-    The sum, over those that live at one time, of the most that each ever had. (ru_maxrss of
-    getrusage(2) will not do: it counts what the parent had before it executed the program.)
+    It is the largest sum of the peaks of all processes that live at one time. ru_maxrss of
+    getrusage(2) is not used: it includes the parent's memory from before execve(2).
     """
 
     def __init__(self, pid: int, before: set[int]) -> None:
@@ -184,7 +184,7 @@ def _pids() -> set[int]:
 
 def _parent(pid: int) -> int:
     try:
-        # proc_pid_stat(5): the name in parentheses may hold anything; state and parent follow.
+        # proc_pid_stat(5): after the name in parentheses come the state and the parent.
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return 0

@@ -1,4 +1,4 @@
-"""What the converter has to reach against its peers: pure arithmetic on medians."""
+"""The converter's goals in comparison with its peers: pure arithmetic on medians."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -9,7 +9,7 @@ PLAIN_PEER = "qemu-img"
 PEERS = (PLAIN_PEER, "qemu-img none", "qemu-img wb", "nbdcopy", "nbdcopy tuned")
 LIMITS = ("limit 1", "limit 2", "limit 4")  # streams
 
-MEMORY_GOAL = 128 * 2**20  # bytes, to stay below
+MEMORY_GOAL = 128 * 2**20  # bytes, must be below
 
 
 class Figures(NamedTuple):
@@ -21,7 +21,7 @@ class Figures(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What a run is given: an image, its page cache (cold, warm), a target (clean, dirty)."""
+    """The conditions of a run: image, its page cache (cold, warm), target (clean, dirty)."""
 
     image: str
     cache: str
@@ -29,7 +29,7 @@ class Cell(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A ratio beside its goal; smaller is better when `at_most`, larger otherwise."""
+    """A ratio and its goal; with `at_most` smaller is better, else larger."""
 
     what: str
     ratio: float
@@ -38,13 +38,13 @@ class Verdict(NamedTuple):
 
     @property
     def met(self) -> bool:
-        """Whether the goal is reached; the goal itself counts."""
+        """Whether the goal is reached; a ratio equal to the goal is enough."""
         return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
 
 
 Medians = Mapping[str, Figures]
 
-# Images: how many times faster than the best peer, with a cold and with a warm source.
+# Goals for compressed images: how many times faster than the best peer, by page cache.
 _INFLATED = {"zlib": {"cold": 1.5, "warm": 2.2}, "zstd": {"cold": 1.1, "warm": 1.3}}
 
 
@@ -54,7 +54,7 @@ def best(medians: Medians, names: tuple[str, ...]) -> str | None:
 
 
 def verdicts(cell: Cell, medians: Medians) -> list[Verdict]:
-    """The goals of a cell; what did not run is left out."""
+    """The verdicts of a cell; without those on programs that did not run."""
     if OURS not in medians:
         return []
     ours = medians[OURS]
@@ -97,7 +97,7 @@ def verdicts(cell: Cell, medians: Medians) -> list[Verdict]:
 
 
 def matrix(medians: Mapping[Cell, Medians], shown: Callable[[Figures], str]) -> list[str]:
-    """A table, as lines: a row for each cell, a column for each contender that ran."""
+    """The lines of a table with a row for each cell and a column for each contender that ran."""
     names = list(dict.fromkeys(name for found in medians.values() for name in found))
     widths = [max(len(name), 6) + 2 for name in names]
     lines = [
@@ -111,7 +111,7 @@ def matrix(medians: Mapping[Cell, Medians], shown: Callable[[Figures], str]) -> 
 
 
 def rows(medians: Mapping[Cell, Medians]) -> list[str]:
-    """All goals, as lines: what was reached, the goal, whether it is met."""
+    """A line for each goal: the ratio, the goal, and whether it is met."""
     lines = [
         "{:11}{:6}{:6}".format(*cell)
         + f"{verdict.what:44}{verdict.ratio:7.2f}  {'<=' if verdict.at_most else '>='}"

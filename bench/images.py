@@ -1,4 +1,4 @@
-"""The images that are copied: made once, from a seed and this machine's /usr."""
+"""Makes the images to copy, once, from a seed and this machine's /usr."""
 
 import json
 import os
@@ -14,16 +14,16 @@ from measure import BenchError
 
 NAMES = ("plain", "fragmented", "zlib", "zstd", "empty")
 PAGE = 4096
-BLOCK = 1024**2  # what digests look at at once, bytes
-RANDOM_SHARE = 10  # one file in so many is random bytes, which do not compress
-EMPTY_SHARE = 40  # of data in the empty image
-VIRTUAL, EMPTY_VIRTUAL = 8, 40  # times the data of the others
+BLOCK = 1024**2  # bytes, the unit of digests
+RANDOM_SHARE = 10  # before 1 of 10 files comes a cluster of random bytes, which do not compress
+EMPTY_SHARE = 40  # the empty image has 1/40 of the data of the others
+VIRTUAL, EMPTY_VIRTUAL = 8, 40  # virtual sizes, as multiples of the data of the others
 ZEROS = bytes(BLOCK)
 
 
 @dataclass(frozen=True)
 class Image:
-    """A qcow2 image: its sizes and places in bytes, the digest of its contents.
+    """A qcow2 image: sizes and places in bytes, and the digest of its contents.
 
     Attributes:
         data: allocated bytes of the disk.
@@ -39,10 +39,10 @@ class Image:
 
 
 def images(directory: Path, data: int, names: tuple[str, ...]) -> list[Image]:
-    """Makes those that the directory does not hold yet.
+    """Makes the images that the directory does not have yet.
 
     Args:
-        directory: where images of each size of data have a directory of their own.
+        directory: gets a directory for each amount of data.
         data: bytes of data in an image; virtual sizes are multiples of it.
         names: some of NAMES.
 
@@ -60,7 +60,7 @@ def images(directory: Path, data: int, names: tuple[str, ...]) -> list[Image]:
 
 
 def contents_digest(path: Path) -> str:
-    """Of all blocks of a raw disk that are not zero, and of their places; holes are not read."""
+    """A digest of the places and contents of all blocks that are not zero; holes are not read."""
     digest = blake2b(digest_size=32)
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
@@ -69,7 +69,7 @@ def contents_digest(path: Path) -> str:
         while at < size:
             try:
                 at = max(at, os.lseek(fd, at, os.SEEK_DATA) // BLOCK * BLOCK)
-            except OSError:  # ENXIO: nothing but a hole behind
+            except OSError:  # ENXIO: only a hole follows
                 break
             block = os.pread(fd, BLOCK, at)
             if block != ZEROS[: len(block)]:
@@ -109,9 +109,9 @@ def _convert(staging: Path, path: Path, name: str, ranges: list[tuple[int, int]]
 
 
 def _write_scattered(staging: Path, path: Path, ranges: list[tuple[int, int]]) -> None:
-    """Writes the clusters in random order, as guests do over the years: the file keeps it.
+    """Writes the clusters in random order, which is then their order in the file, as in old guests.
 
-    libnbd ends the server when its handle goes out of scope, and awaits it.
+    libnbd ends the server and waits for it when its handle goes out of scope.
     """
     import nbd
 
@@ -142,9 +142,9 @@ def _fill(path: Path, size: int, ranges: list[tuple[int, int]]) -> None:
 
 
 def _pages() -> Iterator[bytes]:
-    """Pages as a file system has them: files one after the other, none that is all zero.
+    """Pages of files, one file after the other, without pages that are all zero.
 
-    Without those, what is allocated is what the layout says, whoever makes an image of it.
+    Without zero pages, every tool allocates exactly the ranges of the layout.
     """
     chance = random.Random(SEED)
     files = sorted(
@@ -193,10 +193,10 @@ def _read(place: Path, name: str) -> Image:
 
 
 def tool(argv: list[str]) -> str:
-    """Runs a program that is not measured; what it prints.
+    """Runs a program that is not measured; returns its stdout.
 
     Raises:
-        BenchError: it failed; with what it said.
+        BenchError: it failed; the message has its stderr.
     """
     ran = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if ran.returncode != 0:

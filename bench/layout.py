@@ -1,23 +1,23 @@
-"""Where on a disk a guest has its data: pure, and the same each time."""
+"""Plans where on a disk a guest has its data: pure, and always the same."""
 
 import random
 
 SEED = 20_240
 CLUSTER = 64 * 1024  # QEMU's default, bytes
-GROUP = 128 * 1024**2  # of ext4 with blocks of 4 KiB, bytes
-RUNS = tuple(CLUSTER << shift for shift in range(8))  # of data and of gaps: 64 KiB to 8 MiB
+GROUP = 128 * 1024**2  # bytes, a block group of ext4 with blocks of 4 KiB
+RUNS = tuple(CLUSTER << shift for shift in range(8))  # lengths of data and gaps: 64 KiB to 8 MiB
 
 
 def layout(size: int, data: int) -> tuple[list[tuple[int, int]], int]:
-    """Where a guest has put its data: some in each block group, most in the first of them.
+    """The ranges of data on a disk: some in each block group, most in the first groups.
 
     Args:
         size: of the disk, bytes.
         data: bytes of data, at most a third of the disk.
 
     Returns:
-        Ranges, (start, length) in bytes, in order and apart or adjacent, whole clusters; and the
-        end of the part where the data is dense, about half of it gaps.
+        Ranges (start, length) of whole clusters in bytes, in order, without overlaps; and the end
+        of the dense part, of which about half is gaps.
     """
     chance = random.Random(SEED)
     groups = size // GROUP

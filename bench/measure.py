@@ -1,4 +1,4 @@
-"""One create, timed, and how much memory our process took."""
+"""Measures one create: time, CPU, and the peak memory of our process."""
 
 import os
 import resource
@@ -19,15 +19,18 @@ POLL_SECONDS = 0.1
 
 
 class BenchError(Exception):
-    """A create that failed: there is nothing to compare."""
+    """A program failed, so that there is nothing to compare."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One create.
+    """The figures of one create.
 
-    `seconds` it took, `cpu_seconds` of all its processes, `sync_seconds` of the sync after it,
-    and in KiB the peak `memory` of a Python process.
+    Attributes:
+        seconds: wall time.
+        cpu_seconds: of all its processes.
+        sync_seconds: of the sync(2) after it.
+        memory: peak memory of a Python process, KiB.
     """
 
     seconds: float
@@ -40,7 +43,7 @@ def measured(contender: Contender, directory: Path) -> Measured:
     """Runs `./create` on a fresh disk.
 
     Raises:
-        BenchError: it failed; with the end of its log.
+        BenchError: it failed; the message has the end of its log.
     """
     disk = directory / "disk.raw"
     disk.unlink(missing_ok=True)
@@ -84,15 +87,15 @@ def measured(contender: Contender, directory: Path) -> Measured:
 
 
 def _cpu_seconds() -> float:
-    """User and system time of all children that have ended, and of theirs."""
+    """User and system time of all descendants that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 class Peak(threading.Thread):
-    """Watches the peak memory of a create in Python: of its first process and of its only child.
+    """Measures the peak memory of a create in Python: of its first process and its only child.
 
-    What a child of the child has before it becomes another program is no memory of its own.
+    Other descendants do not count: before execve(2), they share the memory of that child.
     """
 
     def __init__(self, pid: int) -> None:
@@ -112,8 +115,7 @@ class Peak(threading.Thread):
 def _child_of(parent: int) -> int:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # proc_pid_stat(5): the name in parentheses may hold anything, the parent's is next
-            # but one.
+            # proc_pid_stat(5): after the name in parentheses come the state and the parent.
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
@@ -123,7 +125,7 @@ def _child_of(parent: int) -> int:
 
 
 def _python_peak(pid: int) -> int:
-    """VmHWM of proc_pid_status(5) in KiB; 0 when it is no Python program, or gone."""
+    """VmHWM of proc_pid_status(5) in KiB; 0 if the process is gone or no Python program."""
     process = Path("/proc", str(pid))
     try:
         if not (process / "exe").readlink().name.startswith("python"):

@@ -1,4 +1,4 @@
-"""The converters that are compared, and the limit: what the disk can do at best."""
+"""The converters to compare, and the limit: the best that the disk can do."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from images import PAGE, Image
 TOP = Path(__file__).resolve().parent.parent
 QCOW2RAW = TOP / "converter/qcow2raw.py"
 
-# Copies parts of a file in so many streams at once; ends with an error when one does.
+# Copies parts of a file in parallel streams; fails if one of them does.
 STREAMS = """
 source=$1 target=$2 part=$3 streams=$4 flags=$5
 pids=
@@ -30,7 +30,7 @@ class Contender:
     """A program that copies an image.
 
     Attributes:
-        argv: its command line, of the image, the target and whether the image is cached.
+        argv: makes its command line from the image, the target, and whether the image is cached.
         copies: whether the target holds the image's contents afterwards.
     """
 
@@ -40,11 +40,11 @@ class Contender:
 
 
 def everyone() -> list[Contender]:
-    """All, in the order of the tables."""
+    """All contenders, in the order of the tables."""
     qemu = ["qemu-img", "convert"]
     tuned = [*qemu, "-f", "qcow2", "-O", "raw", "-n", "-W", "-m", "16", "-t", "none"]
     serve = ["qemu-nbd", "--read-only", "--format=qcow2"]
-    # Looking for zeros in data costs it more than it saves; so do larger requests and direct I/O.
+    # These are its fastest options: searching for zeros, larger requests and direct I/O are slower.
     parallel = ["nbdcopy", "--connections=4", "--requests=64", "--threads=2", "--sparse=0"]
     commands: dict[str, tuple[list[str], list[str]]] = {
         OURS: ([str(QCOW2RAW), "--force", "--progress=none"], []),
@@ -63,7 +63,7 @@ def everyone() -> list[Contender]:
 
 
 def takes_part(contender: Contender, image: Image) -> bool:
-    """The limit stands for images whose data need not be inflated."""
+    """Whether a contender copies this image; the limit does not apply to compressed images."""
     return contender.copies or image.name in ("plain", "fragmented")
 
 
@@ -75,7 +75,7 @@ def _program(head: list[str], tail: list[str]) -> Callable[[Image, Path, bool], 
 
 
 def _limit(streams: int) -> Callable[[Image, Path, bool], list[str]]:
-    """As many bytes as the image has data, from the image's file, in its order, to the target."""
+    """Copies as many bytes of the image's file as the image has data, in order, by dd."""
 
     def argv(image: Image, target: Path, cached: bool) -> list[str]:
         part = min(image.data, image.path.stat().st_size) // streams // PAGE * PAGE

@@ -1,4 +1,4 @@
-"""Prints as JSON what a create of ours would bootstrap. It is run as a create is, on ITS paths.
+"""Prints as JSON what our create would bootstrap. Runs like a create, with its private files.
 
 Usage: planned.py DIRECTORY-OF-THE-PACKAGES, with Ganeti's environment, in the OS directory.
 """
