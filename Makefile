@@ -1,4 +1,4 @@
-# ganeti-instance-kit. `make` alone says what there is to make.
+# ganeti-instance-kit. `make` without arguments lists the targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,12 +11,12 @@ ETC := $(DESTDIR)/etc
 MAN := $(DESTDIR)/usr/share/man
 PACKAGES := node guest installer converter
 
-# What a node needs to run the kit, by names that Debian 12 and 13 both have.
+# Packages that a node needs for the kit, by names that are valid in Debian 12 and 13.
 NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm python3-guestfs \
   debootstrap mmdebstrap debian-archive-keyring gnupg gpgv locales tzdata zstd tar e2fsprogs xfsprogs btrfs-progs \
   dosfstools mtools fdisk util-linux mount debianutils arch-test python3-distro-info \
   python3-libnbd python3-xxhash python3-seccomp qemu-utils openssh-client libdeflate0 libzstd1 lvm2
-# What the tests need besides: a real Ganeti, guests under emulation, a kernel for libguestfs.
+# Packages that the tests need as well: Ganeti, QEMU for guests, a kernel for libguestfs.
 TEST_PACKAGES := python3-venv python3-pytest python3-pytest-xdist python3-hypothesis python3-pexpect ganeti socat \
   iproute2 qemu-system-x86 ovmf openssh-server libguestfs-tools nbdkit libnbd-bin fuse3 \
   gdisk ntfs-3g cryptsetup-bin nbd-server \
@@ -24,7 +24,7 @@ TEST_PACKAGES := python3-venv python3-pytest python3-pytest-xdist python3-hypoth
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 PARALLEL := -n $(shell nproc)
-# What `make test` runs: paths and options of pytest.
+# Arguments of pytest for `make test`: paths and options.
 T ?= tests/unit
 
 .PHONY: help
@@ -37,12 +37,12 @@ demo: node-packages ## Create a bookworm instance on file-backed disks, as Ganet
 	demo/run $(if $(BOOT),--boot)
 
 .PHONY: quick
-quick: test-packages .venv/installed ## For every change: lint, types, unit tests, a test of each feature
+quick: test-packages .venv/installed ## After every change: lint, types, unit tests, a test of each feature
 	$(PYTEST) tests/lint tests/unit $(PARALLEL)
 	$(PYTEST) tests/system -m quick $(PARALLEL)
 
 .PHONY: check
-check: test-packages .venv/installed ## Install what is needed and run all tests, in parallel
+check: test-packages .venv/installed ## Install the needed packages and run all tests, in parallel
 	$(PYTEST) tests/lint tests/unit $(PARALLEL)
 	$(PYTEST) tests/system tests/e2e $(PARALLEL) --durations=25
 
@@ -51,20 +51,20 @@ test: test-packages .venv/installed ## Some tests: make test T="tests/system/nod
 	$(PYTEST) $(T)
 
 .PHONY: lint
-lint: .venv/installed ## Format and lint checks, types, import arrows
+lint: .venv/installed ## Check format, lint, types and imports
 	$(PYTEST) tests/lint
 
 .PHONY: bench
-bench: test-packages ## Ours against ganeti-instance-debootstrap, qemu-img and nbdcopy
+bench: test-packages ## Compare speed with ganeti-instance-debootstrap, qemu-img and nbdcopy
 	bench/run
 	bench/convert
 
 .PHONY: generate
-generate: ## Write again what is made from the settings' definitions
+generate: ## Write the files that are made from the definitions of the settings
 	/usr/bin/python3 -m installer.settings.generate
 
 .PHONY: install
-install: ## Install below DESTDIR; configuration that is there already stays
+install: ## Install below DESTDIR; existing configuration files stay
 	install -d $(LIB) $(OS) $(DESTDIR)/usr/sbin $(ETC)/default $(ETC)/ganeti/instance-debootstrap/variants \
 	  $(ETC)/ganeti/instance-debootstrap/hooks $(MAN)/man7 $(MAN)/man8
 	for package in $(PACKAGES); do \
@@ -87,7 +87,7 @@ install: ## Install below DESTDIR; configuration that is there already stays
 	install -m 644 -t $(MAN)/man7 man/*.7
 	install -m 644 -t $(MAN)/man8 man/*.8
 
-# What tests/e2e/node_tree.py puts on a node with another release.
+# For tests/e2e/node_tree.py, which installs them on a node with another release.
 .PHONY: list-packages
 list-packages:
 	@echo $(NODE_PACKAGES) $(TEST_PACKAGES)
@@ -100,7 +100,7 @@ node-packages:
 test-packages:
 	tools/apt-need $(NODE_PACKAGES) $(TEST_PACKAGES)
 
-# ruff, mypy and import-linter: Debian has none of them or others; all else comes from its packages.
+# ruff, mypy and import-linter: Debian does not package them, or only other versions.
 .venv/installed: requirements-dev.txt
 	/usr/bin/python3 -m venv --system-site-packages .venv
 	.venv/bin/pip install --quiet --requirement requirements-dev.txt

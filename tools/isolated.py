@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""isolated.py COMMAND [ARG...]: runs a command with processes, mounts and a /tmp of its own.
+"""isolated.py COMMAND [ARG...]: runs a command in its own PID and mount namespaces and /tmp.
 
-Whatever ends the command, or this program, SIGKILL included: the kernel ends every process that
-came of it, and drops its mounts and autoclear loop devices. The command's large files belong below
-the directory that KIT_TESTS_RUN names: it is on a disk, no other run has it, and it is removed at
-the end; what a killed run leaves of it is removed by the next one. Within such a run, the program
-gives another command namespaces of its own, and the same directory.
+When the command or this program ends, even by SIGKILL, the kernel ends all processes that it
+started, and drops its mounts and autoclear loop devices. The variable KIT_TESTS_RUN names a
+directory on a disk for the command's large files. Only this run uses it, and it is removed at the
+end; the next run removes that of a killed one. Inside a run, this program gives a command new
+namespaces, but the same directory.
 """
 
 import ctypes
@@ -33,21 +33,21 @@ RUN = "KIT_TESTS_RUN"
 DISKS = Path("/var/tmp")
 PREFIX = "kit-tests."
 TMP = Path("/tmp")
-JOURNALS = Path("/var/lib/ganeti-instance-kit")  # what the kit keeps on a node
-# After a Ctrl-C, which all programs of the terminal get, for the command to sum up.
+JOURNALS = Path("/var/lib/ganeti-instance-kit")  # where the kit keeps files on a node
+# How long the command may go on after Ctrl-C, to print its summary. It gets the SIGINT, too.
 INTERRUPT_SECONDS = 20
 USAGE = 64  # EX_USAGE of sysexits.h
 
 
 def current_run() -> Path | None:
-    """The directory of the run that we are in; not that of a run outside of a node's own tree."""
+    """The directory of the run that we are in; None outside of runs, or if it is not visible."""
     named = os.environ.get(RUN)
     return Path(named) if named and Path(named).is_dir() else None
 
 
 @contextmanager
 def run_directory() -> Iterator[Path]:
-    """A new directory for the run's files, locked as long as a process of the run lives."""
+    """Makes a directory for the run's files, locked while a process of the run lives."""
     for path in DISKS.glob(f"{PREFIX}*"):
         if path.lstat().st_uid == os.geteuid():
             with suppress(BlockingIOError, FileNotFoundError), _locked(path):
@@ -67,7 +67,7 @@ def run_directory() -> Iterator[Path]:
 
 @contextmanager
 def _mounts_as_before() -> Iterator[None]:
-    """Afterwards we have the mounts of now, not those that the run has left: none is emptied."""
+    """Restores our mount namespace at the end, so that removing files cannot reach other mounts."""
     before = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield
@@ -89,7 +89,7 @@ def _locked(path: Path) -> Iterator[int]:
 
 
 def first_process(command: list[str], run: Path) -> int:
-    """Runs the command in our new namespaces, and collects their orphans; gives its exit code."""
+    """Runs the command as first process of the namespaces, reaps orphans; returns its exit code."""
     for number in (*SIGNALS, signal.SIGALRM):
         signal.signal(number, _end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -106,11 +106,11 @@ def _end(number: int, _frame: FrameType | None) -> None:
     if number == signal.SIGINT:
         signal.alarm(INTERRUPT_SECONDS)
     else:
-        os._exit(128 + number)  # the kernel ends all others with us
+        os._exit(128 + number)  # then the kernel ends all other processes of the namespace
 
 
 def _mount_private() -> None:
-    """Mounts empty directories where the kit and the tests write; a checkout in /tmp stays."""
+    """Mounts empty directories where the kit and the tests write; keeps a checkout in /tmp."""
     here = Path.cwd()
     checkout = os.open(TOP, os.O_PATH | os.O_CLOEXEC)
     mount("tmpfs", TMP, "tmpfs", 0, "mode=1777")
@@ -124,7 +124,7 @@ def _mount_private() -> None:
 
 
 def main(command: list[str]) -> int:
-    """Runs the command isolated; gives its exit code."""
+    """Runs the command isolated; returns its exit code."""
     if not command:
         print(__doc__, file=sys.stderr)
         return USAGE
