@@ -1,8 +1,8 @@
-"""Where bootstraps are kept from one run of the tests to the next: each takes a minute or more.
+"""Keeps bootstraps from one run of the tests to the next: each takes a minute or more.
 
-The kit's own key of a cache tells what was bootstrapped, not by which code. So the directory is
-named after that code's digest: where the code has changed, all is bootstrapped anew. No cache gets
-older than MAX_DAYS: a fault that comes with the mirror's packages of today shows by then.
+The kit's own cache key depends on what was bootstrapped, but not on the code that did it. So the
+directory is named after the digest of that code: changed code bootstraps anew. No cache gets older
+than MAX_DAYS, so that faults with the mirror's current packages are found.
 """
 
 import ast
@@ -21,17 +21,17 @@ TOP = Path(__file__).parents[1]
 PLACE = Path("/var/cache/ganeti-instance-kit-tests")
 MAX_DAYS = 7
 OURS = ("guest", "installer", "node")
-ENTRIES = ("installer.debootstrap", "installer.bootstrap.cache")  # what bootstraps and keeps it
+ENTRIES = ("installer.debootstrap", "installer.bootstrap.cache")  # make and keep bootstraps
 
 
 def directory() -> Path:
-    """The one that SANDBOX_CACHE names, or that of the code as it is now."""
+    """The directory that SANDBOX_CACHE names, or that of the current code."""
     chosen = os.environ.get("SANDBOX_CACHE")
     return Path(chosen) if chosen else PLACE / code_digest(TOP)
 
 
 def code_digest(top: Path) -> str:
-    """16 hexadecimal digits for the modules that a bootstrap comes from."""
+    """A digest of the modules that make a bootstrap, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for path in sorted(modules(top)):
         digest.update(f"{path.relative_to(top)}\0".encode() + path.read_bytes() + b"\0")
@@ -39,7 +39,7 @@ def code_digest(top: Path) -> str:
 
 
 def modules(top: Path) -> set[Path]:
-    """The modules of a checkout that a bootstrap comes from, found by their imports."""
+    """The modules of a checkout that make a bootstrap, found by their imports."""
     found: set[Path] = set()
     wanted = [*ENTRIES]
     while wanted:
@@ -58,10 +58,11 @@ def modules(top: Path) -> set[Path]:
 
 
 def hold() -> int | None:
-    """Makes the directory, and keeps it from other runs' tidying until the descriptor is closed.
+    """Makes and locks the directory, so that other runs do not remove it; removes old ones.
 
-    What is too old goes first, but not what another run holds. None where SANDBOX_CACHE names the
-    directory: its owner tidies it.
+    Returns:
+        A descriptor that holds the lock until it is closed. None if SANDBOX_CACHE names the
+        directory: then its owner has to remove old files.
     """
     mine = directory()
     if PLACE not in mine.parents:
@@ -74,9 +75,9 @@ def hold() -> int | None:
         descriptor = os.open(mine, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if os.fstat(descriptor).st_nlink:
-            os.utime(descriptor)  # in use today
+            os.utime(descriptor)  # marks it as used today
             return descriptor
-        os.close(descriptor)  # another run found it too old
+        os.close(descriptor)  # another run removed it as too old
 
 
 def _tidy(path: Path, *, is_mine: bool) -> None:

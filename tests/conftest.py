@@ -1,4 +1,4 @@
-"""How all tests are run: those that act on the machine are isolated from it (tools/isolated.py)."""
+"""Configures pytest: tests that act on the machine run isolated from it (tools/isolated.py)."""
 
 import os
 import shlex
@@ -20,8 +20,8 @@ TOP = Path(__file__).parents[1]
 ISOLATED = TOP / "tools/isolated.py"
 PURE = (TOP / "tests/unit", TOP / "tests/lint")
 
-# What is ignored stays so in all programs that are run: a nohup(1), or a shell that runs the tests
-# in the background, would decide what they find.
+# Programs inherit ignored signals. nohup(1), or a shell that runs the tests in the background,
+# must not change the results.
 for _number in SIGNALS:
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(
@@ -30,7 +30,7 @@ for _number in SIGNALS:
 
 
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Starts pytest again, isolated, unless it is already, or runs only what acts on nothing."""
+    """Starts pytest again isolated, unless it already is or runs only unit tests and lint."""
     if _is_worker(config) or not _acts(config):
         return
     run = current_run()
@@ -46,7 +46,7 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def _acts(config: pytest.Config) -> bool:
-    """Whether tests are to be run that need root, and act on the machine."""
+    """Whether this run has tests that need root and act on the machine."""
     if os.geteuid() != 0 or config.option.collectonly or config.option.help:
         return False
     here = config.invocation_params.dir
@@ -55,7 +55,7 @@ def _acts(config: pytest.Config) -> bool:
 
 
 class _FailuresAtOnce:
-    """Says why a test failed when it did: the whole check takes too long to wait for its end."""
+    """Prints why a test failed right after it, since the whole check takes long."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -75,7 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if _is_worker(config) or current_run() is None:
         return
     bootstraps.hold()  # until our process ends
-    if getattr(config.option, "tx", None):  # each worker in namespaces of its own
+    if getattr(config.option, "tx", None):  # run each worker in namespaces of its own
         python = shlex.join([str(ISOLATED), sys.executable])
         config.option.tx = [
             f"popen//python={python}" if spec == "popen" else spec for spec in config.option.tx

@@ -1,7 +1,7 @@
-"""What a test leaves behind: looked for in the namespaces and the directory of its own run.
+"""Finds what a test leaves behind: processes, mounts, loop devices, files in /tmp.
 
-There, all that is new was made by the test; what other runs and programs of the machine do is not
-seen (tools/isolated.py).
+Only the namespaces and the directory of the test's own run are searched (tools/isolated.py), so
+other runs and programs of the machine do not matter.
 """
 
 import os
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-SETTLE_SECONDS = 5.0  # for killed processes to be gone, and what the kernel detaches after them
+SETTLE_SECONDS = 5.0  # until killed processes are gone and their loop devices are detached
 TMP = Path("/tmp")
 
 
 @dataclass(frozen=True)
 class Process:
-    """A living process, told from a later one of the same number by its start."""
+    """A living process; its start time tells it from a later process with the same number."""
 
     pid: int
     started: str
@@ -35,13 +35,13 @@ class _State:
 
 @contextmanager
 def none(disks: Path) -> Iterator[None]:
-    """Nothing that begins inside outlives it: no process, mount, loop device or file in /tmp.
+    """Asserts that the block leaves no new process, mount, loop device or file in /tmp.
 
-    Children of processes that were there before, as of a Ganeti node that serves many tests, do
-    not count.
+    New children of older processes do not count, such as those of a Ganeti node that serves many
+    tests.
 
     Args:
-        disks: the directory whose files' loop devices are the run's own.
+        disks: the directory with the run's disk files; only loop devices over these count.
     """
     before = _state(disks)
     yield
@@ -69,7 +69,7 @@ def _state(disks: Path) -> _State:
 
 
 def _loops(disks: Path) -> frozenset[str]:
-    """Those over files below the directory, and those over such loop devices in turn."""
+    """The loop devices over files below the directory, and those over such loop devices."""
     backings = {}
     for state in Path("/sys/block").glob("loop*/loop/backing_file"):
         try:

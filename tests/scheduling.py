@@ -1,4 +1,4 @@
-"""Which worker runs which tests, and in what order, when several run them."""
+"""Assigns tests to parallel workers, the longest first."""
 
 import re
 from functools import cache
@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Any
 
 TOP = Path(__file__).parents[1]
-# The longest modules, which start first: the run shall not end with one worker at such a one.
+# The longest modules start first. Otherwise a run could end with one worker busy with such a
+# module and the others idle.
 LONGEST = (
     "tests/e2e/test_convert_lvm.py",
     "tests/e2e/test_suites.py",
     "tests/e2e/test_trixie.py",
     "tests/e2e/test_bookworm.py",
 )
-# Elsewhere all modules share what takes long: the instances that they have made.
+# In other folders, the tests of a module share its instances, which take long to make.
 SINGLE = "tests/system/"
 
 
 def unit_of(nodeid: str) -> str:
-    """What one worker runs in a row: a module whose tests share what takes long to make.
+    """The unit of work that a test belongs to: its module, if that has shared fixtures.
 
-    Where a module has no fixture that outlives a test, each of its tests is a unit.
+    If a module of system tests has no fixture that outlives a test, each test is a unit.
     """
     path = nodeid.partition("::")[0]
     return path if _shares(path) else nodeid
@@ -34,7 +35,7 @@ def _shares(path: str) -> bool:
 
 
 def rank(unit: str) -> tuple[int, int]:
-    """The smaller, the earlier: LONGEST, other end-to-end modules, those of system tests, tests."""
+    """Sort key: LONGEST, other end-to-end modules, modules of system tests, single tests."""
     if unit in LONGEST:
         return 0, LONGEST.index(unit)
     if not unit.startswith(SINGLE):
@@ -43,7 +44,7 @@ def rank(unit: str) -> tuple[int, int]:
 
 
 def scheduler(config: Any, log: Any) -> Any:
-    """Gives out units, the longest ones first, to whichever worker has come to its end."""
+    """A scheduler for pytest-xdist: each free worker gets the first unit by `rank`."""
     from xdist.scheduler import LoadScopeScheduling
 
     class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]

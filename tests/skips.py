@@ -1,4 +1,4 @@
-"""In CI (CI=true) no test may be skipped: what a machine lacks would be missed by nobody."""
+"""With CI=true, a skipped test fails: otherwise nobody would notice what the machine lacks."""
 
 import os
 from collections.abc import Generator
@@ -20,7 +20,7 @@ def pytest_make_collect_report() -> Generator[None, Any, None]:
 
 
 def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Makes a failure of it, with the reason; expected failures (xfail) stay what they are."""
+    """Turns a skip into a failure with the reason; leaves expected failures (xfail) alone."""
     if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"

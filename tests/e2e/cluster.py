@@ -11,23 +11,23 @@ from .sandbox import DISKS, Sandbox, SandboxError
 from .scrape import COMMAND, Facts, parse
 
 CHECKOUT = Path(__file__).parents[2]
-# A create's whole environment, as Ganeti 3.0 gives it.
+# The whole environment of a create in Ganeti 3.0.
 CREATE_ENVIRONMENT = CHECKOUT / "tests/data/create.env"
 OS_DEFINITION = "/usr/share/ganeti/os/debootstrap"
 LIBRARY = "/usr/lib/ganeti-instance-kit"
 SITE_SETTINGS = "/etc/default/ganeti-instance-debootstrap"
 NODE = "node1.example.org"
 
-# A bootstrap on a slow mirror; one from the cache takes seconds.
+# Seconds; a bootstrap from a slow mirror takes long, one from the cache some seconds.
 CREATE_TIMEOUT = 1800
-# Ganeti's own default is 2 minutes.
+# Seconds; the same as Ganeti's default.
 SHUTDOWN_TIMEOUT = 120
-# Parameters that add no package, and so need no cache of their own.
+# Parameters that do not change the bootstrap, and so need no cache of their own.
 UNCACHED = frozenset({"password_expire", "grub_timeout", "swapfile_size", "hostname", "timezone"})
-# For guests whose first login and menu are not what is looked at.
+# For guests whose first login and GRUB menu are not tested.
 QUICK = {"password_expire": "no", "grub_timeout": "1"}
 
-# Prints the path of the cache that the create of this environment would take.
+# Prints the path of the cache that a create in this environment would use.
 _CACHE_PATH = """
 import os, pathlib
 from installer import create
@@ -38,7 +38,7 @@ print(pathlib.Path(context.settings.cache_dir) / cache.file_name(plan))
 
 
 class Cluster(Sandbox):
-    """Instances on the node, by Ganeti's own commands."""
+    """A one-node cluster whose instances are managed by Ganeti's own commands."""
 
     def __init__(self, cache: Path) -> None:
         super().__init__(cache)
@@ -48,7 +48,8 @@ class Cluster(Sandbox):
     def install_kit(self) -> None:
         """Installs the kit from the checkout, as an administrator does.
 
-        Bootstraps are shared by all tests and kept for days, and there is no network to upgrade by.
+        CACHE_SIZE and UPGRADE are off: all tests share the bootstraps for days, and the node has no
+        network for upgrades.
         """
         self.run(["make", "-C", CHECKOUT, "install"])
         lines = 'CACHE_SIZE=""\\nUPGRADE="no"\\n'
@@ -57,14 +58,14 @@ class Cluster(Sandbox):
     def fill_cache(self, suite: str, params: Mapping[str, str] | None = None) -> None:
         """Bootstraps a suite into the cache, once: on the node, but with the machine's network.
 
-        It is the kit's own create on a disk that is thrown away, so the cache is the very one
-        that a create without network finds later.
+        It runs the kit's own create on a temporary disk, so a later create without network finds
+        exactly this cache.
         """
         cached = {key: value for key, value in (params or {}).items() if key not in UNCACHED}
         key = (suite, frozenset(cached.items()))
         if key in self._filled:
             return
-        # The name is unique because loop devices are shared by all sandboxes of the machine.
+        # A unique name, because all sandboxes of the machine share the loop devices.
         disk = f"{DISKS}/cache-{uuid4()}.disk0"
         lines = CREATE_ENVIRONMENT.read_text().splitlines()
         env = dict(line.split("=", 1) for line in lines if line)
@@ -105,13 +106,13 @@ class Cluster(Sandbox):
         params: Mapping[str, str] | None = None,
         start: bool = True,
     ) -> Facts:
-        """Creates an instance, scrapes its access from the OS log, and starts it.
+        """Creates an instance, starts it, and returns the facts of the OS log.
 
         Args:
             name: its full host name.
             os: the OS and its variant.
-            disks: what `--disk N:` gets.
-            nets: what `--net N:` gets; none for an instance without NICs.
+            disks: the values of `--disk N:`.
+            nets: the values of `--net N:`; empty for an instance without NICs.
             params: the OS parameters.
             start: whether it is started; then its console is at the login prompt.
 
@@ -138,7 +139,7 @@ class Cluster(Sandbox):
         return facts
 
     def start_instance(self, name: str) -> Console:
-        """Starts an instance; sees the menu of GRUB and the login prompt on its console."""
+        """Starts an instance, and waits for GRUB's menu and the login prompt on its console."""
         with self._meanwhile(["gnt-instance", "startup", name]):
             console = self._consoles[name] = self._open_console(name)
             console.wait_grub()
@@ -149,20 +150,20 @@ class Cluster(Sandbox):
         """Shuts an instance down by its power button.
 
         Raises:
-            ConsoleError: the guest does not heed it, and Ganeti has to pull the plug.
+            ConsoleError: the guest does not react, and Ganeti has to switch it off.
         """
         command = ["gnt-instance", "shutdown", f"--timeout={SHUTDOWN_TIMEOUT}", name]
         with self._meanwhile(command), contextlib.closing(self._consoles.pop(name)) as console:
             console.wait_off(SHUTDOWN_TIMEOUT)
 
     def pull_plug(self, name: str) -> None:
-        """Ends an instance as a power cut does."""
+        """Ends an instance like a power failure."""
         self._consoles.pop(name).close()
         self.run(["gnt-instance", "shutdown", "--timeout=0", name])
 
     @contextlib.contextmanager
     def _meanwhile(self, argv: Sequence[str]) -> Iterator[None]:
-        """Runs a program while the console is read: a guest stops when nobody reads it."""
+        """Runs a program while the block reads the console: a guest hangs if nobody reads it."""
         with subprocess.Popen(
             self.argv(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
@@ -178,22 +179,22 @@ class Cluster(Sandbox):
         self.run(["gnt-instance", "remove", "--force", "--shutdown-timeout=0", name])
 
     def console(self, name: str) -> Console:
-        """The serial console of a running instance, read since it was started."""
+        """The serial console of a running instance, with all output since its start."""
         return self._consoles[name]
 
     def _open_console(self, name: str) -> Console:
         socket = f"/run/ganeti/kvm-hypervisor/ctrl/{name}.serial"
-        # It must be there before the guest speaks: QEMU keeps nothing for a reader that comes late.
+        # Connect before the guest prints anything: QEMU keeps no output for late readers.
         wait = f"until [ -S {socket} ]; do sleep 0.05; done"
         connect = f"exec socat -,raw,echo=0 UNIX-CONNECT:{socket},retry=100,interval=0.05"
         return Console(self.argv(["sh", "-c", f"{wait}; {connect}"]))
 
     def scrape(self) -> list[str]:
-        """The lines that the command of the contract prints for the newest OS log."""
+        """The lines that the README's command prints for the newest OS log."""
         return self.run(["bash", "-c", COMMAND]).stdout.splitlines()
 
     def facts(self) -> Facts:
-        """The access to the newest instance, as scraped."""
+        """The facts about the newest instance, from the OS log."""
         return parse(self.scrape())
 
     def os_log(self) -> str:
@@ -206,7 +207,7 @@ class Cluster(Sandbox):
         return self.run(argv).stdout.strip()
 
     def disk_paths(self, name: str) -> list[str]:
-        """The files that are the disks of an instance, in their order."""
+        """The disk files of an instance, in the order of the disks."""
         directory = f"{DISKS}/{name}"
         listed = self.run(["find", directory, "-name", "*.file.disk*"]).stdout.split()
         return sorted(listed, key=lambda path: int(path.rpartition("disk")[2]))

@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
-    """Keeps consoles and logs of a failed test, and says where."""
+    """Keeps the consoles and logs of a failed test; the report says where."""
     outcome = yield
     report = outcome.get_result()
     if report.failed and item.path.is_relative_to(HERE):
@@ -37,7 +37,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Shows how the tests on other nodes ended (test_trixie.py)."""
+    """Prints the result of the tests on other nodes (test_trixie.py)."""
     for report in terminalreporter.getreports("passed"):
         for name, text in report.user_properties:
             if name == "closing line":
@@ -46,7 +46,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A running cluster with the kit and a key of the node's administrator."""
+    """A running cluster with the kit and the administrator's SSH key."""
     why = missing_capability()
     if why:
         pytest.skip(why)
@@ -64,14 +64,14 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _nothing_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """On the machine; what runs on the cluster's node ends with it."""
+    """Checks for leaks on the machine. What runs on the cluster's node ends with the node."""
     with leaks.none(tmp_path_factory.getbasetemp()):
         yield
 
 
 @pytest.fixture(scope="module")
 def instance_name(cluster: Cluster) -> Iterator[Callable[[str], str]]:
-    """Reserves a name for an instance, which is removed when the module's tests are over."""
+    """A function that reserves an instance name; its instance is removed after the module."""
     names: list[str] = []
 
     def reserve(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pexpect
 
-# Guests are emulated, often two at a time on two cores.
+# Seconds; guests are emulated, often two at a time on two cores.
 BOOT_TIMEOUT = 300
 COMMAND_TIMEOUT = 120
 
@@ -19,14 +19,14 @@ TRANSCRIPT_LINES = 40
 
 
 class ConsoleError(AssertionError):
-    """The guest did not say what it should; holds the last lines that it said."""
+    """The guest did not print what was expected; the message has its last lines."""
 
 
 class Console:
-    """A serial line with a guest at its other end.
+    """The serial console of a guest.
 
     Args:
-        argv: the program whose terminal the line is: socat on QEMU's socket, or QEMU itself.
+        argv: the program whose terminal is the console: socat on QEMU's socket, or QEMU itself.
     """
 
     opened: ClassVar[list["Console"]] = []  # since the tests began
@@ -44,12 +44,12 @@ class Console:
             dimensions=(50, 200),
         )
         self._process.logfile_read = self._said
-        # Programs flush what is typed before they have asked; emulated ones are slow to ask.
+        # Programs drop input that comes before their prompt, and emulated ones prompt late.
         self._process.delaybeforesend = 0.3
 
     @property
     def transcript(self) -> str:
-        """All that the guest has said, without the terminal's control sequences."""
+        """All output of the guest, without terminal control sequences."""
         return re.sub(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][0-9A-Z])|\r", "", self._said.getvalue())
 
     def expect(self, *patterns: str, timeout: float, what: str) -> int:
@@ -68,7 +68,7 @@ class Console:
             ) from None
 
     def wait_off(self, timeout: float) -> None:
-        """Waits for the guest's power-off, of whose last line QEMU may take some along."""
+        """Waits for the guest's power-off. QEMU may end before the whole last line arrives."""
         self.expect("All filesystems unmounted", timeout=timeout, what="power-off")
         self._process.expect(["reboot: Power down", pexpect.EOF], timeout=timeout)
 
@@ -87,7 +87,7 @@ class Console:
     def login(self, user: str, password: str) -> bool:
         """Logs in at the login prompt; returns whether the password must be changed now.
 
-        When it must not, a shell is ready for `run`; when it must, `change_password` is next.
+        If so, call `change_password` next; if not, a shell is ready for `run`.
         """
         self.send(user)
         self.expect("Password: ", timeout=COMMAND_TIMEOUT, what="question for the password")
@@ -106,7 +106,7 @@ class Console:
         return answer == 1
 
     def change_password(self, old: str, new: str) -> None:
-        """Goes through the forced change at the first login; then a shell is ready for `run`."""
+        """Makes the forced change at the first login; afterwards a shell is ready for `run`."""
         if self._expect_password(CURRENT_PASSWORD, NEW_PASSWORD) == 0:
             self.send(old)
             self._expect_password(NEW_PASSWORD)
@@ -122,20 +122,20 @@ class Console:
         )
 
     def logout(self) -> None:
-        """Ends the shell; the kernel's messages are shown again, and the login prompt is next."""
+        """Ends the shell, shows kernel messages again, and waits for the login prompt."""
         self.send("dmesg -n 7; exit")
         self.wait_login(COMMAND_TIMEOUT)
 
     def _quieten(self) -> None:
-        # A shell without line editor, prompt and echo: what is read is only what commands print.
+        # A shell without line editor, prompt and echo, so that only the output of commands is read.
         self.send("dmesg -n 1; stty -echo; PS1= PS2= exec bash --noprofile --norc --noediting")
         self.run("true")
 
     def run(self, command: str, timeout: float = COMMAND_TIMEOUT) -> tuple[int, str]:
-        """Runs a command of the guest's shell; returns its exit code and all that it printed."""
+        """Runs a command in the guest's shell; returns its exit code and its output."""
         self._commands += 1
         number = self._commands
-        # printf puts the markers together: an echo of this line does not hold them.
+        # printf joins the parts of the markers, so that an echo of this line does not match.
         self.send(
             f"printf '\\n<%s {number}>\\n' begin; {{ {command}\n}} </dev/null 2>&1;"
             f" printf '<%s {number} %d>\\n' end $?"
@@ -150,5 +150,5 @@ class Console:
         self.expect(pexpect.EOF, timeout=timeout, what="end of the guest")
 
     def close(self) -> None:
-        """Hangs up; a QEMU whose terminal this is ends by that."""
+        """Closes the console; if its program is QEMU, that ends the guest."""
         self._process.close(force=True)

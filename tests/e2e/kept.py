@@ -1,4 +1,4 @@
-"""What is kept of a failed end-to-end test: consoles of guests, logs of the Ganeti node."""
+"""Keeps files of a failed end-to-end test: guests' consoles, logs of the Ganeti node."""
 
 import re
 import shutil
@@ -12,13 +12,13 @@ LOGS = "/var/log/ganeti"
 
 
 def directory(nodeid: str) -> Path:
-    """Where the files of a test are kept: below build/e2e of the checkout."""
+    """The directory for the files of a test: below build/e2e of the checkout."""
     name = re.sub(r"[^\w.\[\]-]+", "-", nodeid.removeprefix("tests/e2e/"))
     return TOP / "build/e2e" / name[:200]
 
 
 def keep(nodeid: str, cluster: Cluster | None) -> Path:
-    """Writes what there is of a test that failed; what an earlier run left of it goes.
+    """Writes the files of a failed test, and removes those of an earlier run of it.
 
     Returns:
         The directory, with console-N.txt for each console since the tests began, and the node's

@@ -1,4 +1,4 @@
-"""A guest that the kit installed, booted as a node with real LVM, and reached by SSH."""
+"""A guest installed by the kit, booted as a node with real LVM, and used over SSH."""
 
 import dataclasses
 import os
@@ -15,13 +15,13 @@ from pathlib import Path
 from tests.system.converter.support import MIB, TOP, WARM, Outcome, Warm, noise, output, warm
 from tests.system.installer.support import Node
 
-# What a node needs for the converter; qemu-img is also what its results are compared with.
+# Packages that a node needs for the converter. Results are compared with those of qemu-img.
 PACKAGES = (
     "lvm2 thin-provisioning-tools qemu-utils python3-sh python3-tqdm python3-pyudev"
     " python3-libnbd python3-xxhash libdeflate0 libzstd1"
 )
 MAC = "aa:00:00:4c:56:4d"
-# QEMU's user network answers at these addresses.
+# The addresses of QEMU's user network.
 ENVIRON: dict[str, str | None] = {
     "NIC_COUNT": "1",
     "NIC_0_MAC": MAC,
@@ -35,20 +35,20 @@ ROOT_SIZE = 3072 * MIB
 VG_SIZE = 8192 * MIB
 SOURCES = "/srv/sources"
 LIBRARY = Path("/usr/lib/ganeti-instance-kit")
-# A whole volume of an old tenant's.
+# The content of an earlier tenant's volume.
 TENANT = f"{SOURCES}/tenant.raw"
 TENANT_SIZE = 72 * MIB
-# Guests are emulated, and share two cores with what else the machine does.
+# Seconds; guests are emulated, and share two cores with other programs.
 BOOT_TIMEOUT = 300
 COMMAND_TIMEOUT = 180
 
 
 class GuestError(Exception):
-    """The guest did not come up, or a command in it failed."""
+    """The guest did not start, or a command in it failed."""
 
 
 def missing_capability() -> str | None:
-    """Why no guest can be made and booted here, or None."""
+    """The reason why no guest can be made and booted here, or None."""
     if os.geteuid() != 0:
         return "needs root"
     programs = ("qemu-system-x86_64", "qemu-img", "ssh", "mkfs.ext4", "mkswap", "make")
@@ -57,7 +57,7 @@ def missing_capability() -> str | None:
 
 
 def install(directory: Path) -> Path:
-    """Installs the guest on a disk in the directory, with a key in it; gives the disk."""
+    """Installs the guest, with an SSH key, on a disk in the directory; returns the disk."""
     key = directory / "key"
     output("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
     node = Node(
@@ -72,7 +72,7 @@ def install(directory: Path) -> Path:
 
 
 def sources_disk(path: Path, contents: Path) -> Path:
-    """Packs images and the kit, as installed, into an ext4 file system; `contents` is emptied."""
+    """Makes an ext4 file system of the images and the installed kit; removes `contents`."""
     output("make", "-C", TOP, "install", f"DESTDIR={contents / 'kit'}")
     shutil.copy(WARM, contents)
     with (contents / "tenant.raw").open("wb") as file:
@@ -84,11 +84,11 @@ def sources_disk(path: Path, contents: Path) -> Path:
 
 
 def volume_group_disk(path: Path) -> Path:
-    """A disk with an old tenant's bytes in each MiB of it, so in each logical volume to come."""
+    """Makes a disk with old bytes in each MiB, so that every logical volume on it has some."""
     rest = noise(8192, 5)
     with path.open("wb") as file:
         file.truncate(VG_SIZE)
-        # The first one is LVM's.
+        # The first MiB belongs to LVM.
         for offset in range(MIB, VG_SIZE, MIB):
             os.pwrite(file.fileno(), rest, offset + offset // MIB % 120 * 8192)
     return path
@@ -96,7 +96,7 @@ def volume_group_disk(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Guest:
-    """A way to run commands in the guest, and the disk of its volume group as a file out here."""
+    """Runs commands in the guest; has the disk of its volume group as a file of this machine."""
 
     ssh: tuple[str, ...]
     volume_group: Path
@@ -105,7 +105,7 @@ class Guest:
     def try_run(
         self, command: str, *, tty: bool = False, timeout: float = COMMAND_TIMEOUT
     ) -> Outcome:
-        """Runs a command of the shell; with `tty`, on a terminal that gets both streams."""
+        """Runs a shell command; with `tty`, on a terminal that gets both streams."""
         try:
             ran = subprocess.run(
                 [*self.ssh, *(["-tt"] if tty else []), command],
@@ -116,12 +116,12 @@ class Guest:
             )
         except subprocess.TimeoutExpired as error:
             raise GuestError(f"{command}: still running after {timeout} s") from error
-        # Not in text mode, which would make line feeds of the carriage returns of a bar.
+        # Not in text mode, which would turn carriage returns of a progress bar into line feeds.
         stdout, stderr = (words.decode(errors="replace") for words in (ran.stdout, ran.stderr))
         return Outcome(ran.returncode, stdout, stderr)
 
     def run(self, command: str, timeout: float = COMMAND_TIMEOUT) -> str:
-        """Runs a command of the shell; returns what it printed on stdout, stripped.
+        """Runs a shell command; returns its stdout, stripped.
 
         Raises:
             GuestError: it failed.
@@ -132,20 +132,20 @@ class Guest:
         return ran.stdout.strip()
 
     def qcow2raw(self, *words: str) -> Outcome:
-        """Runs the installed program, but for its start, which takes an emulated machine long."""
+        """Runs the installed program in a Python that is already started, which saves time."""
         assert self.loaded is not None
         return self.loaded.qcow2raw(*words, timeout=COMMAND_TIMEOUT)
 
     def started_qcow2raw(self, *words: str) -> Outcome:
-        """Runs the installed program."""
+        """Runs the installed program by its command."""
         return self.try_run(shlex.join(["qcow2raw", *words]))
 
     def content(self, device: str) -> bytes | None:
-        """What is on the disk for a linear volume, read out here; None for other volumes.
+        """The content of a linear volume, read from the disk file; None for other volumes.
 
-        It is what the guest would read if it had nothing cached, and takes no emulated time.
+        The guest would read the same with an empty cache, but slowly, as it is emulated.
         """
-        # dm-linear: start and length, "linear", the device, its start; in sectors.
+        # Rows of dm-linear, in sectors: start, length, "linear", device, start on the device.
         table = self.run(
             f"sync; stat -Lc '%Hr:%Lr' /dev/vdb; dmsetup table -j $(stat -Lc %Hr {device})"
             f" -m $(stat -Lc %Lr {device})"
@@ -161,7 +161,7 @@ class Guest:
 
 @contextmanager
 def booted(directory: Path, disk: Path, volume_group: Path, sources: Path) -> Iterator[Guest]:
-    """Boots it with a disk for a volume group and the sources; installs the kit in it."""
+    """Boots the guest with the disks of the volume group and the sources; installs the kit."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -195,7 +195,7 @@ def _connected(
     log: Path,
     volume_group: Path,
 ) -> Iterator[Guest]:
-    # Whose host keys these are is the matter of other tests.
+    # Host keys are checked by other tests.
     options = {
         "UserKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "no",
@@ -209,7 +209,7 @@ def _connected(
     guest = Guest(tuple(words), volume_group)
     deadline = time.monotonic() + BOOT_TIMEOUT
     while True:
-        # One connection for all commands: emulated key exchanges take seconds.
+        # One connection for all commands: a key exchange takes seconds in emulation.
         with subprocess.Popen([*words, "-MN"], stderr=subprocess.DEVNULL) as master:
             try:
                 while master.poll() is None:

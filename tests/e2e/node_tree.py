@@ -1,6 +1,6 @@
-"""The tree of a node with another release of Debian: made once, and kept like bootstraps.
+"""Makes the tree of a node with another release of Debian, once, and keeps it like bootstraps.
 
-`/usr/bin/python3 -m tests.e2e.node_tree` makes it unless it is there, and prints its path.
+`/usr/bin/python3 -m tests.e2e.node_tree` makes it if it is missing, and prints its path.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ from tests import bootstraps
 
 TOP = Path(__file__).parents[2]
 SUITE = "trixie"
-# It stands in the tree, too, whose sources.list names it.
+# The tree's sources.list names it, too: the tree has it at the same path.
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SIZE = 8 * 2**30  # sparse
-# In a mount namespace of its own: when this is killed, nothing stays mounted or attached. Discard
-# gives back the room of what apt has downloaded and removed again.
+# Runs in a mount namespace of its own: if it is killed, nothing stays mounted or attached. The
+# option discard frees the space of packages that apt has downloaded and removed.
 MAKE = """
 mkfs.ext4 -q -F -O ^has_journal -m 0 -E lazy_itable_init=1,nodiscard "$0"
 mount -o loop,discard,noatime "$0" /media
@@ -36,20 +36,20 @@ ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "LC_ALL": "C.UTF-8",
-    "INITRD": "No",  # it takes 20 s, and nothing boots it
+    "INITRD": "No",  # an initramfs takes 20 s, and nothing boots it
     **{name: os.environ[name] for name in ("http_proxy", "https_proxy") if name in os.environ},
 }
 
 
 class TreeError(Exception):
-    """The tree was not made; with the end of what the engine said."""
+    """The tree could not be made; the message has the engine's last lines."""
 
 
 def node_tree() -> Path:
-    """The image with the tree, for `on-node`. Whoever comes first makes it, all others wait.
+    """The image with the tree, for `on-node`. The first caller makes it, all others wait.
 
-    It gets its name when it is whole. Images that are too old go, as does what a killed maker has
-    left.
+    It gets its name when it is complete. Images that are too old are removed, and so are
+    incomplete ones of killed runs.
 
     Raises:
         TreeError: the engine failed, as it does when the mirror cannot be reached.
@@ -78,7 +78,7 @@ def _make(image: Path, argv: Sequence[str]) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            preexec_fn=suppressor(),  # a half of the time is dpkg's fsync(2)
+            preexec_fn=suppressor(),  # half of the time would be fsync(2) of dpkg
             check=False,
         )
         if made.returncode != 0:
@@ -87,7 +87,7 @@ def _make(image: Path, argv: Sequence[str]) -> None:
 
 
 def _engine_argv(packages: Sequence[str]) -> list[str]:
-    """mmdebstrap's arguments; the mirrors are those that the node's guests would get."""
+    """The mmdebstrap command; its mirrors are those that guests of this node would get."""
     dpkg = ["dpkg", "--print-architecture"]
     plan = BootstrapPlan(
         engine="mmdebstrap",
@@ -107,7 +107,7 @@ def _engine_argv(packages: Sequence[str]) -> list[str]:
 
 
 def _packages() -> list[str]:
-    """What `make check` would install on such a node."""
+    """The packages that `make check` would install on such a node."""
     listed = subprocess.run(
         ["make", "--silent", f"--directory={TOP}", "list-packages"],
         env=ENVIRONMENT,
@@ -123,7 +123,7 @@ def _tidy(directory: Path) -> None:
         unlink_if_free(part)
     for image in directory.glob("*.ext4"):
         if time.time() - image.stat().st_mtime > bootstraps.MAX_DAYS * 86400:
-            image.unlink()  # a node that runs from it keeps its file
+            image.unlink()  # a node that uses it still has the file open
 
 
 if __name__ == "__main__":

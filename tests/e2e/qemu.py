@@ -1,4 +1,4 @@
-"""A guest's disks booted by plain QEMU, where Ganeti would set the machine up otherwise."""
+"""Boots a guest's disks by QEMU alone, for machines that Ganeti would set up differently."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from .cluster import Cluster
 from .console import Console
 
-# Debian 12 has this firmware in two sizes, Debian 13 in this one alone.
+# Debian 12 has this firmware in two sizes, Debian 13 only in this one.
 OVMF_CODE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
 OVMF_VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
@@ -19,19 +19,19 @@ def booted(
 
     Args:
         cluster: the cluster whose node runs QEMU.
-        disks: the files on the node, in their order.
-        macs: the NICs in the order of their PCI slots; their cables end in nothing.
-        uefi: whether the firmware is OVMF, with variables as fresh as from the factory.
+        disks: the disk files on the node, in order.
+        macs: of the NICs, in the order of their PCI slots; they are connected to nothing.
+        uefi: whether the firmware is OVMF, with its default variables.
     """
     argv = ["qemu-system-x86_64", "-accel", "tcg", "-machine", "pc", "-m", "1024", "-nodefaults"]
     argv += ["-display", "none", "-serial", "stdio", "-snapshot"]
     if uefi:
-        # -snapshot is for the variables, too: this QEMU changes no file.
+        # -snapshot also protects the file of variables: this QEMU changes no file.
         argv += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}"]
         argv += ["-drive", f"if=pflash,format=raw,file={OVMF_VARS}"]
     for number, disk in enumerate(disks):
         argv += ["-drive", f"if=none,id=disk{number},format=raw,file={disk}"]
-        # First of all: UEFI would ask its NICs for a system before.
+        # Without bootindex, UEFI would first try to boot from the NICs.
         argv += ["-device", f"virtio-blk-pci,drive=disk{number},bootindex={number}"]
     for number, mac in enumerate(macs):
         argv += ["-netdev", f"hubport,id=net{number},hubid={number}"]

@@ -1,4 +1,4 @@
-"""A Ganeti node in private namespaces, kept alive for as long as the tests run."""
+"""A Ganeti node in private namespaces, which lives as long as the tests run."""
 
 import os
 import subprocess
@@ -14,24 +14,24 @@ ENVIRONMENT = {
     "TERM": "dumb",
 }
 READY = "the node is ready"
-# A mount of its own, whose device number tells this node's disks from those of other sandboxes.
+# A separate mount: its device number tells this node's disks from those of other sandboxes.
 DISKS = "/srv/ganeti/file-storage"
 
-# What a node shares with the machine when it may reach the machine's network.
+# The node's namespaces for programs that use the machine's network instead of the node's.
 NAMESPACES = ("mount", "uts", "ipc", "pid")
 
 
 class SandboxError(Exception):
-    """The node did not come up, or a command on it failed."""
+    """The node did not start, or a command on it failed."""
 
 
 class Sandbox:
-    """The node: started by `start`, entered by `run`, gone without a trace after `stop`.
+    """The node: `start` starts it, `run` runs programs on it, `stop` removes all of it.
 
-    The node lives until our end of its stdin is closed, so it also ends when we are killed.
+    It ends when our end of its stdin is closed, so also when we are killed.
 
     Args:
-        cache: the directory that the node sees as the kit's cache; it outlives the node.
+        cache: the directory that is the kit's cache on the node; it stays after the node's end.
     """
 
     def __init__(self, cache: Path) -> None:
@@ -43,7 +43,7 @@ class Sandbox:
         """Starts the node.
 
         Raises:
-            SandboxError: with what the script said.
+            SandboxError: it did not start; the message has the script's output.
         """
         self.cache.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
@@ -57,7 +57,7 @@ class Sandbox:
         assert self.process.stdout is not None and self.process.stderr is not None
         if self.process.stdout.readline().strip() != READY:
             raise SandboxError(f"the Ganeti node did not start: {self.process.communicate()[1]}")
-        # Nobody reads it any more: a full pipe would stop whoever writes to it.
+        # Close it, as nobody reads it any more: a full pipe would block writers.
         self.process.stderr.close()
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         self.pid = int(children.read_text().split()[0])
@@ -74,11 +74,11 @@ class Sandbox:
         self.process = None
 
     def argv(self, argv: Sequence[str | Path], *, outside_network: bool = False) -> list[str]:
-        """The command that runs `argv` on the node, as seen from the machine.
+        """The command of the machine that runs `argv` on the node.
 
         Args:
             argv: the program and its arguments.
-            outside_network: whether it gets the machine's network instead of the node's.
+            outside_network: whether it uses the machine's network instead of the node's.
         """
         namespaces = NAMESPACES if outside_network else (*NAMESPACES, "net")
         return [
@@ -125,11 +125,11 @@ class Sandbox:
         return result
 
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
-        """Puts a file on the node."""
+        """Writes a file on the node."""
         self.run(["install", "-D", f"--mode={mode:o}", "/dev/stdin", path], input=text)
 
     def loops(self) -> list[str]:
-        """The loop devices over disks of the node, with those: none, when all is well."""
+        """The loop devices over disks of the node, and their files; none if nothing leaked."""
         device = self.run(["findmnt", "--noheadings", "--output=MAJ:MIN", DISKS]).stdout.strip()
         columns = "--output=BACK-MAJ:MIN,NAME,BACK-FILE"
         listed = self.run(["losetup", "--list", "--noheadings", columns]).stdout
@@ -138,14 +138,14 @@ class Sandbox:
 
 
 def sandbox_settings() -> dict[str, str]:
-    """The settings of ganeti-sandbox: the disk is the run's, unless the caller says otherwise."""
+    """The settings of ganeti-sandbox: its disk is in the run's directory, or as the caller says."""
     found = {"SANDBOX_TMP": os.environ["KIT_TESTS_RUN"]}
     found |= {key: os.environ[key] for key in ("SANDBOX_SIZE", "SANDBOX_TMP") if key in os.environ}
     return found
 
 
 def missing_capability() -> str | None:
-    """Why no node can be started on this machine, or None."""
+    """The reason why no node can be started on this machine, or None."""
     if os.geteuid() != 0:
         return "needs root"
     programs = {

@@ -1,11 +1,11 @@
-"""What users find out about a new instance from Ganeti's OS log."""
+"""Reads the facts about a new instance from Ganeti's OS log, as users do."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
-# The contract, word by word: users and scripts run this on the node.
+# Exactly the README's command: users and scripts run it on the node.
 COMMAND = (
     "egrep 'root password|configured eth0 with|SHA256'"
     " $(ls -tr /var/log/ganeti/os/* | tail -1) | grep -v $(hostname)"
@@ -18,7 +18,7 @@ FINGERPRINT = re.compile(r"\d+ (?P<word>SHA256:[A-Za-z0-9+/]{43}) \S+ \([A-Z0-9]
 
 @dataclass(frozen=True)
 class Facts:
-    """The access to a new instance."""
+    """How to log in to a new instance."""
 
     password: str
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
@@ -26,12 +26,12 @@ class Facts:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The addresses to connect to, without the lengths of their prefixes."""
+        """The addresses to connect to, without prefix lengths."""
         return tuple(str(address.ip) for address in self.addresses)
 
 
 def parse(lines: Iterable[str]) -> Facts:
-    """Reads what the command has printed: one password, addresses, fingerprints, nothing else."""
+    """Parses the command's output: one password, addresses, fingerprints, and nothing else."""
     found: dict[re.Pattern[str], list[str]] = {PASSWORD: [], ADDRESS: [], FINGERPRINT: []}
     for line in lines:
         matches = [(kind, kind.fullmatch(line)) for kind in found]

@@ -1,4 +1,4 @@
-"""SSH from the node to its guests."""
+"""SSH connections from the node to its guests."""
 
 import itertools
 import re
@@ -12,15 +12,15 @@ from .scrape import Facts
 
 KEY = "/root/e2e/id_ed25519"
 AUTHORIZED_KEYS = "/root/.ssh/authorized_keys"
-# Options and comments are to be kept when the key is copied into guests.
+# Options and comment must be kept when the key is copied into guests.
 OPTIONS = 'no-X11-forwarding,environment="E2E=yes"'
 COMMENT = "admin of the tests, with blanks"
-# From the login prompt on; the server may come later than that.
+# Seconds after the login prompt: the server may start later.
 START_TIMEOUT = 120
 
 
 def make_key(cluster: Cluster) -> None:
-    """Makes the key of the node's administrator; guests created from now on accept it."""
+    """Makes the SSH key of the node's administrator; guests created afterwards accept it."""
     cluster.run(["mkdir", "-p", "/root/e2e"])
     cluster.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", COMMENT, "-f", KEY])
     public = cluster.run(["cat", f"{KEY}.pub"]).stdout
@@ -32,9 +32,9 @@ _numbers = itertools.count()
 
 @dataclass
 class Ssh:
-    """A connection to one address of a guest, of the host keys that the OS log states.
+    """A connection to one address of a guest that has these host keys.
 
-    The first command opens it, for all: emulated key exchanges take seconds.
+    The first command opens it, and all share it: a key exchange takes seconds in emulation.
     """
 
     cluster: Cluster
@@ -57,16 +57,16 @@ class Ssh:
         return [f"-o{key}={value}" for key, value in options.items()] + ["-i", KEY]
 
     def open(self) -> None:
-        """Logs in, as soon as there is a server.
+        """Logs in as soon as the server is ready.
 
         Raises:
-            SandboxError: the server has another key or refuses ours, or there is none in time.
+            SandboxError: the server has another key, refuses ours, or did not start in time.
         """
         deadline = time.monotonic() + START_TIMEOUT
         known = "".join(f"{self.host} {key}\n" for key in self.keys)
         self.cluster.write(f"{self.control}.known_hosts", known)
         words = ["ssh", *self.options, "-fNM", f"root@{self.host}"]
-        # The connection stays in the background: its streams must not be ours.
+        # The connection stays in the background, so it must not keep our streams open.
         script = 'log=$1; shift; "$@" </dev/null >"$log" 2>&1 || { cat "$log"; exit 1; }'
         command = ["sh", "-c", script, "sh", f"{self.control}.log", *words]
         while (ran := self.cluster.run(command, check=False)).returncode != 0:
@@ -77,7 +77,7 @@ class Ssh:
         self.is_open = True
 
     def try_run(self, command: str, timeout: float = 120) -> tuple[int, str]:
-        """Runs a command there; returns its exit code and what it printed on both streams."""
+        """Runs a command there; returns its exit code and the output of both streams."""
         if not self.is_open:
             self.open()
         result = self.cluster.run(
@@ -88,7 +88,7 @@ class Ssh:
         return result.returncode, result.stdout + result.stderr
 
     def run(self, command: str, timeout: float = 120) -> str:
-        """Runs a command there; returns what it printed, stripped.
+        """Runs a command there; returns its output, stripped.
 
         Raises:
             SandboxError: it failed.
@@ -99,7 +99,7 @@ class Ssh:
         return said.strip()
 
     def system_state(self) -> str:
-        """What systemd says when the boot is over: "running", or the units that failed, and why."""
+        """The state of systemd after the boot: "running", or the failed units with their logs."""
         _, state = self.try_run("systemctl is-system-running --wait")
         if state.strip() == "running":
             return "running"
@@ -111,7 +111,7 @@ def connect(cluster: Cluster, facts: Facts, host: str, timeout: float = START_TI
     """Waits for the server at an address and compares its keys with the scraped fingerprints."""
     deadline = time.monotonic() + timeout
     keys: list[str] = []
-    # It answers with one key type after the other: slow guests need more than one question.
+    # ssh-keyscan asks for one key type after the other; slow guests may need several runs.
     while len(keys) < len(facts.fingerprints) and time.monotonic() < deadline:
         scan = cluster.run(["ssh-keyscan", "-T", "15", host], check=False, timeout=90)
         keys = [line for line in scan.stdout.splitlines() if line and not line.startswith("#")]
@@ -125,12 +125,12 @@ def connect(cluster: Cluster, facts: Facts, host: str, timeout: float = START_TI
 
 
 def connect_known(cluster: Cluster, host: str, keys: Sequence[str]) -> Ssh:
-    """A way to another address of a guest, or to another boot of it, with these host keys."""
+    """A connection to another address or another boot of a guest, with these host keys."""
     return Ssh(cluster, host, tuple(keys), f"/root/e2e/ssh.{next(_numbers)}")
 
 
 def connect_all(cluster: Cluster, facts: Facts) -> list[Ssh]:
-    """A connection to each scraped address: an IPv4 and an IPv6 one."""
+    """A connection to each address in the OS log: one IPv4 and one IPv6 address."""
     versions = sorted(address.version for address in facts.addresses)
     assert versions == [4, 6], f"addresses in the OS log: {facts.hosts}"
     first = connect(cluster, facts, facts.hosts[0])
