@@ -1,6 +1,6 @@
-# For site hooks that source what ganeti-instance-debootstrap has here. The settings, and all else
-# that the defaults file and the variant's file assign, are in the hook's environment already; these
-# are the names that were known to the shell alone, its log_error and its clean-up list.
+# For site hooks that source the common.sh of ganeti-instance-debootstrap. All variables that the
+# defaults file and the variant's file assign are already in the hook's environment. Here are the
+# shell variables that common.sh did not export, its log_error and its list of clean-up commands.
 # shellcheck disable=SC2034  # hooks use them
 SCRIPT_NAME=$(basename "$0")
 DEFAULT_FILE="/etc/default/ganeti-instance-debootstrap"

@@ -1,4 +1,4 @@
-"""Writes the files that come from the table of settings: `make generate`."""
+"""Generates files from the definitions of the settings: `make generate`."""
 
 import re
 import textwrap
@@ -14,22 +14,22 @@ MANUAL = "man/ganeti-os-debootstrap.7"
 _DEFAULTS_HEAD = """\
 # Settings of the instances that the Ganeti OS "debootstrap" makes.
 #
-# The file is read, never run: KEY="value" lines, comments, and $VAR of values above.
-# Each setting stands here with its default. What a variant's file or an OS parameter
-# (gnt-instance add -O filesystem=xfs ...) says wins over this file.
+# The file is parsed, not executed. It may hold KEY="value" lines, comments, and $VAR
+# of values above. Each setting is listed with its default. A variant's file and OS
+# parameters (gnt-instance add -O filesystem=xfs ...) take precedence over this file.
 # See ganeti-os-debootstrap(7).
 """
 
 
 def defaults_file() -> str:
-    """The file for /etc/default, with every setting commented out at its default."""
+    """The file for /etc/default: every setting with its default, commented out."""
     return "\n".join([_DEFAULTS_HEAD, *map(_default, DEFINITIONS.values())])
 
 
 def _default(definition: Definition) -> str:
     about = f"{definition.about} Allowed: {definition.kind.allowed}."
     if not definition.parameter:
-        about += " No OS parameter."
+        about += " Not an OS parameter."
     comment = textwrap.fill(
         about,
         width=90,
@@ -42,14 +42,14 @@ def _default(definition: Definition) -> str:
 
 
 def roff(text: object) -> str:
-    """A text as man(7) has it on a line: backslashes, hyphens, leading dots and quotes escaped."""
+    """Escapes backslashes, hyphens, leading dots and quotes of a text for a line of man(7)."""
     escaped = str(text).replace("\\", "\\e").replace("-", "\\-").replace("~", "\\(ti")
     escaped = escaped.replace("'", "\\(aq").replace("^", "\\(ha")
     return re.sub(r"^\.", r"\\&.", escaped)
 
 
 def manual(template: str) -> str:
-    """The manual page from its template, with the settings of the table."""
+    """Renders the manual page with all settings from its template."""
     environment = Environment(
         autoescape=False,
         undefined=StrictUndefined,
@@ -63,7 +63,7 @@ def manual(template: str) -> str:
 
 
 def generated(top: Path = TOP) -> dict[str, str]:
-    """Path (below the top directory) to text of every generated file."""
+    """The text of every generated file, by its path below the top directory."""
     template = (top / f"{MANUAL}.in").read_text(encoding="utf-8")
     return {
         "os-definition/parameters.list": parameters_list(),
@@ -73,7 +73,7 @@ def generated(top: Path = TOP) -> dict[str, str]:
 
 
 def main() -> None:
-    """Writes all of them."""
+    """Writes all generated files."""
     for path, text in generated().items():
         (TOP / path).write_text(text, encoding="utf-8")
 

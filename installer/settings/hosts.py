@@ -1,4 +1,4 @@
-"""Which hosts are the node itself or stand on its link; pure."""
+"""Which hosts are the node itself or on its link; pure."""
 
 import re
 import socket
@@ -8,15 +8,15 @@ _LOCAL_NAME = re.compile(r"(.*\.)?localhost(\.localdomain)?\.?|(ip6-)?(localhost
 
 
 def is_inner(host: str) -> bool:
-    """Whether a host is, by its name or as an address of whatever notation, this node or its link.
+    """Whether a host name or address, in any notation, means this node or a host on its link.
 
-    Loopback, link-local (also where clouds keep their credentials) and unspecified addresses are.
-    Names are not looked up.
+    True for loopback, link-local and unspecified addresses. Clouds serve credentials at link-local
+    addresses. Names are not resolved.
     """
     if _LOCAL_NAME.fullmatch(host):
         return True
     try:
-        # 127.1, 0x7f000001 and 2130706433 are 127.0.0.1 for inet_aton(3), which programs use.
+        # inet_aton(3), which programs use, reads 127.1, 0x7f000001 and 2130706433 as 127.0.0.1.
         ip = ip_address(socket.inet_aton(host))
     except OSError:
         try:

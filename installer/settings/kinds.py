@@ -1,4 +1,4 @@
-"""What the values of settings may be: each kind reads a text, or says what is allowed."""
+"""Kinds of settings: each parses a text, and says which values are allowed."""
 
 import re
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 from guest import authorized_keys
 from node.text import printable
 
-# GRUB's menu is a script: what its lexer or the shell of update-grub would take for more than
-# a letter is left out.
+# GRUB's menu is a script. Characters that are special to it or to the shell of update-grub are not
+# allowed.
 _KERNEL_ARGUMENT = re.compile(r"[A-Za-z0-9_.,:/=+@%-]+", re.ASCII)
-# The users and groups of base-passwd and of the packages that guests have; a user's group has its
-# name.
+# The users and groups of base-passwd and of the packages that guests have. useradd also makes a
+# group with the user's name.
 _NO_USERS = re.compile(
     "root|daemon|bin|sys|sync|games|man|lp|mail|news|uucp|proxy|www-data|backup|list|irc|gnats"
     "|nobody|adm|tty|disk|kmem|dialout|fax|voice|cdrom|floppy|tape|sudo|audio|dip|operator|src"
@@ -26,9 +26,9 @@ _NO_USERS = re.compile(
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-# Debian policy 5.6.1 (names of packages), with an architecture after a colon as apt has it.
+# Debian policy 5.6.1 (names of packages), and an architecture after a colon, as apt accepts it.
 _PACKAGE = r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?"
-# Sectors of 512 bytes, 1 MiB. GRUB needs the room; what is less is raised to it, see `layers`.
+# Sectors of 512 bytes, 1 MiB. GRUB needs this space; `layers` raises smaller values to it.
 MIN_ALIGNMENT = 2048
 _YES = frozenset({"yes", "true", "on", "1"})
 _NO = frozenset({"no", "false", "off", "0"})
@@ -39,10 +39,10 @@ class Kind(Generic[T_co]):
     """A kind of values.
 
     Attributes:
-        allowed: a noun phrase for what is allowed, as in "not <allowed>".
-        parse: text to value; raises ValueError whose message says why it is not allowed.
-        secret: whether values may carry a user and a password (`user:password@host`).
-        opaque: whether messages leave values out, since they are long, or nobody's business.
+        allowed: a noun phrase for the allowed values, as in "not <allowed>".
+        parse: converts a text; raises ValueError that says why the text is not allowed.
+        secret: whether values may contain a user and a password (`user:password@host`).
+        opaque: whether messages do not show values, since they are long or private.
     """
 
     allowed: str
@@ -52,15 +52,15 @@ class Kind(Generic[T_co]):
 
 
 def masked(text: str) -> str:
-    """The text, with what may be a user and a password before an `@` of a URL hidden.
+    """Replaces all that may be a user and a password before the `@` of a URL.
 
-    Errs on the side of hiding too much: a badly written URL must not leak either.
+    It may replace too much, so that a malformed URL does not show its password either.
     """
     return re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
 
 
 def shown_without_password(kind: Kind[object], text: str) -> str:
-    """A value as messages may show it: on one line, and without its password."""
+    """A value for messages: on one line, and without its password."""
     if kind.opaque:
         return "..."
     safe = masked(text)
@@ -70,7 +70,7 @@ def shown_without_password(kind: Kind[object], text: str) -> str:
 
 
 def _kind(allowed: str, read: Callable[[str], T | None], *, secret: bool = False) -> Kind[T]:
-    """A kind whose reader gives None, or raises ValueError, for what is not allowed."""
+    """A kind whose reader returns None, or raises ValueError, for texts that are not allowed."""
 
     def parse(text: str) -> T:
         try:
@@ -90,13 +90,13 @@ def choice(*words: str) -> Kind[str]:
 
 
 def matching(pattern: str, allowed: str) -> Kind[str]:
-    """A text that a regular expression matches wholly."""
+    """A text that a regular expression matches from start to end."""
     compiled = re.compile(pattern, re.ASCII)
     return _kind(allowed, lambda text: text if compiled.fullmatch(text) else None)
 
 
 def whole(allowed: str, *, minimum: int = 0, maximum: int = 2**31) -> Kind[int]:
-    """A whole number between two others (inclusive)."""
+    """A whole number between a minimum and a maximum (inclusive)."""
 
     def read(text: str) -> int | None:
         if not re.fullmatch(r"[0-9]{1,12}", text, re.ASCII):
@@ -124,7 +124,7 @@ def listed(item: Kind[T], allowed: str) -> Kind[tuple[T, ...]]:
 
 
 def or_word(word: str, kind: Kind[str]) -> Kind[str]:
-    """A value of a kind, or one word beside it."""
+    """A value of a kind, or one additional word."""
     return _kind(
         f"{kind.allowed}, or {word}",
         lambda text: text if text == word else kind.parse(text),
@@ -138,31 +138,30 @@ def url(*schemes: str, example: str, bare: bool = False) -> Kind[str]:
     Args:
         schemes: in lower case, without a colon.
         example: what errors show.
-        bare: whether it has neither user and password before the host (RFC 3986 3.2.1), as all
-            users of the guest may read it, nor query and fragment, behind which the path of a suite
-            would be no path any more.
+        bare: whether user and password (RFC 3986 3.2.1), query and fragment are refused: all users
+            of the guest may read the URL, and the path of a suite is appended to it.
     """
 
     def read(text: str) -> str | None:
         parts = urlsplit(text)
-        # No quotes, brackets and the like: the URL ends up in files of apt.
+        # No quotes, angle brackets and the like: the URL is written into files of apt.
         plain = re.fullmatch(r"[A-Za-z0-9.:/?#@!$&()*+,;=%~_\[\]-]+", text) is not None
         if parts.scheme == "file":
             located = not parts.netloc and len(parts.path) > 1
         else:
-            # .port raises ValueError for what is no port.
+            # .port raises ValueError for text that is not a port.
             located = bool(parts.hostname) and parts.port != 0
         simple = "@" not in parts.netloc and "?" not in text and "#" not in text
         fits = plain and located and parts.scheme in schemes and (simple or not bare)
         return text if fits else None
 
     named = ", ".join(f"{scheme}:" for scheme in schemes)
-    without = " without user and password, query and fragment" if bare else ""
-    return _kind(f"a URL ({named}){without} like {example}", read, secret=True)
+    without = ", without user and password, query and fragment" if bare else ""
+    return _kind(f"a URL ({named}) like {example}{without}", read, secret=True)
 
 
 def _with_scheme(kind: Kind[str]) -> Kind[str]:
-    """The same URLs, and host:port, as programs take http_proxy: that means http://host:port."""
+    """Also accepts host:port, which means http://host:port, as programs do for http_proxy."""
 
     def parse(text: str) -> str:
         bare = re.fullmatch(r"([^/@\s]+@)?[A-Za-z0-9.-]+:[0-9]+/?", text, re.ASCII)
@@ -190,7 +189,7 @@ def _read_domain(text: str) -> str | None:
 
 def _read_address(text: str) -> str | None:
     address = ip_address(text)
-    # The zone of a link-local address is a network card, here one of the guest (RFC 4007, 11).
+    # The zone of a link-local address is a NIC, here one of the guest (RFC 4007, 11).
     zone = getattr(address, "scope_id", None)
     fits = zone is None or (address.is_link_local and re.fullmatch(r"eth[0-9]{1,3}", zone))
     return str(address) if fits else None
@@ -222,25 +221,26 @@ def _read_user(text: str) -> str | None:
 
 YES_NO = _kind("yes or no", _read_yes_no)
 PATH = _kind("an absolute path without '..'", _read_path)
-SUITE = matching(r"[a-z][a-z0-9.-]*", "a suite's name like bookworm")
-ARCHITECTURE = matching(r"[a-z0-9][a-z0-9-]*", "an architecture's name like amd64")
-# apt-get(8) would take out what ends in a minus, and takes a dot before a plus for a pattern.
-PACKAGE = matching(rf"(?!.*(-|\.\+)(:|$)){_PACKAGE}", "a package's name (Debian policy 5.6.1)")
-PACKAGES = listed(PACKAGE, "names of packages, with commas or blanks between them")
+SUITE = matching(r"[a-z][a-z0-9.-]*", "a suite name like bookworm")
+ARCHITECTURE = matching(r"[a-z0-9][a-z0-9-]*", "an architecture name like amd64")
+# apt-get(8) would remove a package whose name ends in a minus, and takes a dot before a plus for a
+# pattern.
+PACKAGE = matching(rf"(?!.*(-|\.\+)(:|$)){_PACKAGE}", "a package name (Debian policy 5.6.1)")
+PACKAGES = listed(PACKAGE, "package names, separated by commas or blanks")
 COMPONENTS = listed(
-    matching(r"[a-z][a-z0-9-]*", "a component's name like main"),
-    "names of components, with commas or blanks between them",
+    matching(r"[a-z][a-z0-9-]*", "a component name like main"),
+    "component names, separated by commas or blanks",
 )
 ADDRESSES = listed(
     _kind("an IP address", _read_address),
-    "IPv4 and IPv6 addresses, with commas or blanks between them",
+    "IPv4 and IPv6 addresses, separated by commas or blanks",
 )
 DOMAINS = listed(
-    _kind("a domain's name", _read_domain),
-    "names of domains, with commas or blanks between them",
+    _kind("a domain name", _read_domain),
+    "domain names, separated by commas or blanks",
 )
 KERNEL = _kind(
-    "auto, none or a package's name like linux-image-amd64",
+    "auto, none or a package name like linux-image-amd64",
     lambda text: text if re.fullmatch(_PACKAGE, text, re.ASCII) else None,
 )
 ALIGNMENT = _kind(f"a multiple of 8 that is {MIN_ALIGNMENT} (1 MiB) or more", _read_alignment)
@@ -250,17 +250,19 @@ TIMEZONE = matching(
 LOCALE = matching(r"[A-Za-z0-9_.@-]{1,64}", "a locale like C.UTF-8 or de_DE.UTF-8")
 DAYS_OR_NO = Kind("a number of days, or no", _parse_days_or_no)
 SSH_KEYS = Kind(
-    "public keys as authorized_keys has them, one a line", authorized_keys.parse, opaque=True
+    "public keys in the format of authorized_keys, one per line",
+    authorized_keys.parse,
+    opaque=True,
 )
 KERNEL_ARGUMENTS = _kind(
-    "arguments of letters, digits and _ . , : / = + @ % -, with blanks between them",
+    "arguments of letters, digits and _ . , : / = + @ % -, separated by blanks",
     _read_kernel_arguments,
 )
-USER = _kind("a name of small letters, digits, - and _ that no system user has", _read_user)
+USER = _kind("a name of lower-case letters, digits, - and _, not that of a system user", _read_user)
 SOURCE_FILES = listed(
     _kind(
         "an absolute path that ends in .sources",
         lambda text: _read_path(text) if re.search(r"/[A-Za-z0-9_.-]+\.sources$", text) else None,
     ),
-    "absolute paths of files that end in .sources, with commas or blanks between them",
+    "absolute paths that end in .sources, separated by commas or blanks",
 )

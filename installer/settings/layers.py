@@ -1,4 +1,4 @@
-"""Layers of settings: from texts of several origins, lowest first, to checked `Settings`."""
+"""Merges the settings of several origins, lowest precedence first, into checked `Settings`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,18 +11,19 @@ from installer.settings import DEFINITIONS, Definition, Settings
 from installer.settings.hosts import is_inner
 from installer.settings.kinds import MIN_ALIGNMENT, shown_without_password
 
-# Ganeti passes OS parameters with this prefix; files may have it too, as they could of old.
+# Ganeti passes OS parameters with this prefix. Files may use it, too, as they could with
+# ganeti-instance-debootstrap.
 PREFIX = "OSP_"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What one origin says.
+    """The settings of one origin.
 
     Attributes:
-        origin: the path of the file, or what else to call it.
-        values: key (`FILESYSTEM`, `OSP_FILESYSTEM`) to text. May hold secrets.
-        parameters: whether these are OS parameters, which not all settings can be given as.
+        origin: the path of the file, or another name for messages.
+        values: the text of each key (`FILESYSTEM`, `OSP_FILESYSTEM`). May hold secrets.
+        parameters: whether these are OS parameters; some settings are allowed in files only.
     """
 
     origin: str
@@ -31,7 +32,7 @@ class Layer:
 
 
 class SettingsError(ValueError):
-    """All that is wrong with some layers, a line each in `problems`."""
+    """Some values are not allowed; `problems` has a line for each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
@@ -39,13 +40,13 @@ class SettingsError(ValueError):
 
 
 def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
-    """Lays settings over the defaults, the lowest layer first.
+    """Merges layers with the defaults; later layers take precedence.
 
     Returns:
-        The settings, and warnings: keys of files that are no settings, values that were adapted.
+        The settings, and warnings: keys of files that are not settings, values that were adapted.
 
     Raises:
-        SettingsError: with every value that is not allowed, of whatever layer.
+        SettingsError: values are not allowed; it has those of all layers.
     """
     chosen: dict[str, Any] = {}
     problems: list[str] = []
@@ -56,7 +57,7 @@ def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
             name = key.removeprefix(PREFIX).lower()
             definition = DEFINITIONS.get(name)
             if not key.isupper():
-                # Variables of a shell differ by case: `suite` may be a helper of SUITE="$suite-x".
+                # Shell variables are case-sensitive: `suite` may be used in SUITE="$suite-x".
                 definition = None
             if definition is None and not layer.parameters:
                 if near := _near(key):
@@ -66,7 +67,7 @@ def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
             elif definition is None:
                 problems.append(f"-O {name}: unknown parameter{_near(key, lower=True)}")
             elif layer.parameters and not definition.parameter:
-                problems.append(f"-O {name}: may be set in files of the node only")
+                problems.append(f"-O {name}: may only be set in files of the node")
             else:
                 try:
                     value = _read(definition, text, layer)
@@ -74,20 +75,20 @@ def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
                     problems.append(f"{_stated(definition, text, layer)}: {error}")
                     continue
                 if name == "partition_alignment" and value < MIN_ALIGNMENT:
-                    # Old sites may have such values, which ganeti-instance-debootstrap took.
+                    # Sites may have such values, as ganeti-instance-debootstrap accepts them.
                     warnings.append(
                         f"{_stated(definition, text, layer)}: raised to {MIN_ALIGNMENT} sectors"
-                        " (1 MiB), the room that GRUB needs"
+                        " (1 MiB), the space that GRUB needs"
                     )
                     value = MIN_ALIGNMENT
                 chosen[name] = value
         if unknown:
-            # Sites keep the variables of their hooks there.
-            names = f"no settings, only the site's hooks get them: {', '.join(unknown)}"
+            # Sites also set the variables of their hooks there.
+            names = f"not settings, only passed to the site's hooks: {', '.join(unknown)}"
             warnings.append(f"{layer.origin}: {names}")
-    # The fields are typed where they are defined: each value comes from its own definition.
+    # The types are right, since each value was parsed by the definition of its field.
     settings = Settings(**chosen)
-    # An unset suite is the node's own, which is checked where it is known.
+    # An unset suite is the node's own, which is checked when the node has been read.
     if problem := suite_problem(settings.suite, settings.mirror):
         problems.append(problem)
     if problems:
@@ -96,21 +97,23 @@ def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
 
 
 def _read(definition: Definition, text: str, layer: Layer) -> Any:
-    """The value; raises ValueError with what is wrong with it."""
+    """Parses a value; raises ValueError that says why it is not allowed."""
     value = definition.read(text)
     is_mirror = definition.name in ("mirror", "security_mirror")
     if layer.parameters and is_mirror:
-        # They would show whoever may create instances what only the node can reach.
+        # Users who may create instances must not read what only the node can reach.
         parts = urlsplit(value)
         if parts.scheme == "file":
-            raise ValueError("file: URLs may be set in files of the node only")
+            raise ValueError("file: URLs may only be set in files of the node")
         if parts.hostname and is_inner(parts.hostname):
-            raise ValueError("a host that is this node or on its link: in files of the node only")
+            raise ValueError(
+                "the host is this node or on its link, which may only be set in files of the node"
+            )
     return value
 
 
 def _stated(definition: Definition, text: str, layer: Layer) -> str:
-    """Who said what, on one line and without passwords."""
+    """The origin, name and value of a setting for messages: one line, without passwords."""
     value = shown_without_password(definition.kind, text)
     if layer.parameters:
         return f"-O {definition.name}={value}"
@@ -118,7 +121,7 @@ def _stated(definition: Definition, text: str, layer: Layer) -> str:
 
 
 def _near(key: str, *, lower: bool = False) -> str:
-    """A guess at what was meant."""
+    """A suggestion for a misspelled name, or ""."""
     known = [found.key for found in DEFINITIONS.values() if found.parameter or not lower]
     guesses = get_close_matches(key.removeprefix(PREFIX).upper(), known, n=1, cutoff=0.75)
     return "".join(f" (is it {guess.lower() if lower else guess}?)" for guess in guesses)

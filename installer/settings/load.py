@@ -1,4 +1,4 @@
-"""The settings of one create: the defaults file, the variant's file, the OS parameters."""
+"""Loads the settings of one create: the defaults file, the variant's file, the OS parameters."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from node.run import ENVIRONMENT
 
 DEFAULTS_FILE = Path("/etc/default/ganeti-instance-debootstrap")
 _VARIANT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", re.ASCII)
-# What Ganeti tells of the instance: a shell that reads a file would see these too.
+# Ganeti's variables about the instance: a shell that sources a file would see these, too.
 _GANETIS = ("OS_", "INSTANCE_", "DISK_", "NIC_", "HYPERVISOR")
 
 
@@ -24,9 +24,9 @@ class Loaded:
 
     Attributes:
         settings: all of them.
-        warnings: what is odd but does no harm.
-        parameters: the names of those that OS parameters set.
-        assigned: all that the files assign, be it a setting or not; it may hold secrets.
+        warnings: problems that do not stop the create.
+        parameters: the names of the settings that OS parameters set.
+        assigned: all variables that the files assign, settings or not; may hold secrets.
     """
 
     settings: Settings
@@ -36,19 +36,19 @@ class Loaded:
 
     @property
     def users_hosts(self) -> frozenset[str]:
-        """The hosts of mirrors that OS parameters name; those of files may stand on this node."""
+        """The hosts of mirrors that OS parameters name; those that files name may be this node."""
         named = self.parameters & {"mirror", "security_mirror"}
         urls = [str(getattr(self.settings, name)) for name in named]
         return frozenset(host for url in urls if (host := urlsplit(url).hostname))
 
 
 class BadSettingsError(KitError):
-    """Values that are not allowed, one in each of `problems`."""
+    """Some values are not allowed; `problems` has a message for each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(
             f"settings: {'; '.join(problems)}",
-            "ganeti-os-debootstrap(7) lists the settings and what they may be",
+            "see ganeti-os-debootstrap(7) for the settings and their allowed values",
         )
         self.problems = tuple(problems)
 
@@ -69,11 +69,11 @@ def load(
         os_dir: the directory of the OS definition, with its variants.list.
 
     Raises:
-        BadSettingsError: a value is not allowed; the message has them all.
-        KitError: a file cannot be read, or the variant has none.
+        BadSettingsError: values are not allowed; the message lists all of them.
+        KitError: a file cannot be read, or the variant has no file.
     """
     ganetis = {key: text for key, text in environ.items() if key.startswith(_GANETIS)}
-    # The rest of what a shell would see is what programs get: PATH="/opt/bin:$PATH" is usual.
+    # A shell would also see the environment of programs: PATH="/opt/bin:$PATH" is usual.
     seen = {**ENVIRONMENT, **ganetis}
     layers: list[Layer] = []
     if defaults_file.exists():
@@ -94,7 +94,7 @@ def load(
 
 def _read(path: Path, seen: Mapping[str, str]) -> Layer:
     try:
-        # Comments, and what is for the site's hooks, may be of any encoding.
+        # Comments and values for the site's hooks may have any encoding.
         text = read_text(path, errors="surrogateescape")
     except OSError as error:
         raise KitError(f"cannot read {path}: {error.strerror}", f"see `namei -l {path}`") from None
@@ -102,15 +102,15 @@ def _read(path: Path, seen: Mapping[str, str]) -> Layer:
         return Layer(str(path), shellvars.parse(text, origin=str(path), known=seen))
     except ValueError as error:
         raise KitError(
-            str(error), "the file is read and not run: it may only hold KEY=value lines"
+            str(error), "the file is parsed, not executed: it may only hold KEY=value lines"
         ) from None
 
 
 def _variant_file(variant: str, seen: Mapping[str, str], os_dir: Path) -> Path:
     if not _VARIANT.fullmatch(variant):
         raise KitError(
-            f"OS variant {variant!r}: not a name of a variant",
-            "names have letters, digits and any of . _ + - only",
+            f"OS variant {variant!r}: not a valid name of a variant",
+            "a name has only letters, digits and any of . _ + -",
         )
     setting = DEFINITIONS["variants_dir"]
     directory = Path(seen.get(setting.key) or setting.default)
@@ -124,11 +124,11 @@ def _variant_file(variant: str, seen: Mapping[str, str], os_dir: Path) -> Path:
         is_published = False
     if is_published:
         raise KitError(
-            f"OS variant {variant}: {published} publishes it, but {path} is missing",
-            f"create {path} on every node, or take {variant} out of {published}",
+            f"OS variant {variant}: {published} lists it, but {path} is missing",
+            f"create {path} on every node, or remove {variant} from {published}",
         )
     raise KitError(
-        f"OS variant {variant}: {path} is missing, and {published} does not publish it",
-        f"mind the spelling; to make a new variant, create {path} on every node, "
-        f"such as with SUITE={variant}",
+        f"OS variant {variant}: {path} is missing, and {published} does not list it",
+        f"check the spelling; to make a new variant, create {path} on every node, "
+        f"for example with SUITE={variant}",
     )

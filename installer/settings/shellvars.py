@@ -1,7 +1,7 @@
-"""Shell-style assignment files, parsed and never executed.
+"""Parses files of shell assignments, without executing them.
 
 The grammar is the part of sh(1) ("Shell Command Language", IEEE Std 1003.1, 2.2 quoting and 2.6
-expansions) that assigns variables. What a shell would run is an error here.
+expansions) that assigns variables. Commands are errors.
 """
 
 import re
@@ -16,7 +16,7 @@ _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=)")
 _EXPORTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?![^\s;])")
 _DEFAULT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:?=)")
 _ALTERNATIVE = re.compile(r":?-")
-_BRACES = "of ${...} only ${VAR}, ${VAR:-value} and ${VAR-value} are read"
+_BRACES = "only these forms of ${...} are supported: ${VAR}, ${VAR:-value} and ${VAR-value}"
 _WORD_END = " \t\n;"
 _OPERATORS = "|&()<>"
 _ESCAPED_IN_DOUBLE_QUOTES = '$`"\\'
@@ -24,18 +24,18 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def parse(text: str, *, origin: str, known: Mapping[str, str] = _NOTHING) -> dict[str, str]:
-    """Reads the assignments of a shell-style file.
+    """Parses the assignments of a shell-style file.
 
     Args:
         text: the whole file.
-        origin: what errors call the file.
+        origin: the name of the file in errors.
         known: variables that were set before this file, for `$VAR`, `${VAR:=value}` and the like.
 
     Returns:
         The variables that this file sets, each with its last value.
 
     Raises:
-        ValueError: "<origin>, line <n>: <why>" for everything but assignments.
+        ValueError: "<origin>, line <n>: <why>": something is not an assignment.
     """
     return _Scanner(text, origin, known).run()
 
@@ -67,7 +67,7 @@ class _Scanner:
         return self.text[self.at : self.at + 1]
 
     def _skip_blanks(self) -> None:
-        """Blanks and continued lines; a comment begins only where a word could."""
+        """Skips blanks, continued lines, and a comment, which begins where a word could."""
         while True:
             if self._peek() in (" ", "\t"):
                 self.at += 1
@@ -117,14 +117,16 @@ class _Scanner:
         match = _ASSIGNMENT.match(self.text, self.at)
         if match is None:
             word = re.split(r"[\s;]", self.text[self.at :], maxsplit=1)[0]
-            raise self._error(f"'{word}' is no assignment: only KEY=value is read, nothing is run")
+            raise self._error(
+                f"'{word}' is not an assignment: only KEY=value is allowed, commands are not run"
+            )
         if match[2] == "+=":
-            raise self._error(f'{match[1]}+= is not read: write {match[1]}="${match[1]}..."')
+            raise self._error(f'{match[1]}+= is not supported: write {match[1]}="${match[1]}..."')
         self.at = match.end()
         self.found[match[1]] = self._word(_WORD_END)
 
     def _defaults(self) -> None:
-        """What follows `:`, words that each are `${KEY:=value}` or `"${KEY:=value}"`."""
+        """Parses the words after `:`, each `${KEY:=value}` or `"${KEY:=value}"`."""
         while self._peek() not in ("", "\n", ";"):
             start = self.at
             quoted = self._peek() == '"'
@@ -137,7 +139,7 @@ class _Scanner:
             value = self._double_quoted("}", start) if quoted else self._word("}", start)
             closing = '}"' if quoted else "}"
             if not self.text.startswith(closing, self.at):
-                raise self._error("${ without its }", start)
+                raise self._error("${ without a closing }", start)
             self.at += len(closing)
             if self._peek() not in ("", *_WORD_END):
                 raise self._error("only ${KEY:=value} may follow ':'", start)
@@ -147,7 +149,7 @@ class _Scanner:
             self._skip_blanks()
 
     def _word(self, ends: str, start: int | None = None) -> str:
-        """An unquoted word with its quoted parts, up to (without) one of `ends`."""
+        """Parses an unquoted word with its quoted parts, up to (without) one of `ends`."""
         in_braces = ends == "}"
         parts: list[str] = []
         # A shell expands ~ at the start of a value and after each colon.
@@ -171,38 +173,38 @@ class _Scanner:
             elif char == "`":
                 raise self._error("command substitution is not run")
             elif char in _OPERATORS and not in_braces:
-                raise self._error(f"'{char}' is no part of an assignment: quote it")
+                raise self._error(f"'{char}' is not part of an assignment: quote it")
             else:
                 parts.append(char)
                 self.at += 1
         if in_braces and not char:
-            raise self._error("${ without its }", start)
+            raise self._error("${ without a closing }", start)
         return "".join(parts)
 
     def _escaped(self) -> str:
-        """An unquoted backslash and what it protects; nothing for a continued line."""
+        """Parses an unquoted backslash and the character after it; "" for a continued line."""
         protected = self.text[self.at + 1 : self.at + 2]
         if not protected:
-            raise self._error("a backslash ends the file")
+            raise self._error("the file ends with a backslash")
         self.at += 2
         return "" if protected == "\n" else protected
 
     def _single_quoted(self) -> str:
         end = self.text.find("'", self.at + 1)
         if end < 0:
-            raise self._error("a ' without its second one")
+            raise self._error("a ' without a closing '")
         value = self.text[self.at + 1 : end]
         self.at = end + 1
         return value
 
     def _double_quoted(self, end: str, opened: int) -> str:
-        """The inside of double quotes, up to (without) `end`, a quote or a closing brace."""
+        """Parses the inside of double quotes, up to (without) `end`, a quote or a closing brace."""
         parts: list[str] = []
         while (char := self._peek()) != end:
             if not char:
-                raise self._error('a " without its second one', opened)
+                raise self._error('a " without a closing "', opened)
             if end == "}" and char in "'\"":
-                raise self._error(f'{char} inside "${{...}}" means different things to shells')
+                raise self._error(f'shells differ in what {char} inside "${{...}}" means')
             if char == "\\":
                 following = self.text[self.at + 1 : self.at + 2]
                 self.at += 2
@@ -220,7 +222,7 @@ class _Scanner:
         return "".join(parts)
 
     def _variable(self, *, quoted: bool) -> str:
-        """`$VAR`, `${VAR}`, `${VAR:-value}`, `${VAR-value}`, or a `$` that stands for itself."""
+        """Parses `$VAR`, `${VAR}`, `${VAR:-value}`, `${VAR-value}`, or a literal `$`."""
         start = self.at
         self.at += 1
         char = self._peek()
@@ -246,9 +248,9 @@ class _Scanner:
         if braced:
             raise self._error(_BRACES, start)
         if char and (char.isdigit() or char in "@*#?-$!"):
-            raise self._error(f"${char} has no meaning here", start)
+            raise self._error(f"${char} is not supported", start)
         if self.text.startswith("\\\n", self.at):
             raise self._error("the line ends after $", start)
         if char and char in "'\"" and not quoted:
-            raise self._error(f"$ before {char} means different things to shells: quote it", start)
+            raise self._error(f"shells differ in what $ before {char} means: quote it", start)
         return "$"

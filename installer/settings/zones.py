@@ -1,13 +1,13 @@
-"""Time zones by the node's own data: which names there are, and which stand for the same zone."""
+"""Time zones from the node's tzdata: which names exist, and which are aliases of the same zone."""
 
 from pathlib import Path
 
 ZONEINFO = Path("/usr/share/zoneinfo")
-MAGIC = b"TZif"  # of compiled zones (tzfile(5), RFC 8536); tables beside them lack it
+MAGIC = b"TZif"  # of compiled zones (tzfile(5), RFC 8536); tables in the same directory lack it
 
 
 def is_zone(name: str, zoneinfo: Path) -> bool:
-    """Whether a tree of zones has this one. Links that lead out of the tree do not count."""
+    """Whether a zoneinfo tree has this zone. Links that lead out of the tree do not count."""
     top = zoneinfo.resolve()
     path = (top / name).resolve()
     if not path.is_relative_to(top) or not path.is_file():
@@ -17,10 +17,10 @@ def is_zone(name: str, zoneinfo: Path) -> bool:
 
 
 def aliases(name: str, zoneinfo: Path = ZONEINFO) -> tuple[str, ...]:
-    """All names of a zone, the given one first; empty where the node does not know it.
+    """All names of a zone, the given one first; empty if the node does not know the zone.
 
-    tzdata.zi has them (zic(8), "Link lines": `L TARGET NAME`), also those old ones whose files are
-    in a package of their own in newer releases (tzdata-legacy).
+    tzdata.zi lists them (zic(8), "Link lines": `L TARGET NAME`). It also has the old names whose
+    files are in another package, tzdata-legacy, in newer releases.
     """
     table = zoneinfo / "tzdata.zi"
     lines = table.read_text(errors="replace").splitlines() if table.is_file() else []

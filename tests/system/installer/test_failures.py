@@ -43,7 +43,7 @@ def untouched(disk: Path) -> bool:
 
 def test_a_variant_that_does_not_exist(tiny: Node) -> None:
     tiny.environ["OS_VARIANT"] = "bookwrom"
-    fails(tiny, "OS variant bookwrom", "bookwrom.conf is missing", "does not publish it")
+    fails(tiny, "OS variant bookwrom", "bookwrom.conf is missing", "does not list it")
     tiny.environ["OS_VARIANT"] = "../../etc/passwd"
     fails(tiny, "OS variant '../../etc/passwd'")
     assert untouched(tiny.disks[0][0])
@@ -53,7 +53,7 @@ def test_a_variant_that_does_not_exist(tiny: Node) -> None:
 
 def test_a_variant_without_its_file(tiny: Node) -> None:
     tiny.settings["VARIANTS_DIR"] = str(tiny.directory / "variants")
-    fails(tiny, "OS variant bookworm", "publishes it", "bookworm.conf is missing")
+    fails(tiny, "OS variant bookworm", "lists it", "bookworm.conf is missing")
     assert untouched(tiny.disks[0][0])
 
 

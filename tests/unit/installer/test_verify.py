@@ -39,7 +39,7 @@ def test_unknown_settings_are_warned_about(tmp_path, messages):
     (tmp_path / "defaults").write_text("FOO=1\n")
     run(tmp_path, "parameters")
     path = tmp_path / "defaults"
-    text = f"{path}: no settings, only the site's hooks get them: FOO"
+    text = f"{path}: not settings, only passed to the site's hooks: FOO"
     assert messages() == [("WARNING", text)]
 
 

@@ -46,7 +46,7 @@ def test_unknown_keys_of_files_are_warned_about():
     assert warnings == [
         f"unknown setting FILESYTEM in {DEFAULTS} (is it FILESYSTEM?)",
         f"unknown setting suite in {DEFAULTS} (is it SUITE?)",
-        f"{DEFAULTS}: no settings, only the site's hooks get them: BASE, LDAP_SERVER",
+        f"{DEFAULTS}: not settings, only passed to the site's hooks: BASE, LDAP_SERVER",
     ]
 
 
@@ -57,9 +57,9 @@ def test_every_problem_of_every_layer_is_named():
     ) == (
         f'{DEFAULTS}: FILESYSTEM="zfs": not one of ext4, xfs, btrfs, ext3, ext2',
         f'{DEFAULTS}: MIRROR="http://***@ho st/": not a URL (http:, https:, file:) '
-        "without user and password, query and fragment like http://mirror.example.org/debian",
+        "like http://mirror.example.org/debian, without user and password, query and fragment",
         "-O filesystem=ntfs: not one of ext4, xfs, btrfs, ext3, ext2",
-        "-O proxy: may be set in files of the node only",
+        "-O proxy: may only be set in files of the node",
         "-O filesytem: unknown parameter (is it filesystem?)",
         "-O grub_timeout=x\\ny: not a number of seconds, 0 to 3600",
     )
@@ -91,8 +91,8 @@ def test_parameters_cannot_name_what_only_the_node_reaches(name, host):
     url = f"http://{host}/admin"
     (problem,) = problems(parameters(**{name: url}))
     assert (
-        problem == f"-O {name}={url}: a host that is this node or on its link: in files of the"
-        " node only"
+        problem == f"-O {name}={url}: the host is this node or on its link, which may only be set"
+        " in files of the node"
     )
     settings, _ = resolve([Layer(DEFAULTS, {name.upper(): url})])
     assert getattr(settings, name) == url
@@ -102,14 +102,14 @@ def test_parameters_cannot_name_what_only_the_node_reaches(name, host):
 @pytest.mark.parametrize("url", ["file:///srv/mirror", "FILE:/srv/mirror"])
 def test_parameters_name_no_files_of_the_node_as_mirrors(name, url):
     (problem,) = problems(parameters(**{name: url}))
-    assert problem == f"-O {name}={url}: file: URLs may be set in files of the node only"
+    assert problem == f"-O {name}={url}: file: URLs may only be set in files of the node"
     assert getattr(resolve([Layer("v", {name.upper(): url})])[0], name) == url
 
 
 def test_parameters_do_not_touch_the_cache_of_others():
     assert problems(parameters(clean_cache="0", generate_cache="no")) == (
-        "-O clean_cache: may be set in files of the node only",
-        "-O generate_cache: may be set in files of the node only",
+        "-O clean_cache: may only be set in files of the node",
+        "-O generate_cache: may only be set in files of the node",
     )
 
 
@@ -117,7 +117,7 @@ def test_a_small_alignment_is_raised():
     settings, warnings = resolve([Layer(DEFAULTS, {"PARTITION_ALIGNMENT": "63"})])
     assert settings.partition_alignment == 2048
     assert warnings == [
-        f'{DEFAULTS}: PARTITION_ALIGNMENT="63": raised to 2048 sectors (1 MiB), the room that '
+        f'{DEFAULTS}: PARTITION_ALIGNMENT="63": raised to 2048 sectors (1 MiB), the space that '
         "GRUB needs"
     ]
 

@@ -42,7 +42,7 @@ def test_a_variant_adds_to_the_defaults_file(site):
     assert loaded.settings.suite == "trixie"
     assert loaded.settings.extra_pkgs == ("less", "vim")
     assert loaded.settings.filesystem == "btrfs"
-    note = "no settings, only the site's hooks get them: X"
+    note = "not settings, only passed to the site's hooks: X"
     assert loaded.warnings == (f"{site}/variants/web.conf: {note}",)
     assert loaded.assigned == {
         "VARIANTS_DIR": f"{site}/variants",
@@ -68,18 +68,18 @@ def test_files_see_the_instance_but_no_parameters(site):
 
 @pytest.mark.parametrize("variant", ["../x", "a/b", ".", "-x", "a b", "x\n", "é"])
 def test_odd_names_of_variants_are_refused(site, variant):
-    assert "not a name of a variant" in refused(site, variant).message
+    assert "not a valid name of a variant" in refused(site, variant).message
 
 
 def test_a_published_variant_without_a_file(site):
     error = refused(site, "trixie")
-    assert f"{site}/variants.list publishes it" in error.message
+    assert f"{site}/variants.list lists it" in error.message
     assert f"create {site}/variants/trixie.conf" in error.hint
 
 
 def test_an_unpublished_variant_without_a_file(site):
     error = refused(site, "trixy")
-    assert f"{site}/variants.list does not publish it" in error.message
+    assert f"{site}/variants.list does not list it" in error.message
     assert f"{site}/variants/trixy.conf" in error.hint
 
 
@@ -87,7 +87,7 @@ def test_a_file_that_would_run_something(site):
     (site / "variants/web.conf").write_text("SUITE=sid\nMIRROR=$(cat /etc/mirror)\n")
     error = refused(site, "web")
     assert error.message.startswith(f"{site}/variants/web.conf, line 2: ")
-    assert "not run" in error.hint
+    assert "not executed" in error.hint
 
 
 def test_a_file_that_cannot_be_read(site):
@@ -108,8 +108,8 @@ def test_comments_and_the_hooks_variables_may_be_of_any_encoding(site):
     ("line", "said"),
     [
         (b"LOCALE=fran\xe7ais", 'web.conf: LOCALE="fran\\xe7ais": not a locale'),
-        (b"caf\xe9", "web.conf, line 2: 'caf\\xe9' is no assignment"),
-        (b"echo caf\xe9", "web.conf, line 2: 'echo' is no assignment"),
+        (b"caf\xe9", "web.conf, line 2: 'caf\\xe9' is not an assignment"),
+        (b"echo caf\xe9", "web.conf, line 2: 'echo' is not an assignment"),
     ],
 )
 def test_other_text_that_is_no_utf8_is_named_with_its_place(site, line, said):
