@@ -1,1 +1,1 @@
-"""The disks of an instance: planned, proven blank, partitioned, made into file systems."""
+"""The disks of an instance: layout, checks for old content, partitions, file systems, swap."""

@@ -1,7 +1,7 @@
-"""Disks without content: that they are is proven by reading; where signatures stand, it is made.
+"""Checks that a disk is blank by reading it, and zeroes the places of signatures.
 
-No list of formats decides: blkid(8) knows many, but not what is damaged, encrypted without a
-header or newer than itself, and it takes a disk that it cannot read for an empty one.
+A list of formats is not enough. blkid(8) knows many, but not data that is damaged, encrypted
+without a header or in a newer format, and it reports a disk that it cannot read as empty.
 """
 
 import errno
@@ -15,45 +15,46 @@ from installer.settings import MIB
 from node.devices.claim import Backing
 from node.errors import KitError
 
-# At both ends of a disk. Furthest in of what libblkid and the formats' documents name are the
-# second header of LUKS2 (up to 4 MiB from the start), VMFS (2 MiB), and the RAIDs of Promise
-# (1.6 MiB from the end).
+# Signatures are within this distance of both ends of a disk. Of those in libblkid and in the
+# documents of the formats, the farthest are the second header of LUKS2 (up to 4 MiB from the
+# start), VMFS (2 MiB), and the RAIDs of Promise (1.6 MiB from the end).
 EDGE = 8 * MIB
 PIECE = 64 * 1024
-# Samples of the rest: half a minute's worth for a slow disk, all of a disk of 128 MiB.
+# Samples of the rest: they take half a minute on a slow disk, and cover a disk of 128 MiB.
 SAMPLES = 2048
 _READ = MIB
 _ZEROS = bytes(_READ)
-# Copies of superblocks: of ext2 to ext4 in these block groups (sparse_super, ext4(5)), whose size
-# depends on that of the blocks (1, 2 or 4 KiB); of btrfs at fixed places (fs/btrfs/disk-io.h).
+# Copies of superblocks. Those of ext2 to ext4 are in these block groups (sparse_super, ext4(5)),
+# whose size depends on the block size (1, 2 or 4 KiB). Those of btrfs are at fixed places
+# (fs/btrfs/disk-io.h).
 _EXT_GROUPS = sorted({base**power for base in (3, 5, 7) for power in range(16)})
 _EXT_GROUP_SIZES = (8 * MIB, 32 * MIB, 128 * MIB)
 _BTRFS = (64 * MIB, 256 * 1024 * MIB)
-# Of xfs, one is at the start of each allocation group: of four on a single disk (mkfs.xfs(8)).
+# xfs has one at the start of each allocation group: four groups on a single disk (mkfs.xfs(8)).
 _XFS_GROUPS = 4
 
-Region = tuple[int, int]  # its start, and its end, which is not in it; in bytes
+Region = tuple[int, int]  # start and end in bytes; the end is exclusive
 
 
 def both_ends(start: int, size: int) -> list[Region]:
-    """The first and the last part of a disk or partition, where signatures stand."""
+    """The first and the last part of a disk or partition, where signatures are."""
     end = start + size
     return [(start, min(start + EDGE, end)), (max(start, end - EDGE), end)]
 
 
 def superblock_copies(size: int) -> list[Region]:
-    """Where file systems that fill a disk have copies of their superblocks, in ascending order."""
+    """The places of superblock copies of file systems that fill a disk, in ascending order."""
     places = {group * number for group in _EXT_GROUP_SIZES for number in _EXT_GROUPS}
     places |= {*_BTRFS, *(size * number // _XFS_GROUPS - PIECE // 2 for number in (1, 2, 3))}
     return [(place, min(place + PIECE, size)) for place in sorted(places) if 0 <= place < size]
 
 
 def sample_regions(runs: Iterable[Region], total: int) -> Iterator[Region]:
-    """Pieces of what was written: the start of each run, and others that are spread evenly.
+    """Samples of the written parts of a disk: the start of each run, and evenly spread pieces.
 
     Args:
-        runs: what was written, in ascending order.
-        total: how many bytes these are; few are read as a whole.
+        runs: the written parts, in ascending order.
+        total: their size in bytes; small sizes are sampled completely.
     """
     step = max(PIECE, total // SAMPLES)
     for start, end in runs:
@@ -62,10 +63,10 @@ def sample_regions(runs: Iterable[Region], total: int) -> Iterator[Region]:
 
 
 def first_nonzero_byte(fd: int) -> int | None:
-    """The first byte found that is not zero; None for a disk that counts as empty.
+    """The offset of a byte that is not zero; None if the disk counts as empty.
 
     Raises:
-        OSError: a place cannot be read; the byte is named.
+        OSError: a place cannot be read; the text has its offset.
     """
     size = os.lseek(fd, 0, os.SEEK_END)
     runs = [(0, size)] if stat.S_ISBLK(os.fstat(fd).st_mode) else _written(fd, size)
@@ -79,12 +80,12 @@ def first_nonzero_byte(fd: int) -> int | None:
 
 
 def require_blank(path: Path, name: str, hint: str) -> None:
-    """Refuses a disk that is not proven to be empty.
+    """Refuses a disk that does not count as empty.
 
     Args:
         path: the device or file.
-        name: what errors call it.
-        hint: the remedy where it holds something.
+        name: its name in errors.
+        hint: the remedy if it holds something.
 
     Raises:
         KitError: it holds something, or cannot be read.
@@ -97,8 +98,8 @@ def require_blank(path: Path, name: str, hint: str) -> None:
             os.close(fd)
     except OSError as error:
         raise KitError(
-            f"{name}: whether it is empty cannot be told: {error.strerror}",
-            hint="dmesg tells what became of its device; take its name away to leave it alone",
+            f"{name}: cannot check whether it is empty: {error.strerror}",
+            hint="see dmesg for errors of its device; remove the disk's name to leave it untouched",
         ) from error
     if place is not None:
         raise KitError(
@@ -114,9 +115,9 @@ def _written(fd: int, size: int) -> list[Region]:
         try:
             start = os.lseek(fd, end, os.SEEK_DATA)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole from there on
+            if error.errno == errno.ENXIO:  # only a hole up to the end
                 break
-            if error.errno == errno.EINVAL:  # a file system that does not tell
+            if error.errno == errno.EINVAL:  # a file system without SEEK_DATA
                 return [(0, size)]
             raise
         end = os.lseek(fd, start, os.SEEK_HOLE)
@@ -145,16 +146,16 @@ def _is_zero(data: bytes) -> bool:
 
 
 def signature_places(layout: Layout, index: int, size: int) -> list[Region]:
-    """Where old signatures may stand on a disk that is written: on itself, in its partitions."""
+    """Where a disk that will be written may have old signatures: on itself, in its partitions."""
     partitions = layout.root.partitions if index == layout.root.disk.index else ()
     inside = [both_ends(part.offset, part.size) for part in partitions]
     return [region for found in (both_ends(0, size), *inside) for region in found]
 
 
 def zero_regions(backing: Backing, regions: Iterable[Region], name: str) -> None:
-    """Zeros these parts of a disk, and sees to it that this is on the disk.
+    """Zeroes these parts of a disk, and syncs it.
 
-    What is zero already is not written, so that files and thin volumes stay small.
+    Parts that are zero already are not written, so that files and thin volumes stay small.
 
     Raises:
         KitError: it cannot be written.
@@ -166,7 +167,7 @@ def zero_regions(backing: Backing, regions: Iterable[Region], name: str) -> None
         os.fsync(backing.fd)
     except OSError as error:
         raise KitError(
-            f"wipe of {name}: {error.strerror}", hint="dmesg tells what became of its device"
+            f"wipe of {name}: {error.strerror}", hint="see dmesg for errors of its device"
         ) from error
 
 
@@ -175,7 +176,7 @@ def _zero(fd: int, place: int, length: int) -> None:
         if _is_zero(_read(fd, place, length)):
             return
     except OSError:
-        pass  # writing may mend a bad sector; that it cannot be written is an error
+        pass  # writing may repair a bad sector; if it fails, that is an error
     view = memoryview(bytes(length))
     while view:
         written = os.pwrite(fd, view, place)

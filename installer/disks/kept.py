@@ -1,4 +1,4 @@
-"""What a reinstall finds on data disks and keeps; it refuses what making anew would destroy."""
+"""Finds the file systems that a reinstall keeps, and refuses disks whose data it would destroy."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ SWAP_TYPES = ("swap", "swsuspend")  # libblkid's names; the latter holds a hiber
 
 
 def kept_file_systems(instance: Instance, settings: Settings) -> dict[int, tuple[str, str]]:
-    """The file systems that the data disks of a reinstalled instance hold, by disk index.
+    """The type and UUID of the file system on each data disk of a reinstalled instance, by index.
 
     Raises:
-        KitError: a data disk holds something else, or a disk for swap something but swap: making
-            a file system or swap there would destroy it.
+        KitError: a data disk does not hold a file system, or a swap disk does not hold swap.
+            Making a file system or swap there would destroy the data.
     """
     found = {}
     for disk in instance.disks[1:]:
@@ -30,21 +30,21 @@ def kept_file_systems(instance: Instance, settings: Settings) -> dict[int, tuple
         name = f"disk {disk.index} ({mountpoint or disk.name})"
         maker = "mkswap" if is_swap else "mkfs.ext4"
         afresh = (
-            "take its name away to leave it alone; to start afresh there, make it what it should"
-            f" be: {maker} {disk.path}"
+            "remove the disk's name to leave it untouched; if you do not need the data, run:"
+            f" {maker} {disk.path}"
         )
         probe = run(["blkid", "-p", "-o", "export", disk.path], check=False)
         fields = dict(line.split("=", 1) for line in probe.stdout.splitlines() if "=" in line)
         if not fields:
-            # It finds nothing also in what it does not know, or could not read.
+            # blkid also finds nothing if it does not know the format, or could not read the disk.
             require_blank(Path(disk.path), name, afresh)
             continue
         fstype, uuid = fields.get("TYPE"), fields.get("UUID")
         if is_swap and fstype in SWAP_TYPES:
             continue
         if is_swap or probe.exit_code != 0 or fstype not in MKFS_TOOLS or uuid is None:
-            what = fstype or fields.get("PTTYPE") or "what blkid cannot tell for sure"
-            wanted = "no swap" if is_swap else "no file system that the guest could mount there"
-            raise KitError(f"{name}: it holds {what}, and {wanted}", hint=afresh)
+            what = fstype or fields.get("PTTYPE") or "data of which blkid is not sure"
+            wanted = "not swap" if is_swap else "not a file system that the guest could mount"
+            raise KitError(f"{name}: it holds {what}, {wanted}", hint=afresh)
         found[disk.index] = (fstype, uuid)
     return found

@@ -1,4 +1,4 @@
-"""Which disk becomes what: a pure plan of file systems, swap and mount points."""
+"""Plans how each disk is used: root, swap, file system with mount point; pure."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -14,10 +14,10 @@ from installer.disks.partitions import MSDOS_LIMIT, Partition, plan_partitions
 from installer.settings import MIB, Settings
 from node.text import size
 
-# What a guest of ours needs at least: measured with all hooks on, and a quarter for its updates.
+# The least that a guest needs, in bytes: measured with all hooks, plus a quarter for updates.
 BASE_SIZE = 700 * MIB
 KERNEL_SIZE = 700 * MIB
-# mkfs refuses less (btrfs 109 MiB, xfs 300 MiB in current versions).
+# mkfs refuses smaller disks (btrfs 109 MiB, xfs 300 MiB in current versions).
 DATA_SIZE = {
     "ext2": 8 * MIB,
     "ext3": 8 * MIB,
@@ -27,16 +27,16 @@ DATA_SIZE = {
 }
 SWAP_SIZE = 1 * MIB
 
-# The places that a disk's name may stand for. /usr, /boot and /etc are not among them: the boot
-# loader and the initramfs would have to find them first.
+# The top directories of the mount points that a disk's name may mean. Not /usr, /boot and /etc: the
+# boot loader and the initramfs would have to find these disks first.
 MOUNT_TOPS = ("home", "media", "mnt", "opt", "srv", "tmp", "var")
-# Links in every guest (Debian's base-files): what is mounted there ends up elsewhere.
+# Symlinks in every guest (Debian's base-files): nothing can be mounted there.
 LINKS = ("/var/lock", "/var/run", "/var/spool/mail")
-# What the bootstrap itself fills: an earlier installation's content cannot be kept there.
+# The bootstrap writes here: data of an earlier installation cannot be kept.
 SYSTEM_DATA = PurePosixPath("/var/lib/dpkg")
-# Where apt and dpkg work, while a guest is made and at each of its upgrades. Package lists with
-# their index take 100 MiB, the packages of a guest with a kernel 140 MiB before they are unpacked.
-# On a file system that is much smaller, engines do not fail with a clear word, but may hang.
+# The directories that apt and dpkg use, in the bootstrap and at each upgrade. Package lists with
+# their index need 100 MiB, the packages of a guest with a kernel 140 MiB before they are unpacked.
+# On a much smaller file system, engines may hang instead of reporting an error.
 PACKAGE_DATA = (
     SYSTEM_DATA,
     PurePosixPath("/var/lib/apt/lists"),
@@ -49,13 +49,13 @@ ROOT_OPTIONS = {
     "ext3": "errors=remount-ro",
     "ext2": "errors=remount-ro",
 }
-# systemd grows the file system to its device at boot (systemd.mount(5)); it cannot for ext2/ext3.
+# systemd grows the file system to its device at boot (systemd.mount(5)), but not ext2 and ext3.
 GROW_OPTION = "x-systemd.growfs"
 GROWABLE = ("ext4", "xfs", "btrfs")
 
 
 class Role(Enum):
-    """What a disk is to the guest."""
+    """How the guest uses a disk."""
 
     ROOT = "root"
     SWAP = "swap"
@@ -66,10 +66,10 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class PlannedDisk:
-    """A disk and what becomes of it.
+    """A disk and how it is used; `size` is in bytes.
 
-    `uuid` is the one that its file system or swap area will get (or has, when it is kept);
-    `partitions` is empty where the whole disk is used.
+    `uuid` is the UUID that its file system or swap area will get, or has if it is kept.
+    `partitions` is empty if the whole disk is used.
     """
 
     disk: Disk
@@ -83,7 +83,7 @@ class PlannedDisk:
 
 @dataclass(frozen=True)
 class Layout:
-    """All disks of an instance, planned. The data disks stand in the order they are mounted in."""
+    """The planned disks of an instance. The data disks are in the order of their mounting."""
 
     root: PlannedDisk
     swaps: tuple[PlannedDisk, ...]
@@ -104,7 +104,7 @@ class Layout:
         mounts = sorted((*self.data, *self.kept), key=lambda disk: str(disk.mountpoint))
         entries += [_entry(disk, passno=2, grow=grow) for disk in mounts]
         if self.esp_id is not None:
-            # Not needed to run, so a damaged one must not stop the boot.
+            # The running guest does not need the ESP: a damaged one must not stop the boot.
             options = "umask=0077,nofail"
             entries.append(Entry(f"UUID={self.esp_id}", "/boot/efi", "vfat", options))
         entries += [Entry(f"UUID={disk.uuid}", "none", "swap", "sw") for disk in self.swaps]
@@ -124,10 +124,10 @@ def _entry(disk: PlannedDisk, *, passno: int, grow: bool) -> Entry:
 
 
 def mountpoint_of(name: str | None) -> str | None:
-    r"""The mount point that a disk's name stands for, or None.
+    r"""The mount point that a disk's name means, or None.
 
-    Names are written as systemd names mount units: `srv`, `var-lib-postgresql`; a dash that
-    belongs to a name is `\x2d` (systemd.unit(5), systemd-escape(1)). `/srv` is understood as well.
+    Names are written like systemd's mount units: `srv`, `var-lib-postgresql`. A dash that belongs
+    to a directory's name is `\x2d` (systemd.unit(5), systemd-escape(1)). `/srv` is accepted, too.
     """
     if not name:
         return None
@@ -152,17 +152,17 @@ def plan_layout(
     existing: Mapping[int, tuple[str, str]],
     new_uuid: Callable[[], UUID],
 ) -> Layout:
-    """Plans what becomes of each disk of an instance.
+    """Plans how each disk of an instance is used.
 
     Args:
         sizes: each disk's size in bytes, by its index.
-        existing: the file system type and UUID that a data disk holds from an earlier
-            installation; it is kept, unless the bootstrap itself must fill that place.
-        new_uuid: gives the UUIDs of what will be made.
+        existing: the type and UUID of file systems of an earlier installation, by disk index. They
+            are kept, except where the bootstrap writes its own data.
+        new_uuid: gives the UUIDs for new file systems, swap areas and partition tables.
 
     Raises:
-        ValueError: the disks cannot become such a guest; the text names the disk and the reason,
-            and how large it must be where it is too small.
+        ValueError: a disk cannot be used like this; the text has the disk and the reason, and the
+            minimum size of a disk that is too small.
     """
     if not instance.disks:
         raise ValueError("it has no disk to install on")
@@ -206,7 +206,7 @@ def _fat_id(uuid: UUID) -> str:
 
 
 def can_be_kept(mountpoint: str) -> bool:
-    """Whether a data disk may outlive a reinstall: not where the new system has data of its own."""
+    """Whether a reinstall can keep a data disk: not where the bootstrap writes its own data."""
     return not SYSTEM_DATA.is_relative_to(mountpoint) and mountpoint != "/tmp"
 
 
@@ -218,21 +218,21 @@ def _plan_root(
 
 
 def minimum_root(settings: Settings, *, has_kernel: bool, has_swap_disk: bool) -> int:
-    """How large the root disk must be at least, in bytes."""
+    """The minimum size of the root disk in bytes."""
     size = BASE_SIZE + (KERNEL_SIZE if has_kernel else 0)
-    # Where the root partition begins does not depend on the disk's size.
+    # The start of the root partition does not depend on the disk's size.
     partitions = plan_partitions(settings.partition_style, 0, settings.partition_alignment)
     size += partitions[-1].offset if partitions else 0
     return size if has_swap_disk else size + swapfile_bytes(settings)
 
 
 def swapfile_bytes(settings: Settings) -> int:
-    """The size of the /swapfile of a guest without a disk for swap; 0 for none."""
+    """The size in bytes of the /swapfile of a guest without a swap disk; 0 for none."""
     return settings.swapfile_size * MIB if settings.hook_swap else 0
 
 
 def minimum_data(fstype: str, mountpoint: str) -> int:
-    """How large a data disk must be at least, in bytes."""
+    """The minimum size of a data disk in bytes."""
     filled = any(path.is_relative_to(mountpoint) for path in PACKAGE_DATA)
     return max(DATA_SIZE[fstype], PACKAGE_DATA_SIZE if filled else 0)
 
@@ -253,29 +253,29 @@ def _check(planned: list[PlannedDisk], settings: Settings, *, has_kernel: bool) 
         if disk.size < least:
             raise ValueError(
                 f"disk {index} ({disk.mountpoint or disk.role.value}): too small: it has"
-                f" {size(disk.size, floor)}, and needs at least {size(least, ceil)}"
+                f" {size(disk.size, floor)}, but needs at least {size(least, ceil)}"
             )
         if disk.role is not Role.UNTOUCHED and disk.disk.access != "rw":
             raise ValueError(
-                f"disk {index} ({name or disk.mountpoint}): read-only, so it cannot become"
+                f"disk {index} ({name or disk.mountpoint}): read-only, so it cannot be used as"
                 f" {disk.role.value}"
             )
         if disk.mountpoint is not None:
             for link in LINKS:
                 if PurePosixPath(disk.mountpoint).is_relative_to(link):
                     raise ValueError(
-                        f"disk {index} ({name}): {link} is a link in the guest, where nothing can"
-                        " be mounted"
+                        f"disk {index} ({name}): {link} is a link in the guest: nothing can be"
+                        " mounted there"
                     )
             if disk.mountpoint in seen:
                 raise ValueError(
-                    f"disk {index} ({name}): disk {seen[disk.mountpoint]} is at that place already"
+                    f"disk {index} ({name}): disk {seen[disk.mountpoint]} has the same mount point"
                 )
             seen[disk.mountpoint] = index
     root = planned[0]
     if root.disk.name == "swap":
-        raise ValueError("disk 0 (swap): the first disk is the root disk; name another one swap")
+        raise ValueError("disk 0 (swap): it is the root disk; give another disk the name swap")
     if settings.partition_style == "msdos" and root.size > MSDOS_LIMIT:
         raise ValueError(
-            "disk 0 (/): larger than 2 TiB, which partition_style msdos cannot hold; use gpt"
+            "disk 0 (/): larger than 2 TiB, the limit of partition_style msdos; use gpt"
         )

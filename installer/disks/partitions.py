@@ -1,4 +1,4 @@
-"""The partitions of a root disk: where they are, and their table as sfdisk(8) reads it; pure."""
+"""Plans the partitions of a root disk, and renders their table for sfdisk(8); pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Use(Enum):
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition of the root disk; offset and size in bytes, both whole MiB but for the last."""
+    """A partition of the root disk; offset and size in bytes."""
 
     number: int
     use: Use
@@ -32,7 +32,7 @@ class Partition:
 
 
 def plan_partitions(style: str, size: int, alignment: int) -> tuple[Partition, ...]:
-    """The partitions of a root disk, root last so that it can grow.
+    """The partitions of a root disk; root is the last one, so that it can grow.
 
     Args:
         style: msdos, gpt or none.
@@ -63,8 +63,8 @@ def sfdisk_script(style: str, label_uuid: str, partitions: Iterable[Partition]) 
     types = {
         Use.BIOS_BOOT: "21686148-6449-6E6F-744E-656564454649",
         Use.ESP: "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
-        # Discoverable Partitions Specification would name the root type by architecture; plain
-        # Linux data is what d-i uses, and keeps systemd from guessing.
+        # Not a root type of the Discoverable Partitions Specification, which systemd would mount
+        # automatically. debian-installer also uses plain Linux data.
         Use.ROOT: "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
     }
     if style == "msdos":

@@ -1,4 +1,4 @@
-"""Carries a layout out: partitions, file systems and swap are made, and mounted for the build."""
+"""Makes the partitions, file systems and swap of a layout, and mounts the guest."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,8 +16,8 @@ from node.isolation.mount import flushed, mounted
 from node.log import log
 from node.run import run
 
-# Where the guest is mounted. The tmpfs is seen in the create's own namespace only: each create has
-# its own, and nothing has to be removed after a SIGKILL.
+# The guest is mounted below this directory. The tmpfs on it exists only in the mount namespace of
+# one create, so nothing has to be removed after a SIGKILL.
 BUILD = Path("/run/ganeti-instance-kit")
 
 MKFS_TOOLS = {
@@ -28,16 +28,16 @@ MKFS_TOOLS = {
     "btrfs": "mkfs.btrfs",
 }
 
-# mkfs.xfs(8) takes them after -i, the others after -m.
+# Options of mkfs.xfs -i; the other features are options of -m (mkfs.xfs(8)).
 XFS_INODE_FEATURES = ("nrext64", "sparse")
 
 
 @dataclass(frozen=True)
 class Devices:
-    """Where the guest stands on the node while it is built.
+    """The devices of the guest on the node while it is made.
 
-    `disk` and `fsysdev` are the loop devices of the root disk and of its root file system, `esp`
-    that of the EFI system partition, `root` is the mounted tree.
+    `disk`, `fsysdev` and `esp` are the loop devices of the root disk, of the root file system and
+    of the EFI system partition. `root` is the mounted tree.
     """
 
     disk: Path
@@ -47,7 +47,7 @@ class Devices:
 
 
 def tools(layout: Layout) -> tuple[str, ...]:
-    """The node's programs that `prepared` needs for this layout."""
+    """The programs of the node that `prepared` needs for this layout."""
     found = {MKFS_TOOLS[str(disk.fstype)] for disk in (layout.root, *layout.data)}
     if layout.root.partitions:
         found.add("sfdisk")
@@ -59,7 +59,7 @@ def tools(layout: Layout) -> tuple[str, ...]:
 
 
 def mkfs_argv(fstype: str, uuid: str, suite: str, device: Path) -> list[str]:
-    """The command that makes a file system with this UUID, readable for the suite's own tools."""
+    """The command that makes a file system with this UUID, which the suite's tools can read."""
     without = unreadable_features(suite, fstype)
     if fstype == "xfs":
         inodes = [f"{name}=0" for name in without if name in XFS_INODE_FEATURES]
@@ -76,17 +76,17 @@ def mkfs_argv(fstype: str, uuid: str, suite: str, device: Path) -> list[str]:
         ]
     off = ",".join(f"^{name}" for name in without)
     if fstype == "btrfs":
-        option = ["-R", off] if off else []  # -O does the same since btrfs-progs 6.3 only
+        option = ["-R", off] if off else []  # -O only accepts these since btrfs-progs 6.3
         return ["mkfs.btrfs", "-q", "-f", "-U", uuid, *option, str(device)]
     option = ["-O", off] if off else []
     return ["mke2fs", "-q", "-F", "-t", fstype, "-U", uuid, *option, str(device)]
 
 
 def make_build_directory() -> None:
-    """Makes the directory that the guest is mounted below.
+    """Makes the directory below which the guest is mounted.
 
     Raises:
-        KitError: the node does not let us.
+        KitError: it cannot be made.
     """
     try:
         BUILD.mkdir(exist_ok=True)
@@ -97,10 +97,13 @@ def make_build_directory() -> None:
 
 
 def claim_all(stack: ExitStack, disks: Iterable[PlannedDisk]) -> dict[int, Backing]:
-    """Opens disks that will be written, for us alone, before the first byte is.
+    """Opens disks exclusively, before the first byte is written.
 
     Returns:
         the open disks by their index.
+
+    Raises:
+        KitError: a disk is in use or has no path.
     """
     return {disk.disk.index: stack.enter_context(claimed(_require_path(disk))) for disk in disks}
 
@@ -112,7 +115,7 @@ def _name_in_errors(disk: PlannedDisk) -> str:
 def _require_path(disk: PlannedDisk) -> Path:
     if disk.disk.path is None:
         raise KitError(
-            f"disk {disk.disk.index}: it has no path on this node",
+            f"disk {disk.disk.index}: no path on this node",
             hint="use a disk template whose disks are block devices or files on the node",
         )
     return Path(disk.disk.path)
@@ -123,18 +126,18 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
     """Makes the guest's partitions, file systems and swap areas, and mounts them.
 
     Raises:
-        KitError: a tool fails, or at the end something still holds a mount or a device.
+        KitError: a tool fails, or at the end a mount or a device is still in use.
     """
     with ExitStack() as stack:
-        # Signatures of an earlier tenant's RAID, LVM or other table must not come back to life, nor
-        # be seen by udev on the loop devices.
+        # Old signatures of RAID, LVM or other tables must not be found in the guest, nor by udev on
+        # the loop devices.
         for disk in (layout.root, *layout.swaps, *layout.data):
             backing = disks[disk.disk.index]
             places = blank.signature_places(layout, disk.disk.index, backing.size)
             blank.zero_regions(backing, places, _name_in_errors(disk))
         root = disks[0]
-        # Over block devices, too: GRUB knows what to make of a loop device, but not of a logical
-        # volume whose device mapper it cannot ask from within the guest.
+        # Also over block devices: GRUB supports loop devices, but for a logical volume
+        # it would have to ask the device mapper, which it cannot in the guest's chroot.
         whole = stack.enter_context(attached(root))
         fsysdev, esp = _make_partitions(stack, layout, root, whole)
         _make_file_system(layout.root, suite, fsysdev)
@@ -190,7 +193,7 @@ def _make_file_system(disk: PlannedDisk, suite: str, device: Path) -> None:
 
 def _make_swap(disk: PlannedDisk, backing: Backing) -> None:
     index = disk.disk.index
-    # mkswap(8) opens block devices O_EXCL, as we have.
+    # On a loop device, since we hold the disk with O_EXCL, with which mkswap(8) opens devices, too.
     with attached(backing) as device:
         run(["mkswap", "--uuid", str(disk.uuid), device], what=f"mkswap on disk {index}")
     log.info("disk %d: swap, UUID %s", index, disk.uuid)

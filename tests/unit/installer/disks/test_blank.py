@@ -78,7 +78,9 @@ def test_what_cannot_be_read_is_not_empty(disk: Path, monkeypatch: pytest.Monkey
         return real(fd, length, place)
 
     monkeypatch.setattr(os, "pread", pread)
-    with pytest.raises(KitError, match=rf"cannot be told: byte {bad}: Input/output error"):
+    with pytest.raises(
+        KitError, match=rf"cannot check whether it is empty: byte {bad}: Input/output error"
+    ):
         blank.require_blank(disk, "srv", "")
 
 

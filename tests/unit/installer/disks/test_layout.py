@@ -146,7 +146,7 @@ def test_nothing_is_mounted_on_a_link_of_every_guest(name: str) -> None:
 
 
 def test_two_disks_cannot_be_one_mountpoint() -> None:
-    with pytest.raises(ValueError, match=r"disk 2 \(/srv\): disk 1 is at that place already"):
+    with pytest.raises(ValueError, match=r"disk 2 \(/srv\): disk 1 has the same mount point"):
         planned(None, "srv", "/srv")
 
 
@@ -216,7 +216,7 @@ def test_file_systems_grow_unless_switched_off() -> None:
 
 
 def test_a_large_alignment_needs_a_larger_disk() -> None:
-    with pytest.raises(ValueError, match=r"too small: it has 3 GiB, and needs at least 4.4 GiB"):
+    with pytest.raises(ValueError, match=r"too small: it has 3 GiB, but needs at least 4.4 GiB"):
         planned(None, "swap", sizes=[3072, 64], partition_style="gpt", partition_alignment=2**21)
 
 
