@@ -1,1 +1,1 @@
-"""Builds a guest on the disks that Ganeti made for it."""
+"""Installs a guest on the disks that Ganeti made for it."""

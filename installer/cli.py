@@ -1,4 +1,4 @@
-"""What Ganeti executes, by the name of the OS script."""
+"""The command line of the OS scripts that Ganeti executes."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from node.errors import KitError
 from node.isolation.namespace import contained
 from node.program import run_command
 
-UMASK = 0o022  # Ganeti's node daemon runs with 077, which would end up in the guest
+UMASK = 0o022  # Ganeti's node daemon runs with 077, which files of the guest would get
 
 
 def main(script: str) -> int:
@@ -25,7 +25,7 @@ def main(script: str) -> int:
     """
     os.umask(UMASK)
     debug = os.environ.get("DEBUG_LEVEL", "0") not in ("", "0")
-    # export's stdout is the instance's data.
+    # stdout of export is the data of the instance.
     log.to_stream(debug=debug, stderr=script in ("export", "import"), clean=oslog.mask_log_keywords)
     action = _ACTIONS[script]
     if script in ("create", "rename"):

@@ -1,4 +1,4 @@
-"""`create`: from Ganeti's environment to a guest that boots; also what a reinstall runs."""
+"""The OS script `create`, which a reinstall runs, too: makes a bootable guest."""
 
 import dataclasses
 import resource
@@ -33,10 +33,10 @@ OPEN_FILES = 256
 def create(environ: Mapping[str, str], os_dir: Path) -> None:
     """Makes the guest that Ganeti's environment describes.
 
-    All that can be checked is checked before the first byte is written.
+    Everything that can be checked is checked before the first byte is written.
 
     Raises:
-        KitError: what stands in the way, and what to do about it.
+        KitError: the guest cannot be made.
     """
     started = time.monotonic()
     context, hooks, plan = plan_create(environ, os_dir)
@@ -44,7 +44,7 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
     with ExitStack() as stack:
         with step("disks"), ExitStack() as swaps:
             backings = prepare.claim_all(stack, (layout.root, *layout.data))
-            # They are let go of when they are made: a site hook may make them anew.
+            # Swap disks are released after mkswap: a site hook may run mkswap on them again.
             backings |= prepare.claim_all(swaps, layout.swaps)
             made = stack.enter_context(prepare.prepared(layout, settings.suite, backings))
         with step(f"bootstrap of {settings.suite} ({settings.arch})"):
@@ -54,18 +54,19 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
             (user for stage in hooks for hook in stage for user in hook.users(context)),
             accounts.of_guest(target),
         )
-        # GRUB's menu names the root by its UUID only where it finds this link.
+        # update-grub writes root=UUID=... only if it finds this link.
         uuids = {str(layout.root.uuid): made.fsysdev}
         with ExitStack() as runnable:
             runnable.enter_context(chroot(target, {made.disk, made.fsysdev}, uuids))
             if remake.remake(target):
                 debootstrap.make_initramfs(target)
-            # Before the hooks: GRUB's menu then has a new kernel, and their files stay as they are.
+            # Before the hooks, so that GRUB's menu has the new kernel, and their files are not
+            # changed by an upgrade.
             if upgrade.is_due(settings.upgrade, age):
                 upgrade.upgrade(target, plan, age)
             pending = [later for stage in hooks for later in _apply_hooks(stage, context, target)]
             if context.site_hooks:
-                # Anew, as they may have mounted over it, or unmounted it.
+                # Again, as site hooks may have mounted over it, or unmounted it.
                 runnable.close()
                 runnable.enter_context(chroot(target, {made.disk, made.fsysdev}, uuids))
             for later in pending:
@@ -92,9 +93,13 @@ def _apply_hooks(hooks: Sequence[Hook], context: Context, target: GuestTree) -> 
 def plan_create(
     environ: Mapping[str, str], os_dir: Path
 ) -> tuple[Context, list[list[Hook]], BootstrapPlan]:
-    """Everything that is decided and checked before a disk is opened for writing.
+    """Decides and checks everything before a disk is opened for writing.
 
-    The hooks are those that this guest gets, in their stages.
+    Returns:
+        the context, the hooks of this guest by stages, and the plan of the bootstrap.
+
+    Raises:
+        KitError: the guest cannot be made.
     """
     instance = inputs.read_instance(environ)
     loaded = load.load(instance.variant, environ, os_dir=os_dir)
@@ -134,7 +139,7 @@ def plan_create(
 
 
 def _fill_in_settings(settings: Settings, instance: Instance, node: inputs.NodeFacts) -> Settings:
-    """Fills in what depends on the node, the hypervisor and the suite: the kernel and others."""
+    """Fills in settings that depend on the node, the hypervisor and the suite."""
     suite = releases.named(settings.suite or node.codename)
     if suite != (settings.suite or node.codename):
         log.info("suite %s is %s today", settings.suite, suite)
@@ -147,9 +152,8 @@ def _fill_in_settings(settings: Settings, instance: Instance, node: inputs.NodeF
             found = releases.kernel_package(suite, distribution, arch)
             if found is None:
                 raise KitError(
-                    f"kernel for {suite} on {arch}: no package is known for it",
-                    hint="name one as KERNEL in the variant's conf, or set the kernel_path of the"
-                    " hypervisor",
+                    f"kernel for {suite} on {arch}: its package is not known",
+                    hint="set KERNEL in the variant's file, or the hypervisor's kernel_path",
                 )
             kernel = found
     settings = dataclasses.replace(settings, suite=suite, arch=arch, kernel=kernel)
@@ -157,7 +161,7 @@ def _fill_in_settings(settings: Settings, instance: Instance, node: inputs.NodeF
 
 
 def kernel_packages(settings: Settings) -> tuple[str, ...]:
-    """The kernel of resolved settings, and what it needs to boot."""
+    """The packages of the kernel and of what it needs to boot, for resolved settings."""
     distribution = releases.distribution(settings.suite, settings.mirror)
     return (settings.kernel, *families.family(distribution).kernel_needs)
 
@@ -167,7 +171,7 @@ def _plan_layout(instance: Instance, settings: Settings) -> Layout:
     for disk in instance.disks:
         if disk.path is None:
             raise KitError(
-                f"disk {disk.index}: Ganeti gives {disk.uri or 'no path'}: only QEMU can open that",
+                f"disk {disk.index} ({disk.uri or 'no path'}): only QEMU can open it",
                 hint="use a disk template whose disks are block devices or files on the node",
             )
         try:
@@ -175,7 +179,7 @@ def _plan_layout(instance: Instance, settings: Settings) -> Layout:
         except OSError as error:
             raise KitError(
                 f"disk {disk.index} ({disk.path}): {error.strerror}",
-                hint="gnt-cluster verify-disks and gnt-instance info tell what Ganeti knows of it",
+                hint="see gnt-cluster verify-disks and gnt-instance info for its state in Ganeti",
             ) from error
     existing = kept_file_systems(instance, settings) if instance.reinstall else {}
     try:
@@ -198,18 +202,18 @@ def _check_tools(names: Sequence[str], hooks: Sequence[Hook]) -> None:
 
 
 def _check_open_files() -> None:
-    """Sees to it that we may have as many open files as a create needs (getrlimit(2))."""
+    """Raises the limit of open files to what a create needs (getrlimit(2))."""
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most < OPEN_FILES:
         raise KitError(
             f"open files: this process may have {most}, and a create needs {OPEN_FILES}",
             hint="raise the hard limit: `ulimit -Hn`, or LimitNOFILE of Ganeti's service",
         )
-    # No more than that: programs close as many as they may have, one by one.
+    # Not higher: some programs close all possible descriptors one by one.
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, OPEN_FILES), most))
 
 
-# The Debian package of each program that is not named like it.
+# The Debian packages of programs that have another name than their package.
 PACKAGES = {
     "blkid": "util-linux",
     "chattr": "e2fsprogs",
@@ -240,8 +244,8 @@ def _log_plan(context: Context, os_name: str) -> None:
         log.warning("%s", note)
     for disk in layout.kept:
         log.info(
-            "disk %d (%s) is kept: it holds the %s of an earlier installation; to start afresh"
-            " there, make another on it",
+            "disk %d (%s) is kept: it holds the %s of an earlier installation; to get an empty one,"
+            " make a new file system on it before a reinstall",
             *(disk.disk.index, disk.mountpoint, disk.fstype),
         )
     for disk in layout.untouched:

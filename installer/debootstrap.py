@@ -1,4 +1,4 @@
-"""The engines: debootstrap(8) and mmdebstrap(1), run straight into the guest's mounted disks."""
+"""Runs debootstrap(8) or mmdebstrap(1), the bootstrap engines, on the guest's mounted disks."""
 
 import os
 import re
@@ -32,17 +32,17 @@ from node.text import size
 
 KEYRINGS = Path("/usr/share/keyrings")
 REMOVED_KEYS = KEYRINGS / "debian-archive-removed-keys.gpg"
-# Where the package of the keyring is called otherwise, or is not in every release of Debian.
+# For keyrings whose package has another name, or is not in every release of Debian.
 KEYRING_HINTS = {
     "ubuntu": "apt-get install ubuntu-keyring (for bookworm it is in bookworm-backports only)",
 }
 SOURCES_LIST = "etc/apt/sources.list"
-# The kernel's and the initramfs's packages make an initramfs each, for 20 s each. We make it
-# once, when all is set up. /etc/kernel/postinst.d/initramfs-tools and dracut's honour this.
+# The packages of the kernel and of initramfs-tools would each make an initramfs, which takes 20 s.
+# We make it once, after the bootstrap. The scripts in /etc/kernel/postinst.d obey this variable.
 NO_INITRD = {"INITRD": "No"}
 INITRD_HOOKS = ("etc/kernel/postinst.d/initramfs-tools", "etc/kernel/postinst.d/dracut")
-# In a Docker container, debootstrap would remove the guest's /proc (first_stage_install). In one of
-# LXC, it does the same as on a node.
+# In a Docker container, debootstrap would remove the guest's /proc (first_stage_install). In an LXC
+# container, it works as on a node.
 NO_DOCKER = {"container": "lxc"}
 
 
@@ -54,19 +54,19 @@ def plan(
     users_hosts: frozenset[str] = frozenset(),
     alias: str = "",
 ) -> BootstrapPlan:
-    """Decides how the guest is made, and refuses what cannot be.
+    """Decides how the bootstrap is made, and checks that it can be.
 
     Args:
         settings: with suite and architecture filled in.
-        node: the facts of this node.
-        packages: what is installed.
+        node: the properties of this node.
+        packages: the packages to install.
         users_hosts: the hosts of mirrors that OS parameters name.
-        alias: of which the suite is the code name, or "".
+        alias: the alias of which the suite is the code name, or "".
 
     Raises:
         KitError: an old suite without a mirror, a missing keyring, an architecture whose
-            programs this node cannot run, an engine that is not installed, merged /usr where the
-            suite has no choice.
+            programs this node cannot run, an engine that is not installed, MERGED_USR=no for a
+            suite that needs a merged /usr.
     """
     suite, arch = settings.suite, settings.arch
     if problem := releases.suite_problem(suite, settings.mirror):
@@ -96,10 +96,10 @@ def tools(plan: BootstrapPlan) -> tuple[str, ...]:
 
 
 def choose_engine(wanted: str, find: Callable[[str], str | None]) -> str:
-    """The engine for the setting BOOTSTRAP; `find` looks up a program, as shutil.which.
+    """The engine for the setting BOOTSTRAP; `find` looks up a program, like shutil.which.
 
     Raises:
-        KitError: it is not on this node.
+        KitError: it is not installed on this node.
     """
     candidates = ("mmdebstrap", "debootstrap") if wanted == "auto" else (wanted,)
     for engine in candidates:
@@ -126,14 +126,14 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
     """The keyrings that the archive's signature is verified with.
 
     Raises:
-        KitError: one is missing or ASCII-armored; a signature is never left unverified.
+        KitError: one is missing or ASCII-armored. There is no bootstrap without verification.
     """
     if not configured and not family:
         known = get_close_matches(suite, releases.known_suites(), n=1, cutoff=0.7)
         raise KitError(
-            f"suite {suite}: it is not known which keys sign it"
-            + "".join(f" (is it {name}?)" for name in known),
-            hint="mind the spelling of SUITE; for another archive, set MIRROR, and KEYRING to its"
+            f"suite {suite}: the keys that sign it are not known"
+            + "".join(f" (did you mean {name}?)" for name in known),
+            hint="check the spelling of SUITE; for another archive, set MIRROR, and KEYRING to its"
             " keyring",
         )
     keyring = Path(configured) if configured else KEYRINGS / f"{family}-archive-keyring.gpg"
@@ -144,10 +144,10 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
             hint="correct KEYRING" if configured else package,
         )
     if read_bytes(keyring).startswith(b"-----BEGIN PGP"):
-        # gpgv(1) would say that the key of the archive is not in it.
+        # gpgv(1) would only say that the archive's key is not in it.
         raise KitError(
-            f"keyring {keyring}: it is ASCII-armored, and gpgv(1) reads binary ones",
-            hint=f"gpg --dearmor < {keyring} > {keyring.with_suffix('.gpg')}; name that as KEYRING",
+            f"keyring {keyring}: it is ASCII-armored, and gpgv(1) reads only binary keyrings",
+            hint=f"gpg --dearmor < {keyring} > {keyring.with_suffix('.gpg')}; set KEYRING to that",
         )
     removed = not configured and releases.has_ended(suite) and REMOVED_KEYS.is_file()
     return (keyring, REMOVED_KEYS) if removed else (keyring,)
@@ -156,14 +156,14 @@ def keyrings(suite: str, family: str, configured: str) -> tuple[Path, ...]:
 def bootstrap(
     root: Path, plan: BootstrapPlan, on_line: Callable[[str], None] = log.info
 ) -> tuple[str, ...]:
-    """Installs the plan's packages into a mounted, empty guest; nothing host-specific stays.
+    """Installs the plan's packages into a mounted, empty guest, and removes host-specific files.
 
     Returns:
-        what in it guests must not share, see `per_guest.remake`: then it is for this guest
-        alone.
+        files that guests must not share, see `per_guest.remake.separate`. If there are any, the
+        bootstrap must not be cached.
 
     Raises:
-        KitError: the engine failed (the reason is its most telling line), or a mirror, see
+        KitError: the engine failed (the message has its most useful line), or a mirror, see
             `mirror_check.check`.
     """
     log.info("engine: %s; mirror: %s (from %s)", plan.engine,
@@ -195,7 +195,7 @@ def bootstrap(
 
 
 def _engines_mirrors(target: GuestTree, plan: BootstrapPlan) -> Mirrors:
-    """The mirrors that go with debootstrap's default, of which it writes the main one alone."""
+    """The mirrors for debootstrap's default mirror, which it writes into sources.list."""
     written = apt_sources.parse_one_line(target.read(SOURCES_LIST))
     return mirrors.choose(
         plan.suite,
@@ -209,9 +209,9 @@ def _engines_mirrors(target: GuestTree, plan: BootstrapPlan) -> Mirrors:
 
 @contextmanager
 def _keyring_files(root: Path, plan: BootstrapPlan) -> Iterator[tuple[Path, Path]]:
-    """One file with all keys, since engines take only one, and an empty directory.
+    """Makes one file with all keys, since engines take only one, and an empty directory.
 
-    They stand in the guest while it is made: there, nobody needs to tidy up after a SIGKILL.
+    They are made in the guest, so that nothing stays on the node after a SIGKILL.
     """
     directory = root / ".bootstrap-keys"
     no_keys = directory / "none"
@@ -233,9 +233,9 @@ def _run_engine(
     proxy = {"http_proxy": plan.proxy, "https_proxy": plan.proxy} if plan.proxy else {}
     container = NO_DOCKER if plan.engine == "debootstrap" else {}
     try:
-        # Engines would mount a /proc through which packages change the node's kernel: debootstrap
-        # uses one that is there, mmdebstrap where it is told so (`mmdebstrap_argv`).
-        # Nothing is synced before the guest is unmounted: see node.isolation.nosync.
+        # Engines would mount a /proc through which packages could change the node's kernel.
+        # debootstrap uses a /proc that is mounted, mmdebstrap if told so (`mmdebstrap_argv`).
+        # Without syncs until the guest is unmounted: see node.isolation.nosync.
         with proc_of_guest(GuestTree(root)):
             run(
                 [*CONFINED, *argv],
@@ -251,27 +251,27 @@ def _run_engine(
 def _engine_error(
     error: CommandError, root: Path, plan: BootstrapPlan, output: EngineOutput
 ) -> KitError:
-    """The error for people; the engine's last lines, and those of its own log, go to the log."""
+    """The error for users; logs the last lines of the engine and of its own log file."""
     own_log = root / "debootstrap/debootstrap.log"
     own = own_log.read_text(errors="replace").splitlines() if own_log.is_file() else []
     for line in [*output.tail(), *own[-5:]]:
         log.error("  %s", line)
     what = f"bootstrap of {plan.suite} by {plan.engine}"
     fault = output.fault() or error.message
-    # debootstrap takes a full disk for a file that exists already.
+    # If a disk is full, debootstrap may report that a file already exists.
     if re.search("No space left|enough free space", "\n".join([fault, *own[-5:]])):
         need = output.disk_usage()
         return KitError(
             f"{what}: a disk of the guest is too small"
-            + (f": the packages take more than {size(need)}" if need else ""),
-            hint="make it larger (a guest with a kernel takes 1 GiB and more): "
+            + (f": the packages need more than {size(need)}" if need else ""),
+            hint="make it larger (a guest with a kernel needs 1 GiB or more): "
             + "; ".join(_free_space_of_each(root)),
         )
-    return KitError(f"{what}: {fault}", hint="the lines above have more")
+    return KitError(f"{what}: {fault}", hint="see the lines above for details")
 
 
 def _free_space_of_each(root: Path) -> list[str]:
-    """The room in the guest's root file system and in those that are mounted in it."""
+    """A text for the free space of each file system of the guest."""
     places = [root, *(path for path in sorted(root.iterdir()) if path.is_mount())]
     lines = []
     for place in places:
@@ -284,9 +284,9 @@ def _free_space_of_each(root: Path) -> list[str]:
 
 
 def make_initramfs(target: GuestTree) -> None:
-    """Lets the guest make the initramfs of each kernel that has none, as its package would.
+    """Makes an initramfs for each kernel without one, with the scripts that its package runs.
 
-    Links to kernels (linux-update-symlinks(1)) get the links to their initramfs beside them.
+    For links to kernels (linux-update-symlinks(1)), the links to their initramfs are made, too.
     """
     for image in sorted(target.root.glob("boot/vmlinu[xz]-*")):
         version = image.name.partition("-")[2]

@@ -1,7 +1,4 @@
-"""All that a guest is made from: the instance that Ganeti describes, and what the node is and has.
-
-Ganeti gives its part by the environment, the node's part is read from its files.
-"""
+"""Reads what a guest depends on: Ganeti's environment, and the files of the node."""
 
 import platform
 import socket
@@ -18,17 +15,17 @@ from node.errors import KitError
 from node.files import read_text
 from node.run import run
 
-# systemd-resolved keeps the upstream resolvers here while /etc/resolv.conf names its stub
+# If /etc/resolv.conf names the stub of systemd-resolved, the second file has the upstream resolvers
 # (systemd-resolved.service(8)).
 RESOLV_CONFS = ("etc/resolv.conf", "run/systemd/resolve/resolv.conf")
 
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What the node is and has.
+    """The properties and files of the node that guests depend on.
 
-    `authorized_keys` is the file's text, None when there is none or nobody wants it. Bytes that are
-    no UTF-8 are kept in it, as surrogates.
+    `authorized_keys` is the file's text, None if there is no file or HOOK_AUTHORIZED_KEYS is no.
+    Bytes that are not UTF-8 are in it as surrogates.
     """
 
     hostname: str
@@ -44,18 +41,18 @@ def read_instance(environ: Mapping[str, str]) -> Instance:
     """The instance that Ganeti describes.
 
     Raises:
-        KitError: a variable is missing or makes no sense.
+        KitError: a variable is missing or invalid.
     """
     try:
         return Instance.from_environ(environ)
     except ValueError as error:
         raise KitError(
-            f"environment of the OS script: {error}", hint="it is Ganeti that runs this program"
+            f"environment of the OS script: {error}", hint="this program is run by Ganeti"
         ) from error
 
 
 def read_node(settings: Settings, root: Path = Path("/")) -> NodeFacts:
-    """Reads what a guest takes from this node.
+    """Reads the properties and files of this node that guests depend on.
 
     Raises:
         KitError: the node's release is not known, or a file that a setting names cannot be read.
@@ -76,7 +73,7 @@ def _authorized_keys(settings: Settings, root: Path) -> str | None:
     if not settings.hook_authorized_keys or not path.exists():
         return None
     try:
-        # Comments may be of any encoding; sshd(8) does not read them.
+        # Comments may have any encoding; sshd(8) does not read them.
         return read_text(path, errors="surrogateescape")
     except OSError as error:
         raise KitError(
@@ -93,7 +90,7 @@ def _codename() -> str:
             f"release of this node, os-release(5): {getattr(error, 'strerror', None) or error}",
             hint="install the Debian package base-files again",
         ) from error
-    return codename or "sid"  # unstable has none; os-release(5) makes it optional
+    return codename or "sid"  # Debian unstable has none, as os-release(5) allows
 
 
 def _resolver(root: Path) -> Resolver:

@@ -1,4 +1,4 @@
-"""What Ganeti's OS log may say: users search it for facts, so nothing else may look like one."""
+"""The lines of Ganeti's OS log: users search it, so only the lines that they want may match."""
 
 import re
 from collections.abc import Sequence
@@ -7,16 +7,16 @@ from node import log
 from node.errors import KitError
 from node.text import on_one_line
 
-LIMIT = 2000  # characters of a line
+LIMIT = 2000  # characters per line
 _KEYWORDS = re.compile(r"(root)( password)|(configured)( eth\d+ with)|(SHA)(256)")
 
 
 def mask_log_keywords(text: str) -> str:
-    """Text from outside as the log and errors may have it.
+    """Prepares text from outside for the log and for errors.
 
-    On one line, without control characters, cut at LIMIT, and without the words that the search
-    for root's password, the addresses and the fingerprints looks for (README, "Who is the new
-    guest?"). A character put into each of these words leaves nothing that could make a new one.
+    The result is on one line, has no control characters, and is cut at LIMIT. A hyphen is inserted
+    into each keyword by which users find root's password, the addresses and the fingerprints
+    (README, "Quick start"). The insertion cannot produce another keyword.
     """
     text = on_one_line(text)
     text = text if len(text) <= LIMIT else f"{text[:LIMIT]}... ({len(text)} characters)"
@@ -24,21 +24,21 @@ def mask_log_keywords(text: str) -> str:
 
 
 def is_masked_by_grep(text: str, hostname: str) -> bool:
-    """Whether users who search the OS log with `grep -v $(hostname)` miss a line with this text."""
+    """Whether `grep -v $(hostname)`, with which users search the log, drops a line of this text."""
     return hostname != "" and hostname in text
 
 
 def log_facts(facts: Sequence[str]) -> None:
-    """Logs the lines that users search for, as they are.
+    """Logs the lines that users search for, without changes.
 
     Raises:
-        KitError: the log takes no more, so nobody would learn of them.
+        KitError: the log cannot be written, so these lines may be lost.
     """
     for fact in facts:
         log.log.info("%s", fact, extra={"fact": True})
     if error := log.failure():
         raise KitError(
             f"OS log: cannot be written: {error.strerror}",
-            hint="the guest is whole, but nobody knows its password: make room for the log, and"
-            " reinstall it",
+            hint="the guest is complete, but nobody knows its password: free space for the log, and"
+            " reinstall the guest",
         )

@@ -1,11 +1,11 @@
-"""The table of releases: to which distribution a suite belongs, its order, and what depends on it.
+"""The table of releases: their distribution, their order, and properties that depend on the order.
 
 Names, order and dates come from distro-info-data (debian.csv and ubuntu.csv, which stable updates
-keep current), read by python3-distro-info. What distro-info does not know is added here, each fact
-with the first release of Debian and of Ubuntu that it applies to.
+keep current), read by python3-distro-info. Properties that distro-info does not know are added
+here, each with the first release of Debian and of Ubuntu that it applies to.
 
-A suite that distro-info does not know counts as newer than all releases: one that came out after
-the node's last update, Debian's sid, one of a derivative, or a site's own.
+A suite that distro-info does not know counts as newer than all releases: a release after the node's
+last update, Debian's sid, a suite of a derivative, or a site's own suite.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ import distro_info
 from node.errors import KitError
 
 DEBIAN_ALIASES = ("oldoldstable", "oldstable", "stable", "testing", "unstable")
-# debootstrap(8) has one script for each family of suites; the names of the others link to it.
+# debootstrap(8) has a script for each group of suites; the other suites are links to it.
 SCRIPTS = Path("/usr/share/debootstrap/scripts")
-# Nobody announces the day on which a release of Debian leaves the mirrors. A year after its end of
-# life, it is taken to have left.
+# The day on which a release of Debian leaves the mirrors is not announced. We assume a year after
+# its end of life.
 _GRACE = timedelta(days=365)
 
 
@@ -36,9 +36,8 @@ class Release:
         suite: the code name.
         numbered: whether it is a release or becomes one; Debian's sid and experimental are not.
         created: the day on which work on it began.
-        released: the day on which it came or is to come out, None where that is not known.
-        end: the last day of support, with Debian's LTS and Ubuntu's ESM, None where that is not
-            known.
+        released: the day of its release, maybe in the future; None if it is not known.
+        end: the last day of support, with Debian's LTS and Ubuntu's ESM; None if it is not known.
     """
 
     suite: str
@@ -49,7 +48,7 @@ class Release:
 
 
 class Since(NamedTuple):
-    """The first release of each distribution to which something applies; "" for all of them."""
+    """The first release of each distribution to which something applies; "" for all releases."""
 
     debian: str = ""
     ubuntu: str = ""
@@ -58,13 +57,13 @@ class Since(NamedTuple):
 _SECURITY_SUFFIX = Since("bullseye")
 # The DHCP client among the packages of priority important.
 _DHCPCD = Since("trixie", "noble")
-# Ubuntu's installations before had ifupdown, which was in main.
+# Older releases of Ubuntu use ifupdown, which is in their main.
 _NETWORKD = Since(ubuntu="artful")
-# /usr/share/debootstrap/scripts/{debian-common,gutsy}: suites that debootstrap merges, and suites
-# whose packages need it.
+# /usr/share/debootstrap/scripts/{debian-common,gutsy}: suites whose /usr debootstrap merges, and
+# suites whose packages need a merged /usr.
 _USR_MERGED = Since("buster", "disco")
 _USR_ONLY_MERGED = Since("bookworm", "kinetic")
-# Debian 13 has no kernel for i386 any more.
+# Debian has no kernel for i386 since trixie.
 _NO_I386 = Since("trixie")
 
 _KERNELS = {
@@ -76,9 +75,9 @@ _KERNELS = {
     "ubuntu": {"amd64": "linux-image-generic", "arm64": "linux-image-generic"},
 }
 
-# What mkfs of a node turns on and not every guest can read, with the first releases whose kernel,
-# fsck and GRUB all can. Where these are known from version numbers only, the next release is named:
-# a file system without a feature can be read by everybody.
+# File system features that mkfs of a node may turn on, with the first releases whose kernel, fsck
+# and GRUB can all read them. Where this is only known from version numbers, the next release is
+# given: every release can read a file system without the feature.
 _FEATURES = {
     "ext4": {
         "metadata_csum": Since("stretch", "bionic"),  # e2fsprogs 1.43
@@ -110,7 +109,7 @@ def table(distribution: str) -> tuple[Release, ...]:
     kinds = {"debian": distro_info.DebianDistroInfo, "ubuntu": distro_info.UbuntuDistroInfo}
     try:
         rows = kinds[distribution]().get_all("object")
-    # What it raises for a file that is cut or has other columns is not documented.
+    # It is not documented what distro-info raises for a file that is cut off or has other columns.
     except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise KitError(
             f"table of the releases of {distribution}: distro-info cannot read it ({error})",
@@ -130,32 +129,32 @@ def _found(suite: str) -> Release | None:
 
 
 def older_than(suite: str, since: Since) -> bool:
-    """Whether a suite comes before a release of its distribution.
+    """Whether a suite is older than a release of its distribution.
 
-    False for suites that distro-info does not know, see above.
+    False for suites that distro-info does not know, see the module's docstring.
     """
     for distribution, first in zip(("debian", "ubuntu"), since, strict=True):
         numbered = [row.suite for row in table(distribution) if row.numbered]
         if suite in numbered:
-            # Where the node does not know the first one yet, all that it knows are older.
+            # If the node does not know the first release yet, all that it knows are older.
             place = numbered.index(first) if first in numbered else len(numbered)
             return bool(first) and numbered.index(suite) < place
     return False
 
 
 def distribution(suite: str, mirror: str | None = None, scripts: Path = SCRIPTS) -> str:
-    """The distribution that a suite belongs to: debian, ubuntu, kali, …; "" where unknown.
+    """The distribution that a suite belongs to: debian, ubuntu, kali, …; "" if unknown.
 
     Args:
         suite: the suite or release code name.
-        mirror: asked last, for suites newer than this node: its path often ends in the name.
+        mirror: used last, for suites newer than this node: its path often ends in the name.
         scripts: where debootstrap keeps a script for each suite.
     """
     if found := _listed(suite):
         return found
     script = debootstrap_script(suite, scripts)
     if script is not None:
-        # It is named after the first suite of its kind. Derivatives of Debian use Debian's.
+        # A script is named after its first suite. Derivatives of Debian use one of Debian's.
         kind = _listed(script)
         if kind != "debian":
             return kind or script
@@ -178,34 +177,35 @@ def known_suites(scripts: Path = SCRIPTS) -> list[str]:
 
 
 def debootstrap_script(suite: str, scripts: Path = SCRIPTS) -> str | None:
-    """The name of the script that debootstrap uses for a suite, or None where it has none."""
+    """The name of debootstrap's script for a suite, or None if it has none."""
     path = scripts / suite
     return path.resolve().name if path.is_file() else None
 
 
 def named(suite: str) -> str:
-    """The code name of a suite that may be an alias.
+    """The code name of a suite that may be an alias such as stable.
 
-    A guest keeps its release whatever becomes of the alias, and so do its sources and the cache.
+    The guest's apt sources and the cache use the code name, since an alias changes its meaning with
+    the next release.
 
     Raises:
-        KitError: nobody knows which release an alias stands for.
+        KitError: it is not known which release an alias stands for.
     """
     if suite not in DEBIAN_ALIASES:
         return suite
     found = release(suite, table("debian"), _today())
     if found is None:
         raise KitError(
-            f"suite {suite}: which release of Debian that is, is not known on this node",
+            f"suite {suite}: this node does not know which release of Debian that is",
             hint="update distro-info-data, or set SUITE to a code name such as bookworm",
         )
     return found
 
 
 def release(alias: str, rows: Sequence[Release], today: date) -> str | None:
-    """The code name that an alias of Debian stands for on a day, None where it is not known.
+    """The code name that an alias of Debian stands for on a day, None if it is not known.
 
-    distro-info's own answers know no oldoldstable, and fail once the table is out of date.
+    distro-info's own functions do not know oldoldstable, and fail when the table is out of date.
     """
     if alias == "unstable":
         return "sid"
@@ -223,37 +223,37 @@ def _today() -> date:
 
 
 def has_ended(suite: str) -> bool:
-    """Whether a release has reached its end of life, and gets no updates any more."""
+    """Whether a release has reached its end of life and gets no more updates."""
     found = _found(suite)
     return found is not None and found.end is not None and found.end < _today()
 
 
 def left_mirrors(suite: str) -> bool:
-    """Whether a release of Debian is to be had from archives of old releases only.
+    """Whether a release of Debian is only available from archives of old releases.
 
-    Ubuntu keeps many of its releases for longer: the check of the mirror says which are gone.
+    Ubuntu keeps many of its releases for longer; for these, the check of the mirror finds out.
     """
     ends = (row.end for row in table("debian") if row.suite == suite)
     return any(end is not None and end + _GRACE < _today() for end in ends)
 
 
 def suite_problem(suite: str, mirror: str | None) -> str | None:
-    """Why guests of a suite cannot be made with the setting MIRROR, and what to do; else None."""
+    """Why a suite cannot be installed with this MIRROR, and what to do; None if it can."""
     if not mirror and left_mirrors(suite):
         return (
-            f"suite {suite} has reached its end of life and left the mirrors: "
+            f"suite {suite} has reached its end of life and is no longer on the mirrors: "
             "set MIRROR to an archive of old releases"
         )
     return None
 
 
 def updates_suite(suite: str, distribution: str) -> str | None:
-    """The suite of stable updates that belongs to a suite, if it has one."""
+    """The suite of stable updates for a suite, or None."""
     return f"{suite}-updates" if _has_updates(suite, distribution) else None
 
 
 def security_suite(suite: str, distribution: str) -> str | None:
-    """The suite of security updates that belongs to a suite, if it has one."""
+    """The suite of security updates for a suite, or None."""
     if not _has_updates(suite, distribution):
         return None
     return f"{suite}/updates" if older_than(suite, _SECURITY_SUFFIX) else f"{suite}-security"
@@ -275,24 +275,24 @@ def usr_is_merged(suite: str) -> bool:
 
 
 def dhcp_client(suite: str) -> str:
-    """The package of the DHCP client that goes with the suite's ifupdown."""
+    """The package of the DHCP client for the suite's ifupdown."""
     return "isc-dhcp-client" if older_than(suite, _DHCPCD) else "dhcpcd-base"
 
 
 def network_stack(suite: str, distribution: str) -> str:
-    """What configures the network by default, among the distribution's main packages."""
+    """The default network stack of a suite: "networkd" or "ifupdown"."""
     networked = distribution == "ubuntu" and not older_than(suite, _NETWORKD)
     return "networkd" if networked else "ifupdown"
 
 
 def kernel_package(suite: str, distribution: str, architecture: str) -> str | None:
-    """The package that always depends on a suite's current kernel; None where there is none."""
+    """The metapackage of a suite's current kernel; None if there is none."""
     if architecture == "i386" and not older_than(suite, _NO_I386):
         return None
     return _KERNELS.get(distribution, {}).get(architecture)
 
 
 def unreadable_features(suite: str, fstype: str) -> tuple[str, ...]:
-    """The features of a file system, by mkfs' names, that a suite's kernel, fsck or GRUB lacks."""
+    """The features of a file system that a suite's kernel, fsck or GRUB lacks, by mkfs' names."""
     features = _FEATURES.get(fstype, {})
     return tuple(name for name, since in features.items() if older_than(suite, since))

@@ -1,4 +1,4 @@
-"""`rename`: the new name goes into the installed guest, without the node's kernel mounting it."""
+"""The OS script `rename`: changes the guest's name in its files, in a libguestfs appliance."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -18,33 +18,33 @@ HOSTS = "/etc/hosts"
 
 
 def rename(environ: Mapping[str, str]) -> None:
-    """Renames the guest inside: host name, mail name, hosts.
+    """Changes the host name, mail name and hosts file of an installed guest.
 
     Raises:
-        KitError: its disks are in use, or it does not bear the old name.
+        KitError: its disks are in use, or it does not have the old name.
     """
     instance = read_instance(environ)
     old = instance.old_name
     if old is None:
         raise KitError(
             "environment of the OS script: OLD_INSTANCE_NAME is missing",
-            hint="it is Ganeti that runs this program",
+            hint="this program is run by Ganeti",
         )
     disks = [Path(disk.path) for disk in instance.disks if disk.path is not None]
     if not disks:
         raise KitError(
             f"instance {instance.name}: none of its disks has a path on this node",
-            hint="rename it from inside: /etc/hostname, /etc/mailname, /etc/hosts",
+            hint="change the name in the guest: /etc/hostname, /etc/mailname, /etc/hosts",
         )
     for disk in disks:
         with claimed(disk):
-            pass  # in use by nobody; QEMU's own locks guard it from here on
+            pass  # not in use; from here on QEMU's own locks protect it
     with (
         ExitStack() as stack,
         step(f"rename of {old} to {instance.name}"),
     ):
         if not any(disk.resolve().is_relative_to("/tmp") for disk in disks):
-            # libguestfs keeps its sockets there: after a SIGKILL nothing stays of this one.
+            # libguestfs makes its sockets in /tmp. On this tmpfs nothing stays after a SIGKILL.
             stack.enter_context(mounted("tmpfs", Path("/tmp"), fstype="tmpfs"))
         files = stack.enter_context(
             open_guest(disks, use_kvm=instance.hv.get("kvm_flag") != "disabled")
@@ -53,10 +53,12 @@ def rename(environ: Mapping[str, str]) -> None:
 
 
 def new_hostname(text: str, old: str, new: str) -> str | None:
-    """What /etc/hostname becomes: long stays long, short stays short; None: not the old name.
+    """The new text of /etc/hostname; None if it does not have the old name.
+
+    A fully qualified name stays one, and so does a short one.
 
     Raises:
-        KitError: the new name is longer than Linux takes.
+        KitError: the new name is longer than Linux allows.
     """
     name = text.strip()
     if name not in (old, old.partition(".")[0]):
@@ -74,16 +76,16 @@ def _rename_in(files: GuestFiles, old: str, new: str) -> None:
     changed = new_hostname(hostname, old, new)
     if changed is None:
         raise KitError(
-            f"{HOSTNAME} in the guest: it says {hostname.strip()!r}, not {old}",
-            hint="the guest was renamed from inside; rename it there again",
+            f"{HOSTNAME} in the guest: it has {hostname.strip()!r}, not {old}",
+            hint="the name was changed in the guest; change it there again",
         )
     files.write(HOSTNAME, changed)
-    log.info("%s says %s", HOSTNAME, changed.strip())
+    log.info("%s: the new name is %s", HOSTNAME, changed.strip())
     mailname = files.read(MAILNAME)
     if mailname is not None and mailname.strip() == old:
         files.write(MAILNAME, f"{new}\n")
-        log.info("%s says %s", MAILNAME, new)
+        log.info("%s: the new name is %s", MAILNAME, new)
     hosts = files.read(HOSTS)
     if hosts is not None and renamed(hosts, old, new) != hosts:
         files.write(HOSTS, renamed(hosts, old, new))
-        log.info("%s says %s", HOSTS, new)
+        log.info("%s: the new name is %s", HOSTS, new)

@@ -1,4 +1,4 @@
-"""Starts an OS script; stands alone, so that a node without the kit's libraries hears which."""
+"""Starts an OS script; imports little, so that it can name the libraries that a node lacks."""
 
 import sys
 from typing import NoReturn
@@ -6,7 +6,7 @@ from typing import NoReturn
 from node.modules import lacking
 from node.program import give_up_streams, open_streams
 
-# The Debian packages of the modules that are not ours.
+# The Debian packages of modules from outside the kit.
 PACKAGES = {
     "distro_info": "python3-distro-info",
     "jinja2": "python3-jinja2",
@@ -16,7 +16,7 @@ PACKAGES = {
 
 
 def start(script: str) -> NoReturn:
-    """Runs the OS script of this name, and ends with its exit code."""
+    """Runs the OS script of this name, and exits with its exit code."""
     open_streams()
     if lacking(script, PACKAGES):
         sys.exit(1)

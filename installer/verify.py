@@ -1,4 +1,4 @@
-"""Ganeti's `verify` script: are the OS parameters right? (ganeti-os-interface(7))."""
+"""The OS script `verify`: checks the OS parameters (ganeti-os-interface(7))."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ def main(
     defaults_file: Path = load.DEFAULTS_FILE,
     os_dir: Path | None = None,
 ) -> None:
-    """Runs the checks that are named; `parameters` is the only one that Ganeti knows.
+    """Runs the named checks; Ganeti only knows `parameters`.
 
     Raises:
         KitError: a check failed, or is unknown.
@@ -23,7 +23,7 @@ def main(
     unknown = sorted(set(argv) - {"parameters"})
     if unknown or not argv:
         raise KitError(
-            f"verify of {', '.join(unknown) or 'nothing'}: there is no such check",
+            f"verify {' '.join(unknown)}: no such check" if unknown else "verify: no check given",
             "the only check is: verify parameters",
         )
     parameters(environ, defaults_file=defaults_file, os_dir=os_dir)
@@ -35,15 +35,16 @@ def parameters(
     defaults_file: Path = load.DEFAULTS_FILE,
     os_dir: Path | None = None,
 ) -> None:
-    """Checks the OS parameters together with the files that they are laid over.
+    """Checks the OS parameters together with the defaults file and the variant's file.
 
     Args:
         environ: Ganeti's environment.
         defaults_file: the site's settings.
-        os_dir: the directory of the OS definition; the working directory if none, as Ganeti has it.
+        os_dir: the directory of the OS definition. By default the working directory, in which
+            Ganeti runs OS scripts.
 
     Raises:
-        KitError: after each bad value was logged on a line of its own.
+        KitError: values are not allowed; each was logged on a line of its own.
     """
     try:
         loaded = load.load(

@@ -124,4 +124,4 @@ def _near(key: str, *, lower: bool = False) -> str:
     """A suggestion for a misspelled name, or ""."""
     known = [found.key for found in DEFINITIONS.values() if found.parameter or not lower]
     guesses = get_close_matches(key.removeprefix(PREFIX).upper(), known, n=1, cutoff=0.75)
-    return "".join(f" (is it {guess.lower() if lower else guess}?)" for guess in guesses)
+    return "".join(f" (did you mean {guess.lower() if lower else guess}?)" for guess in guesses)

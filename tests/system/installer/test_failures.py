@@ -336,7 +336,7 @@ def test_disks_that_are_read_only(tiny: Node) -> None:
 def test_disks_that_are_no_path_of_the_node(tiny: Node) -> None:
     disk = tiny.disks[0][0]
     tiny.environ |= {"DISK_0_PATH": None, "DISK_0_URI": "rbd:pool/image"}
-    fails(tiny, "disk 0", "rbd:pool/image", "only QEMU can open that")
+    fails(tiny, "disk 0", "rbd:pool/image", "only QEMU can open it")
     tiny.environ = {"DISK_0_PATH": str(tiny.directory)}
     fails(tiny, str(tiny.directory))
     tiny.environ = {"DISK_0_PATH": str(tiny.directory / "gone")}

@@ -67,7 +67,7 @@ def test_without_keys_there_is_no_bootstrap(keys: Path) -> None:
     with pytest.raises(KitError, match=r"site\.asc: it is ASCII-armored") as caught:
         keyrings("bookworm", "debian", str(armored))
     assert f"> {keys}/site.gpg" in caught.value.hint
-    with pytest.raises(KitError, match="not known which keys"):
+    with pytest.raises(KitError, match="keys that sign it are not known"):
         keyrings("unheard-of", "", "")
 
 
@@ -213,5 +213,5 @@ def test_a_full_disk_is_told_from_other_failures(local: BootstrapPlan, tmp_path:
     own_log.parent.mkdir()
     own_log.write_text("tar: ./usr/share: Cannot write: No space left on device\n")
     error = debootstrap._engine_error(FAILED, tmp_path, local, output)
-    assert error.message.endswith("too small: the packages take more than 599.9 MiB")
+    assert error.message.endswith("too small: the packages need more than 599.9 MiB")
     assert "/ has " in (error.hint or "")

@@ -54,7 +54,7 @@ def test_a_file_is_read_with_the_keyrings_that_it_names(
         (f"{SITE}\nEnabled: no\n{SITE.replace('apt.', 'me:secret@apt.')}", "holds a password"),
         (f"#URIs: http://me:secret@apt.example.org/\n{SITE}", "holds a password"),
         (f"{SITE}Signed-By: /usr/share/keyrings/other.gpg\n", "other.gpg.*No such file"),
-        (b"\xff", "no UTF-8"),
+        (b"\xff", "not UTF-8"),
     ],
 )
 def test_what_is_no_source_is_an_error(root: Path, text: str | bytes, why: str) -> None:

@@ -44,8 +44,8 @@ def test_unknown_keys_of_files_are_warned_about():
     files = {"FILESYTEM": "xfs", "suite": "sid", "BASE": "x", "LDAP_SERVER": "192.0.2.1"}
     _, warnings = resolve([Layer(DEFAULTS, files)])
     assert warnings == [
-        f"unknown setting FILESYTEM in {DEFAULTS} (is it FILESYSTEM?)",
-        f"unknown setting suite in {DEFAULTS} (is it SUITE?)",
+        f"unknown setting FILESYTEM in {DEFAULTS} (did you mean FILESYSTEM?)",
+        f"unknown setting suite in {DEFAULTS} (did you mean SUITE?)",
         f"{DEFAULTS}: not settings, only passed to the site's hooks: BASE, LDAP_SERVER",
     ]
 
@@ -60,7 +60,7 @@ def test_every_problem_of_every_layer_is_named():
         "like http://mirror.example.org/debian, without user and password, query and fragment",
         "-O filesystem=ntfs: not one of ext4, xfs, btrfs, ext3, ext2",
         "-O proxy: may only be set in files of the node",
-        "-O filesytem: unknown parameter (is it filesystem?)",
+        "-O filesytem: unknown parameter (did you mean filesystem?)",
         "-O grub_timeout=x\\ny: not a number of seconds, 0 to 3600",
     )
 
