@@ -1,6 +1,6 @@
-"""The hooks, in the order they are applied; the site's come last, and win.
+"""The hooks, in the order in which they are applied; the site's hooks are last, to take precedence.
 
-A new hook is a class in a module of its own (`base.Hook`), and has its place in `stages`.
+To add a hook, write a class (`base.Hook`) in its own module, and list it in `stages`.
 """
 
 from collections.abc import Mapping
@@ -25,15 +25,15 @@ from installer.hooks.user import HookUser
 def stages(
     environ: Mapping[str, str], assigned: Mapping[str, str], os_dir: Path
 ) -> tuple[tuple[Hook, ...], ...]:
-    """Every hook there is; a stage begins when all of the one before are finished.
+    """All hooks, by stages; a stage begins when all hooks of the one before are finished.
 
-    What takes long comes first, as it goes on while others are applied. The password comes before
-    GRUB, so that what follows it is done while GRUB is still at work.
+    Slow hooks are first: their programs run while others are applied. The password is before GRUB,
+    so that its `finish` does not wait for GRUB.
 
     Args:
-        environ: the environment that Ganeti gave us, for the site's hooks.
-        assigned: what the site's files assign, for its hooks as well.
-        os_dir: the OS definition's directory, where they start.
+        environ: Ganeti's environment, for the site's hooks.
+        assigned: the variables that the site's files assign, for its hooks.
+        os_dir: the directory of the OS definition, the working directory of the site's hooks.
     """
     built_in = (
         HookPassword(),

@@ -1,4 +1,4 @@
-"""The proxy and the sources of apt(8) that the guest keeps."""
+"""The proxy and the additional sources of apt(8) in the guest."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ PROXY = "etc/apt/apt.conf.d/90ganeti-instance-kit-proxy"
 
 
 class HookApt(Hook):
-    """Writes what GUEST_PROXY and EXTRA_SOURCES say; both are unset by default."""
+    """Configures GUEST_PROXY and EXTRA_SOURCES, which are both unset by default."""
 
     name = "apt"
 
@@ -30,7 +30,7 @@ class HookApt(Hook):
     def apply(self, context: Context, target: GuestTree) -> Later:
         for source in context.node.extra_sources:
             for path, content in source.keyrings:
-                # The guest's packages may own it.
+                # A package of the guest may own the file.
                 if not target.exists(path.lstrip("/")):
                     target.write(path.lstrip("/"), content)
         target.write_all(self.render(context))

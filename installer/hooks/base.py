@@ -1,4 +1,4 @@
-"""What a hook is, and what it may know of the guest that it shapes."""
+"""The interface of hooks, and the context that they get."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from installer.settings import Settings
 
 @dataclass(frozen=True)
 class Context:
-    """All that determines a guest: what Ganeti said, what the site set, what was planned.
+    """All data that determines a guest: the instance, settings, plans and the node.
 
-    Pure data. `settings` has its suite, architecture and kernel filled in, `site_hooks` are the
-    programs of the site that will be run, in their order.
+    `settings` has suite, architecture and kernel filled in. `site_hooks` are the paths of the
+    site's hooks, in the order in which they are run.
     """
 
     instance: Instance
@@ -30,12 +30,12 @@ class Context:
 
     @cached_property
     def nics(self) -> tuple[NicConfig, ...]:
-        """What is planned for each NIC, in Ganeti's order."""
+        """The planned configuration of each NIC, in Ganeti's order."""
         return plan_nics(self.instance.nics, self.settings.dhcp)
 
     @property
     def swapfile_bytes(self) -> int:
-        """The size of /swapfile; 0 where there is none."""
+        """The size of /swapfile in bytes; 0 if there is none."""
         return 0 if self.layout.swaps else swapfile_bytes(self.settings)
 
 
@@ -49,16 +49,17 @@ def _no_lines() -> Sequence[str]:
 
 @dataclass(frozen=True)
 class Later:
-    """What a hook still has to do when its `apply` is over.
+    """The remaining work of a hook after `apply`.
 
     Attributes:
-        finish: awaits what `apply` has begun and left running, and does what comes after it. Called
-            when all hooks of the same stage have been applied; what takes long is a step of its
-            own.
-        mend: makes whole what the site's hooks have left half done, when all of them have run. They
-            win: where they did the same as we, ours is taken away.
-        report: gives the lines of the OS log that users look for. Called last, when the site's
-            hooks have had their say, so that what it states is what the guest holds.
+        finish: waits for the programs that `apply` has started, and does the work that needs their
+            results. Called when all hooks of the same stage have been applied. Slow work is a step
+            in the log.
+        mend: repairs what the site's hooks have left incomplete, after all of them have run. The
+            site's hooks take precedence: if one configures the same as a built-in hook, the
+            built-in configuration is removed.
+        report: returns the lines of the OS log that users search for. Called last, so that the
+            lines state what is in the guest after the site's hooks.
     """
 
     finish: Callable[[], None] = _nothing
@@ -67,22 +68,22 @@ class Later:
 
 
 class Hook:
-    """One concern of a guest, from its packages to its files.
+    """Configures one aspect of a guest: its packages and its files.
 
-    A hook says what differs from this: by itself it is switched by `hook_<name>`, needs no package
-    and no tool, and writes the files that it renders.
+    By default a hook is switched by `hook_<name>`, needs no packages and no tools, and writes the
+    files that it renders. Subclasses override what differs.
     """
 
     name: ClassVar[str]
     tools: ClassVar[tuple[str, ...]] = ()
-    """The node's programs that `apply` needs; looked up before a disk is touched."""
+    """The programs of the node that `apply` needs; checked before a disk is written."""
 
     def enabled(self, context: Context) -> bool:
-        """Whether this guest gets it."""
+        """Whether the hook is applied to this guest."""
         return bool(getattr(context.settings, f"hook_{self.name}"))
 
     def packages(self, context: Context) -> tuple[str, ...]:
-        """What joins the one bootstrap; what it depends on ends up in the cache's key."""
+        """The packages that the bootstrap installs for this hook; the cache's key has them, too."""
         return ()
 
     def users(self, context: Context) -> tuple[str, ...]:
@@ -90,17 +91,17 @@ class Hook:
         return ()
 
     def check(self, context: Context) -> None:
-        """Refuses what can be seen to fail before a disk is touched.
+        """Checks before a disk is written whether the hook can be applied.
 
         Raises:
-            KitError: what it is.
+            KitError: it cannot be applied.
         """
 
     def render(self, context: Context) -> Mapping[str, File]:
-        """Paths in the guest (relative), and the files that belong there. Pure."""
+        """The files of the hook, by their relative paths in the guest. Pure."""
         return {}
 
     def apply(self, context: Context, target: GuestTree) -> Later:
-        """Acts on the mounted guest, whose programs can be run; what is left to do is returned."""
+        """Changes the mounted guest, whose programs can be run; returns the remaining work."""
         target.write_all(self.render(context))
         return Later()

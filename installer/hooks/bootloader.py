@@ -1,4 +1,4 @@
-"""What the site's hooks have made of the boot loader: where it is GRUB, it must find its parts."""
+"""Checks the boot loader after the site's hooks, and repairs GRUB if a site hook installed it."""
 
 import mmap
 import os
@@ -18,13 +18,13 @@ from node.run import run, which
 
 IMAGES = "boot/grub/i386-pc"
 UPDATE = "usr/sbin/update-grub"
-# Of the first sector, what is code: a disk's identifier and its partitions follow.
+# Bytes of code in the first sector; the disk's identifier and its partitions follow.
 CODE = 440
-# Of a file system without a partition table around it, what ext2, ext3 and ext4 leave free.
+# Bytes at the start of a bare disk that ext2, ext3 and ext4 do not use.
 FREE = 1024
-# How GRUB's boot.img begins, and what it says when it fails (grub-core/boot/i386/pc/boot.S).
+# The first bytes of GRUB's boot.img, and a string in it (grub-core/boot/i386/pc/boot.S).
 JUMP, NAME = b"\xeb\x63", b"GRUB \0"
-# The partition's own loop device, which nobody will find in the guest.
+# The loop device of a partition, which does not exist in the running guest.
 LOOP = re.compile(r"(root=|hostdisk/+)/?dev/loop\d")
 
 
@@ -37,16 +37,16 @@ class Loader:
 
     @property
     def is_grub(self) -> bool:
-        """Whether it is GRUB 2 that the firmware starts."""
+        """Whether the firmware starts GRUB 2."""
         return self.code.startswith(JUMP) and NAME in self.code[:CODE]
 
 
 class HookBootLoader(Hook):
-    """Installs GRUB once more where a site hook has installed it.
+    """Installs GRUB again if a site hook has installed it.
 
-    On the node, a partition of the disk is a loop device of its own. So GRUB does not see that it
-    needs a module to read the partition table, unless it is told: its image would not find the
-    menu. It has no switch, as HOOK_GRUB=no is for sites that install GRUB themselves.
+    On the node, each partition of the disk has its own loop device. So grub-install does not see
+    that GRUB needs a module for the partition table, and its image would not find the menu. This
+    hook has no switch, as HOOK_GRUB=no is for sites that install GRUB themselves.
     """
 
     name = "boot_loader"
@@ -63,9 +63,9 @@ class HookBootLoader(Hook):
         found = _found(context, target)
         if found != ours:
             if not found.is_grub:
-                log.info("boot loader: a site hook has installed another one than GRUB: it stays")
+                log.info("boot loader: a site hook has installed another one than GRUB: it is kept")
                 return
-            with step("boot loader: GRUB, as a site hook has installed it, gets all modules"):
+            with step("boot loader: a site hook has installed GRUB: install it with all modules"):
                 _install(context, target)
         if found.is_grub:
             _mend_menu(context, target)
@@ -88,9 +88,9 @@ def _found(context: Context, target: GuestTree) -> Loader:
 
 
 def _read(device: Path, offset: int, size: int) -> bytes:
-    """The bytes of a disk, also where a hook has written them past this device.
+    """Reads bytes of a disk, also those that a hook wrote through another device.
 
-    Direct reads are made after what this device still has to write, and see what others wrote.
+    A direct read waits for pending writes of this device, and does not use its old page cache.
     """
     descriptor = os.open(device, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
     try:
@@ -103,7 +103,7 @@ def _read(device: Path, offset: int, size: int) -> bytes:
 
 def _install(context: Context, target: GuestTree) -> None:
     assert target.devices is not None
-    # --recheck: a device.map of the hook names devices that are gone by now.
+    # --recheck: a device.map that the hook made names devices that no longer exist.
     argv = [*install_argv(context), "--recheck"]
     if target.exists(INSTALL):
         target.run([*argv, str(target.devices.disk)], syncs=True)
@@ -111,20 +111,21 @@ def _install(context: Context, target: GuestTree) -> None:
         boot = f"--boot-directory={target.path('boot')}"
         run([*argv, boot, target.devices.disk], what="boot loader")
     else:
-        log.warning("boot loader: neither node nor guest has grub-install: it is left as it is")
+        log.warning("boot loader: neither node nor guest has grub-install: it is not changed")
 
 
 def _mend_menu(context: Context, target: GuestTree) -> None:
     if target.exists(MENU) and not LOOP.search(target.read(MENU)):
         return
     if target.exists(UPDATE):
-        with step("boot loader: its menu names devices of the node, and is made anew"):
+        with step("boot loader: its menu names devices of the node: make it again"):
             target.run(["update-grub"])
     if not target.exists(MENU):
         log.warning("boot loader: a site hook has left GRUB without a menu")
     elif LOOP.search(target.read(MENU)):
         raise KitError(
-            f"boot menu of {context.instance.name}: a site hook has made one that names devices of"
-            " the node",
-            hint="let the hook run update-grub, or take its boot loader out: HOOK_GRUB=yes has one",
+            f"boot menu of {context.instance.name}: the one that a site hook has made names devices"
+            " of the node",
+            hint="let the hook run update-grub, or remove its boot loader: HOOK_GRUB=yes installs"
+            " GRUB",
         )

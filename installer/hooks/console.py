@@ -8,7 +8,11 @@ INITTAB = "etc/inittab"
 
 
 class HookConsole(Hook):
-    """systemd starts a getty on the kernel's console by itself; this one stays whatever that is."""
+    """Enables a getty on the serial console.
+
+    systemd starts one on the kernel's console by itself. This one does not depend on the kernel's
+    arguments.
+    """
 
     name = "console"
 

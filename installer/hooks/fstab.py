@@ -1,4 +1,4 @@
-"""/etc/fstab: every mount by UUID, and a tmpfs on /tmp; the root partition grows with its disk."""
+"""/etc/fstab with all mounts by UUID and a tmpfs on /tmp; growing the root partition at boot."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,12 +19,15 @@ GROW_UNIT = "etc/systemd/system/grow-root-partition.service"
 GROW_WANTS = "etc/systemd/system/local-fs.target.wants/grow-root-partition.service"
 TMP = Entry("tmpfs", "/tmp", "tmpfs", "mode=1777,nosuid,nodev")
 
-# Whoever has such a file system will want to mend or grow it one night; ext4's tools are essential.
+# The tools to repair and grow a file system; those of ext4 are essential packages.
 TOOLS_PACKAGES = {"xfs": ("xfsprogs",), "btrfs": ("btrfs-progs",)}
 
 
 class HookFstab(Hook):
-    """A guest without fstab does not boot, so this one has no switch but that of /tmp."""
+    """Writes /etc/fstab.
+
+    It has no switch, since a guest without fstab does not boot. HOOK_TMP switches only /tmp.
+    """
 
     name = "fstab"
     tools = ("blkid",)
@@ -46,23 +49,23 @@ class HookFstab(Hook):
 
     def _mend(self, context: Context, target: GuestTree) -> None:
         if not target.path(FSTAB).is_file() or target.path(FSTAB).is_symlink():
-            return  # that is the hook's
+            return  # a site hook's
         text, entries = target.read(FSTAB), list(_entries(context))
         mended = text
         for disk in context.layout.swaps:
             old, now = f"UUID={disk.uuid}", _swap_now(disk)
             if now is None:
-                log.warning("disk %d holds no swap any more: it is not used", disk.disk.index)
+                log.warning("disk %d no longer holds swap: it is not used", disk.disk.index)
                 lines = mended.splitlines(keepends=True)
                 mended = "".join(line for line in lines if line.split()[:1] != [old])
             elif now != old:
-                log.info("disk %d: a site hook has made its swap anew", disk.disk.index)
+                log.info("disk %d: a site hook has made its swap again", disk.disk.index)
                 mended = mended.replace(old, now)
                 entries = [replace(e, spec=now) if e.spec == old else e for e in entries]
         mended, doubles = without_doubles(mended, entries, _names(context, entries))
         for entry in doubles:
             what = entry.spec if entry.fstype == "swap" else entry.mountpoint
-            log.info("fstab: a site hook has a line of its own for %s: ours goes", what)
+            log.info("fstab: a site hook has written its own line for %s: ours is removed", what)
         if mended != text:
             target.write(FSTAB, mended)
 
@@ -102,16 +105,16 @@ def _entries(context: Context) -> tuple[Entry, ...]:
 
 
 def _swap_now(disk: PlannedDisk) -> str | None:
-    """The swap area that a disk holds after the site's hooks, as fstab names it."""
+    """The swap area of a disk after the site's hooks, in fstab's notation; None for no swap."""
     probed = run(["blkid", "-p", "-o", "export", str(disk.disk.path)], check=False).stdout
     fields = dict(line.split("=", 1) for line in probed.splitlines() if "=" in line)
     return f"UUID={fields['UUID']}" if fields.get("TYPE") == "swap" and "UUID" in fields else None
 
 
 def _names(context: Context, entries: Sequence[Entry]) -> dict[str, str]:
-    """What the guest calls the disks of our entries, such as /dev/vdb, and how these name them."""
+    """The guest's device names of our entries' disks, such as /dev/vdb, to the specs in fstab."""
     first = root_disk(context.instance)
-    if not first.endswith("a"):  # mmcblk0 and the like: the others have other names
+    if not first.endswith("a"):  # mmcblk0 and the like: other disks are not named by letters
         return {}
     used = (*context.layout.swaps, *context.layout.data, *context.layout.kept)
     specs = {entry.mountpoint: entry.spec for entry in entries if entry.fstype != "swap"}

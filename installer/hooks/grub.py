@@ -1,4 +1,4 @@
-"""GRUB: on the MBR, and for gpt on the EFI system partition too; on the serial console as well."""
+"""GRUB in the MBR, for gpt also on the EFI system partition, and on the serial console."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ MENU = "boot/grub/grub.cfg"
 DEFAULTS = "etc/default/grub.d/ganeti-instance-kit.cfg"
 DEBCONF = "var/cache/debconf/config.dat"
 INSTALL = "usr/sbin/grub-install"
-# GRUB sees no partition on the node: it is built on a loop device of its own. What reads
-# partition tables and the root file system must be named, or the core image lacks it.
+# On the node, the root partition has its own loop device, so grub-install does not see that it is a
+# partition. The modules for the partition table and the root file system must be named.
 PARTITION_MODULES = {"msdos": ("part_msdos",), "gpt": ("part_gpt",), "none": ()}
-# xfs begins in the first sector; btrfs leaves 64 KiB, and a core image that reads it is larger.
+# xfs begins in the first sector; btrfs leaves 64 KiB free, but a core image with btrfs is larger.
 NO_ROOM = ("xfs", "btrfs")
 FILESYSTEM_MODULES = {"xfs": "xfs", "btrfs": "btrfs"}
 
 
 @dataclass(frozen=True)
 class _Efi:
-    """GRUB for EFI as Debian's grub-efi-*-bin has it: an image that reads its ESP's grub.cfg."""
+    """The image in Debian's grub-efi-*-bin, which reads a grub.cfg on its ESP."""
 
     package: str
     image: str
@@ -45,30 +45,30 @@ _EFI = {
 }
 
 
-# The architectures of guests that boot by GRUB.
+# The architectures of guests that boot with GRUB.
 LOADERS = frozenset(_EFI)
 
 
 def modules(context: Context) -> tuple[str, ...]:
-    """What GRUB's core image must have to find the rest of GRUB."""
+    """The modules that GRUB's core image needs to find the rest of GRUB."""
     settings = context.settings
     filesystem = FILESYSTEM_MODULES.get(settings.filesystem, "ext2")
     return (*PARTITION_MODULES[settings.partition_style], filesystem)
 
 
 def _arguments(port: Console | None, added: str) -> str:
-    """The kernel's arguments: its consoles, of which init writes to the last, and what is added."""
+    """The kernel's arguments: the consoles (init uses the last one), and the site's arguments."""
     consoles = ["console=tty0", f"console={port.kernel_argument}"] if port else []
     return " ".join([*consoles, *([added] if added else [])])
 
 
 def efi_vendor(settings: Settings) -> str:
-    """The directory of the ESP in which the image looks for its grub.cfg: grub-mkimage's -p."""
+    """The directory of the ESP where the image expects its grub.cfg (grub-mkimage(1), -p)."""
     return "ubuntu" if distribution(settings.suite, settings.mirror) == "ubuntu" else "debian"
 
 
 def install_argv(context: Context) -> list[str]:
-    """The command that writes GRUB's images; the disk's device comes last."""
+    """The command that writes GRUB's images; the caller appends the disk's device."""
     argv = [
         *("grub-install", "--target=i386-pc", "--no-floppy"),
         f"--modules={' '.join(modules(context))}",
@@ -78,9 +78,9 @@ def install_argv(context: Context) -> list[str]:
 
 
 def selections(devices: str) -> str:
-    """What upgrades of grub-pc write GRUB to, as debconf-set-selections(1) reads it; "": nothing.
+    """The devices for upgrades of grub-pc, as input of debconf-set-selections(1); "" for none.
 
-    Without a device and a word that this is meant so, they fail where nobody can be asked.
+    Without devices, install_devices_empty must be true, or a noninteractive upgrade fails.
     """
     empty = "false" if devices else "true"
     return (
@@ -90,7 +90,7 @@ def selections(devices: str) -> str:
 
 
 def chosen_devices(database: str) -> str:
-    """The devices that grub-pc is to write to, of debconf's database (debconf-devel(7))."""
+    """The devices of grub-pc in debconf's database (debconf-devel(7)); "" if none are set."""
     for entry in database.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in entry.splitlines() if ": " in line)
         if fields.get("Name") == "grub-pc/install_devices":
@@ -99,9 +99,9 @@ def chosen_devices(database: str) -> str:
 
 
 class HookGrub(Hook):
-    """Installs the boot loader with the guest's own GRUB, so that its upgrades fit.
+    """Installs the boot loader with the guest's own GRUB, so that later upgrades match it.
 
-    Where the hypervisor boots a kernel of the node (`kernel_path`), nothing is installed.
+    If the hypervisor boots a kernel of the node (`kernel_path`), nothing is installed.
     """
 
     name = "grub"
@@ -112,13 +112,14 @@ class HookGrub(Hook):
     def packages(self, context: Context) -> tuple[str, ...]:
         if context.settings.arch not in _EFI:
             raise KitError(
-                f"boot loader for {context.settings.arch}: the kit knows those of amd64 and i386",
+                f"boot loader for {context.settings.arch}: only amd64 and i386 are supported",
                 hint="set the hypervisor's kernel_path, or HOOK_GRUB=no",
             )
         filesystem = context.settings.filesystem
         if filesystem in NO_ROOM and not context.layout.root.partitions:
             raise KitError(
-                f"boot loader on a bare disk with {filesystem}: the file system has no room for it",
+                f"boot loader on a bare disk with {filesystem}: the file system has no space for"
+                " it",
                 hint="set PARTITION_STYLE to msdos or gpt, or the hypervisor's kernel_path",
             )
         packages: tuple[str, ...] = ("grub-pc",)
@@ -141,13 +142,13 @@ class HookGrub(Hook):
         target.write_all(self.render(context))
         devices = target.devices
         assert devices is not None
-        # While the site's hooks run, upgrades of grub-pc write to no disk: what the guest calls its
-        # disk does not exist here, or is a disk of the node. See `mend`.
+        # While the site's hooks run, upgrades of grub-pc write to no disk: the guest's name of its
+        # disk does not exist on the node, or is a disk of the node. See `_mend`.
         chosen = selections("" if context.site_hooks else root_disk(context.instance))
         begun = [target.start(["debconf-set-selections"], input=chosen)]
         install = [*install_argv(context), str(devices.disk)]
-        # Where GRUB notes in which blocks of the file system its image stands, they must be on the
-        # disk.
+        # Without a partition table, GRUB stores the block numbers of its image in the file system.
+        # So these blocks must be on the disk.
         embedded = bool(context.layout.root.partitions)
         begun.append(target.start(install, syncs=not embedded))
         return Later(
@@ -163,17 +164,17 @@ class HookGrub(Hook):
                 program()
             target.run(["update-grub"])
         uuid = str(context.layout.root.uuid)
-        # update-grub ends with 0 also when it found no kernel, or no name for the root.
+        # update-grub also exits with 0 if it found no kernel, or no UUID of the root.
         if f"root=UUID={uuid}" not in target.read(MENU):
             raise KitError(
                 f"boot menu of {context.instance.name}: update-grub made no entry for its root",
-                hint="is a kernel installed? see KERNEL, EXTRA_PKGS and HOOK_GRUB",
+                hint="check that a kernel is installed: see KERNEL, EXTRA_PKGS and HOOK_GRUB",
             )
         if devices.esp is not None:
             self._fill_esp(context, target, devices.esp, uuid)
 
     def _fill_esp(self, context: Context, target: GuestTree, esp: Path, uuid: str) -> None:
-        # With mtools, as the node's kernel may have no vfat.
+        # With mtools, as the node's kernel may not support vfat.
         efi = _EFI[context.settings.arch]
         vendor = efi_vendor(context.settings)
         menu = "boot/grub/esp-grub.cfg"
@@ -188,7 +189,7 @@ class HookGrub(Hook):
         target.path("boot/efi").mkdir(exist_ok=True)
 
     def _mend(self, context: Context, target: GuestTree) -> None:
-        # A hook that has chosen devices of the guest meant it.
+        # Devices that a site hook has chosen are kept, except loop devices of the node.
         chosen = chosen_devices(target.read(DEBCONF)) if target.exists(DEBCONF) else ""
         if target.exists(INSTALL) and (not chosen or "/dev/loop" in chosen):
             final = selections(root_disk(context.instance))

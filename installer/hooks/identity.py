@@ -1,4 +1,4 @@
-"""What makes a guest itself: its names, its machine id, its random seed, its snake oil."""
+"""The identity of a guest: host name, machine ID, random seed, snakeoil certificate."""
 
 import secrets
 from collections.abc import Mapping
@@ -14,23 +14,23 @@ MACHINE_ID = "etc/machine-id"
 DBUS_ID = "var/lib/dbus/machine-id"
 SEED = "var/lib/systemd/random-seed"
 SEED_SIZE = 512
-# Of the package ssl-cert: a key that many packages use until there is a real one.
+# Of the package ssl-cert: it makes a key that many packages use by default.
 SNAKEOIL = "usr/sbin/make-ssl-cert"
 
 
 class HookHostname(Hook):
-    """hostname(5), mailname(5) and hosts(5)."""
+    """Writes hostname(5), mailname(5) and hosts(5)."""
 
     name = "hostname"
 
     def check(self, context: Context) -> None:
-        """Warns where the guest cannot be called as the instance is."""
+        """Warns if the instance's name is too long for a host name."""
         name, own = context.instance.name, _own_name(context)
         if context.settings.hostname == "fqdn" and own != name:
-            log.warning("%s is longer than a host name may be: the guest is called %s", name, own)
+            log.warning("%s is too long for a host name: the guest's host name is %s", name, own)
 
     def render(self, context: Context) -> Mapping[str, File]:
-        """The three files. /etc/hosts states the addresses that `host_addresses` chooses."""
+        """The three files; /etc/hosts has the addresses of `host_addresses`."""
         instance = context.instance
         addresses = host_addresses(context.nics)
         return {
@@ -41,7 +41,7 @@ class HookHostname(Hook):
 
 
 class HookMachineId(Hook):
-    """Gives each guest a machine id (machine-id(5)), a seed and a snake oil key of its own."""
+    """Gives each guest its own machine ID (machine-id(5)), random seed and snakeoil key."""
 
     name = "machine_id"
 

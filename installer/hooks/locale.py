@@ -1,4 +1,4 @@
-"""Time zone and locale."""
+"""The time zone and the locale of the guest."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ _HINT = "set TIMEZONE to a name such as Europe/Paris or Etc/UTC"
 
 
 class HookTimezone(Hook):
-    """The configured time zone, else the node's where the guest knows it."""
+    """Sets the configured time zone, or the node's if the guest knows it."""
 
     name = "timezone"
 
@@ -26,18 +26,18 @@ class HookTimezone(Hook):
     def check(self, context: Context) -> None:
         zone = context.settings.timezone
         if zone and zones.ZONEINFO.is_dir() and not zones.aliases(zone):
-            raise KitError(f"time zone {zone}: there is no such zone", hint=_HINT)
+            raise KitError(f"time zone {zone}: no such zone", hint=_HINT)
 
     def apply(self, context: Context, target: GuestTree) -> Later:
         wanted = context.settings.timezone or context.node.timezone
         zoneinfo = target.path(ZONES)
         names = zones.aliases(wanted) or (wanted,)
-        # Suites differ in the names that they have for a zone.
+        # The names of a zone differ between suites.
         zone = next((name for name in names if zones.is_zone(name, zoneinfo)), None)
         if zone is None and context.settings.timezone:
             raise KitError(f"time zone {wanted}: the guest's tzdata does not know it", hint=_HINT)
         if zone is None:
-            log.warning("the guest does not know the node's time zone %s: it gets UTC", wanted)
+            log.warning("the guest does not know the node's time zone %s: UTC is used", wanted)
             zone = FALLBACK_ZONE
         target.symlink("etc/localtime", f"/{ZONES}/{zone}")
         target.write("etc/timezone", f"{zone}\n")
@@ -45,7 +45,7 @@ class HookTimezone(Hook):
 
 
 class HookLocale(Hook):
-    """The default locale; any but C.UTF-8 is generated in the guest."""
+    """Sets the default locale, and generates it in the guest unless it is C.UTF-8."""
 
     name = "locale"
 
@@ -74,7 +74,11 @@ def _generated(context: Context) -> bool:
 
 
 def _supported(name: str, table: str) -> str:
-    """The line of locale.gen(5) for a locale: its name and its character set."""
+    """The line of locale.gen(5) for a locale: its name and its character set.
+
+    Raises:
+        KitError: the table does not have the locale.
+    """
     for line in table.splitlines():
         if line.split() and line.split()[0] == name:
             return line.strip()

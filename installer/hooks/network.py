@@ -1,4 +1,4 @@
-"""The hook that configures the guest's NICs, pins their names, and tells it its name servers."""
+"""Configures the guest's NICs, their names, and its name servers."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -25,12 +25,12 @@ _Pair = tuple[str, IPv4Interface | IPv6Interface]
 
 
 class HookNetwork(Hook):
-    """Static IPv4 and IPv6 as Ganeti's networks say, DHCP where they say nothing."""
+    """Configures static IPv4 and IPv6 as Ganeti's networks say, else DHCP."""
 
     name = "network"
 
     def packages(self, context: Context) -> tuple[str, ...]:
-        """The network stack, and a DHCP client where one may be needed (networkd has its own)."""
+        """The network stack, and a DHCP client if one may be needed (networkd has its own)."""
         settings = context.settings
         if settings.network_stack == "networkd":
             return ("systemd",)
@@ -39,7 +39,7 @@ class HookNetwork(Hook):
         return ("ifupdown", releases.dhcp_client(settings.suite))
 
     def render(self, context: Context) -> Mapping[str, File]:
-        """The stack's files, the .link files of udev and what sees them through, resolv.conf."""
+        """The files of the network stack, udev's .link files and their service, resolv.conf."""
         files = {_RESOLV_CONF: File(resolv.render(_resolver(context)))}
         if context.instance.nics:
             files[_PIN_SCRIPT] = File(render_template("pin-nic-names"), 0o755)
@@ -59,8 +59,8 @@ class HookNetwork(Hook):
         return files
 
     def apply(self, context: Context, target: GuestTree) -> Later:
-        """Write the files; the report has a line for each configured address."""
-        # write_all replaces a resolv.conf that is a symlink into /run, as systemd-resolved has it.
+        """Writes the files; the report has a line for each configured address."""
+        # write_all also replaces a resolv.conf that is a symlink of systemd-resolved into /run.
         target.write_all(self.render(context))
         if context.instance.nics:
             target.symlink(_PIN_WANTS, f"/{_PIN_UNIT}")
@@ -75,13 +75,13 @@ class HookNetwork(Hook):
         )
 
     def _mend(self, context: Context, target: GuestTree) -> None:
-        """Takes ours away where a site hook configures the same NIC."""
+        """Removes our configuration of NICs that a site hook configures."""
         files = self.render(context)
         ours = {file.text for file in files.values()}
         if context.settings.network_stack == "ifupdown" and (
             names := _nics_named_by_udev(target, ours)
         ):
-            # What brings them up would wait for NICs that are called otherwise.
+            # The guest would wait for NICs whose names we have changed.
             log.info("a site hook configures %s: NICs keep the names that udev gives them", names)
             for relative in (*files, _PIN_WANTS):
                 if relative not in (interfaces.MAIN, _RESOLV_CONF):
@@ -90,10 +90,10 @@ class HookNetwork(Hook):
         for relative, file in files.items():
             text = _read(target, relative)
             if not text.startswith(file.text):
-                continue  # a hook has removed it, or it is the hook's own by now
+                continue  # a site hook has removed or replaced it
             mended = _without_doubles(context, target, relative, file.text)
             if mended != text:
-                log.info("%s: a site hook configures the same: ours goes", relative)
+                log.info("%s: a site hook configures the same: ours is removed", relative)
                 if mended:
                     target.write(relative, mended)
                 else:
@@ -101,10 +101,9 @@ class HookNetwork(Hook):
 
 
 def _nics_named_by_udev(target: GuestTree, ours: Collection[str]) -> str:
-    """The NICs that a hook configures by names that udev makes up (systemd.net-naming-scheme(7)).
+    """The NICs that hooks configure by udev's default names (systemd.net-naming-scheme(7)).
 
-    Such a hook was written for guests whose NICs nobody renames; one that configures an eth0 as
-    well was not.
+    Such a hook expects that NICs are not renamed. If hooks also configure an eth*, "" is returned.
     """
     main, directory = _read(target, interfaces.MAIN), PurePosixPath(interfaces.DIRECTORY)
     texts = [
@@ -119,7 +118,7 @@ def _nics_named_by_udev(target: GuestTree, ours: Collection[str]) -> str:
 
 
 def _without_doubles(context: Context, target: GuestTree, relative: str, ours: str) -> str:
-    """What is to stay of a file that begins with what we wrote; "" for nothing."""
+    """The text to keep of a file that begins with our text; "" if the file is to be removed."""
     path, added = PurePosixPath(relative), _read(target, relative).removeprefix(ours)
     if str(path.parent) == interfaces.DIRECTORY:
         main = _read(target, interfaces.MAIN)
@@ -144,7 +143,7 @@ def _read_directory(
     but: PurePosixPath | None = None,
     suffix: str = "",
 ) -> list[str]:
-    """The files of a directory of the guest, as far as they can be read."""
+    """The texts of the files in a directory of the guest; "" for those that cannot be read."""
     place = target.path(str(directory))
     names = sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
     paths = [directory / name for name in names if name.endswith(suffix) and name[0] != "."]
@@ -152,26 +151,26 @@ def _read_directory(
 
 
 def _report_lines(context: Context, target: GuestTree) -> Sequence[str]:
-    """The line for each address, NIC by NIC, IPv4 first."""
+    """A line for each configured address, by NIC, IPv4 first."""
     networked = context.settings.network_stack == "networkd"
     found = _in_networkd(context, target) if networked else _in_interfaces(context, target)
     return [f"configured {name} with {address}" for name, address in found]
 
 
 def _in_networkd(context: Context, target: GuestTree) -> list[_Pair]:
-    """What was planned, for the NICs whose files are still ours."""
+    """The planned addresses of NICs whose files were not changed by a site hook."""
     found: list[_Pair] = []
     for config in context.nics:
         path = networkd.network_path(config)
         if _read(target, path) == networkd.render(config):
             found += [(config.name, address) for address in config.addresses]
         elif config.addresses:
-            log.warning("%s was replaced by a site hook: no address is stated for it", path)
+            log.warning("%s was replaced by a site hook: its address is not known", path)
     return found
 
 
 def _in_interfaces(context: Context, target: GuestTree) -> list[_Pair]:
-    """What the files say in the end: sites are used to write etc/network/interfaces themselves."""
+    """The addresses in the final files, which site hooks may have written."""
     main = _read(target, interfaces.MAIN)
     texts = [main]
     if interfaces.sources_directory(main):
@@ -202,4 +201,4 @@ def _warn(context: Context) -> None:
             way = "left to DHCP" if config.dhcp else "left unconfigured"
             log.info("%s has no address: %s", config.name, way)
     if context.instance.nics and not _resolver(context).nameservers:
-        log.warning("the guest has no name server: set dns, the node knows none that it can reach")
+        log.warning("the guest has no name server: set DNS, as the node has none for it")

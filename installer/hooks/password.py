@@ -1,4 +1,4 @@
-"""A random password for root, logged once, to be changed at the first login."""
+"""A random password for root: logged once, and changed at the first login."""
 
 import secrets
 
@@ -6,22 +6,22 @@ from installer.guest_tree import GuestTree
 from installer.hooks.base import Context, Hook, Later
 from installer.oslog import is_masked_by_grep
 
-# Without 0O1lI and their like, as it is read from a screen and typed at a console whose keyboard
-# may be set otherwise: letters and digits only. 24 of 55 give 138 bits.
+# Letters and digits only, since it may be typed at a console with another keyboard layout. Without
+# 0O1lI, which look alike on a screen. 24 of these 55 characters have 138 bits.
 ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 LENGTH = 24
 PASSWD = "etc/passwd"
 SHADOW = "etc/shadow"
-# PAM's own helper, which pam_unix(8) asks for programs that are not root.
+# PAM's own helper, which pam_unix(8) runs for programs that are not root.
 CHECK = "unix_chkpwd"
 # PAM_ACCT_EXPIRED and PAM_AUTHTOK_EXPIRED of security/_pam_types.h (chage(1): -E, -I).
 EXPIRED = (13, 27)
 
 
 def random_password(hostname: str) -> str:
-    """A password that nobody can guess and everybody can type.
+    """A random password that is easy to type.
 
-    It never holds the node's host name: users search the OS log with `grep -v $(hostname)`.
+    It does not contain the node's host name, as users search the log with `grep -v $(hostname)`.
     """
     while True:
         password = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
@@ -30,7 +30,7 @@ def random_password(hostname: str) -> str:
 
 
 class HookPassword(Hook):
-    """Sets root's password with the guest's own tools, so that its own crypt makes the hash."""
+    """Sets root's password with the guest's own tools, which know its type of password hash."""
 
     name = "password"
 
@@ -62,19 +62,19 @@ class HookPassword(Hook):
 
 def _lets_root_in(target: GuestTree, password: str) -> bool:
     """Whether root can log in with a password, as the guest's own PAM sees it (unix_chkpwd(8))."""
-    # It reads the password up to a zero byte; nullok lets in whoever needs none.
+    # It reads the password up to a zero byte; nullok accepts an empty password.
     null = "nonull" if password else "nullok"
     asked = target.run([CHECK, "root", null], input=f"{password}\0", check=False)
     return asked.exit_code == 0
 
 
 def _expired(target: GuestTree) -> bool:
-    """Whether PAM lets root in with no password at all; one that must be changed does not count."""
+    """Whether root's account has expired, so that no password works."""
     return target.run([CHECK, "root", "chkexpiry"], check=False).exit_code in EXPIRED
 
 
 def _locked(target: GuestTree) -> bool:
-    """Whether what stands for root's password is no hash, in passwd(5) or in shadow(5)."""
+    """Whether root's entry in passwd(5) or shadow(5) has no password hash."""
     field = _field(target, PASSWD)
     if field == "x":
         field = _field(target, SHADOW)

@@ -1,4 +1,4 @@
-"""The site's own hooks: what ganeti-instance-debootstrap runs, run the same way, after ours."""
+"""Runs the site's hooks like ganeti-instance-debootstrap does, after the built-in hooks."""
 
 import re
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ from node.errors import CommandError, KitError
 from node.log import log, step
 from node.run import run
 
-# What Ganeti tells of the instance is not a file's to change.
+# Ganeti's variables about the instance, which files must not change.
 _GANETIS = re.compile(r"(OS|OSP|INSTANCE|DISK|NIC)_.*|HYPERVISOR|DEBUG_LEVEL")
-# Assigned in a file that was sourced, these stayed within ganeti-instance-debootstrap's own shell.
-# In the environment they would steer the loader and the shells and interpreters of the node and of
-# the guest (ld.so(8), bash(1), sh(1)); and a TMPDIR of the node does not exist in the guest.
+# ganeti-instance-debootstrap sources the files, so there these are shell variables. In the
+# environment of hooks they would change how the loader, shells and interpreters of the node and of
+# the guest work (ld.so(8), bash(1), sh(1)). A TMPDIR of the node does not exist in the guest.
 _STEERING = re.compile(
     r"LD_.*|BASH(_.*|OPTS)|SHELLOPTS|ENV|IFS|PS4|POSIXLY_CORRECT|PYTHON[A-Z]+|PERL(5?LIB|5?OPT|5DB)"
     r"|TMPDIR|PWD|OLDPWD|SHLVL"
 )
-# The settings of ganeti-instance-debootstrap, whose hooks know them by these names.
+# The settings of ganeti-instance-debootstrap, which hooks expect in their environment.
 _SETTINGS = (
     *("mirror", "proxy", "components", "customize_dir", "variants_dir", "generate_cache"),
     *("clean_cache", "cache_dir", "partition_style", "partition_alignment", "extra_pkgs"),
@@ -29,10 +29,10 @@ _SETTINGS = (
 
 
 def listed(settings: Settings) -> tuple[str, ...]:
-    """What run-parts(8) would run in CUSTOMIZE_DIR.
+    """The paths of the site's hooks: those that run-parts(8) would run in CUSTOMIZE_DIR.
 
     Raises:
-        KitError: it cannot be read.
+        KitError: the directory cannot be read.
     """
     directory = settings.customize_dir
     if not settings.hook_site or not Path(directory).is_dir():
@@ -42,12 +42,13 @@ def listed(settings: Settings) -> tuple[str, ...]:
 
 
 class HookSite(Hook):
-    """Runs the site's hooks one by one, so that each has its name.
+    """Runs the site's hooks one by one, so that errors have the name of the hook.
 
     Args:
-        environ: what Ganeti gave us; the hooks get all of it.
-        assigned: what the defaults file and the variant's file assign, known to us or not.
-        os_dir: the OS definition's directory, where they start.
+        environ: Ganeti's environment, which the hooks get.
+        assigned: the variables that the defaults file and the variant's file assign, settings or
+            not.
+        os_dir: the directory of the OS definition, the hooks' working directory.
     """
 
     name = "site"
@@ -73,17 +74,17 @@ class HookSite(Hook):
             log.info("%s", _without_password(line, settings))
 
         try:
-            # The OS directory is where ganeti-instance-debootstrap's hooks find their files.
+            # Hooks for ganeti-instance-debootstrap expect the OS directory as working directory.
             run([hook], env=env, cwd=self._os_dir, on_line=show, what=f"site hook {hook}")
         except CommandError as error:
             raise KitError(
                 _without_password(error.message, settings),
-                hint=f"mend {hook}, or take it out of its directory",
+                hint=f"correct {hook}, or remove it from its directory",
             ) from error
 
 
 def _without_password(line: str, settings: Settings) -> str:
-    """A line of a hook as the log may have it: without the proxy's password."""
+    """A hook's line for the log, without the user and password of the proxy."""
     account = urlsplit(settings.proxy).netloc.rpartition("@")[0]
     for secret in (account, account.partition(":")[2]):
         if secret:
@@ -92,7 +93,7 @@ def _without_password(line: str, settings: Settings) -> str:
 
 
 def passed_on_to_hooks(assigned: Mapping[str, str]) -> dict[str, str]:
-    """Of what the site's files assign, what hooks find in their environment."""
+    """The assigned variables that hooks get in their environment."""
     return {
         name: value
         for name, value in assigned.items()
@@ -101,11 +102,10 @@ def passed_on_to_hooks(assigned: Mapping[str, str]) -> dict[str, str]:
 
 
 def hook_variables(context: Context, target: GuestTree) -> dict[str, str]:
-    """What ganeti-instance-debootstrap has for its hooks, be it exported or by its common.sh.
+    """The variables that ganeti-instance-debootstrap exports, or has in its common.sh, for hooks.
 
-    BLOCKDEV is our loop device also where the disk is a block device: what a hook wrote to that
-    would be overwritten when ours is flushed. The values are those that count for this guest: an
-    OS parameter may have changed what the files say.
+    BLOCKDEV is our loop device even if the disk is a block device: a hook's direct writes to the
+    disk could be overwritten when the loop device is flushed. The values include OS parameters.
     """
     settings, devices = context.settings, target.devices
     assert devices is not None

@@ -1,4 +1,4 @@
-"""The SSH server, with host keys made for this guest alone, and the keys that root logs in with."""
+"""The SSH server, its own host keys for each guest, and root's authorized keys."""
 
 import base64
 import hashlib
@@ -22,9 +22,9 @@ AUTHORIZED_KEYS = "root/.ssh/authorized_keys"
 
 
 class HookHostKeys(Hook):
-    """Makes the host keys: of the packages' own, which every copy would share, none is left.
+    """Makes the host keys; those that the package made would be the same in all copies.
 
-    It has no switch, as the server may also be one of EXTRA_PKGS.
+    It has no switch, as EXTRA_PKGS may also install the server.
     """
 
     name = "host_keys"
@@ -42,7 +42,8 @@ class HookHostKeys(Hook):
         with step("hook host_keys: keys"):
             for kind, made in begun.items():
                 made()
-                # A node with a short name could hide a fingerprint: such a key is made again.
+                # If a fingerprint contains the node's short name, grep would drop it from the log:
+                # make another key.
                 while oslog.is_masked_by_grep(
                     _fingerprint_digest(target, kind), context.node.hostname
                 ):
@@ -50,7 +51,7 @@ class HookHostKeys(Hook):
 
 
 class HookSsh(Hook):
-    """Installs the server; states its host keys and their fingerprints."""
+    """Installs the server, and reports its host keys and their fingerprints."""
 
     name = "ssh"
 
@@ -65,10 +66,10 @@ class HookSsh(Hook):
         if INCLUDE in target.read(CONFIG):
             target.write_all(self.render(context))
         else:
-            log.warning("sshd of this suite reads no %s: its own settings stay", INCLUDE)
+            log.warning("sshd of this suite does not read %s: its settings are kept", INCLUDE)
 
         def report() -> list[str]:
-            # A site hook may have put other keys there: state what is there now.
+            # A site hook may have replaced the keys: report the present ones.
             kinds = [kind for kind in KEY_TYPES if target.exists(f"{KEY.format(kind)}.pub")]
             public = [f"{KEY.format(kind)}.pub" for kind in kinds]
             lines = [oslog.mask_log_keywords(target.read(path).strip()) for path in public]
@@ -82,7 +83,7 @@ class HookSsh(Hook):
 
 
 def _begin_key(target: GuestTree, kind: str, context: Context) -> Running:
-    """Begins to make a host key; what it gives awaits that."""
+    """Starts ssh-keygen for a host key; the caller awaits it."""
     key = KEY.format(kind)
     target.remove(key)
     target.remove(f"{key}.pub")
@@ -91,13 +92,13 @@ def _begin_key(target: GuestTree, kind: str, context: Context) -> Running:
 
 
 def _fingerprint_digest(target: GuestTree, kind: str) -> str:
-    """What is random in a key's fingerprint, as ssh-keygen(1) shows it."""
+    """The SHA-256 digest in a key's fingerprint, in ssh-keygen(1)'s notation."""
     blob = base64.b64decode(target.read(f"{KEY.format(kind)}.pub").split()[1])
     return base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
 def _fingerprint_line(fingerprint: str, hostname: str) -> str:
-    """The line of the log, with another comment where the key's holds the node's host name."""
+    """The log line of a fingerprint; a comment that contains the node's host name is replaced."""
     bits, digest, *words, kind = fingerprint.split()
     comments = (oslog.mask_log_keywords(" ".join(words)), "root")
     comment = next((text for text in comments if not oslog.is_masked_by_grep(text, hostname)), "-")
@@ -105,7 +106,7 @@ def _fingerprint_line(fingerprint: str, hostname: str) -> str:
 
 
 def authorized_keys(context: Context) -> str:
-    """The keys that may log in: those of the node's root, and of the setting SSH_KEYS."""
+    """The text with the keys that may log in: the node's AUTHORIZED_KEYS and SSH_KEYS."""
     text = context.node.authorized_keys or ""
     if text and not text.endswith("\n"):
         text += "\n"
@@ -113,7 +114,7 @@ def authorized_keys(context: Context) -> str:
 
 
 class HookAuthorizedKeys(Hook):
-    """Gives root the keys of the node's root, with their options and comments, and SSH_KEYS."""
+    """Copies the keys of AUTHORIZED_KEYS, with options and comments, and SSH_KEYS to root."""
 
     name = "authorized_keys"
 

@@ -1,4 +1,4 @@
-"""Swap: a disk of that name is made before; without one, a file that every file system takes."""
+"""The /swapfile of guests without a swap disk; swap disks are made with the other disks."""
 
 import os
 
@@ -13,7 +13,7 @@ SWAPFILE = "swapfile"
 
 
 class HookSwap(Hook):
-    """Makes /swapfile where no disk is named swap."""
+    """Makes /swapfile if no disk is named swap."""
 
     name = "swap"
     tools = ("mkswap", "chattr")
@@ -34,7 +34,7 @@ class HookSwap(Hook):
         except OSError as error:
             raise KitError(
                 f"/swapfile of {size_text(size)} in the guest: {error.strerror}",
-                hint="a larger disk 0, a disk named swap, or a smaller SWAPFILE_SIZE",
+                hint="use a larger disk 0, a disk named swap, or a smaller SWAPFILE_SIZE",
             ) from error
         finally:
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The longer files of a guest, as jinja2 templates beside this module."""
+"""The longer files of a guest, rendered from the jinja2 templates in this directory."""
 
 from pathlib import Path
 
@@ -15,5 +15,5 @@ _environment = jinja2.Environment(
 
 
 def render_template(name: str, **values: object) -> str:
-    """The template `<name>.j2` with its values; a value that is missing is an error."""
+    """Renders the template `<name>.j2`; a missing value is an error."""
     return _environment.get_template(f"{name}.j2").render(values)

@@ -23,7 +23,7 @@ def test_a_guest_with_a_long_name_is_called_by_its_first_part(
     files = HookHostname().render(made)
     assert files["etc/hostname"].text == "web1\n"
     assert f"{LONG} web1" in files["etc/hosts"].text
-    assert "the guest is called web1" in caplog.text
+    assert "the guest's host name is web1" in caplog.text
 
 
 def test_a_first_part_that_is_too_long_is_an_error_before_a_disk_is_touched() -> None:

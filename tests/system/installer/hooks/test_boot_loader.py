@@ -93,5 +93,5 @@ def test_another_boot_loader_stays(node: Node) -> None:
     outcome = node.create().succeeded()
     with node.disks[0][0].open("rb") as disk:
         assert disk.read(440) == loader.read_bytes()
-    assert "another one than GRUB: it stays" in outcome.log
+    assert "another one than GRUB: it is kept" in outcome.log
     assert output("sfdisk", "--json", node.disks[0][0])

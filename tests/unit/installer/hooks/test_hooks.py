@@ -128,7 +128,7 @@ def test_grub_knows_partition_table_and_file_system() -> None:
 
 @pytest.mark.parametrize("filesystem", ["xfs", "btrfs"])
 def test_no_room_for_grub_is_an_error_before_a_disk_is_touched(filesystem: str) -> None:
-    with pytest.raises(KitError, match="no room"):
+    with pytest.raises(KitError, match="no space"):
         HookGrub().packages(context(filesystem=filesystem, partition_style="none"))
 
 
