@@ -1,1 +1,1 @@
-"""The instance: what Ganeti says of it, and the text files that follow from that. All pure."""
+"""The instance as Ganeti describes it, and the text of files in the guest. All pure."""

@@ -1,4 +1,4 @@
-"""What each NIC of a guest is to be configured with, from what Ganeti says of the NIC."""
+"""Plans the configuration of each NIC of a guest from Ganeti's description."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from guest.instance import Nic
 
 _EUI64_BITS = 64
 ROUTED = "routed"
-# Of a default route that stands behind others: those of DHCP clients and routers end at 2048.
+# The metric of default routes that must not be preferred: DHCP clients and routers use up to 2048.
 LATE_METRIC = 4096
-# What is on the link of a link-local address, where no subnet says so (RFC 3927, RFC 4291).
+# The subnets of link-local addresses, if Ganeti gives none (RFC 3927, RFC 4291).
 _LINK_LOCAL4 = IPv4Network("169.254.0.0/16")
 _LINK_LOCAL6 = IPv6Network("fe80::/10")
 
@@ -30,18 +30,17 @@ class NicConfig:
         name: `eth0` for NIC 0, and so on.
         mac: lower case, with colons.
         addresses: at most one of each family, IPv4 first; empty for a NIC without static addresses.
-        gateway: the IPv4 default route goes through it; None for no such route on this NIC.
+        gateway: the gateway of the IPv4 default route; None for no such route on this NIC.
         gateway6: the same for IPv6.
-        gateway_onlink: `gateway` lies outside the address's own subnet, so that the kernel has to
-            be told that it is on the link.
-        gateway6_onlink: the same for IPv6; never for link-local gateways, which always are.
+        gateway_onlink: `gateway` is outside the address's subnet, so the route must be `onlink`.
+        gateway6_onlink: the same for IPv6; never for link-local gateways, which need no option.
         device_route: the IPv4 default route goes to the link itself, without a gateway.
         device_route6: the same for IPv6.
-        dhcp: nothing static is known, and the guest shall ask the network.
-        secondary4: the NIC asks the network, but the IPv4 default route is another NIC's, or its
-            network is link-local: a route that is offered must stand behind others.
+        dhcp: no static address is known, and the guest uses DHCP and IPv6 autoconfiguration.
+        secondary4: `dhcp`, but another NIC has the IPv4 default route, or the network is
+            link-local: a default route from DHCP gets LATE_METRIC.
         secondary6: the same for IPv6.
-        notes: what the user should know, one sentence each, to be logged.
+        notes: warnings for the log, one sentence each.
     """
 
     name: str
@@ -70,7 +69,7 @@ class NicConfig:
 
 
 def eui64(subnet6: IPv6Network, mac: str) -> IPv6Interface:
-    """The address that a machine with this MAC gives itself in the subnet (RFC 4291, appendix A).
+    """The autoconfigured address of a MAC address in a subnet (RFC 4291, appendix A).
 
     Raises:
         ValueError: the prefix is longer than 64, so the interface's 64 bits do not fit.
@@ -80,20 +79,19 @@ def eui64(subnet6: IPv6Network, mac: str) -> IPv6Interface:
             f"no address can be made from {subnet6} and {mac}: the prefix is longer than /64"
         )
     octets = bytes.fromhex(mac.replace(":", ""))
-    # The universal/local bit is inverted, and ff:fe put in the middle.
+    # The universal/local bit is inverted, and ff:fe is inserted in the middle.
     identifier = bytes([octets[0] ^ 0x02]) + octets[1:3] + b"\xff\xfe" + octets[3:]
     address = int(subnet6.network_address) | int.from_bytes(identifier, "big")
     return IPv6Interface((address, subnet6.prefixlen))
 
 
 def plan_nics(nics: Sequence[Nic], dhcp: bool) -> tuple[NicConfig, ...]:
-    """Plan all NICs of a guest; `dhcp` says whether those without any address ask the network.
+    """Plans all NICs of a guest; `dhcp`: those without any address use DHCP.
 
-    One default route a family, on the first NIC that has a gateway of that family (a routed NIC
-    without a gateway counts, its node is the gateway) or that asks the network for one: with a
-    second one of the same metric `ifup` fails with "File exists", and the guest would have no rule
-    which to take. NICs of link-local networks, such as that of Ganeti's instance communication,
-    reach their link and nothing else.
+    Each family has one default route, on the first NIC that has a gateway of that family or uses
+    DHCP. A routed NIC without a gateway counts, too: its node is the gateway. With a second route
+    of the same metric, `ifup` would fail with "File exists". NICs of link-local networks, such as
+    that of Ganeti's instance communication, get no route out of their link.
     """
     statics = [_static(nic) for nic in nics]
     asks = [dhcp and static.address4 is None and static.address6 is None for static in statics]
@@ -132,10 +130,9 @@ def plan_nics(nics: Sequence[Nic], dhcp: bool) -> tuple[NicConfig, ...]:
 def host_addresses(
     configs: Sequence[NicConfig],
 ) -> tuple[IPv4Interface | IPv6Interface, ...]:
-    """The addresses that the host's name stands for: those of the first NIC that has any.
+    """The addresses to which the host name resolves: those of the first NIC that has any.
 
-    Link-local addresses do not count. Where a NIC that asks the network comes first, its address
-    is not known, and there are none.
+    Link-local addresses do not count. Empty if the first NIC uses DHCP: its address is not known.
     """
     for config in configs:
         named = tuple(a for a in config.addresses if not a.ip.is_link_local)
@@ -146,7 +143,7 @@ def host_addresses(
 
 @dataclass(frozen=True)
 class _Static:
-    """What Ganeti says of one NIC; a gateway only beside an address, and never the NIC itself."""
+    """The static addresses and gateways of a NIC; a gateway only with an address."""
 
     address4: IPv4Interface | None
     address6: IPv6Interface | None
@@ -169,14 +166,14 @@ def _static(nic: Nic) -> _Static:
         address6 = IPv6Interface((nic.ip, _prefix(subnet6, routed, 128)))
         notes += _outside_note(nic, network.subnet6)
     elif network.subnet6 is not None and not network.subnet6.is_link_local:
-        # (In a link-local subnet the kernel gives the NIC this very address by itself.)
+        # (In a link-local subnet the kernel itself gives the NIC this address.)
         try:
             address6 = eui64(network.subnet6, nic.mac)
         except ValueError as error:
             notes.append(f"NIC {nic.index} gets no IPv6 address: {error}")
         else:
             address6 = IPv6Interface((address6.ip, 128)) if routed else address6
-    # The gateway itself may be an instance: it must not route through itself.
+    # The gateway may be this instance, which must not route through itself.
     own4, own6 = address4 and address4.ip, address6 and address6.ip
     gateway4 = network.gateway if own4 not in (None, network.gateway) else None
     gateway6 = network.gateway6 if own6 not in (None, network.gateway6) else None
@@ -196,7 +193,7 @@ def _static(nic: Nic) -> _Static:
 
 
 def _in_link_local(nic: Nic) -> bool:
-    """Whether the NIC's IPv4 network is link-local, so that no route leads out of it."""
+    """Whether the NIC's IPv4 network is link-local, so that no route leaves it."""
     subnet = nic.network.subnet
     if subnet is not None:
         return subnet.is_link_local
@@ -211,12 +208,12 @@ def _default_nic(
     ],
     offered: Sequence[bool],
 ) -> int | None:
-    """Index of the NIC that carries a family's default route.
+    """Index of the NIC that has a family's default route; None for none.
 
     Args:
         nics: all NICs.
-        family: the address and the gateway of each, of this family.
-        offered: of each, whether the network may offer it a default route.
+        family: the address and the gateway of each NIC in this family.
+        offered: for each NIC, whether DHCP may offer a default route.
     """
     usable = [
         (index, address, gateway)
@@ -224,12 +221,12 @@ def _default_nic(
         if offered[index] or (address is not None and not address.ip.is_link_local)
     ]
     for index, _, gateway in usable:
-        # Ganeti's kvm-ifup turns proxy_arp and proxy_ndp on for its end of a routed NIC: the node
-        # answers there for the addresses of all others.
+        # Ganeti's kvm-ifup turns on proxy_arp and proxy_ndp for a routed NIC: on its link, the node
+        # answers for all other addresses.
         if offered[index] or gateway is not None or nics[index].mode == ROUTED:
             return index
     for index, address, _ in usable:
-        # A host address and nothing else reaches nobody; with a route to the link, its neighbours.
+        # A host address alone reaches nothing; with a route to the link, it reaches neighbours.
         if address is not None and address.network.num_addresses == 1:
             return index
     return None
@@ -238,14 +235,14 @@ def _default_nic(
 def _prefix(subnet: IPv4Network | IPv6Network | None, routed: bool, host: int) -> int:
     if subnet is not None and subnet.is_link_local:
         return subnet.prefixlen
-    # On a routed NIC nobody but the node is on the link, whatever the subnet says.
+    # On the link of a routed NIC there is only the node, even if Ganeti gives a subnet.
     return host if routed or subnet is None else subnet.prefixlen
 
 
 def _outside_note(nic: Nic, subnet: IPv4Network | IPv6Network | None) -> list[str]:
     if subnet is None or nic.ip in subnet:
         return []
-    return [f"NIC {nic.index}: its address {nic.ip} is outside of its network's subnet {subnet}"]
+    return [f"NIC {nic.index}: its address {nic.ip} is outside its network's subnet {subnet}"]
 
 
 def _closed_note(nic: Nic, gateway: IPv4Address | IPv6Address) -> str:

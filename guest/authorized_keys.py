@@ -1,9 +1,9 @@
-"""The lines of authorized_keys (sshd(8), "AUTHORIZED_KEYS FILE FORMAT")."""
+"""Parses and renders authorized_keys (sshd(8), "AUTHORIZED_KEYS FILE FORMAT")."""
 
 import base64
 import re
 
-# As sshd of all suites knows them; ssh-dss is off by default since OpenSSH 7.
+# The types that sshd of all suites accepts; ssh-dss is off by default since OpenSSH 7.
 KEY_TYPES = (
     "ssh-ed25519",
     "ssh-rsa",
@@ -13,7 +13,7 @@ KEY_TYPES = (
     "sk-ssh-ed25519@openssh.com",
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
-# Options have no blanks but between double quotes, in which \" is a quote.
+# Options have blanks only between double quotes, in which \" is a quote.
 _LINE = re.compile(
     rf"""((?:[^\s"]|"(?:[^"\\]|\\.)*")+\ +)?
     (?P<type>{"|".join(map(re.escape, KEY_TYPES))})\ +(?P<key>[A-Za-z0-9+/]+={{0,2}})(\ .*)?""",
@@ -22,11 +22,11 @@ _LINE = re.compile(
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """The keys of a text that has one a line; empty lines and comments are left out.
+    """The keys of a text with one key per line; empty lines and comments are skipped.
 
     Raises:
-        ValueError: with the number of the first line that is no key, and why; not with the line,
-            which may be a private key.
+        ValueError: a line is not a public key. The text has the line's number and the reason, but
+            not the line itself, which may be a private key.
     """
     keys = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -45,16 +45,16 @@ def render(keys: tuple[str, ...]) -> str:
 
 def _problem(line: str) -> str | None:
     if "PRIVATE KEY" in line:
-        return "begins a private key: give the public one, of the file that ends in .pub"
+        return "is a private key: use the public key, from the file that ends in .pub"
     if not line.isprintable():
         return "has control characters"
     match = _LINE.fullmatch(line)
     if match is None:
-        return f"is no public key: options, one of {', '.join(KEY_TYPES)}, the key, a comment"
+        return f"is not a public key: options, one of {', '.join(KEY_TYPES)}, the key, a comment"
     try:
         blob = base64.b64decode(match["key"], validate=True)
     except ValueError:
-        return "is cut off: its key is no base64"
+        return "is cut off: its key is not base64"
     fields = _fields(blob)
     if fields is None:
         return "is cut off or damaged"
@@ -64,7 +64,7 @@ def _problem(line: str) -> str | None:
 
 
 def _fields(blob: bytes) -> list[bytes] | None:
-    """The fields of a key, each after its length (RFC 4253, 6.6); the first is its type."""
+    """The fields of a key (RFC 4253, 6.6), the first is its type; None if the key is damaged."""
     fields = []
     while blob:
         end = 4 + int.from_bytes(blob[:4], "big")

@@ -1,4 +1,4 @@
-"""What two NICs of a guest should not have in common."""
+"""Finds addresses that several NICs of a guest share."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from guest.instance import Nic
 
 
 def shared_addresses(nics: Sequence[Nic]) -> tuple[str, ...]:
-    """A sentence for each MAC address and each IP address that more than one NIC has.
+    """A warning for each MAC address and each IP address that more than one NIC has.
 
-    udev tells NICs by their MAC address: of two, one gets a name that nobody knows.
+    udev names NICs by their MAC address: of two with the same, one gets an unexpected name.
     """
     having: dict[str, list[int]] = defaultdict(list)
     for nic in nics:

@@ -1,4 +1,4 @@
-"""/etc/fstab (fstab(5))."""
+"""Renders and edits /etc/fstab (fstab(5))."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ _ESCAPES = str.maketrans({"\\": r"\134", " ": r"\040", "\t": r"\011", "\n": r"\0
 
 @dataclass(frozen=True)
 class Entry:
-    """One line: what is mounted, where ("none" for swap), and how. `passno` is fsck's order."""
+    """One line of fstab; `mountpoint` is "none" for swap, `passno` is the order of fsck."""
 
     spec: str
     mountpoint: str
@@ -19,7 +19,7 @@ class Entry:
 
 
 def render(entries: Sequence[Entry]) -> str:
-    """The text of an fstab, its columns aligned."""
+    """The text of an fstab with aligned columns."""
     rows = [_TITLES, *(_fields(entry) for entry in entries)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
     return "".join(_line(row, widths) for row in rows)
@@ -28,19 +28,19 @@ def render(entries: Sequence[Entry]) -> str:
 def without_doubles(
     text: str, ours: Sequence[Entry], names: Mapping[str, str]
 ) -> tuple[str, tuple[Entry, ...]]:
-    """An fstab without those of our entries that somebody else wrote another one for.
+    """Removes those of our entries from an fstab that another entry replaces.
 
-    systemd makes one unit for a mount point or a swap device, and fails where two lines want one
-    (systemd-fstab-generator(8)). The same device mounted twice is no error, but the other place is
-    what was meant; only the root stays where it is, and what has subvolumes mounted beside it.
+    systemd makes one unit for each mount point and swap device, and fails if two lines define the
+    same (systemd-fstab-generator(8)). Another entry that mounts our device elsewhere replaces ours,
+    too; but not for the root, and not if the other entry mounts a subvolume.
 
     Args:
-        text: the fstab as it is.
+        text: the present fstab.
         ours: the entries that we wrote into it.
-        names: what else our entries' devices may be called: name to the entry's own (`UUID=...`).
+        names: other names of our entries' devices, mapped to the entry's own (`UUID=...`).
 
     Returns:
-        The text, and the entries that were taken out.
+        The text, and the entries that were removed.
     """
     lines = text.splitlines(keepends=True)
     parsed = ((number, _parsed(line, names)) for number, line in enumerate(lines))
@@ -49,7 +49,7 @@ def without_doubles(
     for entry in ours:
         line = _parsed(" ".join(_fields(entry)), names)
         places = [number for number, found in at.items() if found == line]
-        if places:  # the first is ours; a site that adds the same line has one of its own
+        if places:  # the first is ours; a site may have added the same line
             own[places[0]] = entry
     others = [found for number, found in at.items() if number not in own]
     doubles = {
@@ -62,7 +62,7 @@ def without_doubles(
 
 
 def _parsed(line: str, names: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Device, mount point, type and options of a line, as they compare; None for a comment."""
+    """Device, mount point, type and options of a line, normalized; None for a comment."""
     fields = line.split()
     if len(fields) < 3 or fields[0].startswith("#"):
         return None
@@ -72,7 +72,7 @@ def _parsed(line: str, names: Mapping[str, str]) -> tuple[str, ...] | None:
 
 def _same_unit(own: tuple[str, ...], other: tuple[str, ...]) -> bool:
     same_place = own[1] == other[1] and own[1].startswith("/")
-    # A subvolume is a part of what ours mounts as a whole (btrfs(5)).
+    # A subvolume is a part of the file system that our entry mounts (btrfs(5)).
     is_part = any(option.startswith("subvol") for option in "".join(other[3:]).split(","))
     same_device = own[0] == other[0] and own[1] != "/" and own[2] != "tmpfs" and not is_part
     return same_place or same_device

@@ -1,4 +1,4 @@
-"""The guest's own /etc/hosts (hosts(5))."""
+"""The guest's host name and its /etc/hosts (hosts(5))."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,14 @@ from ipaddress import IPv4Address, IPv6Address
 _NO_ADDRESS = IPv4Address("127.0.1.1")
 
 
-# What Linux takes for a machine's own name, in bytes (sethostname(2), gethostname(2)).
+# The maximum length of a host name on Linux, in bytes (sethostname(2), gethostname(2)).
 HOST_NAME_MAX = 64
 
 
 def own_name(name: str, *, short: bool = False) -> str:
-    """What the machine is called in hostname(5): the whole name, or its first part.
+    """The name for hostname(5): the whole name, or its first part.
 
-    The first part also where the whole name is longer than Linux takes, which would cut it.
+    If the whole name is longer than HOST_NAME_MAX, the first part is used.
 
     Raises:
         ValueError: the first part is too long, too.
@@ -23,14 +23,14 @@ def own_name(name: str, *, short: bool = False) -> str:
     first = name.partition(".")[0]
     chosen = first if short or len(name) > HOST_NAME_MAX else name
     if len(chosen) > HOST_NAME_MAX:
-        raise ValueError(f"{chosen} has {len(chosen)} characters, and Linux takes {HOST_NAME_MAX}")
+        raise ValueError(f"{chosen} has {len(chosen)} characters, the limit is {HOST_NAME_MAX}")
     return chosen
 
 
 def render(name: str, addresses: Sequence[IPv4Address | IPv6Address]) -> str:
-    """/etc/hosts of a guest that is called `name` (its FQDN) and has these static addresses.
+    """The text of /etc/hosts of a guest with this name (FQDN) and these static addresses.
 
-    The FQDN stands before the short name: `hostname -f` prints the first name of the line.
+    The FQDN is before the short name: `hostname -f` prints the first name of the line.
     """
     own = [(str(address), " ".join(_names(name))) for address in addresses or (_NO_ADDRESS,)]
     lines = [
@@ -45,10 +45,11 @@ def render(name: str, addresses: Sequence[IPv4Address | IPv6Address]) -> str:
 
 
 def renamed(text: str, old: str, new: str) -> str:
-    """The same /etc/hosts, where the FQDN and the short name of `old` became those of `new`.
+    """Replaces the FQDN and the short name of `old` by those of `new` in an /etc/hosts.
 
-    Only whole names change, case-insensitively as the resolver reads them; comments, addresses and
-    spacing stay. An `old` without dot becomes both names of `new`; no line has a new name twice.
+    Only whole names are replaced, case-insensitively, as the resolver compares them. Comments,
+    addresses and spacing are kept. An `old` without a dot is replaced by both names of `new`. No
+    line gets a new name twice.
     """
     if old == new:
         return text

@@ -1,10 +1,10 @@
-"""How a hypervisor boots a guest, and on which console: pure knowledge of Ganeti's hypervisors."""
+"""How Ganeti's hypervisors boot a guest, and which serial console they give it; pure."""
 
 from dataclasses import dataclass
 
 from guest.instance import Instance
 
-# They share the node's kernel (lxc, chroot).
+# Hypervisors whose guests share the node's kernel.
 CONTAINERS = ("lxc", "chroot")
 DEFAULT_SPEED = 38400  # Ganeti's own default of serial_speed (gnt-instance(8))
 
@@ -21,12 +21,12 @@ class Console:
 
     @property
     def kernel_argument(self) -> str:
-        """As in Linux' Documentation/admin-guide/serial-console.rst."""
+        """The value of console= (Linux, Documentation/admin-guide/serial-console.rst)."""
         return f"{self.device},{self.speed}n8" if self.speed else self.device
 
 
 def console(instance: Instance) -> Console | None:
-    """The serial console that the hypervisor gives, or None."""
+    """The serial console that the hypervisor gives the guest, or None."""
     if instance.hypervisor == "xen-pvm":
         return Console("hvc0", None)
     if instance.hypervisor in CONTAINERS:
@@ -38,7 +38,7 @@ def console(instance: Instance) -> Console | None:
 
 
 def own_kernel(instance: Instance) -> bool:
-    """Whether the guest boots the kernel on its own disk, and not one of the node's."""
+    """Whether the guest boots a kernel from its own disk, and not one of the node."""
     if instance.hypervisor in CONTAINERS:
         return False
     if instance.hypervisor == "xen-hvm":
@@ -49,7 +49,7 @@ def own_kernel(instance: Instance) -> bool:
 
 
 def root_disk(instance: Instance) -> str:
-    """What the guest calls its first disk: /dev/vda and the like."""
+    """The guest's device name of its first disk, such as /dev/vda."""
     if instance.hypervisor.startswith("xen"):
         return "/dev/xvda"
     disk_type = instance.hv.get("disk_type", "paravirtual")

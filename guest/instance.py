@@ -1,7 +1,7 @@
-"""The instance as Ganeti states it to OS scripts, in their environment.
+"""The instance as Ganeti describes it in the environment of OS scripts.
 
-The variables are those of ganeti-os-interface(7). Ganeti passes no variable for what is not set, or
-an empty one; both read as absent here.
+The variables are those of ganeti-os-interface(7). For values that are not set, Ganeti passes no
+variable or an empty one; both mean None here.
 """
 
 import re
@@ -18,8 +18,9 @@ from types import MappingProxyType
 
 API_VERSIONS = (10, 15, 20)
 
-# What Ganeti takes for an instance's name, laxer than RFC 1123: labels may begin and end with a
-# hyphen, and hold underscores. The name itself must not begin with a hyphen: it is an argument.
+# The instance names that Ganeti accepts. Unlike in RFC 1123, labels may begin and end with a
+# hyphen, and have underscores. The name itself must not begin with a hyphen, as it is used as an
+# argument of programs.
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _HOST_NAME_MAX = 255
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
@@ -28,7 +29,7 @@ _COUNT = re.compile(r"[0-9]{1,4}")
 
 @dataclass(frozen=True)
 class Disk:
-    """One disk. `path` is a block device or a file, absent where Ganeti gives a URI only."""
+    """One disk. `path` is a block device or a file, None if Ganeti only gives a URI."""
 
     index: int
     path: str | None
@@ -39,7 +40,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Network:
-    """The Ganeti network that a NIC is in. All of it is absent where the NIC is in none."""
+    """The Ganeti network of a NIC. All values are None if the NIC is in no network."""
 
     subnet: IPv4Network | None
     gateway: IPv4Address | None
@@ -49,7 +50,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Nic:
-    """One network card. `mac` is lower case with colons; `ip` is of either family."""
+    """One NIC. `mac` is lower case with colons; `ip` is IPv4 or IPv6."""
 
     index: int
     mac: str
@@ -60,7 +61,7 @@ class Nic:
 
 @dataclass(frozen=True)
 class Instance:
-    """An instance. `hv` is INSTANCE_HV_*, by the lower-case keys."""
+    """An instance. `hv` has the hypervisor's parameters, from INSTANCE_HV_*."""
 
     name: str
     hypervisor: str
@@ -78,10 +79,10 @@ class Instance:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Instance":
-        """Read the instance from the environment of an OS script.
+        """Reads the instance from the environment of an OS script.
 
         Raises:
-            ValueError: a variable is missing or bad; the message names it and its value.
+            ValueError: a variable is missing or invalid; the message has its name and value.
         """
         _check_api_version(environ)
         old_name = _text(environ, "OLD_INSTANCE_NAME")
@@ -119,7 +120,7 @@ def _required(environ: Mapping[str, str], variable: str) -> str:
 
 
 def _count(variable: str, value: str) -> int:
-    # int() alone would take "-1", "+1", "1_0" and digits of other scripts.
+    # int() alone would accept "-1", "+1", "1_0" and digits of other scripts.
     if not _COUNT.fullmatch(value):
         raise _bad(variable, value, "not a count (0 to 9999)")
     return int(value)
@@ -129,13 +130,13 @@ def _check_api_version(environ: Mapping[str, str]) -> None:
     value = _required(environ, "OS_API_VERSION")
     if value not in {str(version) for version in API_VERSIONS}:
         known = ", ".join(str(version) for version in API_VERSIONS)
-        raise _bad("OS_API_VERSION", value, f"not an OS API that this OS knows ({known})")
+        raise _bad("OS_API_VERSION", value, f"not a version that this OS supports ({known})")
 
 
 def _host_name(variable: str, value: str) -> str:
-    # The name goes into files of the guest, so nothing but a host name may pass.
+    # The name is written into files of the guest, so it must be a host name.
     if len(value) > _HOST_NAME_MAX or not _HOST_NAME.fullmatch(value):
-        raise _bad(variable, value, "not a name that Ganeti gives")
+        raise _bad(variable, value, "not a valid instance name")
     return value
 
 
@@ -190,9 +191,9 @@ def _address(environ: Mapping[str, str], variable: str) -> IPv4Address | IPv6Add
         address = ip_address(value)
     except ValueError:
         raise _bad(variable, value, "not an IP address") from None
-    # A zone (fe80::1%eth0) names an interface of the node: it means nothing in the guest.
+    # A zone (fe80::1%eth0) is an interface of the node and has no meaning in the guest.
     if isinstance(address, IPv6Address) and address.scope_id is not None:
-        raise _bad(variable, value, "not an IP address (it carries a zone)")
+        raise _bad(variable, value, "not an IP address (it has a zone)")
     return address
 
 
@@ -215,7 +216,7 @@ def _subnet4(environ: Mapping[str, str], variable: str) -> IPv4Network | None:
     if value is None:
         return None
     try:
-        # Host bits are accepted: the prefix is what counts, and older Ganetis let them through.
+        # Host bits are accepted: only the prefix is used, and older versions of Ganeti pass them.
         return IPv4Network(_cidr(value), strict=False)
     except ValueError:
         raise _bad(variable, value, "not an IPv4 network (address/prefix)") from None
@@ -232,7 +233,7 @@ def _subnet6(environ: Mapping[str, str], variable: str) -> IPv6Network | None:
 
 
 def _cidr(value: str) -> str:
-    # ipaddress also takes a lone address (as a host's network), netmasks and host masks.
+    # ipaddress would also accept an address without a prefix, netmasks and host masks.
     if not re.fullmatch(r"[0-9A-Fa-f:.]+/[0-9]{1,3}", value):
         raise ValueError(value)
     return value

@@ -7,7 +7,7 @@ from guest.addresses import LATE_METRIC, NicConfig
 
 MAIN = "etc/network/interfaces"
 DIRECTORY = "etc/network/interfaces.d"
-# What begins a stanza in interfaces(5), so ends the one before it; allow-* does, too.
+# The words that begin a stanza in interfaces(5), and end the one before; allow-* does, too.
 _STANZAS = frozenset(
     {
         "iface",
@@ -26,8 +26,8 @@ _HEADER = "# Written when this guest was created.\n"
 
 
 def main() -> str:
-    """/etc/network/interfaces: the loopback interface, and whatever stands in interfaces.d."""
-    return f"""{_HEADER}# One file for each interface stands in interfaces.d.
+    """The text of /etc/network/interfaces: the loopback interface, and `source` of interfaces.d."""
+    return f"""{_HEADER}# interfaces.d has one file for each interface.
 source /etc/network/interfaces.d/*
 
 auto lo
@@ -36,17 +36,17 @@ iface lo inet loopback
 
 
 def path(config: NicConfig) -> str:
-    """Where `render` belongs, relative to the guest's root."""
+    """The path of the file of `render`, relative to the guest's root."""
     return f"{DIRECTORY}/{config.name}"
 
 
 def render(config: NicConfig, *, udev: bool = True) -> str:
-    """/etc/network/interfaces.d/<nic>.
+    """The text of /etc/network/interfaces.d/<nic>.
 
     Args:
         config: the NIC.
-        udev: whether the guest has an udev, which reports the NIC. Then the boot does not wait for
-            an answer of DHCP: networking.service only brings up what is `auto`.
+        udev: whether the guest has udev. Then DHCP is `allow-hotplug` instead of `auto`, and the
+            boot does not wait for its answer.
     """
     start = "allow-hotplug" if config.dhcp and udev else "auto"
     stanzas = [f"{start} {config.name}", *_stanzas(config)]
@@ -54,11 +54,11 @@ def render(config: NicConfig, *, udev: bool = True) -> str:
 
 
 def static_addresses(text: str) -> tuple[tuple[str, IPv4Interface | IPv6Interface], ...]:
-    """The interfaces and addresses of an interfaces(5) file's static stanzas, whoever wrote it.
+    """The interfaces and addresses of the static stanzas of any interfaces(5) file.
 
-    Addresses that cannot be read are left out; without a netmask an address is a host's.
+    Addresses that cannot be parsed are left out. Without a netmask, the prefix is a host's.
     """
-    # The list is whole before the options are looked at: they are filled while it is made.
+    # The list must be complete first: the generator fills the options while it runs.
     return tuple(
         (name, address)
         for name, options in list(_static_stanzas(text))
@@ -67,7 +67,7 @@ def static_addresses(text: str) -> tuple[tuple[str, IPv4Interface | IPv6Interfac
 
 
 def sources_directory(text: str) -> bool:
-    """Whether an interfaces file takes in those of interfaces.d."""
+    """Whether an interfaces file includes those of interfaces.d."""
     words = (line.split() for line in text.splitlines())
     return any(
         len(line) > 1 and line[0] in ("source", "source-directory") and "interfaces.d" in line[1]
@@ -78,7 +78,7 @@ def sources_directory(text: str) -> bool:
 def configured(text: str) -> frozenset[tuple[str, str]]:
     """Name and family (inet, inet6) of each interface that an interfaces(5) file configures.
 
-    The ports of a bridge and of a bond belong to it, and have no address of their own
+    The ports of bridges and bonds are included, as they have no address of their own
     (bridge-utils-interfaces(5)).
     """
     found: set[tuple[str, str]] = set()
@@ -92,10 +92,10 @@ def configured(text: str) -> frozenset[tuple[str, str]]:
 
 
 def without(text: str, taken: Collection[tuple[str, str]]) -> str:
-    """An interfaces(5) file without the interfaces and families that another one configures.
+    """Removes the interfaces and families from an interfaces(5) file that another one configures.
 
-    With both, an address would be added twice, and `networking.service` fail. Nothing is left of a
-    file that would configure nothing any more.
+    With both, an address would be added twice, and `networking.service` would fail. Returns "" if
+    the file would no longer configure anything.
     """
     kept: list[str] = []
     dropped = False
@@ -145,7 +145,7 @@ def _stanzas(config: NicConfig) -> list[str]:
         stanzas.append(_stanza(config.name, "inet6 static", options))
     if config.dhcp:
         metric4 = [f"metric {LATE_METRIC}"] if config.secondary4 else []
-        # Kernels before 5.12 do not have it.
+        # Kernels before 5.12 do not have this setting.
         variable = f"net.ipv6.conf.{config.name}.ra_defrtr_metric={LATE_METRIC}"
         metric6 = [f"pre-up sysctl -q -e -w {variable} || true"] if config.secondary6 else []
         stanzas += [
@@ -180,6 +180,6 @@ def _route6(config: NicConfig) -> list[str]:
 
 
 def _route(ip: str, route: str) -> list[str]:
-    # Replaced, not added, as a router's advertisement may have been faster; and ifdown has to
-    # succeed where the route is gone already.
+    # `replace`, since a router's advertisement may have added the route before. ifdown must not
+    # fail if the route does not exist any more.
     return [f"up {ip} route replace {route}", f"down {ip} route del {route} || true"]

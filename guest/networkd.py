@@ -1,4 +1,4 @@
-"""The files of systemd-networkd (systemd.network(5)) and of udev's names (systemd.link(5))."""
+"""The files of systemd-networkd (systemd.network(5)), and udev's .link files (systemd.link(5))."""
 
 from guest.addresses import LATE_METRIC, NicConfig
 
@@ -8,21 +8,20 @@ ONLINE_SECONDS = 30
 
 
 def network_path(config: NicConfig) -> str:
-    """Where `render` belongs, relative to the guest's root."""
+    """The path of the file of `render`, relative to the guest's root."""
     return f"etc/systemd/network/20-{config.name}.network"
 
 
 def link_path(config: NicConfig) -> str:
-    """Where `link` belongs, relative to the guest's root."""
+    """The path of the file of `link`, relative to the guest's root."""
     return f"etc/systemd/network/10-{config.name}.link"
 
 
 def link(config: NicConfig) -> str:
-    """The .link file by which udev gives the NIC its name, whatever slot it sits in.
+    """The text of the .link file with which udev names the NIC, independent of its PCI slot.
 
-    VLANs and bridges take over the MAC address of the NIC beneath them, but udev knows them as
-    types of their own: `Type=ether` is the NIC alone. (PermanentMACAddress= would say so more
-    plainly, but virtio's NICs have none.)
+    VLANs and bridges have the MAC address of their NIC, but other types: `Type=ether` matches only
+    the NIC. (PermanentMACAddress= would be clearer, but virtio NICs have none.)
     """
     return f"""{_HEADER}[Match]
 MACAddress={config.mac}
@@ -34,9 +33,9 @@ Name={config.name}
 
 
 def online() -> str:
-    """A drop-in for systemd-networkd-wait-online.service: what waits for the network goes on soon.
+    """A drop-in for systemd-networkd-wait-online.service with a shorter timeout.
 
-    By itself it waits for two minutes for a NIC that nobody answers by DHCP, and then fails.
+    If a NIC gets no answer to DHCP, the service would wait for two minutes, and then fail.
     """
     return f"""{_HEADER}[Service]
 ExecStart=
@@ -45,9 +44,9 @@ ExecStart=-/lib/systemd/systemd-networkd-wait-online --timeout={ONLINE_SECONDS}
 
 
 def matches(text: str, config: NicConfig) -> bool:
-    """Whether a .network or .link file is for this very NIC, by its name or its MAC address.
+    """Whether a .network or .link file matches this NIC by its exact name or MAC address.
 
-    Patterns such as `Name=e*` are for NICs that nothing else is known of.
+    Patterns such as `Name=e*` do not count: they are defaults for NICs without other files.
     """
     section = ""
     for line in text.splitlines():
@@ -62,7 +61,7 @@ def matches(text: str, config: NicConfig) -> bool:
 
 
 def render(config: NicConfig) -> str:
-    """The .network file of one NIC."""
+    """The text of the .network file of one NIC."""
     sections = [["[Match]", f"Name={config.name}"], *_link(config)]
     sections += [["[Network]", *_network(config)], *_metrics(config), *_routes(config)]
     return _HEADER + "\n\n".join("\n".join(lines) for lines in sections) + "\n"
@@ -71,7 +70,7 @@ def render(config: NicConfig) -> str:
 def _link(config: NicConfig) -> list[list[str]]:
     if config.dhcp or config.addresses:
         return []
-    # The boot must not wait for a NIC that nobody configures.
+    # The boot must not wait for a NIC that is not configured.
     return [["[Link]", "RequiredForOnline=no"]]
 
 

@@ -1,4 +1,4 @@
-"""/etc/resolv.conf (resolv.conf(5))."""
+"""Parses and renders /etc/resolv.conf (resolv.conf(5))."""
 
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
@@ -6,14 +6,14 @@ from ipaddress import IPv6Address, ip_address
 
 @dataclass(frozen=True)
 class Resolver:
-    """Name servers (addresses, an IPv6 one perhaps with its zone) and search domains, in order."""
+    """Name servers (addresses; IPv6 ones may have a zone) and search domains, in order."""
 
     nameservers: tuple[str, ...]
     search: tuple[str, ...]
 
 
 def parse(text: str) -> Resolver:
-    """Read a resolv.conf as glibc does: the last `search` or `domain` wins, the rest is skipped."""
+    """Parses a resolv.conf like glibc: the last `search` or `domain` is used, the rest ignored."""
     nameservers: list[str] = []
     search: tuple[str, ...] = ()
     for line in text.splitlines():
@@ -28,10 +28,10 @@ def parse(text: str) -> Resolver:
 
 
 def without_loopback(resolver: Resolver) -> Resolver:
-    """The resolver without the name servers that only this machine can reach.
+    """Removes the name servers that only this machine can reach.
 
-    Stubs such as systemd-resolved's 127.0.0.53 or a local dnsmasq are not there in a guest, and a
-    zone (fe80::1%eth0) names an interface of this machine.
+    A guest does not have stubs such as systemd-resolved's 127.0.0.53 or a local dnsmasq. A zone
+    (fe80::1%eth0) is an interface of this machine.
     """
     servers = tuple(s for s in resolver.nameservers if not _is_local(s))
     return Resolver(servers, resolver.search)
@@ -58,5 +58,5 @@ def _is_local(value: str) -> bool:
         mapped = address.ipv4_mapped
         if address.scope_id is not None or (mapped is not None and mapped.is_loopback):
             return True
-    # glibc takes 0.0.0.0 and :: for the machine itself.
+    # For glibc, 0.0.0.0 and :: are the machine itself.
     return address.is_loopback or address.is_unspecified

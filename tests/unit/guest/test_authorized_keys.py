@@ -33,16 +33,16 @@ def test_comments_empty_lines_and_line_ends_go() -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("hello", "is no public key"),
-        ("ssh-dss AAAAB3NzaC1kc3M=", "is no public key"),
-        (f"{ED25519.split()[0]} ", "is no public key"),
-        (f"no-pty, from=x y {ED25519}", "is no public key"),
-        (f'command="unclosed {ED25519}', "is no public key"),
-        (ED25519[:-1], "is cut off: its key is no base64"),
+        ("hello", "is not a public key"),
+        ("ssh-dss AAAAB3NzaC1kc3M=", "is not a public key"),
+        (f"{ED25519.split()[0]} ", "is not a public key"),
+        (f"no-pty, from=x y {ED25519}", "is not a public key"),
+        (f'command="unclosed {ED25519}', "is not a public key"),
+        (ED25519[:-1], "is cut off: its key is not base64"),
         (ED25519[:-4], "is cut off or damaged"),
         (f"{ED25519}AAAA", "is cut off or damaged"),
         (ED25519.replace("ssh-ed25519", "ssh-rsa"), "is damaged: its key is not of the type"),
-        ("-----BEGIN OPENSSH PRIVATE KEY-----", "begins a private key"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----", "is a private key"),
         (f"{ED25519} \x1b[31mred", "has control characters"),
     ],
 )

@@ -185,7 +185,7 @@ def test_what_is_allowed(name, text, value):
         ("extra_sources", "/etc/apt/sources.list", "'/etc/apt/sources.list' is not an absolute"),
         ("extra_sources", "site.sources", "'site.sources' is not an absolute"),
         ("extra_sources", "/srv/../x.sources", "'/srv/../x.sources' is not an absolute"),
-        ("ssh_keys", "hello", "line 1 is no public key"),
+        ("ssh_keys", "hello", "line 1 is not a public key"),
         ("cache_dir", "cache", "not an absolute path"),
         ("customize_dir", "/etc/../x", "not an absolute path"),
     ],
