@@ -1,1 +1,1 @@
-"""The bootstrap: mirrors, the program that makes it, and its cache."""
+"""The bootstrap: its plan, mirrors, engines and cache."""

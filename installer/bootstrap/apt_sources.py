@@ -1,4 +1,4 @@
-"""Apt's lists of sources (sources.list(5)): those of this node read, that of a guest written."""
+"""Parses the apt sources of this node and renders those of a guest (sources.list(5))."""
 
 import re
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ APT = Path("/etc/apt")
 
 @dataclass(frozen=True)
 class Entry:
-    """One archive of sources.list(5): one type, URI and suite; `signed_by` as written, or ''."""
+    """One archive in sources.list(5): type, URI and suite; `signed_by` as written, or ""."""
 
     type: str
     uri: str
@@ -64,9 +64,9 @@ def parse_deb822(text: str) -> list[Entry]:
 
 
 def read_node_entries(apt: Path = APT) -> list[Entry]:
-    """The apt sources of this node; files that apt would not read are left out.
+    """The apt sources of this node, from the files that apt reads.
 
-    Cloud images name lists of mirrors (`mirror+file:`): their first mirror is taken.
+    Cloud images use lists of mirrors (`mirror+file:`): the first mirror of a list is used.
     """
     entries = []
     parts = apt / "sources.list.d"
@@ -97,13 +97,13 @@ def render_sources_list(
 
     Args:
         suite: the guest's suite.
-        archives: pairs of URI and suite, see there.
-        components: of each archive.
-        signed_by: a keyring for the bootstrap; afterwards, the guest's own keyrings do.
+        archives: pairs of URI and suite, see `mirrors.archives`.
+        components: the components of each archive.
+        signed_by: a keyring for the bootstrap; None for the installed guest, which has its own.
     """
     options = [f"signed-by={signed_by}"] if signed_by else []
     if has_ended(suite):
-        # Archives of old releases keep Release files whose time is over; signatures still count.
+        # The Release files of old releases have expired. Their signatures are still verified.
         options.append("check-valid-until=no")
     start = f"deb [{' '.join(options)}]" if options else "deb"
     words = " ".join(components)

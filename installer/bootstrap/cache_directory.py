@@ -1,4 +1,4 @@
-"""The directory of all caches: what is left of killed creates, too old or too much goes."""
+"""Removes leftovers of killed creates, old caches and too large caches from the cache directory."""
 
 import re
 import time
@@ -11,7 +11,7 @@ from installer.settings import MIB, Settings
 from node.lockfile import unlink_if_free
 from node.log import log
 
-# ganeti-instance-debootstrap's own, cache-<suite>-<arch>.tar, have no key and are left alone.
+# Caches of ganeti-instance-debootstrap, cache-<suite>-<arch>.tar, have no key and are not removed.
 _NAME = r"cache-[a-z0-9.+-]+-[a-z0-9]+-[0-9a-f]{16}\.tar\.zst"
 _CACHE = re.compile(_NAME)
 _LOCK = re.compile(_NAME + r"\.lock")
@@ -19,7 +19,7 @@ _PART = re.compile(r"\." + _NAME + r"\.[a-z0-9_]+\.part")
 
 
 class _Kept(NamedTuple):
-    """A cache that is there: bytes, and when it was made and last used, in seconds."""
+    """An existing cache: size in bytes, time of its creation and last use in seconds (Unix)."""
 
     path: Path
     size: int
@@ -36,14 +36,14 @@ def _kept(directory: Path) -> Iterator[_Kept]:
 
 
 def tidy(directory: Path, settings: Settings, wanted: str) -> None:
-    """Removes what killed creates have left, and caches that are too old or too many.
+    """Removes leftovers of killed creates, and caches that are too old or too large.
 
-    What another create makes or reads stays.
+    Files that another create makes or reads are kept.
 
     Args:
         directory: the cache directory.
         settings: they limit age and size.
-        wanted: the name of the cache that is about to be used.
+        wanted: the name of the cache that will be used; the limit of the size does not remove it.
     """
     for path in sorted(directory.iterdir()):
         if _PART.fullmatch(path.name) or _LOCK.fullmatch(path.name):
@@ -57,13 +57,13 @@ def tidy(directory: Path, settings: Settings, wanted: str) -> None:
 
 
 def make_room(directory: Path, limit: int | None, needed: int, wanted: str) -> None:
-    """Removes the caches that were not used for longest, until `needed` bytes more fit.
+    """Removes the least recently used caches, until `needed` more bytes fit.
 
     Args:
         directory: the cache directory.
-        limit: of all caches together, in MiB; None for no limit.
-        needed: what is about to be added, in bytes.
-        wanted: the name of the cache that stays in any case.
+        limit: the maximum size of all caches together, in MiB; None for no limit.
+        needed: the size of a new cache, in bytes.
+        wanted: the name of the cache that is not removed.
     """
     if limit is None:
         return
@@ -73,5 +73,5 @@ def make_room(directory: Path, limit: int | None, needed: int, wanted: str) -> N
         if total <= limit * MIB:
             return
         if cache.path.name != wanted and unlink_if_free(cache.path):
-            log.info("cache %s was not used for longest: removed", cache.path.name)
+            log.info("cache %s is the least recently used: removed", cache.path.name)
             total -= cache.size

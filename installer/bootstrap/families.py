@@ -1,7 +1,7 @@
-"""Settings that are left open, filled in by what the guest's distribution does.
+"""Fills in settings with the defaults of the guest's distribution.
 
-What is the same in all of a distribution's releases stands here. What differs between releases
-stands in `releases`, which knows no settings: these are checked with it while they are read.
+Defaults that are the same in all releases of a distribution are here. Those that differ between
+releases are in `releases`, which does not import settings, as settings are checked with it.
 """
 
 from dataclasses import dataclass, replace
@@ -13,11 +13,11 @@ from node.errors import KitError
 
 @dataclass(frozen=True)
 class Family:
-    """A distribution's own ways.
+    """The defaults of a distribution.
 
     Attributes:
-        components: of the archive, as the distribution itself sets its machines up.
-        kernel_needs: packages that a bootable kernel needs and only recommends.
+        components: the components of the archive that the distribution's installer enables.
+        kernel_needs: packages that the kernel needs to boot, but only recommends.
     """
 
     components: tuple[str, ...]
@@ -26,13 +26,13 @@ class Family:
 
 _USUAL = Family(("main",), ())
 _FAMILIES = {
-    # The kernels of Debian depend on an initramfs, Ubuntu's do not.
+    # Debian's kernels depend on a package that makes an initramfs, Ubuntu's do not.
     "ubuntu": Family(("main", "universe"), ("initramfs-tools",)),
 }
 
 
 def family(distribution: str) -> Family:
-    """The ways of a distribution (see `releases`); those of Debian where none are known."""
+    """The defaults of a distribution (see `releases`); those of Debian if none are known."""
     return _FAMILIES.get(distribution, _USUAL)
 
 
@@ -45,16 +45,16 @@ def resolved(settings: Settings, distribution: str) -> Settings:
     """The settings, with the network stack filled in.
 
     Raises:
-        KitError: the network stack is in a component that is left out.
+        KitError: the network stack is in a component that is not enabled.
     """
     usual = releases.network_stack(settings.suite, distribution)
     stack = usual if settings.network_stack == "auto" else settings.network_stack
     known = components(settings, distribution)
-    # Ubuntu has ifupdown in main where it is what it uses itself.
+    # Ubuntu's old releases, which use ifupdown by default, have it in main.
     in_universe = distribution == "ubuntu" and usual != "ifupdown"
     if stack == "ifupdown" and in_universe and "universe" not in known:
         raise KitError(
-            f"network stack ifupdown: Ubuntu has it in universe, and COMPONENTS is"
+            f"network stack ifupdown: Ubuntu has it in universe, but COMPONENTS is"
             f" {','.join(known)}",
             hint="add universe to COMPONENTS, or set NETWORK_STACK to networkd",
         )

@@ -1,6 +1,6 @@
-"""Which mirrors a guest is made from and updated from: the settings, the node's, the engine's.
+"""Chooses a guest's mirrors from the settings, the node's apt sources, or the engine's default.
 
-Pure but for `choose_on_this_node`, which reads the node's apt sources.
+Pure, except for `choose_on_this_node`, which reads the node's apt sources.
 """
 
 import re
@@ -16,10 +16,10 @@ NO_MIRROR = "none"  # as the setting SECURITY_MIRROR
 
 @dataclass(frozen=True)
 class Mirrors:
-    """Where packages come from.
+    """The mirrors of a guest.
 
-    `main` None leaves it to the engine's default, `security` None means that none is known.
-    `origin` says for the log who chose: "settings", "the node's apt sources", "the engine".
+    `main` is None for the engine's default; `security` is None if none is known. `origin` says for
+    the log where they come from: "settings", "the node's apt sources", "the engine".
     """
 
     main: str | None
@@ -28,9 +28,9 @@ class Mirrors:
 
 
 def choose_on_this_node(suite: str, mirror: str | None, security_mirror: str | None) -> Mirrors:
-    """`choose` with this node's apt sources and debootstrap's scripts."""
+    """Calls `choose` with this node's apt sources and debootstrap's scripts."""
     entries = read_node_entries()
-    # Security suites are looked up by the suite that they belong to.
+    # The distribution of a security suite is that of the suite it belongs to.
     suites = {entry.suite for entry in entries}
     suites |= {re.split("[-/]", name)[0] for name in suites}
     return choose(
@@ -58,7 +58,7 @@ def choose(
         suite: the guest's suite.
         family: the distribution of the guest's suite, see `distribution`.
         mirror: the setting MIRROR.
-        security_mirror: the setting SECURITY_MIRROR; "none" where there shall be none.
+        security_mirror: the setting SECURITY_MIRROR; "none" for no security updates.
         entries: the node's apt sources.
         families: the distribution of each suite among `entries`.
     """
@@ -69,7 +69,7 @@ def choose(
             sibling = mirror
         elif family == "debian" and mirror.rstrip("/").endswith("/debian"):
             beside = mirror.rstrip("/") + "-security"
-            # The security mirror of the node has dropped old suites, too.
+            # The node's security mirror does not have suites that left the mirrors.
             sibling = beside if left_mirrors(suite) else node_security or beside
         return Mirrors(mirror, _security(security_mirror, sibling), "settings")
     if node_main is not None:
@@ -87,7 +87,7 @@ def _security(setting: str | None, found: str | None) -> str | None:
 
 
 def archives(suite: str, family: str, mirrors: Mirrors) -> list[tuple[str, str]]:
-    """URI and suite of each archive of a guest: main, stable updates, security; as far as known."""
+    """URI and suite of each known archive of a guest: main, stable updates, security."""
     updates, security = updates_suite(suite, family), security_suite(suite, family)
     pairs = ((mirrors.main, suite), (mirrors.main, updates), (mirrors.security, security))
     return [(uri, name) for uri, name in pairs if uri and name]
@@ -96,15 +96,15 @@ def archives(suite: str, family: str, mirrors: Mirrors) -> list[tuple[str, str]]
 def _node_mirrors(
     family: str, entries: Sequence[Entry], families: dict[str, str]
 ) -> tuple[str | None, str | None]:
-    """The node's main and security mirror of a distribution; not those of third parties."""
+    """The node's main and security mirror of a distribution, without third parties' archives."""
     usable = [
         entry for entry in entries if entry.type == "deb" and _is_usable_in_guests(entry, family)
     ]
     updated = {entry.uri for entry in usable if entry.suite.endswith("-updates")}
 
     def rank(entry: Entry) -> int:
-        # Third parties use the suites' and components' names, too. An archive has updates of its
-        # own, or is named after its distribution.
+        # Third parties also use the names of suites and components. The distribution's archive has
+        # an -updates suite, or its path ends in the distribution's name.
         named = entry.uri.rstrip("/").rpartition("/")[2] == family
         return 2 * (entry.uri in updated) + named
 
@@ -129,7 +129,7 @@ def _node_mirrors(
 
 
 def _is_usable_in_guests(entry: Entry, family: str) -> bool:
-    """Whether a guest may use it: reachable from there, no credentials, the archive's own key."""
+    """Whether a guest may use it: not local, no credentials, signed by the archive's own key."""
     uri = urlsplit(entry.uri)
     return (
         uri.scheme in ("http", "https")

@@ -1,4 +1,4 @@
-"""What a log shows of an engine's thousands of lines: phases, counts, and why it failed."""
+"""Reduces an engine's thousands of lines to phases, counts, and the reason of a failure."""
 
 import re
 from collections import deque
@@ -15,8 +15,8 @@ _COUNTED = (
 _DROPPED = re.compile(r"I: (Validating |skipping |running --)")
 _SHOWN = re.compile(r"(I|W|E|N): |Err:|Need to get |Fetched |After this operation|dpkg: error")
 _FAULTS = (
-    # Most telling first: what engines print last is often only that some child failed. Without
-    # room in /tmp, apt calls each index unsigned.
+    # The most useful line first: the last line of an engine often only says that a child failed. If
+    # /tmp is full, apt reports that each index is not signed.
     re.compile(r".*(Couldn't create temporary file|Unable to mkstemp|cannot create temp).*", re.I),
     re.compile(r".*No space left on device.*"),
     re.compile(r"E: You don't have enough free space.*"),
@@ -30,9 +30,9 @@ _FAULTS = (
 
 
 class EngineOutput:
-    """Passes on the lines of debootstrap or of mmdebstrap --verbose that say how far it is.
+    """Passes on the lines of debootstrap or mmdebstrap --verbose that show the progress.
 
-    Call it with each line. Packages are counted, and every fiftieth is reported.
+    Call it with each line. Packages are counted, and reported every EVERY packages.
     """
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
@@ -41,7 +41,7 @@ class EngineOutput:
         self._last: deque[str] = deque(maxlen=4000)
 
     def __call__(self, line: str) -> None:
-        """Takes one line of the engine."""
+        """Handles one line of the engine."""
         line = line.rstrip()
         if not line:
             return
@@ -52,27 +52,27 @@ class EngineOutput:
                 if self._counts[word] % EVERY == 0:
                     self._on_line(f"{word} {self._counts[word]} packages")
                 return
-        repeated = len(self._last) > 1 and self._last[-2] == line  # apt's "Fetched" is
+        repeated = len(self._last) > 1 and self._last[-2] == line  # such as apt's "Fetched"
         if _SHOWN.match(line) and not _DROPPED.match(line) and not repeated:
             self._on_line(line)
 
     def tail(self) -> list[str]:
-        """The last lines, whether they were passed on or not."""
+        """The last lines, also those that were not passed on."""
         return list(self._last)[-TAIL_LINES:]
 
     def fault(self) -> str | None:
-        """The line that most likely tells why the engine failed."""
+        """The line that most likely says why the engine failed; None if there is none."""
         lines = list(self._last)
         for pattern in _FAULTS:
             for number, line in enumerate(lines):
                 if pattern.match(line):
-                    # apt has the reason on a line of its own.
+                    # apt prints the reason on the next line.
                     reason = lines[number + 1 : number + 2] if line.startswith("Err:") else []
                     return ": ".join([line, *(text.strip() for text in reason)])
         return None
 
     def disk_usage(self) -> int:
-        """Bytes that apt said the packages need on the disk; 0 where it said nothing."""
+        """The bytes that the packages need on the disk, as apt reported; 0 if it did not."""
         units = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
         found = (
             re.match(r"After this operation, ([\d.,]+) ([kMG]?B) of additional", line)

@@ -62,7 +62,7 @@ def test_no_settings_file_is_waited_for(tmp_path: Path, fifo: Path) -> None:
     with pytest.raises(KitError, match=r"web\.conf: a FIFO, not a file"):
         load.load("web", {}, defaults_file=defaults, os_dir=tmp_path)
     os.mkfifo(tmp_path / "variants.list")
-    with pytest.raises(KitError, match="does not publish it"):
+    with pytest.raises(KitError, match="does not list it"):
         load.load("other", {}, defaults_file=defaults, os_dir=tmp_path)
 
 
