@@ -1,4 +1,4 @@
-"""The guest's file tree while it is built: paths that cannot escape it, and its chroot."""
+"""The guest's file tree while it is made: safe access to its files, and its chroot."""
 
 import os
 import stat
@@ -19,8 +19,8 @@ from node.run import Result, Running, start
 POLICY_RC_D = "usr/sbin/policy-rc.d"
 POLICY = "#!/bin/sh\nexit 101\n"
 
-# Programs in the guest do not load modules, set the clock, reboot, or load profiles into the node's
-# kernel, whatever a package's script tries (capabilities(7)).
+# Programs in the guest must not load modules, set the clock, reboot, or load profiles into the
+# node's kernel (capabilities(7)).
 _UNNEEDED = (
     *("sys_module", "sys_rawio", "sys_time", "sys_boot", "syslog", "wake_alarm"),
     *("audit_control", "mac_admin", "mac_override"),
@@ -51,7 +51,7 @@ _BUG = "this is a bug: report it with the name of the hook"
 
 @dataclass(frozen=True)
 class File:
-    """A file for the guest: its whole text and its permission bits."""
+    """A file for the guest: its text and its permission bits."""
 
     text: str
     mode: int = 0o644
@@ -60,9 +60,9 @@ class File:
 class GuestTree:
     """A mounted guest.
 
-    Paths are relative to its root, and refused when they are absolute, hold `..`, or lead through
-    a symlink: a link in the guest must not make us write on the node. `devices` are those that
-    the tree is mounted from. Variables call it `target`, as debootstrap(8) and the site's hooks do.
+    Paths are relative to its root. Absolute paths, paths with `..`, and paths that lead out of the
+    guest through a symlink are refused: we must not write on the node. `devices` are those that the
+    tree is mounted from. Variables are called `target`, as in debootstrap(8) and the site's hooks.
     """
 
     def __init__(self, root: Path, devices: Devices | None = None) -> None:
@@ -74,26 +74,26 @@ class GuestTree:
         """The node's path of a file in the guest.
 
         Raises:
-            KitError: the path would leave the guest, or goes through a symlink that could.
+            KitError: the path leads out of the guest.
         """
         pure = PurePosixPath(relative)
         if pure.is_absolute() or ".." in pure.parts or not pure.parts:
             raise KitError(f"path {relative!r} in the guest: not a path below its root", hint=_BUG)
-        # usr-merged guests have /bin -> usr/bin; what leads elsewhere on the node is refused.
+        # A merged /usr has /bin -> usr/bin, so only links out of the guest are refused.
         parent = (self.root / pure.parent).resolve()
         if not parent.is_relative_to(self.root.resolve()):
             raise KitError(
-                f"path {relative!r} in the guest: it leads through a symlink out of it",
-                hint="see which package or site hook makes that link, and leave it out",
+                f"path {relative!r} in the guest: a symlink leads out of the guest",
+                hint="find the package or site hook that makes the link, and remove it",
             )
         return parent / pure.name
 
     def exists(self, relative: str) -> bool:
-        """Whether the guest has such a file, directory or link (which may dangle)."""
+        """Whether the guest has such a file, directory or symlink (which may be dangling)."""
         return os.path.lexists(self.path(relative))
 
     def read(self, relative: str) -> str:
-        """The text of a regular file; bytes that are no UTF-8 are kept, as surrogates.
+        """The text of a regular file; bytes that are not UTF-8 are in it as surrogates.
 
         Raises:
             KitError: it is missing, or not a regular file.
@@ -102,14 +102,14 @@ class GuestTree:
         if path.is_symlink() or not path.is_file():
             raise KitError(
                 f"{relative} in the guest: not a regular file",
-                hint="see which package or site hook removes it, and leave it out",
+                hint="find the package or site hook that removes or replaces it, and remove that",
             )
         return path.read_text(errors="surrogateescape")
 
     def write(self, relative: str, content: str | bytes, mode: int = 0o644) -> None:
-        """Puts a file there with these permission bits, whole or not at all; makes directories.
+        """Writes a file with these permission bits atomically, and makes its directories.
 
-        What stood there is replaced: a symlink itself, not what it points to.
+        An existing file is replaced; of a symlink, the symlink itself and not its target.
         """
         path = self.path(relative)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ class GuestTree:
         write_whole(path, content, mode=mode)
 
     def make_directory(self, relative: str) -> None:
-        """Makes a directory and those above it, where they are missing."""
+        """Makes a directory and its parents, if they are missing."""
         path = self.path(relative)
         path.mkdir(parents=True, exist_ok=True)
 
@@ -129,14 +129,14 @@ class GuestTree:
             self.write(relative, file.text, file.mode)
 
     def remove(self, relative: str) -> None:
-        """Removes a file or symlink, if it is there."""
+        """Removes a file or symlink, if it exists."""
         self.path(relative).unlink(missing_ok=True)
 
     def symlink(self, relative: str, goal: str) -> None:
-        """Puts a symlink there; what stood there is replaced.
+        """Makes a symlink; an existing file is replaced.
 
-        An absolute `goal` is a path of the guest. The link is relative nevertheless: a site hook
-        that writes to it from the node would change the node's own file otherwise.
+        An absolute `goal` is a path in the guest. The link is made relative: else a site hook that
+        writes to it from outside the chroot would change a file of the node.
         """
         path = self.path(relative)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,8 +156,8 @@ class GuestTree:
     ) -> Result:
         """Runs a program of the guest in the guest; see node.run.run.
 
-        By default it syncs nothing: each sync would wait for all that was unpacked before, and the
-        unmounting at the end syncs.
+        By default its syncs do nothing: each would wait until all unpacked files are on the disk,
+        and unmounting syncs at the end.
         """
         return self.start(argv, input=input, check=check, on_line=on_line, syncs=syncs)()
 
@@ -170,7 +170,7 @@ class GuestTree:
         on_line: Callable[[str], None] | None = None,
         syncs: bool = False,
     ) -> Running:
-        """Starts a program of the guest in the guest; what it gives awaits its end when called."""
+        """Starts a program of the guest in the guest; call the result to wait for its end."""
         running = start(
             [*CONFINED, "chroot", self.root, *argv],
             input=input,
@@ -183,7 +183,7 @@ class GuestTree:
         return running
 
     def end_started(self) -> None:
-        """Ends what `start` began and nobody awaited, as a failure came between."""
+        """Ends programs that `start` began and that nobody awaited because of a failure."""
         for running in self._started:
             running.end()
 
@@ -192,11 +192,11 @@ class GuestTree:
 def chroot(
     target: GuestTree, devices: Collection[Path], uuids: Mapping[str, Path] = _NONE
 ) -> Iterator[None]:
-    """Makes programs of the guest runnable: /proc, /sys, a /dev of its own; no service may start.
+    """Prepares a chroot for programs of the guest: /proc, /sys, its own /dev; no services start.
 
-    Its /dev holds the usual character devices and the given block devices, nothing else of the
-    node; those of `uuids` have the links by UUID that udev would make. At the end whatever still
-    runs there is ended, and what was mounted is unmounted, also by others.
+    /dev has the usual character devices and the given block devices, and no others of the node. For
+    `uuids`, it has the links by UUID that udev would make. At the end, processes in the chroot are
+    ended, and all file systems there are unmounted, also those that others have mounted.
     """
     with ExitStack() as stack:
         stack.enter_context(proc_of_guest(target))
@@ -220,18 +220,18 @@ def chroot(
         (target.path("run") / "lock").mkdir(mode=0o1777)
         stack.enter_context(services_forbidden(target))
         stack.enter_context(undone(lambda: end_processes_in(target.root)))
-        # First those of ours: else they would count as left running by somebody.
+        # Our own programs first: else they would be reported as left running.
         stack.enter_context(undone(target.end_started))
         yield
 
 
 @contextmanager
 def proc_of_guest(target: GuestTree) -> Iterator[None]:
-    """Mounts a /proc through which packages change nothing of the node's kernel.
+    """Mounts a /proc through which packages cannot change the node's kernel.
 
-    That is its settings (/proc/sys, proc_sys(5)), and what it takes for a program (binfmt_misc of
-    the kernel's documentation). The latter maintainer scripts mount where they do not find it, and
-    fail where they cannot write to it: they find plain files there.
+    Its settings (/proc/sys, proc_sys(5)) are read-only. For binary formats (binfmt_misc in the
+    kernel's documentation), there are plain files: maintainer scripts would mount binfmt_misc if it
+    were missing, and fail if they could not write to it.
     """
     proc = target.path("proc")
     proc.mkdir(exist_ok=True)
@@ -250,10 +250,10 @@ def proc_of_guest(target: GuestTree) -> Iterator[None]:
 
 @contextmanager
 def services_forbidden(target: GuestTree) -> Iterator[None]:
-    """Keeps services of the guest from being started, and leaves the policy that it has.
+    """Keeps services of the guest from being started, with a policy-rc.d.
 
-    A package or a site hook may have one of its own: that is put back at the end, unless another
-    has taken the place of ours meanwhile.
+    If a package or a site hook has its own policy-rc.d, it is restored at the end, unless ours was
+    replaced in the meantime.
     """
     path = target.path(POLICY_RC_D)
     aside = path.with_name(f"{path.name}.aside")

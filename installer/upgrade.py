@@ -1,4 +1,4 @@
-"""Upgrades the packages of a guest whose cache is old, before the hooks work on it."""
+"""Upgrades the packages of a guest from an old cache, before the hooks are applied."""
 
 import os
 import re
@@ -18,30 +18,30 @@ from node.log import log, step
 from node.run import Result
 from node.text import size
 
-# A mirror that does not answer must not hold up a create for longer than this.
+# A mirror that does not answer must not delay a create for longer.
 UPDATE_SECONDS = 60
 DOWNLOAD_SECONDS = 600
-# Free space that must be left beside what apt reckons with, in bytes, by directories that may be
-# file systems of their own: an initramfs, files that are replaced one package at a time, the
-# databases of dpkg. What is on the same file system is not added up.
+# Free space in bytes that is needed in addition to apt's estimate, by directories that may be on
+# separate file systems: for an initramfs, files that are replaced one package at a time, and the
+# databases of dpkg. For directories on the same file system, the largest value counts.
 SPARE = {"": 64 << 20, "boot": 128 << 20, "usr": 256 << 20, "var": 64 << 20}
-# apt tells only the sum: nearly all of what packages bring is there.
+# apt only estimates the sum. Nearly all files of packages are in this directory.
 PACKAGES_IN = "usr"
 CONFIGURATION = "etc/apt/apt.conf.d/99ganeti-instance-kit-upgrade"
-# Only what is installed, and new kernels: nothing is removed.
+# Upgrades installed packages and adds new kernels, but removes nothing.
 UPGRADE = ("apt-get", "--assume-yes", "--with-new-pkgs", "upgrade")
-# What names are looked up with: the node's, as in a bootstrap.
+# The node's files for name resolution, which are also used in a bootstrap.
 RESOLVER = ("etc/resolv.conf", "etc/hosts")
-TIMED_OUT = (124, -9)  # timeout(1): SIGTERM was enough, or it ends by SIGKILL itself, too
+TIMED_OUT = (124, -9)  # timeout(1) after SIGTERM; after SIGKILL, which also ends timeout itself
 
 
 def is_due(days: int | None, age: float) -> bool:
-    """Whether the setting UPGRADE wants packages of that age (in days) to be upgraded."""
+    """Whether packages of this age are upgraded with this UPGRADE; both in days."""
     return days is not None and age >= days
 
 
 def configuration(proxy: str | None) -> str:
-    """apt.conf(5) for the upgrade alone; a proxy may hold a password."""
+    """The apt.conf(5) that is used only for the upgrade; may hold the proxy's password."""
     lines = [
         'APT::Update::Error-Mode "any";',
         'Acquire::Retries "0";',
@@ -57,16 +57,16 @@ def configuration(proxy: str | None) -> str:
 def upgrade(target: GuestTree, plan: BootstrapPlan, age: float) -> None:
     """Upgrades the packages of a guest in whose chroot programs can be run.
 
-    Without an answer of the mirrors in time, or without the room, the guest stays as it is, with a
-    warning.
+    If the mirrors do not answer in time, or there is not enough space, there is a warning and no
+    upgrade.
 
     Args:
         target: the guest.
-        plan: what it was made from; its mirrors and proxy are used.
-        age: of its packages, in days.
+        plan: the plan of its bootstrap, whose mirrors and proxy are used.
+        age: the age of its packages in days.
 
     Raises:
-        KitError: an upgrade that had begun failed.
+        KitError: an upgrade has begun and failed.
     """
     with step("upgrade of the packages"), _apt_usable(target, plan):
         problem = _run_for_at_most(target, UPDATE_SECONDS, ["apt-get", "update"])
@@ -84,7 +84,7 @@ def upgrade(target: GuestTree, plan: BootstrapPlan, age: float) -> None:
         if result.exit_code != 0:
             raise KitError(
                 f"upgrade of the packages: {_why_it_failed(result, output)}",
-                hint="the lines above have more; UPGRADE=no makes guests without an upgrade",
+                hint="see the lines above for details; UPGRADE=no makes guests without an upgrade",
             )
         log.info("%s", _summary(result.stdout))
 
@@ -92,7 +92,7 @@ def upgrade(target: GuestTree, plan: BootstrapPlan, age: float) -> None:
 def _run_for_at_most(
     target: GuestTree, seconds: int, argv: Sequence[str], output: EngineOutput | None = None
 ) -> str | None:
-    """Runs a program of the guest for so long at most; why it failed, or None."""
+    """Runs a program of the guest with a time limit; returns why it failed, or None."""
     output = output or EngineOutput(log.debug)
     limited = ["timeout", "--kill-after=5", str(seconds), *argv]
     result = target.run(limited, check=False, on_line=output)
@@ -102,7 +102,7 @@ def _run_for_at_most(
 
 
 def _why_it_failed(result: Result, output: EngineOutput) -> str:
-    # apt-get says so at its end, with the reason that "Err:" leaves to the next line.
+    # apt-get prints this at its end, with the reason on the same line, unlike after "Err:".
     fetch = re.search(r"^[WE]: Failed to fetch (.+)", result.stderr, re.MULTILINE)
     if fetch:
         return fetch[1]
@@ -110,17 +110,17 @@ def _why_it_failed(result: Result, output: EngineOutput) -> str:
 
 
 def _lack_of_room(root: Path, needed: int) -> str | None:
-    """Which file system has less free than an upgrade takes that adds so many bytes, or None."""
+    """Which file system has not enough free space for an upgrade of this size, or None."""
     for name, least in _needs(root, needed).items():
         figures = os.statvfs(root / name)
         free = figures.f_bavail * figures.f_frsize
         if free < least:
-            return f"it takes {size(least, ceil)} in /{name}, and {size(free, floor)} are free"
+            return f"it needs {size(least, ceil)} in /{name}, but {size(free, floor)} are free"
     return None
 
 
 def _needs(root: Path, needed: int) -> dict[str, int]:
-    """Bytes that must be free on each file system, by the first directory of it."""
+    """The bytes that must be free on each file system, by its first directory in SPARE."""
     first: dict[int, str] = {}
     needs: dict[str, int] = {}
     for name, spare in SPARE.items():
@@ -136,14 +136,14 @@ def _needs(root: Path, needed: int) -> dict[str, int]:
 
 
 def _summary(stdout: str) -> str:
-    """apt-get's "3 upgraded, 1 newly installed, 0 to remove and 0 not upgraded."."""
+    """apt-get's line "3 upgraded, 1 newly installed, 0 to remove and 0 not upgraded."."""
     lines = (line for line in stdout.splitlines() if " upgraded, " in line)
     return next(lines, "packages are up to date").rstrip(".")
 
 
 @contextmanager
 def _apt_usable(target: GuestTree, plan: BootstrapPlan) -> Iterator[None]:
-    """The guest's apt can reach the mirrors; at the end, nothing of it stays."""
+    """Sets up the guest's apt to reach the mirrors; at the end, the setup is removed."""
     with ExitStack() as stack:
         target.write(CONFIGURATION, configuration(plan.proxy), 0o600)
         stack.enter_context(undone(lambda: target.remove(CONFIGURATION)))
@@ -161,7 +161,7 @@ def _apt_usable(target: GuestTree, plan: BootstrapPlan) -> Iterator[None]:
 
 @contextmanager
 def _node_file_in_place(target: GuestTree, name: str) -> Iterator[None]:
-    """The node's file stands in the place of the guest's, which may be a link, or missing."""
+    """Replaces a file of the guest, which may be a link or missing, by the node's, temporarily."""
     path, aside = target.path(name), target.path(f"{name}.aside")
     existed = os.path.lexists(path)
     if existed:
@@ -178,7 +178,7 @@ def _node_file_in_place(target: GuestTree, name: str) -> Iterator[None]:
 
 @contextmanager
 def _node_directory_in_place(target: GuestTree, directory: Path) -> Iterator[None]:
-    """A directory of the node is at the same place in the guest, where nothing can change it."""
+    """Mounts a directory of the node read-only at the same path in the guest."""
     relative = str(directory).lstrip("/")
     missing = [
         place

@@ -1,4 +1,4 @@
-"""Asks a mirror for the signed index of a suite, before a disk is touched."""
+"""Fetches the signed index of a suite from a mirror, before a disk is written."""
 
 import re
 import socket
@@ -19,31 +19,31 @@ from node.errors import KitError
 from node.text import size
 
 TIMEOUT = 20.0  # seconds that a server may be silent
-# Seconds for all questions of one create. A server that sends a byte now and then keeps within
-# TIMEOUT for ever.
+# Seconds for all requests of one create: TIMEOUT does not stop a server that sends a byte now and
+# then.
 TOTAL_SECONDS = 90.0
-LIMIT = 16 * 1024 * 1024  # bytes; the InRelease of Debian's largest suites has 0.2 MiB
+LIMIT = 16 * 1024 * 1024  # bytes; Debian's largest InRelease has 0.2 MiB
 MISSING = (404, 410)
-# Refusals (RFC 9110), and what to do about each.
+# Refusals (RFC 9110), and the hint for each.
 FORBIDDEN = 403
 REFUSALS = {
-    401: "set MIRROR or SECURITY_MIRROR to one that wants no password",
-    FORBIDDEN: "let this node in, in the rules of the mirror and of the proxy (PROXY); some"
-    " archives answer so for what they do not have: then correct SUITE, MIRROR or SECURITY_MIRROR",
-    407: "set PROXY with the user and password that it wants: http://user:password@host:port",
+    401: "set MIRROR or SECURITY_MIRROR to one that needs no password",
+    FORBIDDEN: "allow this node in the rules of the mirror and of the proxy (PROXY); some archives"
+    " also answer 403 for missing files: then correct SUITE, MIRROR or SECURITY_MIRROR",
+    407: "set PROXY with the user and password of the proxy: http://user:password@host:port",
 }
 
-# Says why an index is not signed as it should be, or None. It gets the index, and its detached
-# signature or None where the index carries it.
+# Says why the signature of an index is not valid, or None. It gets the index, and the detached
+# signature or None if the index contains its signature.
 Verify = Callable[[bytes, bytes | None], str | None]
 
 
 class _RefusedError(OSError):
-    """Something that we do not do, with the reason."""
+    """A request that we refuse; the text is the reason."""
 
 
 class AccessError(KitError):
-    """The mirror, or the proxy before it, does not let us in; what is there is not known."""
+    """The mirror or the proxy refuses access, so it is not known whether the file exists."""
 
     def __init__(self, url: str, status: int, who: str) -> None:
         super().__init__(
@@ -54,13 +54,13 @@ class AccessError(KitError):
 
 @dataclass
 class Asker:
-    """Asks the mirrors of one create.
+    """Sends the requests of one create to mirrors.
 
     Attributes:
         proxy: the URL of a proxy, or None.
         verify: checks the signature of an index.
-        public_only: hosts that are refused where they are this node itself or stand on its link:
-            who may create instances must not reach what only the node can reach.
+        public_only: hosts that are refused if they are this node or on its link: users who may
+            create instances must not reach what only the node can reach.
     """
 
     proxy: str | None
@@ -75,11 +75,11 @@ class Asker:
         )
 
     def index(self, mirror: str, suite: str) -> bytes | None:
-        """The mirror's index of a suite, signed as it should be; None where it has no such suite.
+        """The mirror's index of a suite with a valid signature; None if it has no such suite.
 
         Raises:
-            AccessError: the mirror or the proxy refuses to answer.
-            KitError: the mirror cannot be asked, or what it answers is not signed.
+            AccessError: the mirror or the proxy refuses access.
+            KitError: the mirror does not answer, or the signature is not valid.
         """
         top = f"{mirror.rstrip('/')}/dists/{suite}"
         index = signature = refusal = None
@@ -89,8 +89,8 @@ class Asker:
         except AccessError as error:
             if error.status != FORBIDDEN:
                 raise
-            refusal = error  # object stores answer so for what they do not have
-        if index is None:  # archives before wheezy, and small ones, have no InRelease
+            refusal = error  # object stores answer 403 for files that do not exist
+        if index is None:  # releases before wheezy, and small archives, have no InRelease
             name = "Release"
             index = self._fetch(f"{top}/Release")
             if index is None:
@@ -99,13 +99,13 @@ class Asker:
                 return None
             signature = self._fetch(f"{top}/Release.gpg")
             if signature is None:
-                raise _unsigned(f"{top}/{name}", "there is no Release.gpg beside it")
+                raise _unsigned(f"{top}/{name}", "there is no Release.gpg")
         if problem := self.verify(index, signature):
             raise _unsigned(f"{top}/{name}", problem)
         return index
 
     def _fetch(self, url: str) -> bytes | None:
-        """The content of a file of the mirror; None where it has no such file."""
+        """The content of a file of the mirror; None if it has no such file."""
         parts = urlsplit(url)
         if parts.scheme == "file":
             path = Path(parts.path)
@@ -113,10 +113,10 @@ class Asker:
         try:
             return _within(self._deadline, lambda: self._get(url))
         except HTTPException as error:  # its text is what the server sent
-            raise _unreachable(url, f"no answer of HTTP ({type(error).__name__})") from error
+            raise _unreachable(url, f"the answer is not HTTP ({type(error).__name__})") from error
         except (OSError, ValueError) as error:
             why = str(getattr(error, "reason", error))
-            # So http.client says what a proxy answers to CONNECT.
+            # http.client's text for a proxy's answer to CONNECT.
             tunnel = re.search(r"Tunnel connection failed: (\d+)", why)
             if tunnel and int(tunnel[1]) in REFUSALS:
                 raise AccessError(url, int(tunnel[1]), "the proxy") from error
@@ -126,7 +126,7 @@ class Asker:
         host = urlsplit(url).hostname or ""
         if host in self.public_only and not self.proxy and (address := _inner_address(host)):
             raise _RefusedError(
-                f"{host} is {address}, and OS parameters cannot name this node or its link"
+                f"{host} is {address}, and OS parameters must not name this node or its link"
             )
         try:
             with self._opener.open(url, timeout=TIMEOUT) as answer:
@@ -136,7 +136,7 @@ class Asker:
                 if error.code in MISSING:
                     return None
                 if error.code in REFUSALS:
-                    # Of a 403, nothing tells who of the two it is.
+                    # A 403 does not show which of the two it is from.
                     who = {401: "the mirror", 407: "the proxy"}.get(
                         error.code, "the proxy or the mirror" if self.proxy else "the mirror"
                     )
@@ -167,9 +167,9 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
 
 
 def _within(deadline: float, action: Callable[[], bytes | None]) -> bytes | None:
-    """Does something that may take for ever, but waits no longer than until the deadline.
+    """Runs an action in a thread, and waits for it until the deadline.
 
-    The thread that is left behind then ends with the process.
+    After the deadline, the thread keeps running until the process ends.
     """
     results: list[bytes | None] = []
     failures: list[BaseException] = []
@@ -177,7 +177,7 @@ def _within(deadline: float, action: Callable[[], bytes | None]) -> bytes | None
     def act() -> None:
         try:
             results.append(action())
-        except BaseException as error:  # raised where it is awaited
+        except BaseException as error:  # raised again by the caller's thread
             failures.append(error)
 
     thread = threading.Thread(target=act, daemon=True)
@@ -192,7 +192,7 @@ def _within(deadline: float, action: Callable[[], bytes | None]) -> bytes | None
 
 
 def _inner_address(host: str) -> str | None:
-    """An address of this host that stands for the node itself or its link, or None."""
+    """An address of this host that is the node itself or on its link, or None."""
     found: Sequence[str] = [
         str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     ]
@@ -202,14 +202,14 @@ def _inner_address(host: str) -> str | None:
 def _unreachable(url: str, why: str) -> KitError:
     return KitError(
         f"mirror: cannot fetch {url}: {why}",
-        hint="check MIRROR, SECURITY_MIRROR and PROXY, and the node's network; where a mirror"
-        " redirects to another host, name that one",
+        hint="check MIRROR, SECURITY_MIRROR and PROXY, and the node's network; if the mirror"
+        " redirects to another host, set that host",
     )
 
 
 def _unsigned(url: str, why: str) -> KitError:
     return KitError(
-        f"mirror: {url} is not signed as it should be: {why}",
-        hint="see with a browser what the mirror answers: a login page, another archive? Else set"
-        " KEYRING to the keys of this archive",
+        f"mirror: {url} has no valid signature: {why}",
+        hint="check with a browser whether the mirror answers with a login page or another archive;"
+        " else set KEYRING to the keys of this archive",
     )

@@ -1,7 +1,7 @@
-"""The cache: each bootstrap once, as a compressed tar, shared by all creates of this node.
+"""The cache: bootstraps as compressed tar files, shared by all creates of this node.
 
-It may be used by any number of creates at once, and killed at any moment: a cache gets its name
-only when it is whole, and what a killed maker leaves is recognised by its lock being free.
+Creates may use it at the same time, and may be killed at any moment. A cache file gets its final
+name only when it is complete. A partial file is a leftover if nobody holds its lock.
 """
 
 import errno
@@ -26,33 +26,33 @@ from node.log import log, step
 from node.run import run
 from node.text import size as size_text
 
-FORMAT = 3  # to be raised when the same plan comes to another tree
+FORMAT = 3  # raise it when the same plan results in another tree
 TOOLS = ("tar", "zstd")
-NAMED = 5  # of the files for which a bootstrap is not kept
-_GIVEN_UP = "the create that it waited for could not keep it either"
-_NO_CACHE = "what has that name is none of ours, or cannot be removed"
+NAMED = 5  # maximum number of files that a warning names
+_GIVEN_UP = "the create that it waited for could not store it either"
+_NO_CACHE = "a file of that name is not a cache of ours, or cannot be removed"
 
-# What getfacl(1), getcap(8) and getfattr(1) show must come out as it went in. ACLs are extended
-# attributes, too (acl(5)): with --acls, tar would set one on every file when it unpacks.
-# Records of 256 KiB (512 blocks) cut the time of an extraction by a quarter: the pipe is switched
-# less often.
+# The output of getfacl(1), getcap(8) and getfattr(1) must be the same after unpacking. ACLs are
+# extended attributes, too (acl(5)): with --acls, tar would set one on every file when it unpacks.
+# Records of 256 KiB (512 blocks) shorten an extraction by a quarter, with fewer switches between
+# zstd and tar.
 _TAR = (
     *("tar", "--selinux", "--xattrs", "--xattrs-include=*", "--numeric-owner"),
     "--blocking-factor=512",
 )
-# Of this level, a cache takes a fifth more room than of zstd's usual one, and unpacking it a third
-# less CPU time. zstd tells the level by itself when it unpacks.
+# Compared with zstd's default level, a cache is a fifth larger; unpacking takes a third less CPU
+# time.
 _COMPRESSOR = "zstd -T0 --fast=1"
-# What tar says of the files that it reads, and not of the archive.
+# tar's messages about the files that it reads, and not about the archive.
 _GUESTS_FAULT = re.compile(r"^\S*tar: \./", re.MULTILINE)
 _EXCLUDED = ("./proc/*", "./sys/*", "./run/*", "./tmp/*", "lost+found")
 
-# Gives what guests must not share: then it is not kept.
+# Returns the files that guests must not share; if there are any, the bootstrap is not stored.
 Bootstrap = Callable[[Path, BootstrapPlan], tuple[str, ...]]
 
 
 def key(plan: BootstrapPlan) -> str:
-    """16 hexadecimal digits that stand for all that determines the tree; reads the keyrings."""
+    """A hash of all that determines the tree: 16 hexadecimal digits; reads the keyrings."""
     facts = {
         "format": FORMAT,
         "engine": plan.engine,
@@ -68,19 +68,19 @@ def key(plan: BootstrapPlan) -> str:
 
 
 def file_name(plan: BootstrapPlan) -> str:
-    """The name of the plan's cache in the cache directory."""
+    """The file name of the plan's cache."""
     return f"cache-{plan.suite}-{plan.arch}-{key(plan)}.tar.zst"
 
 
 def extract_argv(archive: str, root: Path) -> list[str]:
-    """tar(1)'s arguments that unpack a cache into an empty guest."""
-    # zstd's threads that read and write cost a tenth of the CPU time, and it waits for tar anyway.
+    """The command that unpacks a cache into an empty guest."""
+    # zstd's threads for reading and writing cost a tenth of the CPU time, but save no time.
     unpack = "--use-compress-program=zstd --no-asyncio"
     return [*_TAR, unpack, "-x", "-f", archive, "-C", str(root)]
 
 
 def store_argv(archive: Path, root: Path) -> list[str]:
-    """tar(1)'s arguments that pack a guest, over all of its mounts."""
+    """The command that packs a guest with all file systems that are mounted in it."""
     excludes = [f"--exclude={pattern}" for pattern in _EXCLUDED]
     return [
         *(*_TAR, "--sparse", f"--use-compress-program={_COMPRESSOR}", *excludes),
@@ -89,10 +89,11 @@ def store_argv(archive: Path, root: Path) -> list[str]:
 
 
 def check(plan: BootstrapPlan, settings: Settings) -> None:
-    """What can be checked before a disk is touched: the cache, or the mirrors where none serves.
+    """Checks the cache, or the mirrors if there is no cache, before a disk is written.
 
     Raises:
-        KitError: the cache directory or the cache is not ours alone; the mirror lacks the suite.
+        KitError: others may write to the cache or its directory, or a mirror is not usable, see
+            `mirror_check.check`.
     """
     directory = _directory(settings)
     opened = None
@@ -106,14 +107,14 @@ def check(plan: BootstrapPlan, settings: Settings) -> None:
 
 
 def accounts_in(plan: BootstrapPlan, settings: Settings) -> frozenset[str]:
-    """The names of users and groups in the plan's cache; none where it is not there or damaged."""
+    """The names of users and groups in the plan's cache; empty if it is missing or damaged."""
     directory = _directory(settings)
     descriptor = None if directory is None else _open(directory / file_name(plan))
     if descriptor is None:
         return frozenset()
     try:
         archive = f"/proc/{os.getpid()}/fd/{descriptor}"
-        # Once each has been found, the rest is not read.
+        # --occurrence: tar stops when it has found each file once.
         options = ("--use-compress-program=zstd", "--occurrence=1", "-x", "-O", "-f", archive)
         found = run(["tar", *options, *(f"./{path}" for path in accounts.FILES)], check=False)
         return accounts.names(found.stdout)
@@ -122,18 +123,20 @@ def accounts_in(plan: BootstrapPlan, settings: Settings) -> frozenset[str]:
 
 
 def fill(root: Path, plan: BootstrapPlan, settings: Settings, bootstrap: Bootstrap) -> float:
-    """Fills a mounted, empty guest: from the cache, or by a bootstrap that fills the cache, too.
+    """Fills a mounted, empty guest from the cache, or with a bootstrap, which is then cached.
 
-    Of creates that want the same cache at once, one makes it, the others wait. The guest does not
-    depend on whether the bootstrap can be kept: that it cannot is a warning, and those who waited
-    bootstrap at the same time. Returns the age of the guest's packages in days: the cache's, or 0.
+    If several creates need the same cache, one makes it, and the others wait. If the bootstrap
+    cannot be stored, there is a warning, and those who waited make their own bootstraps.
+
+    Returns:
+        the age of the guest's packages in days: that of the cache, or 0.
 
     Raises:
-        KitError: no space in the guest, or what `bootstrap` raises.
+        KitError: no space in the guest, or an error of `bootstrap`.
     """
     directory = _directory(settings)
     if directory is None:
-        _not_kept(Path(settings.cache_dir), "the directory cannot be made")
+        _not_kept(Path(settings.cache_dir), "the directory cannot be created")
         bootstrap(root, plan)
         return 0.0
     cache_directory.tidy(directory, settings, file_name(plan))
@@ -149,7 +152,7 @@ def fill(root: Path, plan: BootstrapPlan, settings: Settings, bootstrap: Bootstr
                 _not_kept(cache, _GIVEN_UP if lock.given_up else _NO_CACHE)
                 lock = None
             if lock is None:
-                stack.close()  # those who wait have nothing to wait for
+                stack.close()  # creates that wait need not wait longer
             unshared = bootstrap(root, plan)
             if lock:
                 problem = _not_to_be_shared(unshared) or _store(root, cache, settings.cache_size)
@@ -163,15 +166,15 @@ def fill(root: Path, plan: BootstrapPlan, settings: Settings, bootstrap: Bootstr
 def _not_to_be_shared(unshared: tuple[str, ...]) -> str | None:
     more = f" and {len(unshared) - NAMED} more" if len(unshared) > NAMED else ""
     named = ", ".join(unshared[:NAMED])
-    return f"no two guests may share {named}{more}" if unshared else None
+    return f"guests must not share {named}{more}" if unshared else None
 
 
 def _not_kept(cache: Path, reason: str) -> None:
-    log.warning("cache %s: this bootstrap is not kept for others: %s", cache, reason)
+    log.warning("cache %s: this bootstrap is not stored: %s", cache, reason)
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """What stands at a path, whatever it is; None for nothing."""
+    """Device, inode and time of the file at a path, of any type; None if there is none."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -180,7 +183,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 
 
 def _locked(stack: ExitStack, cache: Path) -> Lock | None:
-    """Takes the lock for making a cache; None, with a warning, where it cannot be made."""
+    """Takes the lock for making a cache; None, with a warning, if the lock file cannot be made."""
     lock = cache.with_name(cache.name + ".lock")
     try:
         return stack.enter_context(locked(lock, "another create that makes the same cache"))
@@ -190,9 +193,9 @@ def _locked(stack: ExitStack, cache: Path) -> Lock | None:
 
 
 def empty(directory: Path) -> bool:
-    """Removes what a failed extraction left; mount points and each lost+found stay.
+    """Removes the files of a failed extraction, but keeps mount points and each lost+found.
 
-    Returns whether anything stayed.
+    Returns whether anything was kept.
     """
     stayed = False
     for entry in list(os.scandir(directory)):
@@ -207,10 +210,10 @@ def empty(directory: Path) -> bool:
 
 
 def _directory(settings: Settings) -> Path | None:
-    """The cache directory; None where it is missing and cannot be made.
+    """The cache directory; None if it is missing and there is no space to make it.
 
     Raises:
-        KitError: it is no directory, or not ours alone.
+        KitError: it is not a directory, or others may write to it.
     """
     directory = Path(settings.cache_dir)
     try:
@@ -226,17 +229,17 @@ def _directory(settings: Settings) -> Path | None:
 
 
 def _refuse_foreign(path: Path, status: os.stat_result) -> None:
-    """A guest's root file system comes from here: nobody else may have had a hand in it."""
+    """Refuses a path that others may write to: the guest's root file system comes from it."""
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise KitError(
             f"cache {path}: others may write to it (owner {status.st_uid},"
             f" mode {status.st_mode & 0o7777:04o})",
-            hint=f"see who did so, then remove it, or chown root {path}; chmod go-w {path}",
+            hint=f"check who did, then remove it, or chown root {path}; chmod go-w {path}",
         )
 
 
 def _open(cache: Path) -> int | None:
-    """A descriptor of the cache, which keeps it whole and there; None where there is none of ours.
+    """Opens a cache with a shared lock, so that it is not removed; None if there is none.
 
     Raises:
         KitError: others may write to it.
@@ -260,7 +263,7 @@ def _open(cache: Path) -> int | None:
 
 
 def _restore(cache: Path, root: Path, engine: str) -> float | None:
-    """Unpacks the cache and gives its age in days; None: there is none, or it was damaged."""
+    """Unpacks the cache and returns its age in days; None if there is none, or it is damaged."""
     descriptor = _open(cache)
     if descriptor is None:
         return None
@@ -278,7 +281,7 @@ def _restore(cache: Path, root: Path, engine: str) -> float | None:
                     return days
             except CommandError as error:
                 _blame_the_guest(cache, root, status, error)
-            log.warning("cache %s is damaged: it is made anew", cache)
+            log.warning("cache %s is damaged: it is made again", cache)
             if same_file(cache, status):
                 with suppress(OSError):
                     cache.unlink()
@@ -289,7 +292,7 @@ def _restore(cache: Path, root: Path, engine: str) -> float | None:
 
 
 def _blame_the_guest(cache: Path, root: Path, status: os.stat_result, error: CommandError) -> None:
-    """Raises unless it was the cache that made tar fail."""
+    """Raises an error if tar failed because of the guest; returns if the cache is damaged."""
     if not same_file(cache, status):
         return  # replaced by another create that found it damaged
     test = run(["zstd", "--test", "--verbose", cache], check=False)
@@ -301,17 +304,17 @@ def _blame_the_guest(cache: Path, root: Path, status: os.stat_result, error: Com
     match = re.search(r"(\d+) bytes", test.stdout + test.stderr)
     size = size_text(int(match[1])) if match else "more"
     raise KitError(
-        f"unpacking of {cache.name}: a disk of the guest is too small: its files take {size}, and"
-        f" {size_text(figures.f_blocks * figures.f_frsize)} is what the root file system holds",
+        f"unpacking of {cache.name}: a disk of the guest is too small: its files need {size}, the"
+        f" root file system has {size_text(figures.f_blocks * figures.f_frsize)}",
         hint="make disk 0 larger",
     ) from error
 
 
 def _store(root: Path, cache: Path, limit: int | None) -> str | None:
-    """Keeps a bootstrap, unless it is larger than the limit (MiB); gives why it could not, or None.
+    """Stores a bootstrap, unless it is larger than the limit in MiB; returns why not, or None.
 
     Raises:
-        CommandError: it is the guest that cannot be read.
+        CommandError: the guest cannot be read.
     """
     try:
         with step("cache"), part_of(cache) as (part, descriptor):
@@ -320,11 +323,11 @@ def _store(root: Path, cache: Path, limit: int | None) -> str | None:
             size = os.fstat(descriptor).st_size
             if limit is not None and size > limit * MIB:
                 allowed = size_text(limit * MIB, floor)
-                return f"it takes {size_text(size, ceil)}, and CACHE_SIZE allows {allowed}"
+                return f"it needs {size_text(size, ceil)}, but CACHE_SIZE allows {allowed}"
             cache_directory.make_room(cache.parent, limit, size, cache.name)
             part.rename(cache)
             sync_directory(cache.parent)
-            log.info("kept as %s, %s", cache, size_text(size))
+            log.info("stored as %s, %s", cache, size_text(size))
     except CommandError as error:
         if _GUESTS_FAULT.search(error.stderr):
             raise

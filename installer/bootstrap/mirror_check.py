@@ -1,4 +1,4 @@
-"""Do the mirrors have what a guest needs, signed by the right keys?"""
+"""Checks that the mirrors have the suites that a guest needs, signed by the right keys."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ from node.log import log
 from node.run import run
 from node.text import printable
 
-# What gpgv says of signatures that apt takes for none (doc/DETAILS of GnuPG).
+# gpgv's status of signatures that apt does not accept (doc/DETAILS of GnuPG).
 _WORTHLESS = {
-    "EXPKEYSIG": "which has expired: is there a newer package of the keyring?"
-    " BOOTSTRAP=debootstrap takes it all the same",
+    "EXPKEYSIG": "which has expired: look for a newer package of the keyring;"
+    " BOOTSTRAP=debootstrap accepts it",
     "REVKEYSIG": "which was revoked",
     "EXPSIG": "whose signature has expired",
 }
@@ -30,14 +30,14 @@ _TIME = "%Y-%m-%d %H:%M UTC"
 
 
 def check(plan: BootstrapPlan) -> None:
-    """Asks the mirrors for the suites of all archives, see `mirrors.archives`.
+    """Checks the suites of all archives (`mirrors.archives`) on their mirrors.
 
-    An engine's default mirror is not asked, since its URL is not known: if that one is dead, the
-    engine itself says so, after the disks have been written.
+    An engine's default mirror is not checked, since its URL is not known. If it does not answer,
+    the engine fails after the disks have been written.
 
     Raises:
-        KitError: one of them cannot be asked, is not signed by the plan's keys, or lacks the main
-            suite or that of the security updates; or the engine will not take what it has.
+        KitError: a mirror does not answer, an index is not signed by the plan's keys, the main or
+            the security suite is missing, or the engine would not accept an index.
     """
     _missing(plan, plan.mirrors)
 
@@ -54,9 +54,9 @@ def served(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
 
 
 def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
-    """URI and suite of each archive that does not exist, and that the guest can do without."""
+    """URI and suite of each missing archive that the guest does not need; else it is an error."""
     from installer.bootstrap import (
-        archive,  # brings HTTP and TLS, for which most creates have no use
+        archive,  # imports HTTP and TLS, which most creates do not need
     )
 
     verify = partial(signature_problem, plan.keyrings, plan.engine)
@@ -68,8 +68,8 @@ def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
         try:
             index = asker.index(uri, suite)
         except archive.AccessError as error:
-            # Object stores answer 403 for what they do not have. The main suite was had, and only
-            # what a guest can do without is taken for missing.
+            # Object stores answer 403 for files that do not exist. The main suite was found before,
+            # so a suite that the guest does not need counts as missing.
             if is_main or suite == security or error.status != archive.FORBIDDEN:
                 raise
             log.warning("%s", error.message)
@@ -86,15 +86,15 @@ def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
                     if releases.has_ended(plan.suite)
                     else "correct SUITE, or set MIRROR to one that has it"
                 )
-                + ("; of another distribution, name the release itself" if plan.alias else ""),
+                + ("; for another distribution, set SUITE to the code name" if plan.alias else ""),
             )
-        # A guest without them must not come about unnoticed, nor such a cache be kept. What has
-        # reached its end of life gets none any more.
+        # No guest or cache without security updates may be made unnoticed. A release that left the
+        # mirrors gets no updates any more.
         if suite == security and not releases.left_mirrors(plan.suite):
             raise KitError(
                 f"suite {suite}: the mirror {uri} does not have it, so guests would get no"
                 " security updates",
-                hint="set SECURITY_MIRROR to one that has it, or to none if they shall get none",
+                hint="set SECURITY_MIRROR to one that has it, or to none for no security updates",
             )
         missing.append((uri, suite))
     return missing
@@ -103,34 +103,34 @@ def _missing(plan: BootstrapPlan, mirrors: Mirrors) -> list[tuple[str, str]]:
 def _require_usable(
     plan: BootstrapPlan, mirrors: Mirrors, uri: str, suite: str, release: ReleaseFile
 ) -> None:
-    """Refuses an index of which the engine cannot make the guest; all others are taken.
+    """Refuses an index that the engine would not accept, or that lacks components or architecture.
 
-    apt, and so mmdebstrap, heeds the times (apt-secure(8)), debootstrap does not. Both skip a
-    component that is not there.
+    apt, and so mmdebstrap, checks the times (apt-secure(8)), debootstrap does not. Both ignore a
+    missing component.
     """
     what, now = f"suite {suite} of the mirror {uri}", datetime.now(UTC)
     if plan.engine != "debootstrap":
         if made := release.from_the_future(now):
             raise KitError(
-                f"{what}: its index was made at {made:{_TIME}}, and this node's clock says"
+                f"{what}: its index was made at {made:{_TIME}}, but this node's clock says"
                 f" {now:{_TIME}}",
                 hint="set the node's clock: see timedatectl",
             )
         until = release.expired(now)
-        if until and not releases.has_ended(plan.suite):  # see `apt_sources.render`
+        if until and not releases.has_ended(plan.suite):  # see `apt_sources.render_sources_list`
             raise KitError(
-                f"{what}: its index has expired at {until:{_TIME}}, and this node's clock says"
+                f"{what}: its index expired at {until:{_TIME}}, and this node's clock says"
                 f" {now:{_TIME}}",
-                hint="see why the mirror is no longer brought up to date, or take another one;"
-                " BOOTSTRAP=debootstrap takes it all the same",
+                hint="check why the mirror is no longer updated, or use another one;"
+                " BOOTSTRAP=debootstrap accepts it",
             )
     if (uri, suite) != (mirrors.main, plan.suite):
         return
     if plan.alias and mirrors.origin == "settings" and release.origin != "Debian":
         raise KitError(
-            f"suite {plan.alias}: that is {suite} of Debian, and the mirror {uri} is of"
-            f" {printable(release.origin[:80]) or 'nobody knows whom'}",
-            hint="name the release itself as SUITE, as that mirror calls it",
+            f"suite {plan.alias}: that is {suite} of Debian, but the mirror {uri} is of"
+            f" {printable(release.origin[:80]) or 'an unknown distribution'}",
+            hint="set SUITE to the code name of the release on that mirror",
         )
     lacking = release.lacking(plan.components)
     if lacking == plan.components:
@@ -152,16 +152,16 @@ def _require_usable(
 def signature_problem(
     keyrings: Sequence[Path], engine: str, index: bytes, signature: bytes | None
 ) -> str | None:
-    """Why an index of an archive is not signed by one of these keys, or None; asks gpgv(1).
+    """Why gpgv(1) does not accept the signature of an index with these keys, or None.
 
     Args:
         keyrings: files of the node.
-        engine: debootstrap takes signatures by keys that have expired, apt of mmdebstrap does not.
-        index: an InRelease, or a Release.
-        signature: that of a Release.
+        engine: debootstrap accepts signatures by expired keys, apt of mmdebstrap does not.
+        index: the content of InRelease or Release.
+        signature: the detached signature of Release; None for InRelease.
     """
     if signature is None and not index.startswith(b"-----BEGIN PGP SIGNED MESSAGE-----"):
-        return "it is no signed index at all"
+        return "it is not a signed index"
     options = [f"--keyring={path}" for path in keyrings]
     with ExitStack() as stack:
         signed = [
@@ -170,26 +170,26 @@ def signature_problem(
             if content is not None
         ]
         said = run(["gpgv", "--status-fd=1", *options, *signed], check=False)
-    # Archives sign with the keys of several releases, of which a node may know only some.
+    # Archives sign with keys of several releases, and a node may have only some of them.
     words = [line.split()[1:] for line in said.stdout.splitlines() if line.startswith("[GNUPG:] ")]
     found = {word[0]: word for word in words if word}
     if "BADSIG" in found:
         return "a signature is wrong: the index was altered"
-    # gpgv says VALIDSIG of those of an expired key, too.
+    # gpgv also reports VALIDSIG for a signature by an expired key.
     if ("VALIDSIG" if engine == "debootstrap" else "GOODSIG") in found:
         return None
     if "NO_PUBKEY" in found:
         names = ", ".join(str(path) for path in keyrings)
-        return f"signed by the key {found['NO_PUBKEY'][-1]}, which is not in {names}"
+        return f"it is signed by the key {found['NO_PUBKEY'][-1]}, which is not in {names}"
     for word, why in _WORTHLESS.items():
         if word in found:
-            return f"by the key {found[word][1]}, {why}"
+            return f"it is signed by the key {found[word][1]}, {why}"
     return said.stderr.strip().rpartition("\n")[2] or "gpgv finds no signature"
 
 
 @contextmanager
 def _in_memory(content: bytes) -> Iterator[Path]:
-    """A file that no directory names: after a SIGKILL nobody has to remove it."""
+    """Makes a file in memory, so that nothing has to be removed after a SIGKILL."""
     descriptor = os.memfd_create("index")
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

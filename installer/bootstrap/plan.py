@@ -1,4 +1,4 @@
-"""What is installed, and the arguments with which debootstrap(8) and mmdebstrap(1) do it; pure."""
+"""The plan of a bootstrap, and the commands of debootstrap(8) and mmdebstrap(1) for it; pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ MMDEBSTRAP_HOOKS = "/usr/share/mmdebstrap/hooks"
 
 @dataclass(frozen=True)
 class BootstrapPlan:
-    """All that determines the tree that an engine makes; and three that do not, the last ones.
+    """All that determines the tree that an engine makes; the last three do not change the tree.
 
     Attributes:
         engine: "debootstrap" or "mmdebstrap".
         family: the suite's distribution, see `releases.distribution`.
-        packages: sorted, each once; on top of all packages of priority important or higher.
-        merged_usr: "auto" (as debootstrap does it for the suite), "yes" or "no".
-        keyrings: files of the node; a signature by a key of any of them counts.
+        packages: sorted, without duplicates; in addition to all of priority important or higher.
+        merged_usr: "auto" (debootstrap's default for the suite), "yes" or "no".
+        keyrings: files of the node; a signature by a key of any of them is accepted.
         users_hosts: the hosts of mirrors that OS parameters name, and not files of the node.
-        alias: SUITE as it was set, where that is an alias of Debian's ("stable"); else "".
+        alias: SUITE as it was set, if that is an alias of Debian's ("stable"); else "".
     """
 
     engine: str
@@ -44,12 +44,12 @@ def check_merged_usr(suite: str, merged_usr: str) -> None:
     if merged_usr == "no" and not releases.usr_may_be_unmerged(suite):
         raise KitError(
             f"suite {suite}: its packages need a merged /usr, which MERGED_USR turns off",
-            hint="MERGED_USR=no is for bullseye, jammy (Ubuntu) and older",
+            hint="MERGED_USR=no is only for bullseye, jammy (Ubuntu) and older",
         )
 
 
 def merges_usr(plan: BootstrapPlan) -> bool:
-    """Whether the tree gets a merged /usr where the suite's own packages do not see to it."""
+    """Whether the kit merges /usr for a suite whose own packages do not."""
     if not releases.usr_may_be_unmerged(plan.suite):
         return False
     if plan.merged_usr == "auto":
@@ -58,7 +58,7 @@ def merges_usr(plan: BootstrapPlan) -> bool:
 
 
 def debootstrap_argv(plan: BootstrapPlan, root: Path, keyring: Path) -> list[str]:
-    """debootstrap(8)'s arguments; `keyring` is one file with all of the plan's keys."""
+    """The command of debootstrap(8); `keyring` is one file with all of the plan's keys."""
     argv = [
         "debootstrap",
         f"--arch={plan.arch}",
@@ -74,7 +74,7 @@ def debootstrap_argv(plan: BootstrapPlan, root: Path, keyring: Path) -> list[str
     if plan.mirrors.main:
         argv.append(plan.mirrors.main)
         if releases.debootstrap_script(plan.suite) is None:
-            # A suite that is newer than debootstrap is made as its distribution's latest ones.
+            # A suite that is newer than debootstrap is made like the latest of its distribution.
             script = {"debian": "sid", "ubuntu": "gutsy"}.get(plan.family)
             argv += [str(releases.SCRIPTS / script)] if script else []
     return argv
@@ -83,15 +83,15 @@ def debootstrap_argv(plan: BootstrapPlan, root: Path, keyring: Path) -> list[str
 def mmdebstrap_argv(
     plan: BootstrapPlan, root: Path, keyring: Path, no_keys: Path, lines: Sequence[str]
 ) -> list[str]:
-    """mmdebstrap(1)'s arguments.
+    """The command of mmdebstrap(1).
 
     Args:
         plan: what to install.
-        root: where to.
+        root: the mounted guest.
         keyring: one file with all of the plan's keys.
-        no_keys: an empty directory. It takes the place of /etc/apt/trusted.gpg.d, so that no
-            other key of the node vouches for packages.
-        lines: the sources.list to install from, with their keys; empty for the engine's default.
+        no_keys: an empty directory. It replaces /etc/apt/trusted.gpg.d, so that apt does not accept
+            other keys of the node.
+        lines: the lines of sources.list, with keyrings; empty for the engine's default.
     """
     argv = [
         "mmdebstrap",
@@ -101,7 +101,7 @@ def mmdebstrap_argv(
         "--variant=important",
         f"--architectures={plan.arch}",
         f"--components={','.join(plan.components)}",
-        # Data disks and a /proc are mounted there; which key vouches is ours to say, see below.
+        # Data disks and a /proc are mounted in the root, and we choose the keyrings, see below.
         "--skip=check/empty,check/signed-by,chroot/mount/proc",
     ]
     if not lines:

@@ -1,4 +1,4 @@
-"""What the index of a suite says of itself: InRelease, Release (DebianRepository/Format). Pure."""
+"""Parses the index of a suite, InRelease or Release (DebianRepository/Format). Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,43 +7,43 @@ from email.utils import parsedate_to_datetime
 
 _SIGNED = "-----BEGIN PGP SIGNED MESSAGE-----"
 _SIGNATURE = "-----BEGIN PGP SIGNATURE-----"
-# What apt allows clocks to differ by (Acquire::Max-FutureTime, apt.conf(5)).
+# The difference of clocks that apt allows (Acquire::Max-FutureTime, apt.conf(5)).
 FUTURE_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class ReleaseFile:
-    """Fields of an index by their names in small letters, and its whole text."""
+    """The fields of an index by their names in lower case, and its whole text."""
 
     fields: dict[str, str]
     text: str
 
     @property
     def origin(self) -> str:
-        """Whose archive it is; "" where it does not say."""
+        """The distributor of the archive, such as Debian; "" if there is no such field."""
         return self.fields.get("origin", "")
 
     def lacking(self, components: Sequence[str]) -> tuple[str, ...]:
-        """Those of these components that it does not have; none where it lists no components.
+        """Those of these components that the suite lacks; empty if it lists no components.
 
-        Old security suites call theirs updates/main and so on: apt knows these by both names.
+        Old security suites list updates/main and so on: apt accepts these with both names.
         """
         listed = self.fields.get("components", "").split()
         known = {*listed, *(name.rpartition("/")[2] for name in listed)}
         return tuple(name for name in components if listed and name not in known)
 
     def has_architecture(self, arch: str) -> bool:
-        """Whether it may have packages of an architecture."""
+        """Whether the suite may have packages of an architecture."""
         listed = self.fields.get("architectures", "").split()
         return not listed or arch in listed or f"/binary-{arch}/" in self.text
 
     def expired(self, now: datetime) -> datetime | None:
-        """Since when it counts no more, where it says so and that is past."""
+        """The time at which the index has expired; None if it has not, or has no such field."""
         until = self._time("valid-until")
         return until if until is not None and until < now else None
 
     def from_the_future(self, now: datetime) -> datetime | None:
-        """When it was made, where that is to come by this clock."""
+        """The time at which the index was made, if that is in the future; else None."""
         made = self._time("date")
         return made if made and (made - now).total_seconds() > FUTURE_SECONDS else None
 
@@ -56,7 +56,7 @@ class ReleaseFile:
 
 
 def parse(index: bytes) -> ReleaseFile:
-    """Reads an index; what stands outside of what is signed in an InRelease does not count."""
+    """Parses an index; of an InRelease, only the signed part."""
     text = index.decode(errors="replace")
     if text.startswith(_SIGNED):
         text = text.partition("\n\n")[2].partition(f"\n{_SIGNATURE}")[0]

@@ -87,7 +87,7 @@ class Hook:
         return ()
 
     def users(self, context: Context) -> tuple[str, ...]:
-        """The users that it makes: no package may have made a user or group of the same name."""
+        """The users that the hook makes; packages must not make users or groups of these names."""
         return ()
 
     def check(self, context: Context) -> None:

@@ -1,4 +1,4 @@
-"""The first user: logs in with the same keys as root, and becomes root by sudo(8)."""
+"""The user of the setting USER, with root's SSH keys and sudo(8)."""
 
 import os
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ PASSWD = "etc/passwd"
 
 
 class HookUser(Hook):
-    """Makes the user of the setting USER, without a password: sudo asks for none."""
+    """Creates USER without a password; sudo does not ask for one."""
 
     name = "user"
 
@@ -37,7 +37,7 @@ class HookUser(Hook):
         return Later(finish=lambda: self._make(context, target))
 
     def _make(self, context: Context, target: GuestTree) -> None:
-        # Not before: root's password is set meanwhile, by a program that locks the same files.
+        # Not in `apply`: meanwhile chpasswd sets root's password, and locks the same files.
         user = context.settings.user
         accounts.refuse([user], accounts.of_guest(target))  # an upgrade may have made it
         target.run(["useradd", "--create-home", "--shell=/bin/bash", "--groups=sudo", user])
@@ -55,10 +55,10 @@ class HookUser(Hook):
             log.warning("user %s has no key: it cannot log in", user)
         for disk in context.layout.kept:
             if disk.mountpoint is not None and Path(f"/{home}").is_relative_to(disk.mountpoint):
-                log.warning("%s is on a disk that is kept: its keys stay as they are", entry[5])
+                log.warning("%s is on a disk that is kept: its keys are not changed", entry[5])
 
 
 def _entry(target: GuestTree, user: str) -> list[str] | None:
-    """The fields of passwd(5) of a user."""
+    """The fields of a user in passwd(5); None if there is no such user."""
     lines = (line.split(":") for line in target.read(PASSWD).splitlines())
     return next((fields for fields in lines if fields[0] == user), None)

@@ -1,1 +1,1 @@
-"""What belongs to one guest alone: taken out of a bootstrap that is kept, made in each guest."""
+"""Files that guests must not share: removed from cached bootstraps, made again in each guest."""

@@ -1,7 +1,8 @@
-"""Tells by a file's name, mode and content whether it holds a key, a password or an identity. Pure.
+"""Finds keys, passwords and identities by a file's name, mode and content. Pure.
 
-No list of files decides, since any package may make them: what looks random counts. Of files that
-not everybody may read, that is anything which is no plain text. A false alarm costs a bootstrap.
+There is no list of files, since any package may make them: data that looks random counts. In files
+that not everybody may read, all data that is not plain text counts. After a false alarm, the
+bootstrap is not cached.
 """
 
 import re
@@ -10,8 +11,8 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 _ACCOUNTS = re.compile(r"etc/(passwd|group|shadow|gshadow)-?")
-# Made of what packages have brought alone: ucf(1), debconf(7), depmod(8). What is in an initramfs
-# is looked at by itself (`installer.bootstrap.per_guest.remake`).
+# Files that are made only from files of packages: ucf(1), debconf(7), depmod(8). The files in an
+# initramfs are checked in `installer.bootstrap.per_guest.remake`.
 _KNOWN = re.compile(
     r"var/lib/ucf/hashfile(\.\d+)?|var/cache/debconf/templates\.dat(-old)?"
     r"|(usr/)?lib/modules/[^/]+/modules\.[a-z.]+|boot/init(rd|ramfs)[^/]*"
@@ -38,19 +39,19 @@ _ASSIGNED = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z0-9+/=_-]{16,}")
 _LONG = 22  # characters: 128 bits in base64
-# Of two neighbours, letters and digits at random are of different kinds (lower, upper, digit) in
-# 40 % of all cases, base64 in 60 %; words, names and paths in a few.
+# The share of neighbouring characters of different kinds (lower, upper, digit): 40 % in random
+# letters and digits, 60 % in base64, and less in words, names and paths.
 _TURNS = 0.25
 _CAPITALS = 3
 
 
 def find_identity(path: str, mode: int, data: bytes) -> str | None:
-    """Why a file must not be shared by guests; None for one that may be.
+    """Why guests must not share a file; None if they may.
 
     Args:
-        path: in the guest, without a leading slash.
-        mode: its permission bits.
-        data: its content, or the beginning of it.
+        path: the path in the guest, without a leading slash.
+        mode: the permission bits.
+        data: the content, or the beginning of it.
     """
     if not data or _KNOWN.fullmatch(path):
         return None
@@ -72,7 +73,7 @@ def find_identity(path: str, mode: int, data: bytes) -> str | None:
 
 
 def _hashes(text: str) -> Iterator[str]:
-    """The second fields of shadow(5), without those that no password gives: *, !, !*."""
+    """The password hashes of shadow(5), without the marks of locked accounts: *, !, !*."""
     for line in text.splitlines():
         yield line.partition(":")[2].partition(":")[0].lstrip("!*")
 
@@ -86,14 +87,14 @@ def _in_text(text: str, *, restricted: bool) -> str | None:
         if any(_is_random(match[1], 12) for match in _ASSIGNED.finditer(line)):
             return "a key or password"
         for word in _WORD.findall(line):
-            erlangs = restricted and re.fullmatch("[A-Z]{16,}", word)  # cookies are such
+            erlangs = restricted and re.fullmatch("[A-Z]{16,}", word)  # Erlang's cookie
             if erlangs or _is_random(word, 16 if restricted else _LONG):
                 return "what looks random"
     return None
 
 
 def _is_random(word: str, least: int) -> bool:
-    """Whether a word is of letters and digits that take turns as in no name and no path."""
+    """Whether the kinds of a word's characters change more often than in names and paths."""
     if len(word) < least or not re.search("[A-Za-z]", word):
         return False
     kinds = [_kind(char) for char in word]
@@ -104,5 +105,5 @@ def _is_random(word: str, least: int) -> bool:
 
 
 def _kind(char: str) -> str:
-    """Lower case, upper case or digit; "" for what separates words."""
+    """The kind of a character: "a" lower case, "A" upper case, "0" digit, "" others."""
     return "a" if char.islower() else "A" if char.isupper() else "0" if char.isdigit() else ""

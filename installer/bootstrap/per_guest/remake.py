@@ -1,8 +1,8 @@
-"""Keys and identities that packages make when they are installed: each guest gets its own.
+"""Gives each guest its own keys and identities, where packages make them at their installation.
 
-A bootstrap is shared by guests. What a package makes again when its postinst runs as at its first
-installation (deb-postinst(5)) is taken out of it, and made in each guest. Where a package does not,
-the bootstrap must not be shared.
+Guests share a cached bootstrap. If a package makes such a file again when its postinst runs like at
+its first installation (deb-postinst(5)), the file is removed, and made in each guest. If it does
+not, the bootstrap must not be shared.
 """
 
 import json
@@ -16,19 +16,20 @@ from installer.guest_tree import GuestTree, chroot
 from node.errors import KitError
 from node.log import log, step
 
-# In the guest's root while it is made, and in a cache: package -> the files that it makes.
+# JSON in the root of a cached bootstrap: package -> the files that it makes again.
 RECORD = ".remade-by-packages"
-# Of a package: keys and identities are few and small, while the files of a database that was set
-# up are not tried.
+# The maximum number of a package's files, and their size. Keys and identities are few and small. A
+# database has more and larger files, which are not tried.
 MOST = 32
 LARGEST = 64 * 1024  # bytes
 
 
 def separate(target: GuestTree) -> tuple[str, ...]:
-    """Takes out of a new bootstrap what packages made and guests must not share.
+    """Removes from a new bootstrap the files that packages make again and guests must not share.
 
     Returns:
-        what could not be taken out, with the reason of each: then nobody else may have the tree.
+        the files that were not removed, with the reason of each. If there are any, the bootstrap
+        must not be shared.
 
     Raises:
         KitError: the guest's programs cannot be run.
@@ -43,12 +44,12 @@ def separate(target: GuestTree) -> tuple[str, ...]:
             _drop_initramfs(target, [path for paths in remade.values() for path in paths])
     left = _not_to_be_shared(target.root)
     target.write(RECORD, json.dumps(remade), 0o600)
-    left |= dict.fromkeys(lost, "changed by a package that was tried out")
+    left |= dict.fromkeys(lost, "changed by the trial of a package")
     return tuple(f"/{path} ({why})" for path, why in sorted(left.items()) if path not in same)
 
 
 def _not_to_be_shared(root: Path) -> dict[str, str]:
-    """The files that scripts made and that hold a key or an identity, with the reason of each."""
+    """The files that scripts made and that have a key or an identity, with the reason of each."""
     return {
         path: why
         for path, mode, data in made_by_scripts(root)
@@ -57,12 +58,12 @@ def _not_to_be_shared(root: Path) -> dict[str, str]:
 
 
 def remake(target: GuestTree) -> bool:
-    """Has the packages make what `separate` took out, in a guest whose programs can be run.
+    """Lets packages make the files that `separate` removed, in a guest whose programs can be run.
 
-    Returns whether there was any: an initramfs may be missing, too.
+    Returns whether there were any: an initramfs may be missing, too.
 
     Raises:
-        KitError: a package did not make it.
+        KitError: a package did not make a file.
     """
     if not target.exists(RECORD):
         return False
@@ -74,8 +75,8 @@ def remake(target: GuestTree) -> bool:
         for path in paths:
             if not _size(target, path):
                 raise KitError(
-                    f"package {package} in the guest: it did not make /{path} anew",
-                    hint=f"leave {package} out, and install it in the guest",
+                    f"package {package} in the guest: it did not make /{path} again",
+                    hint=f"do not list {package} in the settings, but install it in the guest",
                 )
     return bool(remade)
 
@@ -89,7 +90,7 @@ def possible_makers(postinsts: Mapping[str, str], paths: Iterable[str]) -> dict[
     """
     makers: dict[str, list[str]] = {}
     for path in paths:
-        # At the end of a name: /etc/nvme/hostid is no part of /etc/nvme/hostid-old.
+        # Only whole names match: /etc/nvme/hostid is not in /etc/nvme/hostid-old.
         directory = path.rpartition("/")[0]
         for pattern in (rf"/{re.escape(path)}(?![\w.-])", rf"/{re.escape(directory)}/"):
             named = [name for name, text in postinsts.items() if re.search(pattern, text)]
@@ -108,7 +109,7 @@ def _postinsts(root: Path) -> dict[str, str]:
 
 
 def _configure(target: GuestTree, package: str) -> int:
-    """Runs a package's postinst as dpkg does at the first installation; gives its exit code."""
+    """Runs a package's postinst like dpkg at the first installation; returns its exit code."""
     name = package.partition(":")[0]
     environment = (f"DPKG_MAINTSCRIPT_PACKAGE={name}", "DPKG_MAINTSCRIPT_NAME=postinst")
     script = f"/{INFO}/{package}.postinst"
@@ -123,16 +124,20 @@ def _configure(target: GuestTree, package: str) -> int:
 def _tried(
     target: GuestTree, makers: Mapping[str, list[str]]
 ) -> tuple[dict[str, list[str]], list[str], list[str]]:
-    """What each package makes again, which is removed; and what it makes again as it was.
+    """Runs the postinst of each package without these files, to see whether it makes them again.
 
-    Where a package does not make all of its files again, everything that scripts made is left as it
-    was: a certificate goes with its key. What is too large for that and has changed comes third.
+    If it does not make all of them, all files that scripts made are restored: a certificate belongs
+    to its key.
+
+    Returns:
+        the files that packages make again with new content, which are removed; files that they make
+        again with the same content; changed files that were too large to be restored.
     """
     remade: dict[str, list[str]] = {}
     same: list[str] = []
     lost: list[str] = []
     for package, paths in makers.items():
-        left = [path for path in paths if _size(target, path)]  # not another's already
+        left = [path for path in paths if _size(target, path)]  # not removed for another package
         large = len(left) > MOST or any(_size(target, path) > LARGEST for path in left)
         if large or not left:
             continue
@@ -154,13 +159,13 @@ def _tried(
 
 
 def _size(target: GuestTree, path: str) -> int:
-    """The size of a regular file in bytes; 0 where there is none."""
+    """The size of a regular file in bytes; 0 if there is none."""
     place = target.path(path)
     return 0 if place.is_symlink() or not place.is_file() else place.stat().st_size
 
 
 def _drop_initramfs(target: GuestTree, paths: Iterable[str]) -> None:
-    """Removes each initramfs that has copies of these files, or may have: it is made again."""
+    """Removes each initramfs that has or may have copies of these files; it is made again."""
     names = {PurePosixPath(path).name for path in paths}
     for image in target.root.glob("boot/initrd.img-*"):
         listed = target.run(["lsinitramfs", f"/boot/{image.name}"], check=False)

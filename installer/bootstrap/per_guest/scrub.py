@@ -1,14 +1,14 @@
-"""What goes into an empty guest before the engine runs, and what must not stay after it."""
+"""Prepares an empty guest for the engine, and removes host-specific files after it."""
 
 import shutil
 from pathlib import Path
 
 from installer.guest_tree import GuestTree
 
-# RESUME: the node's swap would go into the guest's initramfs (initramfs.conf(5), hooks/resume).
+# Without it, the guest's initramfs would have the node's swap (initramfs.conf(5), hooks/resume).
 RESUME = "etc/initramfs-tools/conf.d/resume"
 
-# Host-specific or secret, by glob: removed. Packages make these at their installation.
+# Globs of host-specific or secret files, which the engine or packages have made.
 REMOVED = (
     "etc/apt/apt.conf.d/00mmdebstrap",
     "etc/apt/apt.conf.d/01proxy",
@@ -46,7 +46,7 @@ _LIB_DIRS = {"amd64": ("lib32", "lib64", "libx32"), "i386": ("lib64", "libx32")}
 
 
 def prepare_empty_tree(root: Path, *, links: tuple[str, ...]) -> None:
-    """Prepares an empty guest. `links` are directories of / that become links into /usr."""
+    """Prepares an empty guest; `links` are the directories of / to make as links into /usr."""
     target = GuestTree(root)
     target.write(RESUME, "RESUME=none\n")
     for name in links:
@@ -60,15 +60,15 @@ def usr_directories(arch: str) -> tuple[str, ...]:
 
 
 def remove_host_specifics(root: Path) -> None:
-    """Removes what must not be shared by guests, so that a copy can be kept in the cache.
+    """Removes files that guests must not share, so that the bootstrap can be cached.
 
-    The key and certificate of the package ssl-cert go, too; in the guest,
-    `make-ssl-cert generate-default-snakeoil` (make-ssl-cert(8)) makes others.
+    The key and certificate of the package ssl-cert are removed, too. In the guest,
+    `make-ssl-cert generate-default-snakeoil` (make-ssl-cert(8)) makes new ones.
     """
     target = GuestTree(root)
     for pattern in REMOVED:
         for path in sorted(root.glob(pattern)):
-            if path.name == "lost+found":  # of a disk of its own
+            if path.name == "lost+found":  # of a separate disk
                 continue
             _remove(target.path(str(path.relative_to(root))))
     machine_id = target.path(MACHINE_ID)

@@ -1,4 +1,4 @@
-"""What the files that scripts made were before a trial, to be put back when it fails."""
+"""Saves the files that scripts made before a trial, and restores them if it fails."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from installer.guest_tree import GuestTree
 
 @dataclass(frozen=True)
 class Saved:
-    """A file: its status, content (None where that is more than HEAD bytes), and attributes."""
+    """A file: its status, content (None if larger than HEAD bytes), and extended attributes."""
 
     status: os.stat_result
     content: bytes | None
@@ -20,7 +20,7 @@ class Saved:
 
 
 def taken(root: Path) -> dict[str, Saved]:
-    """The regular files below a guest's root that no package brought, by their paths in it."""
+    """The regular files in a guest that scripts made or changed, by their paths in the guest."""
     return {path: _saved(root / path, data) for path, _, data in made_by_scripts(root)}
 
 
@@ -32,13 +32,13 @@ def _saved(path: Path, data: bytes) -> Saved:
 
 
 def put_back(target: GuestTree, before: Mapping[str, Saved]) -> tuple[str, ...]:
-    """Makes these files of a guest what they were, and removes what has come since.
+    """Restores these files of a guest, and removes files that were made since.
 
     Returns:
-        those that have changed and are too large to have been kept.
+        changed files that were too large to be saved.
 
     Raises:
-        KitError: the way to one leads out of the guest now, see `GuestTree.path`.
+        KitError: a path now leads out of the guest, see `GuestTree.path`.
     """
     after = taken(target.root)
     for path in after.keys() - before.keys():
@@ -55,7 +55,7 @@ def put_back(target: GuestTree, before: Mapping[str, Saved]) -> tuple[str, ...]:
 
 
 def _same(one: Saved, other: Saved) -> bool:
-    """Whether nothing of a file has changed; of a large one, its time tells."""
+    """Whether a file has not changed; for a large one, its time is compared."""
     figures = [
         (saved.status.st_mode, saved.status.st_uid, saved.status.st_gid, saved.status.st_size)
         for saved in (one, other)
@@ -69,7 +69,7 @@ def _same(one: Saved, other: Saved) -> bool:
 
 
 def write(path: Path, saved: Saved) -> None:
-    """Makes a file what it was, whatever has taken its place."""
+    """Restores a file, and replaces what is in its place."""
     assert saved.content is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The files of a guest that no package brought, or that are no longer as it brought them."""
+"""Finds the files of a guest that are not from packages, or differ from those of packages."""
 
 import hashlib
 import os
@@ -8,12 +8,12 @@ from pathlib import Path
 
 INFO = "var/lib/dpkg/info"
 STATUS = "var/lib/dpkg/status"
-# What dpkg and apt keep for themselves, and what is mounted or empty in a cache.
+# The databases of dpkg and apt, and directories that are mounted, or empty in a cache.
 _SKIPPED = (
     *("dev", "proc", "run", "sys", "tmp"),
     *("var/cache/apt", "var/lib/apt/lists", "var/lib/dpkg"),
 )
-# Where maintainer scripts change what packages brought; checksums of all of /usr take seconds.
+# Where maintainer scripts change files of packages. Not /usr: its checksums would take seconds.
 _CHANGED = ("etc/", "var/")
 HEAD = 1 << 20  # of a file, in bytes
 
@@ -48,7 +48,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _packaged_files(root: Path) -> Mapping[str, str]:
-    """The files of packages, with the MD5 of each that has one (else ""): dpkg's own database."""
+    """The files of packages in dpkg's database, with the MD5 of each, or "" if there is none."""
     found: dict[str, str] = {}
     info = root / INFO
     for path in info.glob("*.list"):
@@ -57,7 +57,7 @@ def _packaged_files(root: Path) -> Mapping[str, str]:
         for line in _lines(path):
             digest, _, name = line.partition("  ")
             found[_place(name)] = digest
-    # Conffiles stand in the status, " /etc/x 0123…": deb-conffiles(5), dpkg-query(1).
+    # Conffiles are in the status, " /etc/x 0123…": deb-conffiles(5), dpkg-query(1).
     for line in _lines(root / STATUS):
         words = line.split()
         if line.startswith(" /") and len(words) >= 2:
@@ -70,7 +70,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _place(name: str) -> str:
-    """One name for what has two on a merged /usr: /usr/lib/x and /lib/x (hier(7))."""
+    """One name for a file with two names on a merged /usr: /usr/lib/x and /lib/x (hier(7))."""
     name = name.lstrip("/")
     short = name.removeprefix("usr/")
     return short if short.startswith(("bin/", "sbin/", "lib")) else name

@@ -139,7 +139,7 @@ def test_a_mirror_that_breaks_off_in_the_middle(tiny: Node, stub: StubSuite) -> 
 
 def test_a_root_disk_that_is_too_small(tiny: Node) -> None:
     os.truncate(tiny.disks[0][0], 100 * MIB)
-    fails(tiny, "disk 0 (/): too small: it has 100 MiB, and needs at least 701 MiB")
+    fails(tiny, "disk 0 (/): too small: it has 100 MiB, but needs at least 701 MiB")
     assert untouched(tiny.disks[0][0])
     os.truncate(tiny.disks[0][0], 701 * MIB)
     tiny.create().succeeded()
@@ -169,7 +169,7 @@ def test_a_bootstrap_that_does_not_fit_on_a_data_disk(tiny: Node, stub: StubSuit
 
 def test_a_data_disk_on_which_no_bootstrap_could_fit(tiny: Node) -> None:
     tiny.disk(8 * MIB, "var")
-    fails(tiny, "disk 1 (/var): too small: it has 8 MiB, and needs at least 256 MiB")
+    fails(tiny, "disk 1 (/var): too small: it has 8 MiB, but needs at least 256 MiB")
     assert untouched(tiny.disks[0][0])
 
 
@@ -178,7 +178,7 @@ def test_a_cache_directory_that_is_full(tiny: Node) -> None:
     try:
         tiny.settings["CACHE_DIR"] = str(tiny.cache)
         outcome = tiny.create().succeeded()
-        assert "is not kept for others: zstd: " in outcome.log
+        assert "this bootstrap is not stored: zstd: " in outcome.log
         assert not list(tiny.cache.iterdir())
     finally:
         output("umount", tiny.cache)
@@ -198,8 +198,8 @@ def test_a_damaged_cache_is_made_anew(tiny: Node, damage: str) -> None:
     (tiny.cache / name).chmod(0o600)
     tiny.hook("look", 'test -x "$TARGET/bin/bash"')
     outcome = tiny.create().succeeded()
-    assert "is damaged: it is made anew" in outcome.log
-    assert "kept as" in outcome.log
+    assert "is damaged: it is made again" in outcome.log
+    assert "stored as" in outcome.log
     assert (tiny.cache / name).stat().st_size > half
 
 

@@ -91,7 +91,7 @@ def test_a_disk_without_name_is_untouched(guest: Guest) -> None:
 
 
 def test_capabilities_and_acls_survive_the_cache(guest: Guest) -> None:
-    assert "cache: cache-bookworm-" in guest.outcome.log or "kept as" in guest.outcome.log
+    assert "cache: cache-bookworm-" in guest.outcome.log or "stored as" in guest.outcome.log
     assert "cap_net_raw=ep" in output("getcap", guest.root / "usr/bin/ping")
     journal = guest.root / "var/log/journal"
     assert "group:adm:r-x" in output("getfacl", "--absolute-names", journal)

@@ -96,7 +96,7 @@ def test_killed_while_the_cache_is_made(tiny: Node, after: str, seconds: float) 
     assert outcome.exit_code == -signal.SIGKILL, outcome.log
     support.nothing_is_held(tiny)
     whole = [name for name in caches(tiny.cache) if name.endswith(".zst") and name[0] != "."]
-    assert not whole or "kept as" in outcome.log
+    assert not whole or "stored as" in outcome.log
     tiny.create().succeeded()
     assert not [name for name in caches(tiny.cache) if not name.endswith(".tar.zst")]
 

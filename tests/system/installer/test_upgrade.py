@@ -20,7 +20,7 @@ def old_version_of(package: str, node: Node, days: float) -> Path:
     """Gives the node a cache, so old, whose package claims to be of an old version."""
     support.link_cache(node)
     log = node.create().succeeded().log
-    (name,) = re.findall(r"(?:cache: |kept as \S+/)(cache-\S+?\.zst)", log)
+    (name,) = re.findall(r"(?:cache: |stored as \S+/)(cache-\S+?\.zst)", log)
     cache = node.cache / name
     tree = node.directory / "tree"
     tree.mkdir()

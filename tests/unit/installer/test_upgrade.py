@@ -124,7 +124,7 @@ def test_names_are_looked_up_as_on_the_node(tmp_path: Path) -> None:
         ({"--download-only": (124, "", "")}, "no answer within 600 seconds", 3),
         (
             {"--download-only": (0, ROOM.replace("100 ", "200 "), "")},
-            "it takes 446.8 MiB in /, and 400 MiB are free",
+            "it needs 446.8 MiB in /, but 400 MiB are free",
             3,
         ),
     ],
@@ -189,7 +189,7 @@ def test_each_file_system_of_the_guest_needs_room(
     monkeypatch.setattr(Path, "stat", stat)
     monkeypatch.setattr(upgrade.os, "statvfs", statvfs)
     problem = upgrade._lack_of_room(tmp_path, 10 << 20)
-    assert problem is not None and f" in /{full}, and 60 MiB are free" in problem
+    assert problem is not None and f" in /{full}, but 60 MiB are free" in problem
     free[tmp_path / full] = 400
     assert upgrade._lack_of_room(tmp_path, 10 << 20) is None
     # What packages bring goes to /usr.

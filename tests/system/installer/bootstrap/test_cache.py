@@ -200,7 +200,7 @@ def test_a_damaged_cache_is_made_anew(
     cache.fill(first, PLAN, settings, bootstrap)
     damage(stored(settings))
     cache.fill(second, PLAN, settings, bootstrap)
-    assert "is damaged: it is made anew" in caplog.text
+    assert "is damaged: it is made again" in caplog.text
     cache.fill(third, PLAN, settings, bootstrap)
     assert bootstrap.runs == 2
     assert snapshot(second).keys() == snapshot(third).keys() == snapshot(first).keys()
@@ -324,7 +324,7 @@ def test_a_directory_that_takes_no_cache_is_no_reason_to_fail(
     assert bootstrap.runs == 1
     assert (root / "var/payload").read_bytes() == bootstrap.payload
     [warning] = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert f"cache {stored(settings)}: this bootstrap is not kept for others: " in warning
+    assert f"cache {stored(settings)}: this bootstrap is not stored: " in warning
     assert ("Read-only" if "ro" in options.split(",") else "No space left on device") in warning
 
 
@@ -415,7 +415,7 @@ def test_a_bootstrap_that_is_larger_than_all_may_be_is_not_kept(
     small = fill_with(settings, guest(), "bookworm", 2**16)
     large = fill_with(settings, guest(), "trixie", 2**21)
     assert not large.exists()
-    assert "it takes 2.1 MiB, and CACHE_SIZE allows 1 MiB" in caplog.text
+    assert "it needs 2.1 MiB, but CACHE_SIZE allows 1 MiB" in caplog.text
     assert names(settings) == [small.name]
 
 
@@ -443,7 +443,7 @@ def test_what_no_two_guests_may_share_is_not_kept(
 
     cache.fill(guest(), PLAN, settings, bootstrap)
     assert names(settings) == []
-    assert "no two guests may share /etc/x/key (a private key), /etc/y (a password)" in caplog.text
+    assert "guests must not share /etc/x/key (a private key), /etc/y (a password)" in caplog.text
 
 
 def _fill_alone(
@@ -517,7 +517,7 @@ def test_no_space_in_the_guest(settings: Settings, guest: Callable[[], Path]) ->
     small = guest()
     with (
         mounted("tmpfs", small, fstype="tmpfs", options=("size=4m",)),
-        pytest.raises(KitError, match=r"too small: its files take [\d.]+ MiB, and 4 MiB"),
+        pytest.raises(KitError, match=r"too small: its files need [\d.]+ MiB, the root file system has 4 MiB"),
     ):
         cache.fill(small, PLAN, settings, bootstrap)
     assert names(settings) == [stored(settings).name]

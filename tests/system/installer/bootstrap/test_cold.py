@@ -21,7 +21,7 @@ def test_two_creates_at_once_bootstrap_once(new_node: Callable[[], Node]) -> Non
     outcomes = [create.wait().succeeded() for create in running]
     logs = "".join(outcome.log for outcome in outcomes)
     assert logs.count("engine: mmdebstrap") == 1
-    assert logs.count("kept as") == 1
+    assert logs.count("stored as") == 1
     assert logs.count("waiting for another create that makes the same cache") == 1
     assert logs.count("unpacking of the cache") >= 1
     [cache] = first.cache.iterdir()

@@ -69,7 +69,7 @@ def refused(node: Node, *words: str) -> None:
 def test_a_login_page(tiny: Node) -> None:
     with server(lambda _path: (200, b"<html>Please log in</html>")) as url:
         tiny.settings["MIRROR"] = f"{url}/debian"
-        refused(tiny, f"{url}/debian/dists/bookworm/InRelease", "no signed index")
+        refused(tiny, f"{url}/debian/dists/bookworm/InRelease", "not a signed index")
 
 
 def test_an_index_that_somebody_altered(tiny: Node) -> None:

@@ -145,5 +145,5 @@ def test_names_of_base_passwd_are_none_for_users(master: str) -> None:
     taken = accounts.names(text)
     assert {"root", "backup"} <= taken
     for name in taken:
-        with pytest.raises(ValueError, match="no system user"):
+        with pytest.raises(ValueError, match="not that of a system user"):
             USER.parse(name)

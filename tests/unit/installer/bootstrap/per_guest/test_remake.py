@@ -94,7 +94,7 @@ def test_nothing_is_put_back_through_a_link_out_of_the_guest(tmp_path: Path) -> 
     (tmp_path / "node").mkdir()
     target = Linking(tmp_path / "guest", {})
     target.write("etc/package/conf", "old")
-    with pytest.raises(KitError, match=r"etc/package/conf.* through a symlink out of it"):
+    with pytest.raises(KitError, match=r"etc/package/conf.* a symlink leads out of"):
         tried(target, "etc/a.key")
     assert [*(tmp_path / "node").iterdir()] == []
 
