@@ -234,7 +234,7 @@ def _run_engine(
     container = NO_DOCKER if plan.engine == "debootstrap" else {}
     try:
         # Engines would mount a /proc through which packages could change the node's kernel.
-        # debootstrap uses a /proc that is mounted, mmdebstrap if told so (`mmdebstrap_argv`).
+        # debootstrap uses a /proc that is mounted, mmdebstrap only with --skip (`mmdebstrap_argv`).
         # Without syncs until the guest is unmounted: see node.isolation.nosync.
         with proc_of_guest(GuestTree(root)):
             run(

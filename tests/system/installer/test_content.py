@@ -84,7 +84,7 @@ def test_a_reinstall_spares_it_to_the_last_byte(reinstalled: Node) -> None:
 def test_a_file_system_on_a_disk_that_is_named_swap_is_spared(node: Node) -> None:
     node.disk(MIB)
     output("mke2fs", "-q", "-F", "-t", "ext4", node.disk(SIZE, "swap"))
-    with pytest.raises(KitError, match=r"disk 1 \(swap\): it holds ext4, and no swap"):
+    with pytest.raises(KitError, match=r"disk 1 \(swap\): it holds ext4, not swap"):
         existing(node)
 
 
@@ -109,7 +109,7 @@ def test_a_disk_that_cannot_be_read_is_not_empty(node: Node, tmp_path: Path) -> 
         faults.touch()
         node.disks.append((device.path, "srv"))
         assert not output("blkid", "-p", device.path, check=False).count("TYPE")
-        with pytest.raises(KitError, match="whether it is empty cannot be told: byte 0: Input"):
+        with pytest.raises(KitError, match="cannot check whether it is empty: byte 0: Input"):
             existing(node)
 
 

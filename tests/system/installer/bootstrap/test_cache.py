@@ -517,7 +517,7 @@ def test_no_space_in_the_guest(settings: Settings, guest: Callable[[], Path]) ->
     small = guest()
     with (
         mounted("tmpfs", small, fstype="tmpfs", options=("size=4m",)),
-        pytest.raises(KitError, match=r"too small: its files need [\d.]+ MiB, the root file system has 4 MiB"),
+        pytest.raises(KitError, match=r"its files need [\d.]+ MiB, the root file system has 4 MiB"),
     ):
         cache.fill(small, PLAN, settings, bootstrap)
     assert names(settings) == [stored(settings).name]
