@@ -28,6 +28,6 @@ def refuse(wanted: Iterable[str], taken: Collection[str]) -> None:
     for name in wanted:
         if name in taken:
             raise KitError(
-                f"user {name}: a package of the guest makes a user or a group with that name",
+                f"user {name}: a package of the guest makes a user or a group of that name",
                 hint="choose another USER",
             )

@@ -65,7 +65,10 @@ class HookFstab(Hook):
         mended, doubles = without_doubles(mended, entries, _names(context, entries))
         for entry in doubles:
             what = entry.spec if entry.fstype == "swap" else entry.mountpoint
-            log.info("fstab: a site hook has written its own line for %s: ours is removed", what)
+            log.info(
+                "fstab: a site hook has written its own line for %s: the built-in one is removed",
+                what,
+            )
         if mended != text:
             target.write(FSTAB, mended)
 

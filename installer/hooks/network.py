@@ -93,7 +93,9 @@ class HookNetwork(Hook):
                 continue  # a site hook has removed or replaced it
             mended = _without_doubles(context, target, relative, file.text)
             if mended != text:
-                log.info("%s: a site hook configures the same: ours is removed", relative)
+                log.info(
+                    "%s: a site hook configures the same: the built-in entry is removed", relative
+                )
                 if mended:
                     target.write(relative, mended)
                 else:

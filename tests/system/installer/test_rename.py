@@ -79,6 +79,6 @@ def test_a_rename_that_is_killed_leaves_nothing_and_works_again(guest: Node) -> 
     again = rename(guest)
     said, _ = again.communicate(timeout=SECONDS)
     assert again.returncode == 0, said
-    assert "/etc/hostname says new.example.org" in said
+    assert "/etc/hostname: the new name is new.example.org" in said
     assert output("debugfs", "-R", "cat /etc/hostname", disk).endswith("new.example.org\n")
     support.nothing_is_held(guest)

@@ -73,4 +73,6 @@ def test_the_log_says_what_was_taken_out(
             monkeypatch,
         )
     assert text.count("/tmp") == 1 and "size=1g" in text
-    assert "a site hook has written its own line for /tmp: ours is removed" in caplog.text
+    assert (
+        "a site hook has written its own line for /tmp: the built-in one is removed" in caplog.text
+    )
