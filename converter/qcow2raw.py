@@ -22,7 +22,7 @@ def main() -> int:
     open_streams()
     if lacking("qcow2raw", PACKAGES):
         return 3
-    from converter.cli import main as run
+    from converter.cli.main import main as run
 
     try:
         return run(sys.argv[1:])

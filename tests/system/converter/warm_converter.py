@@ -12,7 +12,7 @@ import sys
 
 sys.path[0] = sys.argv[1]
 program = importlib.import_module("converter.qcow2raw")
-for later in ("converter.cli", "converter.convert"):  # what the program loads by itself
+for later in ("converter.cli.main", "converter.convert"):  # what the program loads by itself
     importlib.import_module(later)
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from converter import cli
+from converter.cli import main as cli
 from converter.options import CopyOutcome
 from node.errors import KitError
 from node.program import Failure

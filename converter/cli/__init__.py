@@ -1,0 +1,1 @@
+"""The command line of qcow2raw: its options, what it says, and its hints."""
