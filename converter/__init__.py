@@ -1,1 +1,135 @@
-"""Streams disk images into block devices: `qcow2raw`."""
+"""Copies disk images into block devices: the public API.
+
+    with open_source("ssh://root@host/var/lib/libvirt/images/web1.qcow2") as source:
+        try:
+            result = copy(source, "/dev/xenvg/web1.disk0", CopyOptions(resume=True))
+        except CopyFailed as failed:
+            print(failed, failed.left.resumable_at)
+
+What is named here is loaded when it is first used: whoever needs one part does not wait for all.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from converter.contents.describe import DiskReport, Image
+    from converter.contents.inspect import Findings, describe, guest_config
+    from converter.convert import compare, copy, make_swap, plan
+    from converter.engine.content import TargetContent
+    from converter.errors import (
+        CopyFailed,
+        CopyStopped,
+        FormatConflict,
+        FormatMismatch,
+        FormatUnknown,
+        HibernatedSwap,
+        ImageRefused,
+        NotInspectable,
+        NotOneSwapArea,
+        ResumeMismatch,
+        SourceChanged,
+        SourceInUse,
+        SourceLost,
+        SwapNotMade,
+        TargetFailed,
+        TargetInUse,
+        TargetIsFile,
+        TargetIsSource,
+        TargetLost,
+        TargetMissing,
+        TargetNotEmpty,
+        TargetState,
+        TargetTooSmall,
+        VerificationFailed,
+    )
+    from converter.extents import Extent, Kind
+    from converter.options import CopyOptions
+    from converter.progress import Progress, Silent
+    from converter.replacements import plan_replacements, swap_areas
+    from converter.results import Comparison, CopyPlan, CopyResult, SwapResult, Zeroing
+    from converter.sources import open_source
+    from converter.sources.base import Disk, Reader, Source
+    from converter.target.device import Target, open_target
+    from converter.target.zeroing import Zeroer
+
+__all__ = [
+    "Comparison",
+    "CopyFailed",
+    "CopyOptions",
+    "CopyPlan",
+    "CopyResult",
+    "CopyStopped",
+    "Disk",
+    "DiskReport",
+    "Extent",
+    "Findings",
+    "FormatConflict",
+    "FormatMismatch",
+    "FormatUnknown",
+    "HibernatedSwap",
+    "Image",
+    "ImageRefused",
+    "Kind",
+    "NotInspectable",
+    "NotOneSwapArea",
+    "Progress",
+    "Reader",
+    "ResumeMismatch",
+    "Silent",
+    "Source",
+    "SourceChanged",
+    "SourceInUse",
+    "SourceLost",
+    "SwapNotMade",
+    "SwapResult",
+    "Target",
+    "TargetContent",
+    "TargetFailed",
+    "TargetInUse",
+    "TargetIsFile",
+    "TargetIsSource",
+    "TargetLost",
+    "TargetMissing",
+    "TargetNotEmpty",
+    "TargetState",
+    "TargetTooSmall",
+    "VerificationFailed",
+    "Zeroer",
+    "Zeroing",
+    "compare",
+    "copy",
+    "describe",
+    "guest_config",
+    "make_swap",
+    "open_source",
+    "open_target",
+    "plan",
+    "plan_replacements",
+    "swap_areas",
+]
+
+# The modules that define these; errors are in a module of their own.
+_HOMES = {
+    "contents.describe": ("DiskReport", "Image"),
+    "contents.inspect": ("Findings", "describe", "guest_config"),
+    "convert": ("compare", "copy", "make_swap", "plan"),
+    "engine.content": ("TargetContent",),
+    "extents": ("Extent", "Kind"),
+    "options": ("CopyOptions",),
+    "progress": ("Progress", "Silent"),
+    "replacements": ("plan_replacements", "swap_areas"),
+    "results": ("Comparison", "CopyPlan", "CopyResult", "SwapResult", "Zeroing"),
+    "sources": ("open_source",),
+    "sources.base": ("Disk", "Reader", "Source"),
+    "target.device": ("Target", "open_target"),
+    "target.zeroing": ("Zeroer",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Loads what is named (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    home = next((home for home, names in _HOMES.items() if name in names), "errors")
+    return getattr(import_module(f"{__name__}.{home}"), name)

@@ -2,129 +2,190 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from typing import Any
+from dataclasses import dataclass
 
-from converter import replacements, sources, swap
+from converter import replacements, swap
 from converter.buffers import buffer
 from converter.contents.swap_header import MIN_LAST_PAGE
 from converter.engine.content import TargetContent
 from converter.engine.copy_run import CopyRun, run_through
 from converter.engine.journal import Journal
 from converter.engine.pool import Pool
-from converter.engine.sinks import Comparer, Comparison
+from converter.engine.sinks import Comparer, Differences
 from converter.engine.workers import COMPARERS, CopyWorker, Counted
-from converter.options import CopyOptions, CopyOutcome
-from converter.progress import Progress
+from converter.errors import NotOneSwapArea, TargetState, telling_what_is_left
+from converter.options import CopyOptions
+from converter.paths import Name
+from converter.progress import Progress, Silent
+from converter.results import Comparison, CopyPlan, CopyResult, Stopwatch, SwapResult
 from converter.sources.base import Disk, Source
 from converter.target import device
 from converter.target.device import Target
 from node.errors import KitError
 from node.log import log
 
+DEFAULTS = CopyOptions()
+SILENT = Silent()
+
+
+@dataclass
+class _Prepared:
+    """Source and target, opened and checked, and what the target shall hold."""
+
+    content: TargetContent
+    target: Target
+    plan: CopyPlan
+    watch: Stopwatch
+
 
 @contextmanager
-def _planned(
-    options: CopyOptions,
-    open_target: Callable[[Source], AbstractContextManager[Target]],
-    outcome: CopyOutcome,
-) -> Iterator[tuple[TargetContent, Target, dict[str, Any]]]:
-    """Source and target, opened and checked, what the target shall hold, and a report of that."""
+def _prepared(
+    source: Source, open_target: Callable[[], AbstractContextManager[Target]], options: CopyOptions
+) -> Iterator[_Prepared]:
+    watch = Stopwatch()
     with ExitStack() as stack:
-        with outcome.timed("check"):
-            source = stack.enter_context(sources.open_source(options.source, options.image_format))
+        with watch.timed("check"):
             disk = stack.enter_context(closing(Disk(source)))
             areas = replacements.swap_areas(disk.read, source.size, source.name, mode=options.swap)
-            target = stack.enter_context(open_target(source))
-            replaced = replacements.planned(
+            target = stack.enter_context(open_target())
+            replaced = replacements.plan_replacements(
                 areas, disk.read, source.size, target.size, fix_gpt=options.fix_gpt
             )
             content = TargetContent(source, replaced.extents, target.size)
-        for note in replaced.notes:
+            plan = CopyPlan(
+                source=source.name,
+                format=source.format,
+                target=target.path,
+                size=source.size,
+                target_size=target.size,
+                extents=content.sizes,
+                notes=replaced.notes,
+            )
+        for note in plan.notes:
             log.info("%s", note)
-        yield (
-            content,
-            target,
-            {
-                "source": source.name,
-                "format": source.format,
-                "target": str(target.path),
-                "size": source.size,
-                "target_size": target.size,
-                "extents": {kind.name.lower(): count for kind, count in content.sizes.items()},
-                "notes": list(replaced.notes),
-            },
-        )
+        yield _Prepared(content, target, plan, watch)
 
 
-def copy(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dict[str, Any]:
+def _open_target(
+    source: Source, target: Name, options: CopyOptions
+) -> AbstractContextManager[Target]:
+    return device.open_target(
+        target,
+        size_needed=source.size,
+        source=source.status,
+        force=options.force or options.update,
+        allow_file=options.allow_file,
+        is_ours=lambda identity: options.resume and Journal(identity).read() is not None,
+        confirm=options.confirm,
+        new_volume=options.new_volume,
+    )
+
+
+def plan(source: Source, target: Name, options: CopyOptions = DEFAULTS) -> CopyPlan:
+    """Checks all that a copy checks, and tells what it would do; nothing is written.
+
+    Args:
+        source: as `open_source` opened it.
+        target: the block device or file.
+        options: how it would be copied.
+
+    Raises:
+        KitError: it could not be copied; `converter.errors` has what may be wrong.
+    """
+    with _prepared(source, lambda: _open_target(source, target, options), options) as prepared:
+        return prepared.plan
+
+
+def copy(
+    source: Source, target: Name, options: CopyOptions = DEFAULTS, progress: Progress = SILENT
+) -> CopyResult:
     """Copies; everything that can be checked is checked before the first byte is written.
 
-    Returns:
-        What came of it: the fields of the result that qcow2raw(8) documents.
+    Args:
+        source: as `open_source` opened it.
+        target: the block device or file; it is opened for us alone.
+        options: how.
+        progress: is told of the phases copy and verify. What it raises ends the copy.
 
     Raises:
-        KitError: why not; `outcome` tells whether the target was touched.
+        CopyFailed: it failed once the target was touched; `left` tells what is there.
+        CopyStopped: likewise, by a signal (`node.cleanup.signals_raise`).
+        KitError: it cannot be copied; `converter.errors` has what may be wrong. Not a byte of the
+            target was written.
     """
+    run: CopyRun | None = None
+    complete = False
 
-    def open_target(source: Source) -> AbstractContextManager[Target]:
-        return device.open_target(
-            options.target,
-            size_needed=source.size,
-            source=source.status,
-            force=options.force or options.update,
-            allow_file=options.force_file,
-            is_ours=lambda identity: options.resume and Journal(identity).read() is not None,
-            confirm=options.confirm,
-        )
+    def left() -> TargetState | None:
+        if run is None or not run.touched:
+            return None
+        return TargetState(complete, None if complete else run.resumable_at)
 
-    with _planned(options, open_target, outcome) as (content, target, report):
-        if options.dry_run:
-            return report
-        run = CopyRun(options, content, target, progress, outcome)
-        try:
-            report |= run.copy()
-        except Exception:
-            if options.made:  # the volume goes, whatever it was
-                run.journal.remove()
-            raise
-        try:
-            content.source.check_unchanged()
-            if options.verify:
-                run.verify()
-            target.require_in_place()
-        except KitError:
-            outcome.resumable = None  # what is there cannot be relied on, so nothing can go on
-            run.journal.remove()
-            raise
-        run.journal.remove()
-        outcome.complete = True
-        return report | {"verified": options.verify, "seconds": outcome.seconds}
+    with (
+        telling_what_is_left(left),
+        _prepared(source, lambda: _open_target(source, target, options), options) as prepared,
+    ):
+        run = CopyRun(options, prepared.content, prepared.target, progress, prepared.watch)
+        result = _copied(run, prepared, options)
+        complete = True
+        return result
 
 
-def check(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dict[str, Any]:
-    """Compares a target with what a copy would have made of it; writes nothing.
+def _copied(run: CopyRun, prepared: _Prepared, options: CopyOptions) -> CopyResult:
+    try:
+        copied = run.copy()
+    except Exception:
+        if options.new_volume is not None:  # it goes, whatever was on it
+            run.give_up()
+        raise
+    try:
+        prepared.content.source.check_unchanged()
+        if options.verify:
+            run.verify()
+        prepared.target.require_in_place()
+    except KitError:
+        run.give_up()  # what is there cannot be relied on, so nothing can go on
+        raise
+    run.journal.remove()
+    return CopyResult(
+        plan=prepared.plan,
+        zeroing=copied.zeroing,
+        digest=copied.digest,
+        verified=options.verify,
+        resumed_at=copied.resumed_at,
+        seconds=prepared.watch.seconds,
+    )
 
-    Returns:
-        The fields of the result that qcow2raw(8) documents; `first_difference` is None where
-        there is none.
+
+def compare(
+    source: Source, target: Name, options: CopyOptions = DEFAULTS, progress: Progress = SILENT
+) -> Comparison:
+    """Compares a target with what a copy would make of it; writes nothing.
+
+    Args:
+        source: as `open_source` opened it.
+        target: the block device or file; it may be in use.
+        options: how it would be copied.
+        progress: is told of the phase compare. What it raises ends it.
 
     Raises:
-        KitError: one of them cannot be read.
+        KitError: one of them cannot be read, or the target is too small.
     """
+    found = Differences()
 
-    def open_target(source: Source) -> AbstractContextManager[Target]:
-        return device.open_target_read_only(options.target, size_needed=source.size)
+    def open_target() -> AbstractContextManager[Target]:
+        return device.open_target_read_only(target, size_needed=source.size)
 
-    found = Comparison()
-    with _planned(options, open_target, outcome) as (content, target, report), ExitStack() as stack:
-        count = min(COMPARERS, content.source.readers)
+    with _prepared(source, open_target, options) as prepared, ExitStack() as stack:
+        content = prepared.content
+        count = min(COMPARERS, source.readers)
         pool, counted = Pool(content.chunks(), 0), Counted(count)
-        with outcome.timed("compare"):
+        with prepared.watch.timed("compare"):
             workers = [
                 CopyWorker(
                     content,
-                    stack.enter_context(closing(content.source.reader())),
-                    Comparer(target, found),
+                    stack.enter_context(closing(source.reader())),
+                    Comparer(prepared.target, found),
                     pool,
                     counted=counted,
                     number=number,
@@ -132,51 +193,58 @@ def check(options: CopyOptions, progress: Progress, outcome: CopyOutcome) -> dic
                 for number in range(count)
             ]
             run_through(pool, workers, progress, "compare", content.data(), counted)
-        content.source.check_unchanged()
-        target.require_in_place()
-        return report | {
-            "first_difference": found.first,
-            "different_bytes": found.bytes,
-            "seconds": outcome.seconds,
-        }
+        source.check_unchanged()
+        prepared.target.require_in_place()
+        return Comparison(prepared.plan, found.first, found.bytes, prepared.watch.seconds)
 
 
-def make_swap(options: CopyOptions, outcome: CopyOutcome) -> dict[str, Any]:
-    """Makes the target a swap area with the UUID and label of the source's only one."""
-    with ExitStack() as stack:
-        source = stack.enter_context(sources.open_source(options.source, options.image_format))
+def make_swap(source: Source, target: Name, options: CopyOptions = DEFAULTS) -> SwapResult:
+    """Makes the target a swap area with the UUID and label of the source's only one.
+
+    Args:
+        source: as `open_source` opened it.
+        target: the block device or file.
+        options: those of the target (`force`, `allow_file`, `confirm`, `new_volume`).
+
+    Raises:
+        CopyFailed: it failed once the target was touched.
+        KitError: it cannot be done; not a byte of the target was written.
+    """
+    complete = False
+    there: Target | None = None
+
+    def left() -> TargetState | None:
+        return TargetState(complete) if there is not None and there.begun else None
+
+    with telling_what_is_left(left), ExitStack() as stack:
         disk = stack.enter_context(closing(Disk(source)))
         areas = replacements.swap_areas(disk.read, source.size, source.name, mode="recreate")
         if len(areas) != 1:
-            raise KitError(
-                f"source {source.name}: it has {len(areas) or 'no'} swap areas, not one",
-                hint="--info shows what is on it",
-            )
+            raise NotOneSwapArea(source.name, len(areas))
         (area,) = areas
-        target = stack.enter_context(
+        there = stack.enter_context(
             device.open_target(
-                options.target,
+                target,
                 size_needed=(MIN_LAST_PAGE + 1) * area.page_size,
                 source=source.status,
                 force=options.force,
-                allow_file=options.force_file,
+                allow_file=options.allow_file,
                 confirm=options.confirm,
+                new_volume=options.new_volume,
             )
         )
-        page = swap.new_header(area, target.size)
+        page = swap.new_header(area, there.size)
         aligned = buffer(len(page))
         aligned[:] = page
-        journal = Journal(target.identity)
+        journal = Journal(there.identity)
         journal.remove()  # a copy that was interrupted cannot go on any more
         try:
-            target.write(aligned, 0)
-            target.sync()
+            there.write(aligned, 0)
+            there.sync()
         except BaseException:
-            if not target.begun:
+            if not there.begun:
                 journal.withdraw()
             raise
-        finally:
-            outcome.touched = target.begun
-        target.require_in_place()
-        outcome.complete = True
-        return {"target": str(target.path), "target_size": target.size, "uuid": str(area.uuid)}
+        there.require_in_place()
+        complete = True
+        return SwapResult(there.path, there.size, area.uuid)

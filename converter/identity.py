@@ -15,7 +15,7 @@ from node.syscalls import birth
 Identity = Mapping[str, str | int]
 
 
-def identity_of(fd: int, size: int) -> Identity:
+def identity_of(fd: int, size: int, known: Mapping[str, str] | None = None) -> Identity:
     """The identity of an open file or block device.
 
     An inode's number is given out again once its file is gone, so a file has its birth, too. Where
@@ -24,10 +24,11 @@ def identity_of(fd: int, size: int) -> Identity:
     Args:
         fd: of it.
         size: in bytes; it is part of it.
+        known: what udev says of it, if that was asked already.
     """
     own = os.fstat(fd)
     if stat.S_ISBLK(own.st_mode):
-        return {**_device(own.st_rdev), "size": size}
+        return {**_device(own.st_rdev, known), "size": size}
     return {"device": own.st_dev, "inode": own.st_ino, **_born(fd), "size": size}
 
 
@@ -41,7 +42,7 @@ def _born(fd: int) -> dict[str, str | int]:
     return {} if found is None else {"birth": found}
 
 
-def _device(number: int) -> dict[str, str | int]:
+def _device(number: int, known: Mapping[str, str] | None = None) -> dict[str, str | int]:
     entry = sysfs(number)
     # Of an LV: "LVM-", the group's UUID, the volume's.
     if uuid := _text(entry / "dm/uuid"):
@@ -56,13 +57,13 @@ def _device(number: int) -> dict[str, str | int]:
         return _passing(number, entry)
     if (whole := whole_disk(number)) is not None:
         partition = {"partition": _text(entry / "partition"), "start": _text(entry / "start")}
-        uuid = udev.properties(number).get("ID_PART_ENTRY_UUID", "")
+        uuid = (known or udev.properties(number)).get("ID_PART_ENTRY_UUID", "")
         return {**_device(whole), **partition, "partition_uuid": uuid}
     # NVMe and SCSI disks have a wwid, virtio disks a serial that their host gave them.
     for name in ("wwid", "device/wwid", "serial", "device/serial"):
         if found := _text(entry / name):
             return {name.rpartition("/")[2]: found}
-    properties = udev.properties(number)
+    properties = known or udev.properties(number)
     for name in ("ID_WWN_WITH_EXTENSION", "ID_SERIAL"):
         if name in properties:
             return {name: properties[name]}

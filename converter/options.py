@@ -1,46 +1,40 @@
-"""What a run of the program shall do, and how far it came."""
+"""What a caller may ask of a copy."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from node.devices.lvm import LogicalVolume
+
+SwapMode = Literal["recreate", "copy"]
+Algorithm = Literal["sha256", "blake2b", "xxh3"]
 
 
 @dataclass(frozen=True)
 class CopyOptions:
-    """What one run shall do: the program's options, which qcow2raw(8) explains."""
+    """How a copy is made, or compared; qcow2raw(8) explains each at length.
 
-    source: str
-    target: str
-    image_format: str | None = None
+    Attributes:
+        force: what the target holds may be overwritten.
+        allow_file: the target may be a file.
+        swap: make the disk's swap anew, empty and with its UUID and label, or copy it as it is.
+        fix_gpt: move the second half of a GPT to the end of a larger target.
+        verify: read the target back, and compare.
+        digest: take a digest of the disk's content.
+        update: write only what differs from what the target holds.
+        resume: go on with the copy to this target that was interrupted, if one was.
+        new_volume: the target is this volume, made for this copy: if it fails, the caller
+            removes it.
+        confirm: asks a person whether what it is told may be done; None where there is nobody.
+    """
+
     force: bool = False
-    force_file: bool = False
-    swap: str = "recreate"
+    allow_file: bool = False
+    swap: SwapMode = "recreate"
     fix_gpt: bool = True
     verify: bool = False
-    digest: str | None = None
+    digest: Algorithm | None = None
     update: bool = False
     resume: bool = False
-    dry_run: bool = False
-    made: bool = False  # the target is a volume that was made for this copy, and goes if it fails
-    reads_as_zeros: bool = False  # the target is a thin volume that was made for this copy
+    new_volume: LogicalVolume | None = None
     confirm: Callable[[str], bool] | None = None
-
-
-@dataclass
-class CopyOutcome:
-    """How far a run came: the exit code and the last words depend on it."""
-
-    touched: bool = False  # a byte of the target may have been written
-    complete: bool = False  # all is there, and on the disk
-    resumable: int | None = None  # --resume would go on at this byte of the target
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        """Keeps how long a phase took."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[phase] = round(time.monotonic() - started, 3)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from converter.errors import SourceInUse
 from node.devices import claim, settling
 from node.errors import KitError
 
@@ -121,6 +122,7 @@ def open_source_file(path: Name, name: str) -> Iterator[int]:
         lambda: claim.open_disk(path, flags, f"source {name}", _FIND["source"]),
         f"source {name}",
         "unmount it, or copy from a snapshot of it",
+        in_use=SourceInUse,
     )
     try:
         now = os.fstat(fd)  # a new file may have got the inode of a removed one

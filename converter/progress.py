@@ -1,10 +1,9 @@
 """How far a copy is: a bar on a terminal, lines in a log, JSON for programs."""
 
-import fcntl
 import json
 import os
-import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol, TextIO
 
@@ -27,9 +26,6 @@ class Progress(Protocol):
     def end(self) -> None:
         """The phase is over, well or not."""
 
-    def result(self, fields: dict[str, Any]) -> None:
-        """All is over: what came of it, `type` "result" or "error"."""
-
 
 class Silent:
     """Says nothing."""
@@ -41,9 +37,6 @@ class Silent:
         """Nothing."""
 
     def end(self) -> None:
-        """Nothing."""
-
-    def result(self, fields: dict[str, Any]) -> None:
         """Nothing."""
 
 
@@ -138,10 +131,15 @@ class Json(Silent):
     """A JSON object on each line: the schema is in qcow2raw(8).
 
     A program that asked for it acts upon it: where it cannot be written, that is a KitError.
+
+    Args:
+        stream: what it is written to.
+        name: what errors call that.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, name: str) -> None:
         self._stream = stream
+        self._name = name
         self._next = self._began = 0.0
         self._phase = ""
         self._total = self._initial = self._done = 0
@@ -150,35 +148,35 @@ class Json(Silent):
         """Writes the first object of the phase."""
         self._phase, self._total, self._initial, self._done = phase, total, done, done
         self._began = time.monotonic()
-        self._write(done)
+        self._tell(done)
 
     def update(self, done: int) -> None:
         """Writes an object when it is time."""
         self._done = done
         if time.monotonic() >= self._next:
-            self._write(done)
+            self._tell(done)
 
     def end(self) -> None:
         """Writes the phase's last object; why the phase ended matters more than that it cannot."""
         with suppress(KitError):
-            self._write(self._done)
+            self._tell(self._done)
 
-    def _write(self, done: int) -> None:
+    def _tell(self, done: int) -> None:
         now = time.monotonic()
         self._next = now + JSON_SECONDS
         seconds = now - self._began
         rate = int((done - self._initial) / seconds) if seconds > 0 else 0
         fields = {"phase": self._phase, "bytes_done": done, "bytes_total": self._total}
-        self.result({"type": "progress", **fields, "rate": rate})
+        self.write({"type": "progress", **fields, "rate": rate})
 
-    def result(self, fields: dict[str, Any]) -> None:
+    def write(self, fields: Mapping[str, Any]) -> None:
         """Writes one object."""
         try:
             print(json.dumps(fields), file=self._stream, flush=True)
         except OSError as error:
             self._give_up()
             raise KitError(
-                f"--progress json: {error.strerror}", hint="what reads it has ended, or is full"
+                f"{self._name}: {error.strerror}", hint="what reads it has ended, or is full"
             ) from error
 
     def _give_up(self) -> None:
@@ -186,35 +184,6 @@ class Json(Silent):
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         os.dup2(nowhere, self._stream.fileno(), inheritable=False)
         os.close(nowhere)
-
-
-def chosen(how: str, *, quiet: bool) -> Progress:
-    """The progress that `--progress` names.
-
-    Args:
-        how: auto, bar, lines, none, json or json:FD; the command line takes no other.
-        quiet: nothing but what is asked for by name.
-
-    Raises:
-        KitError: the descriptor is not open for writing.
-    """
-    kind, _, number = how.partition(":")
-    if kind == "json":
-        try:
-            writes = fcntl.fcntl(int(number or "1"), fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
-        except OSError:
-            writes = False
-        if not writes:
-            raise KitError(
-                f"--progress {how}: the descriptor is not open for writing",
-                hint="open it in the shell, as in 3>progress.log",
-            )
-        return Json(os.fdopen(os.dup(int(number or "1")), "w"))
-    if how == "none" or (quiet and how == "auto"):
-        return Silent()
-    if how == "bar" or (how == "auto" and sys.stderr.isatty()):
-        return Bar(sys.stderr)
-    return Lines(sys.stderr)
 
 
 def duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ from converter import swap
 from converter.contents import gpt, swap_header
 from converter.contents.swap_header import SwapArea
 from converter.extents import Extent
+from converter.options import SwapMode
 from converter.reading import Read
 from node.errors import KitError
 from node.log import log
@@ -19,14 +20,14 @@ class Replacements(NamedTuple):
     notes: tuple[str, ...]
 
 
-def swap_areas(read: Read, size: int, name: str, *, mode: str) -> Sequence[SwapArea]:
+def swap_areas(read: Read, size: int, name: str, *, mode: SwapMode) -> Sequence[SwapArea]:
     """The swap areas of a disk that are to be made anew.
 
     Args:
         read: gives bytes of the disk.
         size: of the disk, bytes.
         name: the source, as the user calls it.
-        mode: as --swap has it, recreate or copy.
+        mode: make them anew, or copy them as they are.
 
     Raises:
         KitError: a machine hibernates in one: what it holds must not be lost.
@@ -43,7 +44,7 @@ def swap_areas(read: Read, size: int, name: str, *, mode: str) -> Sequence[SwapA
     return found.areas
 
 
-def planned(
+def plan_replacements(
     areas: Sequence[SwapArea], read: Read, size: int, target_size: int, *, fix_gpt: bool
 ) -> Replacements:
     """All that is put over a disk of `size` bytes on a target of `target_size` bytes.

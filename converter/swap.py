@@ -14,8 +14,8 @@ from converter.contents.swap_header import (
     SwapArea,
     parsed,
 )
+from converter.errors import SwapNotMade
 from converter.extents import Extent, Kind
-from node.errors import KitError
 from node.run import run
 
 
@@ -61,9 +61,7 @@ def new_header(area: SwapArea, length: int) -> bytes:
         try:
             os.ftruncate(descriptor, length)
         except OSError as error:
-            raise KitError(
-                f"{what}: {length} bytes: {error.strerror}", hint="--swap copy does without it"
-            ) from error
+            raise SwapNotMade(f"{what}: {length} bytes: {error.strerror}") from error
         run(
             [
                 *("mkswap", "--uuid", str(area.uuid), "--pagesize", str(area.page_size)),
@@ -87,8 +85,5 @@ def new_header(area: SwapArea, length: int) -> bytes:
         or page[-MAGIC_SIZE:] != MAGIC
         or not MIN_LAST_PAGE <= header.last_page < length // area.page_size
     ):
-        raise KitError(
-            f"{what}: it made a header that is not what was asked for",
-            hint="mkswap --version tells which it is; --swap copy does without it",
-        )
+        raise SwapNotMade(f"{what}: it made a header that is not what was asked for")
     return bytes(page)

@@ -37,7 +37,7 @@ def run_command(
     failed: int,
     debugging: str,
     clean: Callable[[str], str] = printable,
-    explain: Callable[[Failure], Failure] = lambda failure: failure,
+    explain: Callable[[BaseException, Failure], Failure] = lambda _, failure: failure,
 ) -> int:
     """Runs a command; if it fails, prints why (`error:`) and what to do (`hint:`).
 
@@ -46,7 +46,7 @@ def run_command(
         failed: the exit code of a failure; after a signal N it is 128 + N.
         debugging: how users turn on the log's debug lines, for the hint of a bug.
         clean: makes the last lines fit for the stream that they go to.
-        explain: adds to a failure what only this command knows, before it is printed.
+        explain: adds to a failure what only this command knows of the error, before it is printed.
 
     Returns:
         The exit code. Errors are not raised.
@@ -54,16 +54,19 @@ def run_command(
     try:
         # Printing the last lines is part of the command: a second signal must not cut them off.
         with signals_raise():
+            ended: BaseException
             try:
                 return action()
             except Terminated as signal:
+                ended = signal
                 code = 128 + signal.number
                 failure = Failure(f"stopped by {signal}", "run it again", code, stopped=True)
             except Exception as error:  # whatever it is, the user gets a last line
+                ended = error
                 log.debug("what failed, and where:", exc_info=error)
                 failure = failure_of(error, failed, debugging)
             with signals_deferred():
-                failure = explain(failure)
+                failure = explain(ended, failure)
                 complain(failure.message, failure.hint, clean)
             return failure.code
     except Terminated as signal:  # the first one came while the last lines were printed

@@ -58,7 +58,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Image:
-    """A source as --info shows it."""
+    """A source: what is on its disk, and what a copy would do."""
 
     name: str
     format: str

@@ -1,16 +1,16 @@
-"""`--info` and `--inspect`: what images hold, and what their guest is configured for.
+"""What sources hold, and what their guest is configured for.
 
 Its file systems are read in the libguestfs appliance, never by the node's kernel.
 """
 
-import json
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converter.contents.describe import Image, describe, work
+from converter.contents.describe import Image, work
+from converter.contents.describe import describe as describe_disk
 from converter.contents.guest_config import (
     NETWORK,
     REFERRING,
@@ -20,8 +20,8 @@ from converter.contents.guest_config import (
     missing,
     references,
 )
-from converter.contents.report import image_json, render
-from converter.sources import LOCAL_FORMATS, open_source
+from converter.errors import NotInspectable
+from converter.sources import LOCAL_FORMATS
 from converter.sources.base import Disk, Source
 from node.appliance import FileSystem, GuestFiles, open_disks_read_only
 from node.errors import KitError
@@ -40,63 +40,39 @@ class Findings:
     warnings: tuple[str, ...]
 
 
-def report(
-    names: Sequence[str],
-    image_format: str | None,
-    *,
-    deep: bool,
-    as_json: bool,
-    use_kvm: bool = True,
-) -> str:
-    """What --info, and --inspect (`deep`), print of sources.
-
-    Args:
-        names: the sources, all of one guest's where `deep` is set.
-        image_format: as --format has it, of all of them.
-        deep: whether to look into the guest's file systems.
-        as_json: as JSON: {"images": [...]}, and "guest" with `deep`.
-        use_kvm: whether the node's KVM may be used for that.
+def describe(source: Source) -> Image:
+    """What is on a source's disk, and what a copy of it would do.
 
     Raises:
-        KitError: a source cannot be opened or is not sound; the appliance does not start.
+        KitError: the source cannot be read, or is short.
     """
-    images: list[Image] = []
-    findings = None
-    with ExitStack() as stack:
-        disks = []
-        for name in names:
-            source = stack.enter_context(open_source(name, image_format))
-            if deep:
-                disks.append(_appliance_disk(source))
-            images.append(_image(source))
-        if deep:
-            tags = {tag for image in images for tag in image.contents.tags}
-            findings = look_inside(disks, tags, use_kvm=use_kvm)
-    if as_json:
-        shown: dict[str, Any] = {"images": [image_json(image) for image in images]}
-        if findings is not None:
-            shown["guest"] = findings_json(findings)
-        return json.dumps(shown, indent=2)
-    parts = [*map(render, images), *([findings_text(findings)] if findings else [])]
-    return "\n".join(parts).rstrip("\n")
-
-
-def _image(source: Source) -> Image:
     with closing(Disk(source)) as disk:
         try:
-            contents = describe(disk.read, source.size)
+            contents = describe_disk(disk.read, source.size)
         except ValueError as error:
             raise KitError(f"source {source.name}: {error}", hint="is the source whole?") from error
     todo = work(source.extents(), contents.swap)
     return Image(source.name, source.format, contents, todo, source.features)
 
 
+def guest_config(sources: Sequence[Source], images: Sequence[Image]) -> Findings:
+    """Reads the configuration of the guest that has these disks; none is written to.
+
+    Args:
+        sources: all of the guest's disks: local files or devices, raw or qcow2.
+        images: what `describe` says of each.
+
+    Raises:
+        NotInspectable: the appliance cannot open a source.
+        KitError: the appliance does not start.
+    """
+    disks = [_appliance_disk(source) for source in sources]
+    return look_inside(disks, {tag for image in images for tag in image.contents.tags})
+
+
 def _appliance_disk(source: Source) -> tuple[Path, str]:
     if "://" in source.name or source.format not in LOCAL_FORMATS:
-        raise KitError(
-            f"source {source.name}: --inspect reads local raw and qcow2 images only",
-            hint="copy it first, and inspect the copy with --format raw",
-        )
+        raise NotInspectable(source.name)
     try:
         source.name.encode()
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""A description of an image as text and as JSON: what `--info` shows. Pure."""
+"""A description of an image as text and as JSON: for people and for programs. Pure."""
 
 from typing import Any
 

@@ -14,8 +14,8 @@ from uuid import UUID
 from converter.contents.magics import others
 from converter.contents.partitions import table
 from converter.contents.superblocks import signatures
+from converter.errors import HibernatedSwap
 from converter.reading import Read, Window
-from node.errors import KitError
 
 PAGE_SIZES = (4096, 8192, 16384, 32768, 65536)
 MAGIC_SIZE = 10  # bytes, at the end of the first page
@@ -121,15 +121,11 @@ def require_awake(areas: Iterable[SwapArea], name: str) -> None:
     """Makes sure that no system sleeps in a source's swap.
 
     Raises:
-        KitError: one does: its memory would be lost, and its file systems are in use.
+        HibernatedSwap: one does: its memory would be lost, and its file systems are in use.
     """
     for area in areas:
         if area.hibernated:
-            raise KitError(
-                f"source {name}: a hibernated system is in its swap at byte {area.start} "
-                f"({area.hibernated})",
-                hint="start it again and shut it down first; or take it along with --swap copy",
-            )
+            raise HibernatedSwap(name, area.start, area.hibernated)
 
 
 def parsed(page: bytes | bytearray) -> Header | None:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
-from typing import Any
+from typing import NamedTuple
 
 from converter.engine.chunks import zeros_first
 from converter.engine.content import TargetContent
@@ -19,11 +19,12 @@ from converter.engine.workers import (
     CopyWorker,
     Counted,
     VerifyWorker,
-    differs,
 )
+from converter.errors import ResumeMismatch, VerificationFailed
 from converter.identity import is_certain
-from converter.options import CopyOptions, CopyOutcome
+from converter.options import CopyOptions
 from converter.progress import Progress
+from converter.results import Stopwatch, Zeroing
 from converter.target.device import Target
 from converter.target.zeroing import Zeroer
 from node.errors import KitError
@@ -57,8 +58,20 @@ def run_through(
         progress.end()
 
 
+class Copied(NamedTuple):
+    """What came of the copying, as `CopyResult` has it."""
+
+    digest: str | None
+    zeroing: Zeroing | None
+    resumed_at: int
+
+
 class CopyRun:
-    """One copy from the first byte on: its journal, its sums."""
+    """One copy from the first byte on: its journal, its sums.
+
+    Attributes:
+        resumable_at: a copy that resumes would go on at this byte of the target; None: at none.
+    """
 
     def __init__(
         self,
@@ -66,16 +79,17 @@ class CopyRun:
         content: TargetContent,
         target: Target,
         progress: Progress,
-        outcome: CopyOutcome,
+        watch: Stopwatch,
     ) -> None:
         self._options = options
         self._content = content
         self._target = target
         self._progress = progress
-        self._outcome = outcome
+        self._watch = watch
+        self.resumable_at: int | None = None
         self._sums = Sums() if options.verify else None
         self._digest = new_hash(options.digest) if options.digest else None
-        self._zeroer = Zeroer(target, known_zero=options.reads_as_zeros)
+        self._zeroer = Zeroer(target)
         self.journal = Journal(target.identity)
         self._goes_on = False  # from where an earlier run ended
         self._record = self._begun()
@@ -94,32 +108,29 @@ class CopyRun:
         before = self.journal.read()
         if before is None:
             if other := self.journal.of_another(path):
-                raise KitError(
-                    f"--resume of the copy to {self._target.path}: the copy that was interrupted"
-                    " was to another device or file of this name",
-                    hint="copy from the beginning: with --force instead of --resume; and remove"
-                    f" {other}, if that copy is not to go on",
+                raise ResumeMismatch(
+                    self._target.path,
+                    "the copy that was interrupted was to another device or file of this name",
+                    journal=other,
                 )
             log.info("no earlier copy to %s was interrupted: from the beginning", self._target.path)
             return new
         if self._target.created or not is_certain(self._target.identity):
-            raise KitError(
-                f"--resume of the copy to {self._target.path}: whether it is what the interrupted"
-                " copy was to cannot be told: it has nothing that no other has",
-                hint=f"copy from the beginning: remove {self.journal.path}, and leave --resume out",
+            raise ResumeMismatch(
+                self._target.path,
+                "whether it is what the interrupted copy was to cannot be told: it has nothing"
+                " that no other has",
+                journal=self.journal.path,
             )
         if why := contradiction(before, new):
-            raise KitError(
-                f"--resume of the copy to {self._target.path}: {why}",
-                hint="copy from the beginning: with --force instead of --resume",
-            )
+            raise ResumeMismatch(self._target.path, why)
         if before.done:
             self._target.require_whole()
         log.info("going on at %s of %s", size(before.done), size(self._target.size))
         self._goes_on = True
         return before
 
-    def copy(self) -> dict[str, Any]:
+    def copy(self) -> Copied:
         """Copies what is not there yet, and flushes it to the disk.
 
         Raises:
@@ -128,34 +139,40 @@ class CopyRun:
         """
         try:
             with ExitStack() as stack:
-                with self._outcome.timed("copy"):
+                with self._watch.timed("copy"):
                     self._copy(stack)
-                with self._outcome.timed("flush"):
+                with self._watch.timed("flush"):
                     self._target.sync()
         except BaseException:
             undo = None
-            if not self._changed:
+            if not self.touched:
                 undo = self.journal.withdraw
             elif self._is_lost():
-                undo = self.journal.remove
+                undo = self.give_up
             if undo is not None:
-                self._outcome.resumable = None
                 with suppress(KitError):  # it would hide why the copy failed
                     undo()
             raise
-        finally:
-            self._outcome.touched = self._changed
-        return {
-            "digest": self._digest.hexdigest() if self._digest else None,
+        return Copied(
+            digest=self._digest.hexdigest() if self._digest else None,
             # An update compares zeros like all else, and writes those that differ.
-            "zeroing": None if self._options.update else self._zeroer.report(),
-            "resumed_at": self._record.done,
-        }
+            zeroing=None if self._options.update else self._zeroer.report(),
+            resumed_at=self._record.done,
+        )
 
     @property
-    def _changed(self) -> bool:
+    def touched(self) -> bool:
         """Whether a byte of the target was written, by this run or by the one that it goes on."""
         return self._target.begun or self._goes_on
+
+    def give_up(self) -> None:
+        """Sees to it that no copy goes on from here: the target cannot be relied on, or goes.
+
+        Raises:
+            KitError: the journal cannot be removed.
+        """
+        self.resumable_at = None
+        self.journal.remove()
 
     def _is_lost(self) -> bool:
         try:
@@ -195,7 +212,7 @@ class CopyRun:
                 )
             )
         self.journal.begin(self._record)
-        self._outcome.resumable = resumed
+        self.resumable_at = resumed
         synced = time.monotonic()
 
         def tick() -> None:
@@ -218,12 +235,12 @@ class CopyRun:
         Returns whether there was anything new to note.
         """
         watermark = pool.low_watermark()
-        if watermark <= (self._outcome.resumable or 0):
+        if watermark <= (self.resumable_at or 0):
             return False
         self._target.sync()
         self._target.require_whole()
         self.journal.advance(self._record, watermark)
-        self._outcome.resumable = watermark
+        self.resumable_at = watermark
         return True
 
     def verify(self) -> None:
@@ -243,8 +260,8 @@ class CopyRun:
             VerifyWorker(self._target, sums, sampled=sampled, counted=counted, number=number)
             for number in range(WORKERS)
         ]
-        with self._outcome.timed("verify"):
+        with self._watch.timed("verify"):
             self._target.forget_cached()
             run_through(pool, workers, self._progress, "verify", self._content.end, counted)
         if (place := self._sums.first_difference(sums)) is not None:
-            raise differs(self._target, f"in the GiB from byte {place} on")
+            raise VerificationFailed(self._target.path, f"in the GiB from byte {place} on")

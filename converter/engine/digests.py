@@ -6,8 +6,8 @@ from typing import Protocol
 import xxhash
 
 from converter.buffers import buffer
+from converter.options import Algorithm
 
-ALGORITHMS = ("sha256", "blake2b", "xxh3")
 REGION = 1 << 30  # bytes that one sum is for: how closely a difference is placed
 _ZEROS = buffer(1 << 20)
 
@@ -22,8 +22,8 @@ class Hash(Protocol):
         """The digest so far."""
 
 
-def new_hash(algorithm: str) -> Hash:
-    """One of ALGORITHMS; xxh3 is its variant of 128 bits."""
+def new_hash(algorithm: Algorithm) -> Hash:
+    """The digest of that name; xxh3 is its variant of 128 bits."""
     if algorithm == "xxh3":
         return xxhash.xxh3_128()
     import hashlib  # with OpenSSL behind it, which takes its time to load

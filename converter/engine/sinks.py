@@ -8,7 +8,7 @@ from converter.extents import CHUNK
 from converter.target.device import Target
 from converter.target.zeroing import Zeroer
 
-BLOCK = 64 << 10  # bytes: what --update writes at least
+BLOCK = 64 << 10  # bytes: what an update writes at least
 _ZEROS = buffer(CHUNK)
 
 
@@ -87,7 +87,7 @@ class Updater(_Reading):
                 begin = place
 
 
-class Comparison:
+class Differences:
     """What a comparison found; shared by threads."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class Comparison:
 class Comparer(_Reading):
     """Compares, and writes nothing."""
 
-    def __init__(self, target: Target, found: Comparison) -> None:
+    def __init__(self, target: Target, found: Differences) -> None:
         super().__init__(target)
         self._found = found
 

@@ -6,16 +6,16 @@ from converter.engine.content import TargetContent
 from converter.engine.digests import Hash, Sums, update_zeros
 from converter.engine.pool import Pool
 from converter.engine.sinks import Sink
+from converter.errors import VerificationFailed
 from converter.extents import CHUNK, Extent, Kind
 from converter.sources.base import Reader
 from converter.target.device import Target
-from node.errors import KitError
 
 # Threads, at most. While some wait for the disk, others inflate or write; each has buffers of some
 # MiB.
 WORKERS = 16
 WRITERS = 8  # of these, at once
-COMPARERS = 8  # of --update and --check, where each has a buffer more for what the target holds
+COMPARERS = 8  # of updates and comparisons: each has a buffer more for what the target holds
 SAMPLE = 8 << 20  # bytes; devices make zeros in pieces of some MiB
 
 
@@ -130,7 +130,7 @@ class VerifyWorker:
         """Reads one chunk back.
 
         Raises:
-            KitError: it is not zero where it should be.
+            VerificationFailed: it is not zero where it should be.
         """
         if chunk.parts:
             self._sums.add(chunk.start, self._read(chunk.start, chunk.length))
@@ -152,12 +152,6 @@ class VerifyWorker:
 
     def _require_zero(self, place: int, length: int) -> None:
         if not is_zero(self._read(place, length)):
-            raise differs(self._target, f"between the bytes {place} and {place + length}")
-
-
-def differs(target: Target, where: str) -> KitError:
-    """The error for a target that does not give back what was written."""
-    return KitError(
-        f"verification of {target.path}: what was read back {where} is not what was written",
-        hint="the target's disk or its path to it is faulty: see dmesg, and use another",
-    )
+            raise VerificationFailed(
+                self._target.path, f"between the bytes {place} and {place + length}"
+            )

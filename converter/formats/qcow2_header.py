@@ -142,7 +142,7 @@ def parse_header(read: Read, file_size: int) -> Header:
     if magic != MAGIC:
         raise FormatError(
             f"not a qcow2 image: it begins with {magic!r} instead of {MAGIC!r}",
-            "--format names another format (raw, vmdk, vdi, vhdx, …), if that is what it is",
+            "name another format (raw, vmdk, vdi, vhdx, …), if that is what it is",
         )
     if version not in (2, 3):
         raise FormatError(f"qcow2 version {version} is unknown: 2 and 3 are read", _NEWER)

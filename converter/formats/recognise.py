@@ -1,8 +1,8 @@
 """Whether an image is of the format that it is said to be, wherever it stands."""
 
+from converter.errors import FormatMismatch
 from converter.formats import foreign
 from converter.reading import Read
-from node.errors import KitError
 
 
 def check_format(name: str, image_format: str, read: Read, size: int, *, is_block: bool) -> None:
@@ -16,22 +16,25 @@ def check_format(name: str, image_format: str, read: Read, size: int, *, is_bloc
         is_block: whether it is a block device: these are raw by default, files are qcow2.
 
     Raises:
-        KitError: it contradicts; the hint names an option that will do.
+        FormatMismatch: it contradicts.
     """
     found = foreign.recognised(read, size)
     if foreign.contradicts(found, image_format):
         # A disk that its guest has encrypted is raw to us.
-        wanted = "raw" if found == "luks" else found
-        option = f"--format {wanted}"
-        if wanted == ("raw" if is_block else "qcow2"):
-            option = "leave --format out"
-        raise KitError(
-            f"source {name}: by its magic it is a {found} image, not {image_format}",
-            hint=f"{option}, if that is what it should be",
+        fits = "raw" if found == "luks" else str(found)
+        raise FormatMismatch(
+            name,
+            f"by its magic it is a {found} image, not {image_format}",
+            fits=fits,
+            is_default=fits == ("raw" if is_block else "qcow2"),
+            is_certain=True,
         )
     if image_format == "qcow2" and found is None:
         begins = read(0, min(4, size)).hex(" ") or "nothing"
-        raise KitError(
-            f"source {name}: not a qcow2 image: it begins with {begins}",
-            hint="if it is a raw disk, say --format raw",
+        raise FormatMismatch(
+            name,
+            f"not a qcow2 image: it begins with {begins}",
+            fits="raw",
+            is_default=is_block,
+            is_certain=False,
         )

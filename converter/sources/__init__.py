@@ -1,4 +1,4 @@
-"""Opens the source that a command line names, of whatever kind it is."""
+"""Opens the source of a name, of whatever kind it is."""
 
 from contextlib import AbstractContextManager
 
@@ -8,12 +8,12 @@ from converter.sources.base import Source
 LOCAL_FORMATS = ("qcow2", "raw")
 
 
-def open_source(name: str, image_format: str | None) -> AbstractContextManager[Source]:
+def open_source(name: str, image_format: str | None = None) -> AbstractContextManager[Source]:
     """Opens and checks a source.
 
     Args:
         name: a path, ssh://[user@]host[:port]/path, nbd://… or nbd+unix://….
-        image_format: as --format has it. By default, files are qcow2, block devices raw.
+        image_format: qcow2, raw, vmdk, …. By default, files are qcow2, block devices raw.
 
     Raises:
         KitError: it cannot be opened, or is not sound.

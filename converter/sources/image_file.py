@@ -8,6 +8,7 @@ from pathlib import Path
 import xxhash
 
 from converter import buffers
+from converter.errors import SourceChanged, SourceInUse
 from converter.identity import Identity, identity_of
 from node.devices import qemu_locks
 from node.devices.holders import loop_over
@@ -42,7 +43,7 @@ class LocalFile:
         """Sees to it that nobody writes to it now, and no QEMU until we are done."""
         try:
             if qemu_locks.is_written(self.fd):
-                raise KitError(
+                raise SourceInUse(
                     f"source {self.name}: in use: a running QEMU writes to it",
                     hint="shut that machine down, or copy from a snapshot",
                 )
@@ -50,7 +51,7 @@ class LocalFile:
         except OSError:
             kept = True  # a file system without locks
         if not kept:
-            raise KitError(
+            raise SourceInUse(
                 f"source {self.name}: in use: another process has it locked",
                 hint="wait for that process, or end it",
             )
@@ -58,6 +59,7 @@ class LocalFile:
             self._require_no_writer,
             f"source {self.name}",
             "stop what writes to it, or unmount or detach it; or copy from a snapshot",
+            in_use=SourceInUse,
         )
 
     def _require_no_writer(self) -> None:
@@ -95,20 +97,20 @@ class LocalFile:
         same_time = self.is_block or status.st_mtime_ns == self._mtime_ns
         same_head = self.pread(0, len(self.head)) == self.head
         if not (same_time and same_head and os.lseek(self.fd, 0, os.SEEK_END) == self.size):
-            raise KitError(
+            raise SourceChanged(
                 f"source {self.name}: it changed while it was copied",
                 hint="stop what writes to it, and copy again",
             )
         # What is there now is not what was copied. That it is removed is no harm.
         with suppress(OSError):
             if backing_id(Path(self.name).stat()) != backing_id(status):
-                raise KitError(
+                raise SourceChanged(
                     f"source {self.name}: it was replaced by another while it was copied",
                     hint="copy again, if the one that is there now is meant",
                 )
         # What was written through a loop device may not have come to the file yet.
         if loop := loop_over(status, writing=True):
-            raise KitError(
+            raise SourceChanged(
                 f"source {self.name}: it was attached as {loop} while it was copied",
                 hint="detach it, and copy again",
             )

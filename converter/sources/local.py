@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 
 from converter import buffers, paths
+from converter.errors import ImageRefused
 from converter.extents import Extent, Kind
 from converter.formats import qcow2
 from converter.formats.inflate import Cluster, InflateError, inflater
@@ -126,7 +127,7 @@ class Qcow2Source(_LocalSource):
             self._image = qcow2.parse(file.pread, file.size)
             allocation = self._image.check()
         except qcow2.FormatError as error:
-            raise KitError(f"source {file.name}: {error}", hint=error.hint) from error
+            raise ImageRefused(f"source {file.name}: {error}", hint=error.hint) from error
         self.size = self._image.size
         self.sizes = {
             Kind.DATA: allocation.data,
@@ -228,7 +229,7 @@ class LocalReader:
             self._inflate(self._scratch, out, clusters)
         except InflateError as error:
             extent = extents[error.number]
-            raise KitError(
+            raise ImageRefused(
                 f"source {self._file.name}: damaged: the compressed cluster at byte"
                 f" {extent.host_offset} (byte {extent.guest_offset} of the disk): {error}",
                 hint="qemu-img check may tell more; restore the image from a good copy",

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import nbd
 import xxhash
 
+from converter.errors import FormatConflict, SourceChanged, SourceLost
 from converter.extents import Extent, Kind, merged
 from converter.sources.nbd_connect import ALLOCATION, TICK_MS, admitted, connected
 from node.cleanup import signal_waits
@@ -47,9 +48,10 @@ def nbd_source(uri: str, image_format: str | None = None) -> Iterator["NbdSource
         KitError: the server cannot be reached, does not export that, or another format is wanted.
     """
     if image_format not in (None, "raw"):
-        raise KitError(
-            f"source {uri}: --format {image_format}: what an NBD server exports is a raw disk",
-            hint="leave --format out; the server (qemu-nbd --format) reads the image's format",
+        raise FormatConflict(
+            uri,
+            f"format {image_format}: what an NBD server exports is a raw disk",
+            hint="leave the format out; the server (qemu-nbd --format) reads the image's format",
         )
     source = NbdSource(uri, uri, "raw", {"uri": uri})
     try:
@@ -148,7 +150,7 @@ class NbdSource:
         """As `Source` has it; what can be told of the server's disk is its size and its head."""
         self._check_origin()
         if self._digest() != self._head:
-            raise KitError(
+            raise SourceChanged(
                 f"source {self.name}: it changed while it was copied",
                 hint="stop what writes to it, and copy again",
             )
@@ -312,9 +314,8 @@ class _Connection:
                 elif time.monotonic() > heard + (
                     patience := STOPPING_SECONDS if signal_waits() else SILENCE_SECONDS
                 ):
-                    raise KitError(
-                        f"{what} of {self._name} at byte {offset}: no answer in {patience:.0f} s",
-                        hint="see to the server and the network; then go on with --resume",
+                    raise SourceLost(
+                        f"{what} of {self._name} at byte {offset}: no answer in {patience:.0f} s"
                     )
         except nbd.Error as error:
             self._fail(what, offset, error)
@@ -327,9 +328,8 @@ class _Connection:
         where = f"{what} of {self._name} at byte {offset}"
         if handle.aio_is_dead() or handle.aio_is_closed():
             words = self._last_words()
-            raise KitError(
-                f"{where}: the connection was lost{f': {words}' if words else ''}",
-                hint="see to the server and the network; then go on with --resume",
+            raise SourceLost(
+                f"{where}: the connection was lost{f': {words}' if words else ''}"
             ) from error
         why = f"{os.strerror(error.errnum)} ({error.errno})" if error.errno else error.string
         raise KitError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from converter import paths
+from converter.errors import FormatUnknown, ImageRefused
 from converter.formats import blocks, disksize, ends, foreign
 from converter.formats.disksize import Stated
 from converter.reading import Read
@@ -17,7 +18,6 @@ from converter.sources.image_file import LocalFile
 from converter.sources.nbd import NbdSource, unix_uri
 from converter.sources.refusal import refusal
 from converter.sources.sandbox import IMAGE, SOCKET, confined, outside
-from node.errors import KitError
 from node.run import run
 from node.service import serving
 
@@ -42,11 +42,7 @@ def format_source(name: str, image_format: str) -> Iterator[Source]:
             truncated, or needs another file.
     """
     if image_format not in foreign.NAMES:
-        raise KitError(
-            f"--format {image_format}: unknown",
-            hint=f"known are qcow2, raw, {', '.join(foreign.NAMES)}; make it one of these where it"
-            " comes from: qemu-img convert -O qcow2",
-        )
+        raise FormatUnknown(name, image_format, ("qcow2", "raw", *foreign.NAMES))
     with paths.open_source_file(name, name) as fd:
         file = LocalFile(fd, name)
         found = check(name, image_format, file.pread, file.size)
@@ -67,14 +63,14 @@ def check(name: str, image_format: str, read: Read, size: int) -> Stated:
         found = disksize.stated(image_format, read, end)
         return found._replace(end=end) if end < size else found
     except foreign.NotAloneError as error:
-        raise KitError(
+        raise ImageRefused(
             f"source {name}: {error}",
             hint="flatten it where it comes from: qemu-img convert -O qcow2 IMAGE FLAT.qcow2",
         ) from error
     except foreign.ForeignError as error:
-        raise KitError(
+        raise ImageRefused(
             f"source {name}: {error}",
-            hint="--format must name what it is; if it is damaged, restore it from a good copy",
+            hint="the format must be the image's; if it is damaged, restore it from a good copy",
         ) from error
 
 

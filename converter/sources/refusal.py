@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from node.errors import KitError
+from converter.errors import ImageRefused
 
 # Formats whose images `qemu-img check` repairs (QEMU's bdrv_co_check of each driver).
 REPAIRABLE = ("vhdx", "qed", "parallels")
@@ -27,7 +27,7 @@ def refusal(
     internal: str,
     path: str,
     host: str | None = None,
-) -> KitError:
+) -> ImageRefused:
     """The error for an image that QEMU refuses.
 
     Args:
@@ -45,7 +45,7 @@ def refusal(
         command = shlex.join(["qemu-img", "check", "-r", "all", "-f", image_format, path])
         there = f"on {host}: " if host else ""
         hint = f"repair it, or better a copy of it, while nothing uses it: {there}{command}"
-    return KitError(f"source {name}: QEMU refuses it: {why}", hint=hint)
+    return ImageRefused(f"source {name}: QEMU refuses it: {why}", hint=hint)
 
 
 def _reason(lines: list[str]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
+from converter.errors import FormatConflict, FormatUnknown, ImageRefused, SourceInUse
 from converter.formats import foreign, qcow2
 from converter.formats.disksize import Stated
 from converter.formats.recognise import check_format
@@ -91,14 +92,11 @@ def _location(url: str, image_format: str | None) -> Location:
         ) from error
     named = {name for name in (image_format, location.image_format) if name is not None}
     if len(named) > 1:
-        raise KitError(
-            f"source {url}: --format {image_format} contradicts it", hint="leave one of them out"
+        raise FormatConflict(
+            url, f"format {image_format} contradicts it", hint="leave one of them out"
         )
     if unknown := named - set(FORMATS):
-        raise KitError(
-            f"source {url}: format {unknown.pop()}: unknown",
-            hint=f"known are {', '.join(FORMATS)}",
-        )
+        raise FormatUnknown(url, unknown.pop(), FORMATS)
     return location._replace(image_format=named.pop() if named else None)
 
 
@@ -176,7 +174,7 @@ class _RemoteScript:
         if self._told(written, "locks", state.inode, seconds=ANSWER_SECONDS):
             raise self._in_use()
         if user := self.user():
-            raise KitError(
+            raise SourceInUse(
                 f"source {self._url}: in use: {user}",
                 hint="there, end what writes to it, unmount or detach it; or copy from a snapshot",
             )
@@ -195,7 +193,7 @@ class _RemoteScript:
             image_tables.check()
             tail = sized.tail_of(image_tables, self.read)
         except qcow2.FormatError as error:
-            raise KitError(f"source {self._url}: {error}", hint=error.hint) from error
+            raise ImageRefused(f"source {self._url}: {error}", hint=error.hint) from error
         return _Checked(Stated(image_tables.size), image_tables.features, tail)
 
     def serve(self, image_format: str, image: str) -> None:

@@ -6,14 +6,25 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from converter import paths
 from converter.buffers import PAGE, buffer, direct_of_pages, is_aligned
+from converter.errors import (
+    TargetFailed,
+    TargetInUse,
+    TargetIsFile,
+    TargetLost,
+    TargetMissing,
+    TargetTooSmall,
+)
 from converter.identity import Identity, identity_of
+from converter.paths import Name
 from converter.target import guards
-from node import text
+from converter.target.facts import TargetFacts
 from node.devices.claim import Backing, claimed, open_disk
+from node.devices.lvm import LogicalVolume
 from node.devices.settling import settled
 from node.devices.stack import backing_id
 from node.errors import KitError
@@ -35,21 +46,26 @@ class Target:
         self,
         backing: Backing,
         size: int,
+        facts: TargetFacts,
         *,
-        name: str,
         created: bool = False,
         mode: int = os.O_RDWR,
     ) -> None:
         self.path = backing.path
-        self.name = name
+        self.name = facts.name
+        self.facts = facts
         self.fd = backing.fd
         self.size = size
         self.is_block = backing.is_block
         self.created = created  # a new file of ours: it reads as zeros
-        self.identity: Identity = identity_of(self.fd, size)
         self._sized = self._begun = False
-        self._flush_error: KitError | None = None
+        self._flush_error: TargetFailed | None = None
         self._direct = direct_of_pages(self.fd, mode)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What tells it from every other file or device."""
+        return identity_of(self.fd, self.size, self.facts.properties)
 
     @property
     def begun(self) -> bool:
@@ -150,7 +166,7 @@ class Target:
             if self.created:
                 sync_directory(self.path.parent)
         except OSError as error:
-            self._flush_error = KitError(
+            self._flush_error = TargetFailed(
                 f"flush of {self.name}: {error.strerror}", hint=_hint(error)
             )
             raise self._flush_error from error
@@ -162,10 +178,7 @@ class Target:
             KitError: it was made smaller since it was begun.
         """
         if (size := os.lseek(self.fd, 0, os.SEEK_END)) < self.size:
-            raise KitError(
-                f"target {self.name}: it was cut to {size} bytes meanwhile: it had {self.size}",
-                hint="find out what did that; then copy from the beginning",
-            )
+            raise TargetLost(self.name, f"it was cut to {size} bytes meanwhile: it had {self.size}")
 
     def require_in_place(self) -> None:
         """Sees to it that its path leads to it, and that it has all its bytes.
@@ -178,10 +191,9 @@ class Target:
         deadline = time.monotonic() + (LINK_SECONDS if self.is_block else 0)
         while not self._is_where_its_name_leads():
             if time.monotonic() >= deadline:
-                raise KitError(
-                    f"target {self.name}: it was removed or replaced meanwhile: its name does not"
-                    " lead to it any more",
-                    hint="find out what did that; then copy from the beginning",
+                raise TargetLost(
+                    self.name,
+                    "it was removed or replaced meanwhile: its name does not lead to it any more",
                 )
             time.sleep(0.1)
 
@@ -206,13 +218,15 @@ class Target:
             return self._direct
         return self.fd
 
-    def _failed(self, what: str, offset: int, error: OSError) -> KitError:
-        return KitError(f"{what} {self.name} at byte {offset}: {error.strerror}", hint=_hint(error))
+    def _failed(self, what: str, offset: int, error: OSError) -> TargetFailed:
+        return TargetFailed(
+            f"{what} {self.name} at byte {offset}: {error.strerror}", hint=_hint(error)
+        )
 
 
 @contextmanager
 def open_target(
-    path: str | Path,
+    path: Name,
     *,
     size_needed: int,
     force: bool = False,
@@ -220,6 +234,7 @@ def open_target(
     source: os.stat_result | None = None,
     is_ours: Callable[[Identity], bool] = lambda _: False,
     confirm: Callable[[str], bool] | None = None,
+    new_volume: LogicalVolume | None = None,
 ) -> Iterator[Target]:
     """Opens a target for us alone; nothing of it is changed before the first write.
 
@@ -235,6 +250,8 @@ def open_target(
         is_ours: tells, by the identity, whether it holds an unfinished copy that is to go on: the
             signatures on it are then the image's own.
         confirm: asks a person; None where there is nobody to ask.
+        new_volume: the volume that the path leads to, if it was made for this: nothing was ever
+            written to it.
 
     Raises:
         KitError: it must not be written, or cannot; nothing was.
@@ -244,19 +261,22 @@ def open_target(
         with _new_file(Path(path), size_needed, allow_file) as target:
             yield target
         return
-    path, own = existing
-    name = paths.named(path)
-    guards.require_file_allowed(own, name, allow_file)
+    facts = TargetFacts(existing.path, paths.named(existing.path), existing.status, new_volume)
+    path, name = facts.path, facts.name
+    if not facts.is_block and not allow_file:
+        raise TargetIsFile(name)
     if source is not None:
-        guards.refuse_source(name, own, source)
-    guards.refuse_running(name, path, own)
+        guards.refuse_source(facts, source)
+    guards.refuse_running(facts)
     with ExitStack() as stack:
-        backing = stack.enter_context(claimed(path, name=f"target {name}"))
+        backing = stack.enter_context(claimed(path, name=f"target {name}", in_use=TargetInUse))
+        if backing_id(os.fstat(backing.fd)) != facts.id:
+            raise TargetLost(name, "something else has taken its place meanwhile")
         if not backing.is_block:
             guards.require_size_allowed(name, size_needed)
         if backing.is_block and backing.size < size_needed:
-            raise _too_small(path, name, backing.size, size_needed)
-        target = Target(backing, max(backing.size, size_needed), name=name)
+            raise TargetTooSmall(path, name, backing.size, size_needed)
+        target = Target(backing, max(backing.size, size_needed), facts)
         stack.enter_context(closing(target))
         if not is_ours(target.identity):
             _check_content(target, force=force, confirm=confirm)
@@ -264,31 +284,31 @@ def open_target(
 
 
 def _check_content(target: Target, *, force: bool, confirm: Callable[[str], bool] | None) -> None:
-    own = os.fstat(target.fd)
     head = buffer(HEAD)
     target.read_into(head[: min(HEAD, target.size)], 0)
-    guards.refuse_pv(target.name, own, head.tobytes())
-    if not force and (found := guards.content(own, target.fd)) is not None:
+    guards.refuse_pv(target.facts, head.tobytes())
+    if not force and (found := guards.content(target.fd)) is not None:
         guards.require_consent(target.name, found, confirm)
 
 
 @contextmanager
-def open_target_read_only(path: str | Path, *, size_needed: int) -> Iterator[Target]:
+def open_target_read_only(path: Name, *, size_needed: int) -> Iterator[Target]:
     """Opens a target for comparing; it may be in use, but is not written.
 
     Raises:
         KitError: it cannot be read, or is smaller than `size_needed` bytes.
     """
-    path, own = paths.found(path, "target")
-    name = paths.named(path)
+    path, status = paths.found(path, "target")
+    facts = TargetFacts(path, paths.named(path), status)
+    name = facts.name
     what, hint = f"target {name}", "name a device that root can read"
-    fd = settled(lambda: open_disk(path, os.O_RDONLY, what, hint), what, hint)
+    fd = settled(lambda: open_disk(path, os.O_RDONLY, what, hint), what, hint, in_use=TargetInUse)
     try:
         size = os.lseek(fd, 0, os.SEEK_END)
         if size < size_needed:
-            raise _too_small(path, name, size, size_needed)
-        backing = Backing(path, size, fd, stat.S_ISBLK(own.st_mode))
-        with closing(Target(backing, size, name=name, mode=os.O_RDONLY)) as target:
+            raise TargetTooSmall(path, name, size, size_needed)
+        backing = Backing(path, size, fd, stat.S_ISBLK(os.fstat(fd).st_mode))
+        with closing(Target(backing, size, facts, mode=os.O_RDONLY)) as target:
             yield target
     finally:
         os.close(fd)
@@ -297,11 +317,7 @@ def open_target_read_only(path: str | Path, *, size_needed: int) -> Iterator[Tar
 @contextmanager
 def _new_file(path: Path, size: int, allow_file: bool) -> Iterator[Target]:
     if not allow_file or path.resolve().is_relative_to("/dev"):
-        raise KitError(
-            f"target {path}: it does not exist",
-            hint="lvs lists volumes (lvchange -ay VG/LV makes one active), --create VG/LV makes a "
-            "new one; --force-file writes to a file",
-        )
+        raise TargetMissing(path)
     guards.require_size_allowed(str(path), size)
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -313,22 +329,15 @@ def _new_file(path: Path, size: int, allow_file: bool) -> Iterator[Target]:
     target = None
     try:
         with ExitStack() as stack:
-            claim = claimed(path, name=f"target {path}")
-            target = Target(stack.enter_context(claim), size, name=str(path), created=True)
+            claim = claimed(path, name=f"target {path}", in_use=TargetInUse)
+            backing = stack.enter_context(claim)
+            facts = TargetFacts(path, str(path), os.fstat(backing.fd))
+            target = Target(backing, size, facts, created=True)
             stack.enter_context(closing(target))
             yield target
     finally:
         if target is None or not target.begun:
             path.unlink(missing_ok=True)
-
-
-def _too_small(path: Path, name: str, size: int, needed: int) -> KitError:
-    missing = needed - size
-    return KitError(
-        f"target {name}: {missing} bytes ({text.size(missing)}) too small: it has {size}, the "
-        f"image {needed}",
-        hint=f"a larger one is needed; of an LV: lvextend --size {needed}b {path}",
-    )
 
 
 def _hint(error: OSError) -> str:

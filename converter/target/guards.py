@@ -6,8 +6,9 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from converter.errors import TargetInUse, TargetIsSource, TargetNotEmpty
+from converter.target.facts import TargetFacts
 from converter.target.probe import probe
-from node.devices import lvm, udev
 from node.devices.stack import backing_chain, backing_id
 from node.errors import KitError
 from node.processes import PROC
@@ -20,52 +21,48 @@ LABEL, LABEL_TYPE, LABEL_SECTORS, SECTOR = b"LABELONE", b"LVM2 001", 4, 512
 FILE_SIZES = "ulimit -f of the shell, LimitFSIZE of its unit; its file system has a limit, too"
 
 
-def refuse_source(name: str, own: os.stat_result, source: os.stat_result) -> None:
+def refuse_source(facts: TargetFacts, source: os.stat_result) -> None:
     """Refuses a target that is the source, that the source stands on, or that stands on it.
 
     Raises:
-        KitError: it does.
+        TargetIsSource: it does.
     """
-    source_id, target_id = backing_id(source), backing_id(own)
+    source_id, target_id, name = backing_id(source), facts.id, facts.name
     if source_id == target_id:
-        raise KitError(f"target {name}: it is the source itself", hint="name another target")
+        raise TargetIsSource(name, "it is the source itself")
     # A file stands on the device of its file system; that others are there is no harm.
     if target_id in backing_chain(source_id):
-        raise KitError(f"target {name}: the source is stored on it", hint="name another target")
+        raise TargetIsSource(name, "the source is stored on it")
     if source_id in backing_chain(target_id):
-        raise KitError(f"target {name}: it is stored on the source", hint="name another target")
+        raise TargetIsSource(name, "it is stored on the source")
 
 
-def refuse_running(name: str, path: Path, own: os.stat_result) -> None:
+def refuse_running(facts: TargetFacts) -> None:
     """Refuses a disk that Ganeti has active for an instance that KVM runs on this node.
 
     Of a stopped instance, active disks are fine: that is the usual target. Instances of Xen show
     in the kernel instead (`node.devices.holders.block_user`).
 
     Raises:
-        KitError: an instance runs from it.
+        TargetInUse: an instance runs from it.
     """
-    for owner in sorted(_owners(path, own)):
+    for owner in sorted(_owners(facts)):
         if process := _kvm_process(owner):
-            raise KitError(
-                f"target {name}: a disk of instance {owner}, which runs here (process {process})",
+            raise TargetInUse(
+                f"target {facts.name}: a disk of instance {owner}, which runs here"
+                f" (process {process})",
                 hint=f"gnt-instance shutdown {owner}, then gnt-instance activate-disks {owner}",
             )
 
 
-def _owners(path: Path, own: os.stat_result) -> set[str]:
+def _owners(facts: TargetFacts) -> set[str]:
     """The instances that Ganeti has activated a disk for.
 
     Its bdev-cache has a file for each path (backend.py, DevCacheManager: "owner state name"), and
     instance-disks a link `owner:index` for each disk of an instance that was started.
     """
     owners = set()
-    paths = {path, path.resolve()}
-    if stat.S_ISBLK(own.st_mode):
-        paths |= {Path(link) for link in udev.properties(own.st_rdev).get("DEVLINKS", "").split()}
-        if volume := lvm.volume_of(own.st_rdev):
-            paths.add(Path("/dev", *volume))
-    for each in paths:
+    for each in facts.names:
         cached = GANETI / f"bdev-cache/bdev_{str(each).removeprefix('/dev/').replace('/', '_')}"
         try:
             owners.add(cached.read_text().split()[0])
@@ -74,9 +71,9 @@ def _owners(path: Path, own: os.stat_result) -> set[str]:
     for link in GANETI.glob("instance-disks/*:*"):
         try:
             # Files may be on a server that does not answer any more: no device is there.
-            if stat.S_ISBLK(own.st_mode) and not link.readlink().is_relative_to("/dev"):
+            if facts.is_block and not link.readlink().is_relative_to("/dev"):
                 continue
-            if backing_id(link.stat()) == backing_id(own):
+            if backing_id(link.stat()) == facts.id:
                 owners.add(link.name.rpartition(":")[0])
         except OSError:
             continue
@@ -93,28 +90,24 @@ def _kvm_process(instance: str) -> int | None:
     return number if any(instance.encode() in word for word in words) else None
 
 
-def refuse_pv(name: str, own: os.stat_result, head: bytes) -> None:
+def refuse_pv(facts: TargetFacts, head: bytes) -> None:
     """Refuses a physical volume of this node's LVM, also one of an inactive group.
 
     On a logical volume, a DRBD device or in a file it is the business of a guest, and counts as
     content like any other: LVM does not look for its own there (lvm.conf(5), scan_lvs).
 
     Args:
-        name: of the target, for people.
-        own: the target's status.
+        facts: of the target.
         head: its first 4 sectors of 512 bytes.
 
     Raises:
-        KitError: it is one.
+        TargetInUse: it is one.
     """
-    if not stat.S_ISBLK(own.st_mode) or os.major(own.st_rdev) == DRBD_MAJOR:
+    if not facts.is_block or os.major(facts.number) == DRBD_MAJOR or facts.volume is not None:
         return
-    if lvm.volume_of(own.st_rdev) is not None:
-        return
-    labelled = has_pv_label(head)
-    if labelled or udev.properties(own.st_rdev).get("ID_FS_TYPE") == "LVM2_member":
-        raise KitError(
-            f"target {name}: a physical volume of LVM",
+    if has_pv_label(head) or facts.properties.get("ID_FS_TYPE") == "LVM2_member":
+        raise TargetInUse(
+            f"target {facts.name}: a physical volume of LVM",
             hint="vgreduce and pvremove it first, if its volume group can do without it",
         )
 
@@ -128,7 +121,7 @@ def has_pv_label(head: bytes) -> bool:
     return False
 
 
-def content(own: os.stat_result, fd: int) -> str | None:
+def content(fd: int) -> str | None:
     """What is on an open target already, in words; None if nothing is known to be.
 
     A device is asked for signatures, as a file is; of a file all data count.
@@ -139,7 +132,7 @@ def content(own: os.stat_result, fd: int) -> str | None:
         return described(probed.fields)
     if probed.unclear:
         return probed.unclear
-    if stat.S_ISREG(own.st_mode) and _has_data(fd):
+    if stat.S_ISREG(os.fstat(fd).st_mode) and _has_data(fd):
         return "data without a signature that blkid knows"
     return None
 
@@ -170,14 +163,11 @@ def require_consent(name: str, found: str, confirm: Callable[[str], bool] | None
     """Sees to it that content is overwritten only where a person says so.
 
     Raises:
-        KitError: nobody did.
+        TargetNotEmpty: nobody did.
     """
     if confirm is not None and confirm(f"{name} holds {found}. Overwrite it?"):
         return
-    raise KitError(
-        f"target {name}: it holds {found}",
-        hint="if that can go: --force; to see more of it: blkid -p, wipefs --no-act",
-    )
+    raise TargetNotEmpty(name, found)
 
 
 def require_size_allowed(name: str, size: int) -> None:
@@ -191,17 +181,4 @@ def require_size_allowed(name: str, size: int) -> None:
         raise KitError(
             f"target {name}: a file of {size} bytes is needed, and this process may write {limit}",
             hint=FILE_SIZES,
-        )
-
-
-def require_file_allowed(own: os.stat_result, name: str, allow_file: bool) -> None:
-    """Refuses a target that is a file, unless it may be one.
-
-    Raises:
-        KitError: it is.
-    """
-    if stat.S_ISREG(own.st_mode) and not allow_file:
-        raise KitError(
-            f"target {name}: a file, not a block device",
-            hint="if it is to be the target all the same: --force-file",
         )

@@ -8,6 +8,7 @@ import threading
 from enum import StrEnum
 
 from converter.buffers import PAGE, buffer, is_zero
+from converter.results import Zeroing
 from converter.target.device import Target
 from node.devices import lvm
 
@@ -70,16 +71,16 @@ class Zeroer:
 
     Args:
         target: the target.
-        known_zero: whether nothing was ever written to it. That is believed of thin volumes whose
-            pool zeroes, and needs not be said of files that `open_target` made.
 
     Raises:
         KitError: the target is a logical volume, and LVM does not say of what kind.
     """
 
-    def __init__(self, target: Target, *, known_zero: bool = False) -> None:
-        volume = lvm.lv(target.path) if target.is_block else None
-        self.strategy = first_strategy(volume, created=target.created, known_zero=known_zero)
+    def __init__(self, target: Target) -> None:
+        facts = target.facts
+        self.strategy = first_strategy(
+            facts.volume, created=target.created, known_zero=facts.is_new
+        )
         self.skipped = 0  # bytes that were zero already
         self.zeroed = 0  # bytes made zero without being written
         self.written = 0  # bytes of zeros written
@@ -94,14 +95,9 @@ class Zeroer:
         """Whether all ranges were zero, or made zero, without being read or written by us."""
         return self.strategy in (Strategy.SKIP, Strategy.PUNCH)
 
-    def report(self) -> dict[str, str | int]:
+    def report(self) -> Zeroing:
         """The strategy that was used last, and how many bytes went which way."""
-        return {
-            "strategy": self.strategy.value,
-            "skipped": self.skipped,
-            "zeroed": self.zeroed,
-            "written": self.written,
-        }
+        return Zeroing(self.strategy.value, self.skipped, self.zeroed, self.written)
 
     def zero(self, start: int, length: int) -> None:
         """Makes `length` bytes from `start` on zero.

@@ -53,7 +53,9 @@ def disk_size(path: Path) -> int:
 
 
 @contextmanager
-def claimed(path: Path, *, name: str | None = None) -> Iterator[Backing]:
+def claimed(
+    path: Path, *, name: str | None = None, in_use: type[KitError] = KitError
+) -> Iterator[Backing]:
     """Opens a block device or disk file for writing, exclusively, and syncs it at the end.
 
     A block device is opened with O_EXCL (open(2)). The kernel refuses that while the device is
@@ -64,13 +66,14 @@ def claimed(path: Path, *, name: str | None = None) -> Iterator[Backing]:
     Args:
         path: the device or file.
         name: how errors name it.
+        in_use: what is raised while it is in use.
 
     Raises:
         KitError: it is missing, of another kind, read-only or in use; the error names its user.
     """
     name = name or f"disk {path}"
     hint = "stop the instance, or unmount or detach it, then try again"
-    backing = settled(lambda: _open_once(path, name), name, hint)
+    backing = settled(lambda: _open_once(path, name), name, hint, in_use=in_use)
     try:
         yield backing
         try:

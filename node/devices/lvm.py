@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node import text
-from node.cleanup import signals_deferred
+from node.cleanup import Terminated, signals_deferred
 from node.devices.stack import sysfs
 from node.errors import KitError
 from node.log import log
@@ -71,16 +71,6 @@ def volume_of(number: int) -> tuple[str, str] | None:
         return None
 
 
-def lv(path: Path) -> LogicalVolume | None:
-    """What LVM reports of the LV at a device path; None if it is no LV.
-
-    Raises:
-        KitError: LVM's tools fail.
-    """
-    found = volume_of(path.stat().st_rdev)
-    return None if found is None else _volume(*found)
-
-
 @contextmanager
 def created(
     vg: str,
@@ -88,19 +78,19 @@ def created(
     size: int,
     pool: str | None = None,
     *,
-    keep: Callable[[], bool] = lambda: True,
+    keep: Callable[[BaseException], bool] = lambda failure: isinstance(failure, Terminated),
 ) -> Iterator[LogicalVolume]:
     """Makes an LV of at least `size` bytes; removes it again if the block fails.
 
-    After a signal (Terminated is no Exception) it stays if `keep` returns True, so that an
-    interrupted copy can be resumed.
+    After a failure that is worth it the LV stays: by default after a signal, so that an interrupted
+    copy can be resumed.
 
     Args:
         vg: the volume group.
         name: of the new LV.
         size: bytes; rounded up to whole extents.
         pool: a thin pool of the group, for a thin LV.
-        keep: whether there is something to resume.
+        keep: whether the LV is to stay after this failure.
 
     Raises:
         KitError: no such volume group or pool, the name is taken, or there is too little space.
@@ -110,13 +100,13 @@ def created(
     _check(vg, name, size, pool, group)
     with signals_deferred():  # so that a volume that was made is always removed
         run(create_argv(vg, name, size, pool), what=f"lvcreate of {vg}/{name}")
-        volume = _volume(vg, name)
+        made = volume(vg, name)
     try:
-        yield volume
+        yield made
     except BaseException as failure:
-        if isinstance(failure, Exception) or not keep():
+        if not keep(failure):
             try:
-                remove(volume)
+                remove(made)
             except KitError as error:  # the first error is the one to raise
                 log.warning("%s", error.message)
         raise
@@ -131,16 +121,16 @@ def create_argv(vg: str, name: str, size: int, pool: str | None) -> list[str]:
     return ["lvcreate", "--yes", *kind, "--name", name, vg]
 
 
-def remove(volume: LogicalVolume) -> None:
+def remove(unwanted: LogicalVolume) -> None:
     """Removes an LV.
 
     Raises:
         KitError: it is in use, or LVM fails.
     """
     # By its UUID, too: another volume may have its name by now.
-    chosen = f"lv_uuid={volume.uuid}"
-    argv = ["lvremove", "--yes", "--select", chosen, f"{volume.vg}/{volume.name}"]
-    run(argv, what=f"lvremove of {volume.vg}/{volume.name}")
+    chosen = f"lv_uuid={unwanted.uuid}"
+    argv = ["lvremove", "--yes", "--select", chosen, f"{unwanted.vg}/{unwanted.name}"]
+    run(argv, what=f"lvremove of {unwanted.vg}/{unwanted.name}")
 
 
 def _check(vg: str, name: str, size: int, pool: str | None, group: dict[str, int]) -> None:
@@ -178,7 +168,12 @@ def _group(vg: str) -> dict[str, int]:
     return {"extent": int(row["vg_extent_size"]), "free": int(row["vg_free"])}
 
 
-def _volume(vg: str, name: str) -> LogicalVolume:
+def volume(vg: str, name: str) -> LogicalVolume:
+    """What LVM knows of a volume.
+
+    Raises:
+        KitError: there is none of that name, or LVM's tools fail.
+    """
     rows = _report("lv", ["lvs", *REPORT, "-o", ",".join(FIELDS), f"{vg}/{name}"])
     if len(rows) != 1:
         raise KitError(

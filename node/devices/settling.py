@@ -15,7 +15,9 @@ class InUseError(Exception):
     """Something is in use; the message says by whom."""
 
 
-def settled(attempt: Callable[[], Result], name: str, hint: str) -> Result:
+def settled(
+    attempt: Callable[[], Result], name: str, hint: str, *, in_use: type[KitError] = KitError
+) -> Result:
     """Repeats `attempt` for SETTLE_SECONDS while it raises InUseError; returns its result.
 
     udev opens a device for a moment, and the kernel detaches the loop devices of a killed run
@@ -25,6 +27,7 @@ def settled(attempt: Callable[[], Result], name: str, hint: str) -> Result:
         attempt: raises InUseError while the device is in use.
         name: how the error names the device.
         hint: of the error.
+        in_use: the type of the error.
 
     Raises:
         KitError: it stays in use.
@@ -35,5 +38,5 @@ def settled(attempt: Callable[[], Result], name: str, hint: str) -> Result:
             return attempt()
         except InUseError as busy:
             if time.monotonic() > deadline:
-                raise KitError(f"{name}: in use: {busy}", hint=hint) from None
+                raise in_use(f"{name}: in use: {busy}", hint=hint) from None
             time.sleep(0.1)

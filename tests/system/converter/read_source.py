@@ -50,5 +50,5 @@ if __name__ == "__main__":
         with signals_raise():
             told = main(*sys.argv[1:])
     except KitError as error:
-        told = {"error": error.message, "hint": error.hint}
+        told = {"error": error.message, "hint": error.hint, "kind": type(error).__name__}
     print(json.dumps(told))

@@ -7,8 +7,6 @@ import pytest
 
 from converter import convert
 from converter.extents import Extent, Kind
-from converter.options import CopyOptions, CopyOutcome
-from converter.progress import Silent
 from tests.unit.converter.memory_source import MemorySource, MemoryTarget
 
 SIZE = 4 << 20
@@ -34,16 +32,11 @@ def test_a_comparison_has_no_more_readers_than_the_source_lets_in(
     there.require_in_place = lambda: None  # type: ignore[attr-defined]
 
     @contextmanager
-    def open_source(*_: object, **_more: object) -> Iterator[object]:
-        yield source
-
-    @contextmanager
     def open_target_read_only(*_: object, **_more: object) -> Iterator[object]:
         yield there
 
-    monkeypatch.setattr("converter.sources.open_source", open_source)
     monkeypatch.setattr("converter.target.device.open_target_read_only", open_target_read_only)
-    report = convert.check(CopyOptions("memory", "memory"), Silent(), CopyOutcome())
-    assert report["first_difference"] is None
+    found = convert.compare(source, "memory")
+    assert found.first_difference is None
     assert source.most == 1 + Few.readers
     assert source.open_readers == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from converter import paths, sources
-from converter.contents import inspect
+from converter.cli import images
 from converter.target import device
 from node.errors import KitError
 
@@ -100,7 +100,7 @@ def test_names_that_are_no_text(odd: Path) -> None:
 def test_the_appliance_gets_no_name_that_it_does_not_take(odd: Path) -> None:
     (odd / "b\udcfcro").write_bytes(bytes(4096))
     with pytest.raises(KitError, match="libguestfs takes names of UTF-8 only"):
-        inspect.report([str(odd / "b\udcfcro")], "raw", deep=True, as_json=False)
+        images.report([str(odd / "b\udcfcro")], "raw", deep=True, as_json=False)
 
 
 def test_what_takes_the_place_of_a_source_is_not_waited_for(

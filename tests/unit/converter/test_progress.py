@@ -1,12 +1,10 @@
 import io
 import json
-import os
 
 import pytest
 
 from converter import progress
-from converter.progress import Bar, Json, Lines, Silent, chosen, duration, line
-from node.errors import KitError
+from converter.progress import Bar, Json, Lines, duration, line
 
 
 class Clock:
@@ -50,14 +48,14 @@ def test_lines_come_every_ten_seconds(clock: Clock) -> None:
 
 def test_json_has_first_and_last(clock: Clock) -> None:
     stream = io.StringIO()
-    told = Json(stream)
+    told = Json(stream, "progress")
     told.begin("copy", 100, done=20)
     clock.now += 2
     told.update(60)
     told.update(70)
     clock.now += 2
     told.end()
-    told.result({"type": "result", "target": "/dev/x"})
+    told.write({"type": "result", "target": "/dev/x"})
     first, middle, last, result = [json.loads(text) for text in stream.getvalue().splitlines()]
     fields = {"type": "progress", "phase": "copy", "bytes_total": 100}
     assert first == {**fields, "bytes_done": 20, "rate": 0}
@@ -75,46 +73,6 @@ def test_a_bar_draws_bytes_and_ends() -> None:
     bar.end()
     bar.end()
     assert "copy: 100%" in stream.getvalue() and "1.00M/1.00M" in stream.getvalue()
-
-
-def test_json_goes_to_the_descriptor_that_is_named() -> None:
-    reader, writer = os.pipe()
-    try:
-        told = chosen(f"json:{writer}", quiet=True)
-        told.result({"type": "result"})
-        assert os.read(reader, 100) == b'{"type": "result"}\n'
-    finally:
-        os.close(reader)
-        os.close(writer)
-
-
-def test_without_a_terminal_it_is_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress.sys, "stderr", io.StringIO())
-    assert isinstance(chosen("auto", quiet=False), Lines)
-    assert type(chosen("auto", quiet=True)) is Silent
-    assert isinstance(chosen("bar", quiet=True), Bar)
-
-
-def test_a_descriptor_that_cannot_be_written_is_refused() -> None:
-    reading, writing = os.pipe()
-    try:
-        for number in (reading, 99):
-            with pytest.raises(KitError, match=f"--progress json:{number}"):
-                chosen(f"json:{number}", quiet=False)
-    finally:
-        os.close(reading)
-        os.close(writing)
-
-
-def test_a_reader_that_has_ended_ends_the_copy_but_hides_no_other_error() -> None:
-    reading, writing = os.pipe()
-    json_lines = chosen(f"json:{writing}", quiet=False)
-    json_lines.begin("copy", 10)
-    os.close(reading)
-    os.close(writing)
-    with pytest.raises(KitError, match="--progress json: Broken pipe"):
-        json_lines.result({"type": "result"})
-    json_lines.end()
 
 
 class Full(io.StringIO):

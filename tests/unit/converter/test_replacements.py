@@ -65,7 +65,7 @@ def test_a_read_that_is_short_is_an_error_of_the_source() -> None:
 
 @pytest.mark.usefixtures("parts")
 def test_all_replacements_are_in_order_and_told() -> None:
-    planned = replacements.planned([AREA], unread, 8 * MIB, 16 * MIB, fix_gpt=True)
+    planned = replacements.plan_replacements([AREA], unread, 8 * MIB, 16 * MIB, fix_gpt=True)
     assert planned.extents == (MBR, HEADER, BACKUP)
     swap, gpt = planned.notes
     assert str(AREA.uuid) in swap and str(AREA.start) in swap and gpt == "GPT: moved"
@@ -73,7 +73,7 @@ def test_all_replacements_are_in_order_and_told() -> None:
 
 @pytest.mark.usefixtures("parts")
 def test_a_gpt_stays_where_that_is_wished() -> None:
-    planned = replacements.planned([AREA], unread, 8 * MIB, 16 * MIB, fix_gpt=False)
+    planned = replacements.plan_replacements([AREA], unread, 8 * MIB, 16 * MIB, fix_gpt=False)
     assert planned.extents == (HEADER,) and len(planned.notes) == 1
 
 
@@ -81,5 +81,5 @@ def test_a_gpt_stays_where_that_is_wished() -> None:
 def test_a_disk_that_is_all_swap_has_no_gpt() -> None:
     """Behind the new header all is dropped, so what looked like a table there is, too."""
     whole = SwapArea(0, 8 * MIB, 4096, "little", UUID(int=5), bytes(16), b"")
-    planned = replacements.planned([whole], unread, 8 * MIB, 16 * MIB, fix_gpt=True)
+    planned = replacements.plan_replacements([whole], unread, 8 * MIB, 16 * MIB, fix_gpt=True)
     assert planned.extents == (HEADER,)

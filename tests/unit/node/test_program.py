@@ -61,7 +61,7 @@ def test_a_signal_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
 
     seen: list[Failure] = []
 
-    def explain(failure: Failure) -> Failure:
+    def explain(_error: BaseException, failure: Failure) -> Failure:
         seen.append(failure)
         return failure._replace(hint="go on")
 
@@ -71,7 +71,7 @@ def test_a_signal_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_signal_does_not_cut_the_last_lines_off(capsys: pytest.CaptureFixture[str]) -> None:
-    def explain(failure: Failure) -> Failure:
+    def explain(_error: BaseException, failure: Failure) -> Failure:
         signal.raise_signal(signal.SIGINT)
         return failure
 

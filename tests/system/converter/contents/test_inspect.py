@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from converter.cli.images import report
 from converter.contents.describe import DiskReport, describe
-from converter.contents.inspect import _appliance_disk, look_inside, report
+from converter.contents.inspect import _appliance_disk, look_inside
 from node.errors import KitError
 from tests.system.installer.support import TOP, loop, output
 

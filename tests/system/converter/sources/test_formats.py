@@ -94,7 +94,7 @@ def test_another_format_than_said_is_an_error(disk: Path, tmp_path: Path) -> Non
     assert "it is qcow2, not vmdk" in sources.read(image, "vmdk", tmp_path / "out")["error"]
     assert "it is not a vhdx image" in sources.read(disk, "vhdx", tmp_path / "out")["error"]
     told = sources.read(image, "img", tmp_path / "out")
-    assert "--format img: unknown" in told["error"] and "vmdk, vdi" in told["hint"]
+    assert "format img: unknown" in told["error"] and "vmdk, vdi" in told["hint"]
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def test_a_server_that_dies_is_named_with_the_byte(disk: Path, tmp_path: Path) -
     os.kill(server, signal.SIGKILL)
     told = reading.go_on()
     assert "byte" in told["error"] and "the connection was lost" in told["error"], told
-    assert "--resume" in told["hint"]
+    assert told["kind"] == "SourceLost"
     reading.require_family_gone()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from converter.buffers import PAGE, buffer
+from converter.errors import TargetIsFile, TargetNotEmpty
 from converter.target import device as target
 from node.devices import settling, udev
 from node.errors import KitError
@@ -185,7 +186,7 @@ def test_signatures_need_force_or_a_yes(device: Path, disk: Path) -> None:
         return confirm
 
     error = refused(device, *found)
-    assert error.hint and "--force" in error.hint
+    assert isinstance(error, TargetNotEmpty)
     refused(device, *found, confirm=answering(False))
     with target.open_target(device, size_needed=SIZE, confirm=answering(True)):
         pass
@@ -294,7 +295,7 @@ def test_a_disk_of_a_running_instance(
 
 def test_a_file_needs_to_be_asked_for(disk: Path, tmp_path: Path) -> None:
     error = refused(disk, "a file, not a block device")
-    assert error.hint and "--force-file" in error.hint
+    assert isinstance(error, TargetIsFile)
     refused(tmp_path / "new", "does not exist")
     assert not (tmp_path / "new").exists()
     refused(Path("/dev/no-such-volume"), "does not exist", allow_file=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from converter.buffers import PAGE
+from converter.results import Zeroing
 from converter.target import device as target
 from converter.target.zeroing import Strategy, Zeroer
 from node.errors import KitError
@@ -78,7 +79,7 @@ def test_only_the_ranges_become_zero(strategy: Strategy, tmp_path: Path) -> None
         opened.sync()
         report = zeroer.report()
     assert disk.read_bytes() == zeroed(content, RANGES)
-    assert report["strategy"] == strategy.value
+    assert report.strategy == strategy.value
     total = sum(length for _, length in RANGES)
     assert zeroer.skipped + zeroer.zeroed + zeroer.written == total
     if strategy is Strategy.PUNCH:
@@ -97,12 +98,7 @@ def test_punching_is_what_a_loop_device_begins_with(tmp_path: Path) -> None:
     with loop(disk) as device, target.open_target(device, size_needed=SIZE) as opened:
         zeroer = Zeroer(opened)
         zeroer.zero(0, SIZE)
-        assert zeroer.report() == {
-            "strategy": "punch",
-            "skipped": 0,
-            "zeroed": SIZE,
-            "written": 0,
-        }
+        assert zeroer.report() == Zeroing("punch", skipped=0, zeroed=SIZE, written=0)
         opened.sync()
     assert disk.read_bytes() == bytes(SIZE)
     assert disk.stat().st_blocks * 512 < MIB
@@ -120,7 +116,7 @@ def test_a_file_is_punched_and_a_new_one_left_alone(tmp_path: Path) -> None:
     with target.open_target(new, size_needed=SIZE, allow_file=True) as opened:
         zeroer = Zeroer(opened)
         zeroer.zero(0, SIZE)
-        assert zeroer.report() == {"strategy": "skip", "skipped": SIZE, "zeroed": 0, "written": 0}
+        assert zeroer.report() == Zeroing("skip", skipped=SIZE, zeroed=0, written=0)
         opened.sync()
     assert new.read_bytes() == bytes(SIZE)
     assert new.stat().st_blocks == 0
@@ -140,12 +136,9 @@ def test_a_device_that_cannot_is_read_and_written_where_needed(tmp_path: Path) -
         zeroer = Zeroer(opened)
         zeroer.zero(0, SIZE)
         opened.sync()
-        assert zeroer.report() == {
-            "strategy": "read-and-skip",
-            "skipped": SIZE - 2 * 65536,
-            "zeroed": 0,
-            "written": 2 * 65536,
-        }
+        assert zeroer.report() == Zeroing(
+            "read-and-skip", skipped=SIZE - 2 * 65536, zeroed=0, written=2 * 65536
+        )
     assert disk.read_bytes() == bytes(SIZE)
 
 

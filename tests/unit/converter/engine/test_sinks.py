@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.buffers import PAGE, buffer
-from converter.engine.sinks import BLOCK, Comparer, Comparison, Updater, Writer
+from converter.engine.sinks import BLOCK, Comparer, Differences, Updater, Writer
 from converter.extents import CHUNK
 from tests.unit.converter.memory_source import MemoryTarget
 
@@ -70,7 +70,7 @@ def test_an_update_zeros_only_what_is_not_zero() -> None:
 @settings(derandomize=True, max_examples=40, deadline=None)
 @given(st.sets(st.integers(0, SIZE - 1), max_size=6))
 def test_a_comparison_names_the_first_byte_and_counts_pages(places: set[int]) -> None:
-    target, found = MemoryTarget(OLD), Comparison()
+    target, found = MemoryTarget(OLD), Differences()
     new = changed(sorted(places))
     for start in (CHUNK, 0):  # threads come in any order
         Comparer(target.as_target, found).data(start, view_of(new[start : start + CHUNK]))
@@ -81,7 +81,7 @@ def test_a_comparison_names_the_first_byte_and_counts_pages(places: set[int]) ->
 
 
 def test_zeros_are_compared_too() -> None:
-    target, found = MemoryTarget(bytes(3 * CHUNK)), Comparison()
+    target, found = MemoryTarget(bytes(3 * CHUNK)), Differences()
     target.content[2 * CHUNK + 77] = 1
     Comparer(target.as_target, found).zeros(PAGE, 3 * CHUNK)
     assert (found.first, found.bytes) == (2 * CHUNK + 77, PAGE)

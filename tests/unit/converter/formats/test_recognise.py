@@ -2,19 +2,20 @@
 
 import pytest
 
+from converter.cli.hints import HINTS
+from converter.errors import FormatMismatch
 from converter.formats.recognise import check_format
 from converter.sources.ssh import FORMATS
-from node.errors import KitError
 
 
-def refused(head: bytes, image_format: str, *, is_block: bool = False) -> KitError:
+def refused(head: bytes, image_format: str, *, is_block: bool = False) -> FormatMismatch:
     image = head.ljust(1024, b"\0") if head else b""
 
     def read(offset: int, length: int) -> bytes:
         assert offset + length <= len(image)
         return image[offset : offset + length]
 
-    with pytest.raises(KitError) as caught:
+    with pytest.raises(FormatMismatch) as caught:
         check_format("a", image_format, read, len(image), is_block=is_block)
     return caught.value
 
@@ -35,7 +36,7 @@ def test_the_option_is_one_that_there_is(
 ) -> None:
     error = refused(head, image_format, is_block=is_block)
     assert "by its magic it is a " in error.message and f"not {image_format}" in error.message
-    assert error.hint == f"{option}, if that is what it should be"
+    assert HINTS[FormatMismatch](error) == f"{option}, if that is what it should be"
     assert option.removeprefix("--format ") in (*FORMATS, "leave --format out")
 
 
@@ -43,7 +44,7 @@ def test_what_is_no_image_at_all() -> None:
     for head, begins in ((b"abcd", "61 62 63 64"), (b"", "nothing")):
         error = refused(head, "qcow2")
         assert error.message == f"source a: not a qcow2 image: it begins with {begins}"
-        assert error.hint is not None and "--format raw" in error.hint
+        assert "--format raw" in HINTS[FormatMismatch](error)
 
 
 def test_an_encrypted_disk_is_a_raw_one() -> None:

@@ -10,9 +10,11 @@ import pytest
 from converter import identity
 from converter.target import device as target
 from converter.target import guards
+from converter.target.facts import TargetFacts
 from node import processes
 from node.devices import claim, holders, stack
 from node.devices.claim import Backing
+from node.devices.lvm import LogicalVolume
 from node.devices.stack import Loop
 from node.errors import KitError
 
@@ -21,13 +23,20 @@ DM0, DM1 = os.makedev(253, 0), os.makedev(253, 1)
 GROUP, VOLUME = "a" * 32, "b" * 32
 
 
+def facts(number: int, path: Path = Path("/dev/x")) -> TargetFacts:
+    return TargetFacts(path, "x", device(number))
+
+
 def device(number: int) -> os.stat_result:
     return os.stat_result((stat.S_IFBLK | 0o600, 5, 6, 1, 0, 0, 0, 0, 0, 0), {"st_rdev": number})
 
 
 @pytest.fixture(autouse=True)
-def _no_udev(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_udev_and_no_lvm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node.devices.udev.properties", lambda _: {})
+    monkeypatch.setattr(
+        "node.devices.lvm.volume", lambda vg, name: LogicalVolume(vg, name, VOLUME, 0)
+    )
 
 
 @pytest.fixture
@@ -99,10 +108,10 @@ def test_what_a_volume_stands_on() -> None:
 )
 def test_the_source_is_no_target(own: int, source: int, said: str | None) -> None:
     if said is None:
-        guards.refuse_source("x", device(own), device(source))
+        guards.refuse_source(facts(own), device(source))
     else:
         with pytest.raises(KitError, match=said):
-            guards.refuse_source("x", device(own), device(source))
+            guards.refuse_source(facts(own), device(source))
 
 
 @pytest.mark.usefixtures("sys", "proc")
@@ -162,30 +171,30 @@ def test_a_volume_is_found_in_ganetis_cache_under_any_name(
     cached.write_text("web1.example.org primary disk/0\n")
     (ganeti / "kvm-hypervisor/pid/web1.example.org").write_text("4242\n")
     alias = Path("/dev/dm-0")
-    guards.refuse_running("x", alias, device(DM0))
+    guards.refuse_running(facts(DM0, alias))
     (proc / "4242").mkdir()
     (proc / "4242/cmdline").write_bytes(b"/usr/bin/kvm\0-name\0web2.example.org\0")
-    guards.refuse_running("x", alias, device(DM0))
+    guards.refuse_running(facts(DM0, alias))
     (proc / "4242/cmdline").write_bytes(b"/usr/bin/kvm\0-name\0web1.example.org,debug-threads=on\0")
     with pytest.raises(KitError, match=r"instance web1\.example\.org.*process 4242"):
-        guards.refuse_running("x", alias, device(DM0))
-    guards.refuse_running("x", Path("/dev/sdb"), device(SDB))
+        guards.refuse_running(facts(DM0, alias))
+    guards.refuse_running(facts(SDB))
     cached.write_text("")
-    guards.refuse_running("x", alias, device(DM0))
+    guards.refuse_running(facts(DM0, alias))
 
 
 @pytest.mark.usefixtures("sys")
 def test_physical_volumes_of_the_node_but_not_of_guests(monkeypatch: pytest.MonkeyPatch) -> None:
     head = bytes(512) + b"LABELONE" + bytes(16) + b"LVM2 001" + bytes(3000)
     with pytest.raises(KitError, match="physical volume"):
-        guards.refuse_pv("x", device(SDB), head)
-    guards.refuse_pv("x", device(DM0), head)  # an LV's content is a guest's
-    guards.refuse_pv("x", device(os.makedev(guards.DRBD_MAJOR, 3)), head)
-    guards.refuse_pv("x", device(SDB), bytes(512 * 4) + head)  # too far behind
-    guards.refuse_pv("x", device(SDB), head.replace(b"LVM2 001", b"LVM3 001"))
+        guards.refuse_pv(facts(SDB), head)
+    guards.refuse_pv(facts(DM0), head)  # an LV's content is a guest's
+    guards.refuse_pv(facts(os.makedev(guards.DRBD_MAJOR, 3)), head)
+    guards.refuse_pv(facts(SDB), bytes(512 * 4) + head)  # too far behind
+    guards.refuse_pv(facts(SDB), head.replace(b"LVM2 001", b"LVM3 001"))
     monkeypatch.setattr("node.devices.udev.properties", lambda _: {"ID_FS_TYPE": "LVM2_member"})
     with pytest.raises(KitError, match="physical volume"):
-        guards.refuse_pv("x", device(SDB), bytes(4096))
+        guards.refuse_pv(facts(SDB), bytes(4096))
 
 
 def test_what_blkid_says_in_words() -> None:
@@ -262,7 +271,9 @@ def test_a_loop_device_is_told_by_what_it_is_over(
 def file_target(tmp_path: Path) -> target.Target:
     path = tmp_path / "file"
     fd = os.open(path, os.O_RDWR | os.O_CREAT)
-    return target.Target(Backing(path, 0, fd, False), 1 << 20, name=str(path))
+    return target.Target(
+        Backing(path, 0, fd, False), 1 << 20, TargetFacts(path, str(path), path.stat())
+    )
 
 
 def test_short_writes_are_continued(

@@ -138,7 +138,7 @@ def test_a_failed_copy_removes_it_and_an_interrupted_one_does_not(tools: Tools) 
     # Nor one that was interrupted before its first byte: there is nothing to go on with.
     with (
         pytest.raises(Terminated),
-        lvm.created("xenvg", "web1", EXTENT, keep=lambda: False),
+        lvm.created("xenvg", "web1", EXTENT, keep=lambda _: False),
     ):
         raise Terminated(15)
     assert tools.asked[-1][0] == "lvremove"
