@@ -17,9 +17,10 @@ LIMITS = {
     errno.ENOMEM: "free memory, or raise ulimit -v of the shell, or MemoryMax of its unit",
     errno.EMFILE: "raise ulimit -n of the shell, or LimitNOFILE of its unit",
     errno.ENFILE: "the whole node has too many files open: raise sysctl fs.file-max",
-    errno.EAGAIN: "no more threads are allowed: raise ulimit -u of the shell, or TasksMax of its"
-    " unit",
+    errno.EAGAIN: "no more threads are allowed: raise ulimit -u or -v of the shell, or TasksMax of"
+    " its unit",
 }
+NO_THREAD = "can't start new thread"  # CPython's words (Modules/_threadmodule.c), of a RuntimeError
 
 
 class Failure(NamedTuple):
@@ -85,6 +86,8 @@ def failure_of(error: Exception, code: int, debugging: str) -> Failure:
         return Failure(error.message, error.hint, code)
     if isinstance(error, MemoryError):
         return Failure("memory: this process cannot get more", LIMITS[errno.ENOMEM], code)
+    if isinstance(error, RuntimeError) and str(error) == NO_THREAD:
+        return Failure(f"limits of this process: {error}", LIMITS[errno.EAGAIN], code)
     if isinstance(error, OSError):
         why = error.strerror or str(error)
         if error.errno in LIMITS:

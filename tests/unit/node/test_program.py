@@ -28,6 +28,11 @@ def ended(error: BaseException, **options: object) -> int:
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files", "ulimit -n"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate", "ulimit -v"),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily"), "temporarily", "TasksMax"),
+        (
+            RuntimeError("can't start new thread"),
+            "limits of this process: can't start",
+            "ulimit -u",
+        ),
         (OSError(errno.EIO, "I/O error", "/dev/sda"), "/dev/sda: I/O error", "dmesg"),
         (OSError(errno.EIO, "I/O error", b"/a\xff"), "/a\udcff: I/O error", "--debug shows"),
         (OSError(errno.EIO, "I/O error"), "a system call: I/O error", "dmesg"),
