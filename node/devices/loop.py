@@ -28,6 +28,9 @@ BLOCK_SIZE = 512
 # for it. So we choose the number, not the kernel.
 NUMBERS = range(10, 1024)
 DETACH_SECONDS = 10.0
+# Bytes that a full file system may call free: ext4 keeps up to 16 MiB that nobody gets
+# (ext4_calculate_resv_clusters() of Linux), XFS some KiB.
+FULL_BELOW = 20 << 20
 
 # struct loop_config of linux/loop.h: fd, block_size, then struct loop_info64 (device, inode,
 # rdevice, offset, sizelimit; number, encrypt_type, encrypt_key_size, flags; file_name, crypt_name,
@@ -45,10 +48,11 @@ def attached(backing: Backing, offset: int = 0, size: int = 0) -> Iterator[Path]
     detaching is waited for.
 
     Raises:
-        KitError: no loop device is available, the flush failed, or something still holds it.
+        KitError: no loop device is available, the flush failed, something still holds it, or the
+            disk is a sparse file on a file system that is full at the end.
     """
     device, fd = _attach(backing, offset, size)
-    with undone(lambda: _detach(device, fd, backing.path.resolve())):
+    with undone(lambda: _detach(device, fd, backing)):
         yield device
 
 
@@ -95,16 +99,38 @@ def _add(device: Path, number: int) -> None:
         os.mknod(device, stat.S_IFBLK | 0o600, os.makedev(LOOP_MAJOR, number))
 
 
-def _detach(device: Path, fd: int, backing: Path) -> None:
+def _detach(device: Path, fd: int, backing: Backing) -> None:
+    path = backing.path.resolve()
     try:
         os.fsync(fd)
     except OSError as error:
         raise KitError(
-            f"flush of {backing}: {error.strerror}", hint="see dmesg for errors of its device"
+            f"flush of {path}: {error.strerror}", hint="see dmesg for errors of its device"
         ) from error
     finally:
         os.close(fd)
-    _await_detached(device, backing)
+    _await_detached(device, path)
+    _require_room(backing.fd, path)
+
+
+def _require_room(fd: int, path: Path) -> None:
+    """Raises KitError where a file may lack what was written to it, and nobody was told.
+
+    Where the file system becomes full in the middle of a request, only its beginning is written:
+    Linux 6.18 calls that a success, for any file system that writes through its page cache
+    (lo_complete_rq()). All later requests that need room fail, but there may be none.
+    """
+    status, room = os.fstat(fd), os.fstatvfs(fd)
+    # Blocks of 512 bytes (stat(2)). Without a limit, a tmpfs has no blocks.
+    if status.st_blocks * 512 >= status.st_size or room.f_blocks == 0:
+        return
+    left = room.f_bfree * room.f_frsize
+    if left < FULL_BELOW:
+        raise KitError(
+            f"flush of {path}: its file system is full ({left >> 10} KiB are left): what was"
+            " written last may be lost",
+            hint=f"make room there, {FULL_BELOW >> 20} MiB more than the disk takes: see df",
+        )
 
 
 def _await_detached(device: Path, backing: Path) -> None:
