@@ -14,6 +14,7 @@ from typing import Any, TypedDict, Unpack
 from node.cleanup import SIGNALS, signals_blocked
 from node.errors import CommandError, KitError
 from node.log import log
+from node.syscalls import killed_with_parent
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -76,6 +77,7 @@ class Options(TypedDict, total=False):
     on_line: Callable[[str], None] | None
     what: str | None
     syncs: bool
+    ends_with_us: bool
 
 
 def run(argv: Sequence[str | PathLike[str]], **options: Unpack[Options]) -> Result:
@@ -102,6 +104,7 @@ def start(
     on_line: Callable[[str], None] | None = None,
     what: str | None = None,
     syncs: bool = True,
+    ends_with_us: bool = False,
 ) -> "Running":
     """Starts a program; call the result to wait for its end.
 
@@ -117,6 +120,8 @@ def start(
         on_line: called with each line of stdout and stderr as it is printed.
         what: how errors name the action, as "mkfs of disk 0"; by default the program's name.
         syncs: whether its fsync(2) and similar calls work; False: see `node.isolation.nosync`.
+        ends_with_us: whether the kernel kills it when our thread ends, even by SIGKILL. This does
+            not include its own children, see `node.syscalls.killed_with_parent`.
 
     Raises:
         KitError: the program does not exist or cannot be started.
@@ -143,6 +148,7 @@ def start(
         env=env,
         cwd=cwd,
         syncs=syncs,
+        ends_with_us=ends_with_us,
     )
 
     def result() -> Result:
@@ -195,6 +201,7 @@ def spawn(
     env: Mapping[str, str] | None = None,
     cwd: str | PathLike[str] | None = None,
     syncs: bool = True,
+    ends_with_us: bool = False,
 ) -> Any:
     """Starts a program in a session of its own; returns `sh`'s handle. For `start` and Service.
 
@@ -217,12 +224,17 @@ def spawn(
     process: Any = None
     sh = _sh()
     suppress_syncs = None if syncs else _suppressor()
+    us = os.getpid()
     try:
         # A signal before `process` is set would leave the program running. And sh starts threads
         # to read the program's output.
         with signals_blocked():
 
             def prepare() -> None:
+                if ends_with_us:
+                    killed_with_parent()
+                    if os.getppid() != us:  # we ended before that
+                        os.kill(os.getpid(), signal.SIGKILL)
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
                 if suppress_syncs is not None:
                     suppress_syncs()

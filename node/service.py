@@ -37,6 +37,7 @@ class Service:
             on_stdout=lambda line: self._lines.put(line.rstrip("\n")),
             on_stderr=self._complain,
             env=env,
+            ends_with_us=True,
         )
 
     def _complain(self, line: str) -> None:
@@ -131,8 +132,8 @@ def serving(
 ) -> Iterator[Service]:
     """Runs a program during the block and ends it afterwards, also after an error.
 
-    If SIGKILL ends us, this code cannot run: `argv` must then see to it that the program ends
-    (`setpriv --pdeathsig`).
+    If SIGKILL ends us, this code cannot run: the kernel then ends the program. It also does so at
+    the end of the thread that calls this (`ends_with_us` of `node.run.start`).
 
     Args:
         argv: the program and its arguments.

@@ -3,6 +3,7 @@
 import ctypes
 import fcntl
 import os
+import signal
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
 UMOUNT_NOFOLLOW = 0x8
 CLONE_NEWNET = 0x40000000
+PR_SET_PDEATHSIG = 1
 # linux/stat.h and linux/fs.h; struct statx begins with the mask of its valid fields.
 AT_FDCWD, AT_EMPTY_PATH, AT_STATX_DONT_SYNC = -100, 0x1000, 0x4000
 STATX_TYPE, STATX_INO, STATX_BTIME = 0x1, 0x100, 0x800
@@ -48,6 +50,19 @@ def unshare_network() -> None:
         OSError: the kernel refuses.
     """
     _checked(_libc.unshare(CLONE_NEWNET), "/proc/self/ns/net")
+
+
+def killed_with_parent() -> None:
+    """Has the kernel send us SIGKILL when our parent ends, to be exact: its thread that forked us.
+
+    That holds for all that is executed in our place, but for what gets other credentials by that
+    (set-user-ID, file capabilities), and not for children (prctl(2), PR_SET_PDEATHSIG). A parent
+    that has ended before is not noticed: the caller has to look.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _checked(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "/proc/self")
 
 
 def syncfs(descriptor: int) -> None:

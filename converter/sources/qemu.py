@@ -107,7 +107,10 @@ def _served(path: Path, file: LocalFile, image_format: str, found: Stated) -> It
     def qemu_img(*words: str) -> Any:
         command = ["qemu-img", *words, image]
         return run(
-            confined(command, path, status, CHECK_SECONDS), what=f"qemu-img {words[0]}", check=False
+            confined(command, path, status, CHECK_SECONDS),
+            what=f"qemu-img {words[0]}",
+            check=False,
+            ends_with_us=True,
         )
 
     told = qemu_img("info", "--output=json")

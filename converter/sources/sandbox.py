@@ -1,26 +1,28 @@
-"""A closed room for QEMU's tools, which read images that may be hostile.
+"""Sandbox for qemu-img and qemu-nbd, which read images that may be hostile.
 
 In it there is /usr (read-only), the one image (read-only), /dev/null, and an empty directory for a
 socket; no network, no /proc, no other process, no capability. What an image may make QEMU do, there
-is no other file that it could open. The room is made of namespaces: it goes with its processes, and
-those go with ours, even at SIGKILL. docs/architecture.md has why it is not made by bubblewrap.
+is no other file that it could open. The sandbox is made of namespaces: it goes with its processes,
+and those go with ours, even at SIGKILL. docs/architecture.md has why it is not made by bubblewrap.
 """
 
 import os
 import resource
 from pathlib import Path
 
-IMAGE = "/image"  # in the room
+IMAGE = "/image"  # in the sandbox
 SOCKET = "/run/nbd"
 # A directory that every node has, and no image stands in: others are mounted over it, in a mount
 # namespace of their own. So nothing is left on a disk for somebody to tidy up.
 PLACE = "/sys"
 MEMORY = 2 << 30  # bytes of address space
 
-_FURNISH = """
+# Makes the sandbox. The lock on the directory of the socket is held for as long as this process
+# lives: _ENTER looks at it.
+_MAKE = """
 set -eu
 image=$1 inode=$2 owner=$3 place=$4; shift 4
-mount -t tmpfs -o size=1m,mode=755,nosuid,nodev room "$place"
+mount -t tmpfs -o size=1m,mode=755,nosuid,nodev sandbox "$place"
 cd "$place"
 mkdir dev etc run usr
 chown "$owner" run
@@ -40,17 +42,29 @@ if [ "$(stat -L -c %d:%i image)" != "$inode" ]; then
   echo "another file has taken its place" >&2
   exit 1
 fi
+exec 9<run
+flock 9
 exec chroot . "$@"
+"""
+# Runs the command, unless the process outside of its PID namespace has ended, whose end is to end
+# it, before setpriv had the kernel see to that. Then nobody has the lock any more.
+_ENTER = """
+exec 9<&-
+code=0
+flock --nonblock --conflict-exit-code 9 /run true || code=$?
+[ "$code" = 9 ] || exit 1
+exec "$@"
 """
 
 
 def confined(
     command: list[str], image: Path, status: os.stat_result, cpu_seconds: int
 ) -> list[str]:
-    """The command line that runs a command in a room of its own.
+    """The command line that runs a command in a sandbox of its own.
 
-    The process that is started waits outside of the innermost PID namespace, but in the room: what
-    is made in it can be reached as /proc/<its pid>/root/….
+    The process that is started waits outside of the innermost PID namespace, but in the sandbox:
+    what is made in it can be reached as /proc/<its pid>/root/…. Its end is the end of the command:
+    it has to be started with `ends_with_us` (`node.run.start`) to go with our own process.
 
     Args:
         command: what to run; it finds the image as IMAGE, and may make the socket SOCKET.
@@ -67,10 +81,8 @@ def confined(
     }
     owner = (str(status.st_uid), str(status.st_gid))
     return [
-        # Set first, it holds for all that is executed in place of the program before: unshare(1).
-        *("setpriv", "--pdeathsig", "KILL"),
         *("unshare", "--mount", "--net", "--ipc", "--uts", "--"),
-        *("sh", "-c", _FURNISH, "room"),
+        *("sh", "-c", _MAKE, "sandbox"),
         *(str(image), f"{status.st_dev}:{status.st_ino}", ":".join(owner), PLACE),
         *("unshare", "--pid", "--fork", "--kill-child", "--"),
         *("prlimit", *(f"--{name}={value}" for name, value in limits.items()), "--"),
@@ -79,6 +91,7 @@ def confined(
         *("setpriv", "--pdeathsig", "KILL"),
         *("--reuid", owner[0], "--regid", owner[1], "--clear-groups"),
         *("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"),
+        *("sh", "-c", _ENTER, "sandbox"),
         *command,
     ]
 
@@ -90,5 +103,5 @@ def _at_most(limit: int, wanted: int) -> int:
 
 
 def outside(pid: int) -> str:
-    """Where we find the socket of a room whose first process is `pid`."""
+    """Where we find the socket of a sandbox whose first process is `pid`."""
     return f"/proc/{pid}/root{SOCKET}"

@@ -215,7 +215,7 @@ def ssh_command(location: Location, directory: str, clients: int) -> list[str]:
     }
     remote = ["exec", "sh", "-c", _REMOTE_SCRIPT, "sh", directory, location.path, str(clients)]
     return [
-        *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--"),
+        *("unshare", "--mount", "--"),
         *("sh", "-c", _LOCAL_SCRIPT, "ssh", PLACE),
         *("ssh", *(f"-o{name}={value}" for name, value in options.items())),
         *(("-l", location.user) if location.user else ()),

@@ -13,11 +13,18 @@ from node.errors import KitError
 from node.log import flush
 from node.processes import see_outside
 from node.program import complain
-from node.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, mount
+from node.syscalls import (
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_REC,
+    killed_with_parent,
+    mount,
+)
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWPID = 0x20000000
-PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -71,7 +78,7 @@ def contained(main: Callable[[], int]) -> int:
 def _first_process(main: Callable[[], int], parent_alive: int, outer: int) -> None:
     code = 1
     try:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        killed_with_parent()
         # The parent may have died before the line above; then its end of the pipe is closed.
         os.set_blocking(parent_alive, False)
         try:

@@ -1,8 +1,12 @@
 """Programs that are run for real."""
 
+import multiprocessing
 import os
+import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -10,8 +14,13 @@ import pytest
 from node.cleanup import Terminated, signals_raise
 from node.errors import CommandError, KitError
 from node.run import run, start
+from node.service import serving
+from tests.system.installer.support import output
 
 pytestmark = pytest.mark.trixie
+
+KILLS = 60
+KILLED_WITHIN = 0.03  # seconds: a start takes 5 ms, and more on a busy machine
 
 
 def test_output_and_exit_code_are_kept_apart() -> None:
@@ -97,6 +106,46 @@ def test_a_signal_ends_the_program_and_its_children(tmp_path: Path) -> None:
     while alive := [pid for pid in pids.read_text().split() if is_alive(pid)]:
         assert time.monotonic() < deadline, f"still running: {alive}"
         time.sleep(0.05)
+
+
+def run_with_us(argv: list[str]) -> None:
+    run(argv, ends_with_us=True)
+
+
+def serve(argv: list[str]) -> None:
+    with serving(argv, what="the service"):
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("starts", [run_with_us, serve], ids=["run", "serving"])
+def test_a_program_does_not_outlive_us_however_early_we_are_killed(
+    starts: Callable[[list[str]], None],
+) -> None:
+    """We are killed at moments from before its start to after it, one after the other."""
+    mark = f"2718{os.getpid()}"  # seconds that nothing else sleeps
+    context = multiprocessing.get_context("fork")
+    run(["true"])  # what is loaded with the first program takes longest
+    for moment in range(KILLS):
+        here, there = context.Pipe(duplex=False)
+
+        def begin(there: Connection = there) -> None:
+            there.send(None)
+            starts(["sleep", mark])
+
+        process = context.Process(target=begin)
+        process.start()
+        here.recv()
+        time.sleep(KILLED_WITHIN * moment / KILLS)
+        process.kill()
+        process.join()
+    time.sleep(1)  # for what is about to become the program
+    deadline = time.monotonic() + 10
+    while left := output("pgrep", "--full", f"^sleep {mark}$", check=False).split():
+        if time.monotonic() > deadline:
+            for pid in left:
+                os.kill(int(pid), signal.SIGKILL)
+            pytest.fail(f"{len(left)} of {KILLS} outlived us")
+        time.sleep(0.1)
 
 
 def is_alive(pid: str) -> bool:
