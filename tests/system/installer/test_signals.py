@@ -19,7 +19,6 @@ IN_THE_BOOTSTRAP = (
     "installing remaining packages",
 )
 IN_THE_SETUP = (
-    "unpacking of the cache",
     "hook host_keys",
     "hook grub",
     "hook swap",
@@ -120,6 +119,18 @@ def test_killed_while_the_cache_is_packed(tiny: Node) -> None:
     tiny.settings.pop("EXTRA_PKGS")
     tiny.create().succeeded()
     assert part.name not in caches(tiny.cache)
+
+
+@pytest.mark.parametrize(("after", "seconds"), moments(*["unpacking of the cache"] * 2, within=0.5))
+def test_killed_while_the_cache_is_unpacked(
+    tiny: Node, stub: StubSuite, after: str, seconds: float
+) -> None:
+    tiny.settings |= stub.settings() | {"EXTRA_PKGS": "stub-large"}  # it takes a second to unpack
+    tiny.create().succeeded()  # from now on there is a cache
+    outcome = stop(tiny, signal.SIGKILL, after=after, seconds=seconds, group=True)
+    assert outcome.exit_code == -signal.SIGKILL, outcome.log
+    support.nothing_is_held(tiny)
+    tiny.create().succeeded()
 
 
 @pytest.mark.parametrize(("after", "seconds"), moments(*IN_THE_SETUP, within=0.5))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.installer import support
+from tests.system.installer.stub_suite import StubSuite
 from tests.system.installer.support import MIB, Node, output
 
 
@@ -16,8 +17,10 @@ def bash(node: Node, name: str, script: str) -> Path:
     return path
 
 
-def test_hooks_find_what_the_sites_files_assign(node: Node) -> None:
-    node.settings |= support.TINY | {
+def test_hooks_find_what_the_sites_files_assign(node: Node, stub: StubSuite) -> None:
+    # The suite comes from a directory: nothing is fetched through the proxy, which is none.
+    node.settings |= support.TINY | stub.settings()
+    node.settings |= {
         "KERNEL_IMAGE_PKG": "linux-image-rt-amd64",
         "PROXY": "http://me:s3cret@proxy.example.org:3128",
         "PATH": "/opt/site/bin:$PATH",
@@ -36,9 +39,9 @@ def test_hooks_find_what_the_sites_files_assign(node: Node) -> None:
         "PROXY=<http://***@proxy.example.org:3128>",
         "http_proxy=<http://***@proxy.example.org:3128>",
         "KERNEL_IMAGE_PKG=<linux-image-rt-amd64>",
-        "MIRROR=<>",
+        f"MIRROR=<file://{stub.archive}>",
         "COMPONENTS=<>",
-        f"CACHE_DIR=<{support.CACHE}>",
+        f"CACHE_DIR=<{stub.cache}>",
         "VOL_ID=</sbin/blkid -o value -s UUID>",
         "instance=<web1.example.org>",
         "SCRIPT_NAME=<show>",
