@@ -1,20 +1,14 @@
 """A create that cannot go on says why, leaves nothing behind, and works once the fault is gone."""
 
-import functools
-import http.server
 import os
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
 from tests.system.installer import support
+from tests.system.installer.mirror_server import mirror
 from tests.system.installer.stub_suite import StubSuite
 from tests.system.installer.support import MIB, Node, Outcome, output
 
@@ -69,43 +63,6 @@ def test_bad_parameters_are_named_all_at_once(tiny: Node) -> None:
     tiny.parameters |= {"filesystem": "ntfs", "swapfile_size": "many"}
     fails(tiny, "filesystem=ntfs", "swapfile_size=many")
     assert untouched(tiny.disks[0][0])
-
-
-class _Mirror(http.server.SimpleHTTPRequestHandler):
-    """Serves an archive; unless it answers with another status, or breaks packages off."""
-
-    status = 200
-    breaks_off = False
-
-    def send_head(self) -> BytesIO | BinaryIO | None:
-        if self.status != 200:
-            self.send_error(self.status)
-            return None
-        found = super().send_head()
-        if found is None or not (self.breaks_off and self.path.endswith(".deb")):
-            return found
-        with found:
-            content = found.read()
-        self.close_connection = True
-        return BytesIO(content[: len(content) // 2])
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def mirror(archive: Path, *, status: int = 200, breaks_off: bool = False) -> Iterator[str]:
-    handler = type("Mirror", (_Mirror,), {"status": status, "breaks_off": breaks_off})
-    place = functools.partial(handler, directory=str(archive.parent))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), place)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/{archive.name}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_a_mirror_that_does_not_answer(tiny: Node) -> None:

@@ -1,9 +1,5 @@
 """What a mirror may answer, seen by a create that has no cache: the disks stay as they were."""
 
-import http.server
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,35 +8,9 @@ from installer.bootstrap import mirrors
 from installer.bootstrap.archive import Asker
 from installer.bootstrap.mirror_check import signature_problem
 from tests.system.installer import support
+from tests.system.installer.mirror_server import answering
 from tests.system.installer.stub_suite import StubSuite
 from tests.system.installer.support import Node, output
-
-# Gives the status and the body of the answer to a path.
-Answer = Callable[[str], tuple[int, bytes]]
-
-
-@contextmanager
-def server(answer: Answer) -> Iterator[str]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = answer(self.path)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{httpd.server_port}"
-    finally:
-        httpd.shutdown()
-        thread.join()
-        httpd.server_close()
 
 
 @pytest.fixture
@@ -67,7 +37,7 @@ def refused(node: Node, *words: str) -> None:
 
 
 def test_a_login_page(tiny: Node) -> None:
-    with server(lambda _path: (200, b"<html>Please log in</html>")) as url:
+    with answering(lambda _path: (200, b"<html>Please log in</html>")) as url:
         tiny.settings["MIRROR"] = f"{url}/debian"
         refused(tiny, f"{url}/debian/dists/bookworm/InRelease", "not a signed index")
 
@@ -77,7 +47,7 @@ def test_an_index_that_somebody_altered(tiny: Node) -> None:
     assert index is not None
     altered = index.replace(b"\nOrigin: Debian", b"\nOrigin: Nobody", 1)
     assert altered != index
-    with server(lambda _path: (200, altered)) as url:
+    with answering(lambda _path: (200, altered)) as url:
         tiny.settings["MIRROR"] = f"{url}/debian"
         refused(tiny, "dists/bookworm/InRelease", "a signature is wrong")
 
@@ -93,7 +63,7 @@ def test_an_index_signed_by_another_key(tiny: Node, tmp_path: Path) -> None:
     finally:
         output("gpgconf", "--homedir", home, "--kill", "all")
     index = (tmp_path / "InRelease").read_bytes()
-    with server(lambda _path: (200, index)) as url:
+    with answering(lambda _path: (200, index)) as url:
         tiny.settings["MIRROR"] = f"{url}/debian"
         refused(tiny, "signed by the key", "which is not in /usr/share/keyrings/")
 
@@ -131,7 +101,7 @@ def test_no_security_updates(tiny: Node, status: int, words: tuple[str, ...]) ->
     def answer(path: str) -> tuple[int, bytes]:
         return (status, b"") if "security" in path else (200, index)
 
-    with server(answer) as url:
+    with answering(answer) as url:
         tiny.settings |= {"MIRROR": f"{url}/debian", "SECURITY_MIRROR": f"{url}/debian-security"}
         refused(tiny, *words)
 
