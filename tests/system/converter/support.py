@@ -25,6 +25,7 @@ JOURNALS = Path("/var/lib/ganeti-instance-kit/copies")
 
 MIB = 1024 * 1024
 CLUSTER = 64 * 1024  # qemu-img's default
+SIZE, TARGET = 12 * MIB, 16 * MIB  # of the image and the device of conftest.py
 SECONDS = 120
 SETTLE_SECONDS = 5.0
 
@@ -134,6 +135,25 @@ def qcow2raw(*words: str | Path, journals: Path | None = None, timeout: float = 
         timeout: seconds after which it is killed.
     """
     return Run(*words, journals=journals).wait(timeout)
+
+
+def in_shell(script: str, *words: str | Path | bytes, **more: object) -> Outcome:
+    """Runs a script in a mount namespace of its own, in which `qcow2raw` is the program."""
+    made = f'mount -t tmpfs copies "{JOURNALS}"; qcow2raw() {{ "{PROGRAM}" "$@"; }}; {script}'
+    JOURNALS.mkdir(parents=True, exist_ok=True)
+    enter = ("unshare", "--mount", "--propagation=private", "--", "sh", "-ec", made, "sh")
+    ended = subprocess.run(
+        [*enter, *words],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        **more,  # type: ignore[call-overload]
+    )
+    return Outcome(
+        ended.returncode,
+        ended.stdout.decode(errors="backslashreplace"),
+        ended.stderr.decode(errors="backslashreplace"),
+    )
 
 
 class Warm:

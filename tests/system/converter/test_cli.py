@@ -21,68 +21,20 @@ from tests.system.converter.support import (
     MIB,
     PROGRAM,
     REFUSED,
+    SIZE,
+    TARGET,
     TOP,
     Outcome,
     Run,
     Write,
+    in_shell,
     qcow2raw,
 )
 
-SIZE = 12 * MIB
-TARGET = 16 * MIB
 SWAP_UUID = "1c4f0e2a-7d5b-4c47-9f3a-0b1a2c3d4e5f"
 LACKING = not shutil.which("nbdfuse")
 
-
-@pytest.fixture(autouse=True)
-def _no_program_stays(tmp_path: Path) -> Iterator[None]:
-    yield
-    support.require_nothing_left(tmp_path)
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    """Data, compressed clusters, zeros and holes; what it holds is in image.raw."""
-    image = support.qcow2(
-        tmp_path / "image.qcow2",
-        SIZE,
-        Write(0, support.noise(2 * MIB, 1)),
-        Write(3 * MIB, support.prose(2 * MIB, 2), compressed=True),
-        Write(6 * MIB, MIB),
-        Write(9 * MIB + 512, support.noise(MIB, 3)),
-    )
-    support.raw_of(image, tmp_path / "image.raw")
-    return image
-
-
-@pytest.fixture
-def reference(image: Path) -> Path:
-    return image.with_suffix(".raw")
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Path]:
-    with support.target(tmp_path / "target", TARGET) as device:
-        yield device
-
-
-def in_shell(script: str, *words: str | Path | bytes, **more: object) -> Outcome:
-    """Runs a script in a mount namespace of its own, in which `qcow2raw` is the program."""
-    made = f'mount -t tmpfs copies "{JOURNALS}"; qcow2raw() {{ "{PROGRAM}" "$@"; }}; {script}'
-    JOURNALS.mkdir(parents=True, exist_ok=True)
-    enter = ("unshare", "--mount", "--propagation=private", "--", "sh", "-ec", made, "sh")
-    ended = subprocess.run(
-        [*enter, *words],
-        capture_output=True,
-        timeout=60,
-        check=False,
-        **more,  # type: ignore[call-overload]
-    )
-    return Outcome(
-        ended.returncode,
-        ended.stdout.decode(errors="backslashreplace"),
-        ended.stderr.decode(errors="backslashreplace"),
-    )
+pytestmark = pytest.mark.usefixtures("no_program_stays")
 
 
 def written(device: Path) -> int:

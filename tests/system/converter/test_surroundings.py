@@ -15,38 +15,12 @@ from tests.system.converter import source_support as sources
 from tests.system.converter import support
 from tests.system.converter.nbd_device import served
 from tests.system.converter.sshd import HOST, sshd
-from tests.system.converter.support import MIB, REFUSED, Run, Write, qcow2raw
-from tests.system.converter.test_cli import in_shell
+from tests.system.converter.support import MIB, REFUSED, SIZE, TARGET, Run, in_shell, qcow2raw
 
-SIZE = 12 * MIB
-TARGET = 16 * MIB
 LACKING = os.environ.get("CI") != "true" and not shutil.which("nbdfuse")
 
 
-@pytest.fixture(autouse=True)
-def _no_program_stays(tmp_path: Path) -> Iterator[None]:
-    yield
-    support.require_nothing_left(tmp_path)
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    """What it holds is in image.raw."""
-    image = support.qcow2(
-        tmp_path / "image.qcow2",
-        SIZE,
-        Write(0, support.noise(2 * MIB, 1)),
-        Write(3 * MIB, support.prose(2 * MIB, 2), compressed=True),
-        Write(9 * MIB + 512, support.noise(MIB, 3)),
-    )
-    support.raw_of(image, tmp_path / "image.raw")
-    return image
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Path]:
-    with support.target(tmp_path / "target", TARGET) as device:
-        yield device
+pytestmark = pytest.mark.usefixtures("no_program_stays")
 
 
 @pytest.fixture
