@@ -78,7 +78,11 @@ install: ## Install below DESTDIR; existing configuration files stay
 	install -m 644 -t $(LIB)/os-definition \
 	  $(addprefix os-definition/,common.sh ganeti_api_version parameters.list)
 	ln -sfn /etc/ganeti/instance-debootstrap/variants.list $(LIB)/os-definition/variants.list
-	ln -sfnT ../../../lib/ganeti-instance-kit/os-definition $(OS)/debootstrap
+	[ ! -L $(OS)/debootstrap ] || rm $(OS)/debootstrap
+	install -d $(OS)/debootstrap
+	for file in $(LIB)/os-definition/*; do \
+	  ln -sfnT "../../../../lib/ganeti-instance-kit/os-definition/$${file##*/}" \
+	    "$(OS)/debootstrap/$${file##*/}"; done
 	for file in variants.list $$(cd os-definition && echo variants/*.conf); do \
 	  [ -e $(ETC)/ganeti/instance-debootstrap/$$file ] || \
 	  install -m 644 os-definition/$$file $(ETC)/ganeti/instance-debootstrap/$$file; done
