@@ -46,10 +46,20 @@ class TreeError(Exception):
 
 
 def node_tree() -> Path:
-    """The image with the tree, for `on-node`. The first caller makes it, all others wait.
+    """The image with the tree of a node that has the packages of `make check`."""
+    return kept_tree(SUITE, _packages())
+
+
+def kept_tree(suite: str, packages: Sequence[str], options: Sequence[str] = ()) -> Path:
+    """The image with a tree, for `on-node`. The first caller makes it, all others wait.
 
     It gets its name when it is complete. Images that are too old are removed, and so are
     incomplete ones of killed runs.
+
+    Args:
+        suite: a release of Debian.
+        packages: names of the packages to install in it.
+        options: options of mmdebstrap(1), which override those that the kit gives.
 
     Raises:
         TreeError: the engine failed, as it does when the mirror cannot be reached.
@@ -57,9 +67,9 @@ def node_tree() -> Path:
     chosen = os.environ.get("SANDBOX_CACHE")
     directory = (Path(chosen) if chosen else bootstraps.PLACE) / "nodes"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    argv = _engine_argv(_packages())
+    argv = _engine_argv(suite, packages, options)
     facts = "\0".join((*argv, MAKE, str(sorted(ENVIRONMENT))))
-    image = directory / f"{SUITE}-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.ext4"
+    image = directory / f"{suite}-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.ext4"
     with locked(directory / "lock", "another run that makes the tree of a node"):
         _tidy(directory)
         if not image.exists():
@@ -86,24 +96,26 @@ def _make(image: Path, argv: Sequence[str]) -> None:
         part.rename(image)
 
 
-def _engine_argv(packages: Sequence[str]) -> list[str]:
+def _engine_argv(suite: str, packages: Sequence[str], options: Sequence[str]) -> list[str]:
     """The mmdebstrap command; its mirrors are those that guests of this node would get."""
     dpkg = ["dpkg", "--print-architecture"]
     plan = BootstrapPlan(
         engine="mmdebstrap",
-        suite=SUITE,
+        suite=suite,
         family="debian",
         arch=subprocess.run(dpkg, stdout=subprocess.PIPE, text=True, check=True).stdout.strip(),
-        mirrors=mirrors.choose_on_this_node(SUITE, None, None),
+        mirrors=mirrors.choose_on_this_node(suite, None, None),
         components=("main",),
         packages=tuple(packages),
         merged_usr="auto",
         keyrings=(KEYRING,),
         proxy=None,
     )
-    archives = mirrors.archives(SUITE, plan.family, plan.mirrors)
-    lines = apt_sources.render_sources_list(SUITE, archives, plan.components, KEYRING).splitlines()
-    return mmdebstrap_argv(plan, ROOT, KEYRING, NO_KEYS, lines)
+    archives = mirrors.archives(suite, plan.family, plan.mirrors)
+    lines = apt_sources.render_sources_list(suite, archives, plan.components, KEYRING).splitlines()
+    argv = mmdebstrap_argv(plan, ROOT, KEYRING, NO_KEYS, lines)
+    operands = argv.index(suite)
+    return [*argv[:operands], *options, *argv[operands:]]
 
 
 def _packages() -> list[str]:

@@ -22,7 +22,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     monkeypatch.setenv("SANDBOX_CACHE", str(tmp_path))
     monkeypatch.setattr(node_tree, "_packages", lambda: ["a", "b"])
-    monkeypatch.setattr(node_tree, "_engine_argv", lambda packages: ["engine", *packages])
+    monkeypatch.setattr(
+        node_tree, "_engine_argv", lambda _suite, packages, _options: ["engine", *packages]
+    )
     monkeypatch.setattr(node_tree, "_make", make)
     return images
 
