@@ -21,6 +21,10 @@ TEST_PACKAGES := python3-venv python3-pytest python3-pytest-xdist python3-hypoth
   iproute2 qemu-system-x86 ovmf openssh-server libguestfs-tools nbdkit libnbd-bin fuse3 \
   gdisk ntfs-3g cryptsetup-bin nbd-server \
   linux-image-cloud-amd64 libcap2-bin acl attr man-db shellcheck procps make git
+# Packages that build and check the Debian package.
+DEB_PACKAGES := dpkg-dev debhelper dh-python lintian
+# The directory of the built package; its old content is removed.
+DEB := build/deb
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 PARALLEL := -n $(shell nproc)
@@ -91,10 +95,19 @@ install: ## Install below DESTDIR; existing configuration files stay
 	install -m 644 -t $(MAN)/man7 man/*.7
 	install -m 644 -t $(MAN)/man8 man/*.8
 
+.PHONY: deb
+deb: deb-packages ## Build the Debian package in build/deb
+	rm -rf $(DEB)
+	install -d $(DEB)/ganeti-instance-kit
+	tar -c --exclude-vcs --exclude=./build --exclude=./.venv --exclude='./.*_cache' \
+	  --exclude=./.hypothesis --exclude=__pycache__ . | tar -x -C $(DEB)/ganeti-instance-kit
+	cd $(DEB)/ganeti-instance-kit && dpkg-buildpackage --no-sign --no-check-builddeps
+	rm -r $(DEB)/ganeti-instance-kit
+
 # For tests/e2e/node_tree.py, which installs them on a node with another release.
 .PHONY: list-packages
 list-packages:
-	@echo $(NODE_PACKAGES) $(TEST_PACKAGES)
+	@echo $(NODE_PACKAGES) $(TEST_PACKAGES) $(DEB_PACKAGES)
 
 .PHONY: node-packages
 node-packages:
@@ -102,7 +115,11 @@ node-packages:
 
 .PHONY: test-packages
 test-packages:
-	tools/apt-need $(NODE_PACKAGES) $(TEST_PACKAGES)
+	tools/apt-need $(NODE_PACKAGES) $(TEST_PACKAGES) $(DEB_PACKAGES)
+
+.PHONY: deb-packages
+deb-packages:
+	tools/apt-need $(DEB_PACKAGES)
 
 # ruff, mypy and import-linter: Debian does not package them, or only other versions.
 .venv/installed: requirements-dev.txt
