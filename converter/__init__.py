@@ -6,7 +6,7 @@
         except CopyFailed as failed:
             print(failed, failed.left.resumable_at)
 
-What is named here is loaded when it is first used: whoever needs one part does not wait for all.
+Each name is loaded when it is first used, so a caller that needs one part does not wait for all.
 """
 
 from importlib import import_module
@@ -128,7 +128,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Loads what is named (PEP 562)."""
+    """Loads a name of the public API when it is first used (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__} has no attribute {name}")
     home = next((home for home, names in _HOMES.items() if name in names), "errors")

@@ -1,11 +1,11 @@
-"""Buffers for direct I/O, and questions about their bytes that Python answers slowly."""
+"""Buffers for direct I/O, fast comparisons of their bytes, and the state of the page cache."""
 
 import ctypes
 import errno
 import mmap
 import os
 
-PAGE = 4096  # what direct I/O is aligned to: the largest logical block that Linux disks have
+PAGE = 4096  # alignment of direct I/O, bytes: the largest logical block size of Linux disks
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
@@ -13,7 +13,7 @@ _libc.memcmp.restype = ctypes.c_int
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
 _libc.mmap.restype = ctypes.c_void_p
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-# With the GIL: these take less than letting go of it and getting it back.
+# PyDLL keeps the GIL: these calls take less time than releasing and taking it again.
 _quick = ctypes.PyDLL(None, use_errno=True)
 _quick.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
 _MAP_FAILED = ctypes.c_void_p(-1).value
@@ -25,7 +25,7 @@ def buffer(size: int) -> memoryview:
 
 
 def address(view: memoryview) -> int:
-    """Where a writable view's bytes are."""
+    """The memory address of a writable view's bytes."""
     return ctypes.addressof(ctypes.c_char.from_buffer(view))
 
 
@@ -35,14 +35,17 @@ def is_aligned(view: memoryview, offset: int) -> bool:
 
 
 def equal(one: memoryview, other: memoryview) -> bool:
-    """Whether two writable views hold the same bytes; memoryview's own == goes byte by byte."""
+    """Whether two writable views hold the same bytes; memoryview's own == compares single bytes."""
     if len(one) != len(other):
         return False
     return not len(one) or _libc.memcmp(address(one), address(other), len(one)) == 0
 
 
 def is_zero(view: memoryview) -> bool:
-    """Whether all bytes of a writable view are zero: the first is, and each equals the next."""
+    """Whether all bytes of a writable view are zero.
+
+    That is so if the first byte is zero and each byte equals the next one.
+    """
     if not len(view):
         return True
     start = address(view)
@@ -52,7 +55,7 @@ def is_zero(view: memoryview) -> bool:
 class PageCache:
     """Tells which parts of an open file the page cache holds (mincore(2)).
 
-    It only looks: probing with RWF_NOWAIT would start reading ahead.
+    This starts no reads; probing with RWF_NOWAIT would start read-ahead.
     """
 
     def __init__(self, fd: int, size: int) -> None:
@@ -63,7 +66,7 @@ class PageCache:
         self._start: int | None = None if mapped == _MAP_FAILED else mapped
 
     def holds(self, offset: int, length: int) -> bool:
-        """Whether most of a range is there; False where that cannot be told."""
+        """Whether most of a range is in the page cache; False if that is not known."""
         first = offset - offset % PAGE
         length = min(offset + length, self._size) - first
         if self._start is None or length <= 0:
@@ -75,14 +78,14 @@ class PageCache:
         return there.raw.count(b"\x01") * 8 >= pages * 7
 
     def close(self) -> None:
-        """Takes the mapping away."""
+        """Unmaps the file."""
         if self._start is not None:
             _libc.munmap(self._start, self._size)
             self._start = None
 
 
 def direct(fd: int, flags: int) -> int | None:
-    """A second descriptor of an open file, for direct I/O; None where that is not offered."""
+    """A second descriptor of an open file, for direct I/O; None if that is not supported."""
     try:
         return os.open(f"/proc/self/fd/{fd}", flags | os.O_DIRECT | os.O_CLOEXEC)
     except OSError:
@@ -90,7 +93,7 @@ def direct(fd: int, flags: int) -> int | None:
 
 
 def direct_of_pages(fd: int, mode: int) -> int | None:
-    """Like `direct`; None also where whole pages cannot be read so."""
+    """Like `direct`; None also if it cannot read whole pages (PAGE bytes)."""
     own = direct(fd, mode)
     if own is None:
         return None
@@ -100,4 +103,4 @@ def direct_of_pages(fd: int, mode: int) -> int | None:
         if error.errno == errno.EINVAL:
             os.close(own)
             return None
-    return own  # a bad sector is not for us to find here
+    return own  # other errors, such as a bad sector, are reported when data is read

@@ -1,4 +1,4 @@
-"""One source, one target: the order of the steps."""
+"""The order of the steps of a copy, a comparison, a dry run, and a new swap area."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -30,7 +30,7 @@ SILENT = Silent()
 
 @dataclass
 class _Prepared:
-    """Source and target, opened and checked, and what the target shall hold."""
+    """Source and target, opened and checked, and the content planned for the target."""
 
     content: TargetContent
     target: Target
@@ -82,7 +82,7 @@ def _open_target(
 
 
 def plan(source: Source, target: Name, options: CopyOptions = DEFAULTS) -> CopyPlan:
-    """Checks all that a copy checks, and tells what it would do; nothing is written.
+    """Checks everything that a copy checks, and returns what it would do; nothing is written.
 
     Args:
         source: as `open_source` opened it.
@@ -90,7 +90,7 @@ def plan(source: Source, target: Name, options: CopyOptions = DEFAULTS) -> CopyP
         options: how it would be copied.
 
     Raises:
-        KitError: it could not be copied; `converter.errors` has what may be wrong.
+        KitError: it could not be copied; `converter.errors` lists the possible errors.
     """
     with _prepared(source, lambda: _open_target(source, target, options), options) as prepared:
         return prepared.plan
@@ -99,18 +99,18 @@ def plan(source: Source, target: Name, options: CopyOptions = DEFAULTS) -> CopyP
 def copy(
     source: Source, target: Name, options: CopyOptions = DEFAULTS, progress: Progress = SILENT
 ) -> CopyResult:
-    """Copies; everything that can be checked is checked before the first byte is written.
+    """Copies a source to a target. All checks come before the first byte is written.
 
     Args:
         source: as `open_source` opened it.
-        target: the block device or file; it is opened for us alone.
-        options: how.
-        progress: is told of the phases copy and verify. What it raises ends the copy.
+        target: the block device or file; it is opened exclusively.
+        options: how it is copied.
+        progress: is called in the phases copy and verify. If it raises, the copy ends.
 
     Raises:
-        CopyFailed: it failed once the target was touched; `left` tells what is there.
-        CopyStopped: likewise, by a signal (`node.cleanup.signals_raise`).
-        KitError: it cannot be copied; `converter.errors` has what may be wrong. Not a byte of the
+        CopyFailed: it failed after the target was touched; `left` is the target's state.
+        CopyStopped: a signal ended it after the target was touched (`node.cleanup.signals_raise`).
+        KitError: it cannot be copied; `converter.errors` lists the possible errors. No byte of the
             target was written.
     """
     run: CopyRun | None = None
@@ -135,7 +135,7 @@ def _copied(run: CopyRun, prepared: _Prepared, options: CopyOptions) -> CopyResu
     try:
         copied = run.copy()
     except Exception:
-        if options.new_volume is not None:  # it goes, whatever was on it
+        if options.new_volume is not None:  # the caller removes it, so nothing can be resumed
             run.give_up()
         raise
     try:
@@ -144,7 +144,7 @@ def _copied(run: CopyRun, prepared: _Prepared, options: CopyOptions) -> CopyResu
             run.verify()
         prepared.target.require_in_place()
     except KitError:
-        run.give_up()  # what is there cannot be relied on, so nothing can go on
+        run.give_up()  # the target's content is not reliable, so it must not be resumed
         raise
     run.journal.remove()
     return CopyResult(
@@ -166,7 +166,7 @@ def compare(
         source: as `open_source` opened it.
         target: the block device or file; it may be in use.
         options: how it would be copied.
-        progress: is told of the phase compare. What it raises ends it.
+        progress: is called in the phase compare. If it raises, the comparison ends.
 
     Raises:
         KitError: one of them cannot be read, or the target is too small.
@@ -199,7 +199,7 @@ def compare(
 
 
 def make_swap(source: Source, target: Name, options: CopyOptions = DEFAULTS) -> SwapResult:
-    """Makes the target a swap area with the UUID and label of the source's only one.
+    """Makes the target a swap area with the UUID and label of the source's only swap area.
 
     Args:
         source: as `open_source` opened it.
@@ -207,8 +207,8 @@ def make_swap(source: Source, target: Name, options: CopyOptions = DEFAULTS) -> 
         options: those of the target (`force`, `allow_file`, `confirm`, `new_volume`).
 
     Raises:
-        CopyFailed: it failed once the target was touched.
-        KitError: it cannot be done; not a byte of the target was written.
+        CopyFailed: it failed after the target was touched.
+        KitError: it cannot be done; no byte of the target was written.
     """
     complete = False
     there: Target | None = None
@@ -237,7 +237,7 @@ def make_swap(source: Source, target: Name, options: CopyOptions = DEFAULTS) -> 
         aligned = buffer(len(page))
         aligned[:] = page
         journal = Journal(there.identity)
-        journal.remove()  # a copy that was interrupted cannot go on any more
+        journal.remove()  # an interrupted copy to this target cannot be resumed after this
         try:
             there.write(aligned, 0)
             there.sync()

@@ -1,7 +1,7 @@
-"""What can keep a copy from being made, as types that a caller can tell apart.
+"""The errors of a copy, one type for each kind that a caller may want to handle.
 
-Their hints hold for every caller. Where the remedy is an option of a command line, that one gives
-a hint of its own instead (qcow2raw: `converter.cli.hints`), from the facts that the error has.
+Their hints hold for every caller. If the remedy is an option of a command line, that command line
+replaces the hint (qcow2raw: `converter.cli.hints`), with the values that the error carries.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +13,11 @@ from node.cleanup import Terminated
 from node.errors import KitError
 from node.text import size as in_words
 
-FROM_THE_BEGINNING = "find out what did that; then copy from the beginning"
+FROM_THE_BEGINNING = "find out what caused that; then copy from the beginning"
 
 
 class TargetMissing(KitError):
-    """There is nothing at the target's path, and no file is to be made."""
+    """There is nothing at the target's path, and no file may be created."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -27,7 +27,7 @@ class TargetMissing(KitError):
 
 
 class TargetIsFile(KitError):
-    """The target is a regular file, and a block device is wanted."""
+    """The target is a regular file, but a block device is required."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -37,37 +37,37 @@ class TargetIsFile(KitError):
 
 
 class TargetTooSmall(KitError):
-    """The target has `size` bytes, and `needed` are."""
+    """The target has `size` bytes, but `needed` bytes are needed."""
 
     def __init__(self, path: Path, name: str, size: int, needed: int) -> None:
         missing = needed - size
         super().__init__(
             f"target {name}: {missing} bytes ({in_words(missing)}) too small: it has {size}, the"
             f" image {needed}",
-            hint=f"a larger one is needed; of an LV: lvextend --size {needed}b {path}",
+            hint=f"a larger target is needed; to enlarge an LV: lvextend --size {needed}b {path}",
         )
         self.size = size
         self.needed = needed
 
 
 class TargetInUse(KitError):
-    """Something uses the target: a mount, a device on top of it, a guest that runs."""
+    """Something uses the target: a mount, a device on top of it, a running guest."""
 
 
 class TargetIsSource(KitError):
-    """The target is the source, or one of them is stored on the other."""
+    """The target is the source, or one of the two is stored on the other."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"target {name}: {why}", hint="name another target")
 
 
 class TargetNotEmpty(KitError):
-    """The target holds something: `holds`, in words."""
+    """The target is not empty; `holds` describes its content in words."""
 
     def __init__(self, name: str, holds: str) -> None:
         super().__init__(
             f"target {name}: it holds {holds}",
-            hint="if that can go, allow it to be overwritten; to see more of it: blkid -p,"
+            hint="if it is not needed, allow it to be overwritten; to see details: blkid -p,"
             " wipefs --no-act",
         )
         self.holds = holds
@@ -78,19 +78,19 @@ class TargetFailed(KitError):
 
 
 class TargetLost(KitError):
-    """The target was removed, replaced or made smaller since it was opened."""
+    """The target was removed, replaced or made smaller after it was opened."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"target {name}: {why}", hint=FROM_THE_BEGINNING)
 
 
 class VerificationFailed(KitError):
-    """What was read back from the target is not what was written."""
+    """The data read back from the target is not the data that was written."""
 
     def __init__(self, path: Path, where: str) -> None:
         super().__init__(
             f"verification of {path}: what was read back {where} is not what was written",
-            hint="the target's disk or its path to it is faulty: see dmesg, and use another",
+            hint="the target's disk or the connection to it is faulty: see dmesg, and use another",
         )
 
 
@@ -99,25 +99,25 @@ class SourceInUse(KitError):
 
 
 class SourceChanged(KitError):
-    """The source was written to, or replaced, while it was copied."""
+    """The source was written to or replaced while it was copied."""
 
 
 class SourceLost(KitError):
     """The server that the source is read from does not answer, or the connection broke."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, hint="see to the server and the network")
+        super().__init__(message, hint="check the server and the network")
 
 
 class FormatMismatch(KitError):
-    """By its first bytes, the source is of another format than it is opened as.
+    """The source's first bytes do not fit the format that it is opened as.
 
     Args:
         name: of the source.
-        why: in words.
+        why: the reason in words.
         fits: the format that it seems to have.
-        is_default: whether that one is taken where no format is given.
-        is_certain: whether its first bytes are those of that format (raw disks have none).
+        is_default: whether that format is the default when none is given.
+        is_certain: whether its first bytes are the magic of that format (raw disks have no magic).
     """
 
     def __init__(
@@ -130,29 +130,29 @@ class FormatMismatch(KitError):
 
 
 class FormatUnknown(KitError):
-    """No source can be opened as this format."""
+    """The given format is not one that sources can have."""
 
     def __init__(self, name: str, image_format: str, known: Sequence[str]) -> None:
         super().__init__(
             f"source {name}: format {image_format}: unknown",
-            hint=f"known are {', '.join(known)}; make it one of these where it comes from:"
-            " qemu-img convert -O qcow2",
+            hint=f"known formats: {', '.join(known)}; convert the image to one of these where it"
+            " comes from: qemu-img convert -O qcow2",
         )
 
 
 class FormatConflict(KitError):
-    """The source's name says of which format it is, and another one is given."""
+    """The source's name states a format, and a different one is given."""
 
     def __init__(self, name: str, why: str, hint: str) -> None:
         super().__init__(f"source {name}: {why}", hint)
 
 
 class ImageRefused(KitError):
-    """The source is no sound image of its format, needs other files, or is encrypted."""
+    """The source is damaged, needs other files, or is encrypted."""
 
 
 class HibernatedSwap(KitError):
-    """A system is asleep in the source's swap: that must not be made anew."""
+    """The source's swap holds a hibernated system, so it must not be made anew."""
 
     def __init__(self, name: str, start: int, how: str) -> None:
         super().__init__(
@@ -162,14 +162,14 @@ class HibernatedSwap(KitError):
 
 
 class SwapNotMade(KitError):
-    """mkswap does not make the header that is needed."""
+    """mkswap did not make the header that is needed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, hint="see `mkswap --version`; or copy the swap as it is")
 
 
 class NotOneSwapArea(KitError):
-    """The source has `count` swap areas, and one is needed."""
+    """The source has `count` swap areas, but exactly one is needed."""
 
     def __init__(self, name: str, count: int) -> None:
         super().__init__(
@@ -179,16 +179,16 @@ class NotOneSwapArea(KitError):
 
 
 class ResumeMismatch(KitError):
-    """An interrupted copy cannot go on: its source, target or options are not what they were.
+    """An interrupted copy cannot go on: its source, target or options changed.
 
     Args:
         target: its path.
-        why: in words.
-        journal: the file that says so of another target; it stays until someone removes it.
+        why: the reason in words.
+        journal: the journal of the interrupted copy, if the user has to remove it.
     """
 
     def __init__(self, target: Path, why: str, *, journal: Path | None = None) -> None:
-        remove = f"; and remove {journal}, if that copy is not to go on" if journal else ""
+        remove = f"; remove {journal}, if that copy need not go on" if journal else ""
         super().__init__(
             f"copy to {target}: it cannot go on: {why}", hint=f"copy from the beginning{remove}"
         )
@@ -196,7 +196,7 @@ class ResumeMismatch(KitError):
 
 
 class NotInspectable(KitError):
-    """The appliance cannot open the source, so the files of its guest cannot be read."""
+    """The appliance cannot open the source, so its guest's files cannot be read."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -207,11 +207,11 @@ class NotInspectable(KitError):
 
 @dataclass(frozen=True)
 class TargetState:
-    """What a copy left of a target that it began to write.
+    """The state of a target after a copy that failed or was stopped.
 
     Attributes:
-        complete: all is there, and on the disk: what failed came after that.
-        resumable_at: a copy that resumes goes on at this byte; None: it begins at the beginning.
+        complete: all data is on the disk; what failed came after that.
+        resumable_at: the byte at which a resumed copy goes on; None: it starts at the beginning.
     """
 
     complete: bool = False
@@ -219,24 +219,24 @@ class TargetState:
 
 
 class CopyFailed(KitError):
-    """What failed did so after the target was begun to be written.
+    """The copy failed after it had begun to write the target.
 
     Attributes:
-        cause: why; it has the message and the hint, if it is a KitError.
-        left: what is left of the target.
+        cause: the error; if it is a KitError, it has the message and the hint.
+        left: the state of the target.
     """
 
     def __init__(self, cause: Exception, left: TargetState) -> None:
         if isinstance(cause, KitError):
             super().__init__(cause.message, cause.hint)
         else:
-            super().__init__(f"{type(cause).__name__}: {cause}", hint="mend that, and copy again")
+            super().__init__(f"{type(cause).__name__}: {cause}", hint="fix that, and copy again")
         self.cause = cause
         self.left = left
 
 
 class CopyStopped(Terminated):
-    """A signal came after the target was begun to be written; `left` is what is left of it."""
+    """A signal stopped the copy after it had begun to write; `left` is the target's state."""
 
     def __init__(self, number: int, left: TargetState) -> None:
         super().__init__(number)
@@ -245,10 +245,10 @@ class CopyStopped(Terminated):
 
 @contextmanager
 def telling_what_is_left(left: Callable[[], TargetState | None]) -> Iterator[None]:
-    """What fails inside becomes CopyFailed or CopyStopped; not so where `left` gives None.
+    """Turns an error inside into CopyFailed or CopyStopped, unless `left` returns None.
 
     Args:
-        left: tells what is left of the target; None if it was not touched.
+        left: returns the target's state; None if it was not touched.
     """
     try:
         yield

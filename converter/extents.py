@@ -1,4 +1,4 @@
-"""Runs of a disk's bytes, and what is known of each: the one currency of the converter."""
+"""Extents: runs of a disk's bytes with their origin. Sources give them, the engine copies them."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,16 +6,16 @@ from enum import Enum, auto
 from itertools import chain
 from typing import NamedTuple
 
-CHUNK = 2 << 20  # bytes of a piece of data: a multiple of every cluster's size
+CHUNK = 2 << 20  # maximum bytes of data in one piece of work: a multiple of every cluster size
 
 
 class Kind(Enum):
     """Where the bytes of an extent come from."""
 
-    DATA = auto()  # stand in the source as they are
+    DATA = auto()  # stored in the source uncompressed
     COMPRESSED = auto()  # one compressed cluster of the source
-    ZERO = auto()  # are zero, or nothing was ever written there
-    LITERAL = auto()  # are given: what we put in place of the source's bytes
+    ZERO = auto()  # zeros, or never written
+    LITERAL = auto()  # given bytes that replace the source's
 
 
 class Extent(NamedTuple):
@@ -25,17 +25,17 @@ class Extent(NamedTuple):
     length: int
     kind: Kind
     host_offset: int = 0  # DATA, COMPRESSED: where it begins in the source
-    stored_length: int = 0  # COMPRESSED: at most so many bytes there
-    cluster_skip: int = 0  # COMPRESSED: bytes of the inflated cluster before those that are meant
+    stored_length: int = 0  # COMPRESSED: maximum length there
+    cluster_skip: int = 0  # COMPRESSED: bytes of the inflated cluster to skip
     literal: bytes = b""  # LITERAL: its bytes, `length` of them
 
     @property
     def end(self) -> int:
-        """The first byte behind it."""
+        """The offset of the first byte after it."""
         return self.guest_offset + self.length
 
     def cut(self, start: int, end: int) -> "Extent":
-        """The part of it between two places of the disk, both inside of it."""
+        """The part between two offsets of the disk, both within the extent."""
         skipped = start - self.guest_offset
         if not skipped and end - start == self.length:
             return self
@@ -49,7 +49,7 @@ class Extent(NamedTuple):
 
 
 def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
-    """Joins neighbours of one kind that continue each other in the source."""
+    """Joins adjacent extents of the same kind that are also contiguous in the source."""
     held: Extent | None = None
     for extent in extents:
         kind = extent.kind
@@ -68,12 +68,12 @@ def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
 def with_replacements(
     extents: Iterable[Extent], replacements: Sequence[Extent], start: int, end: int
 ) -> Iterator[Extent]:
-    """Extents of a disk, others put over them, and zeros behind the last, up to `end`.
+    """The extents of a disk with replacements put over them, then zeros up to `end`.
 
     Args:
         extents: in order, without gaps, the first of them at `start`, none beyond `end`.
         replacements: in order, not overlapping each other, none beyond `end`.
-        start: all before this place is left out.
+        start: everything before this offset is left out.
         end: of the target.
     """
     place = start

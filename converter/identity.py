@@ -1,4 +1,4 @@
-"""What tells a file or device from every other, also after a reboot: for the journal."""
+"""Identities of files and devices that stay unique across reboots; the journal stores them."""
 
 import json
 import os
@@ -18,13 +18,13 @@ Identity = Mapping[str, str | int]
 def identity_of(fd: int, size: int, known: Mapping[str, str] | None = None) -> Identity:
     """The identity of an open file or block device.
 
-    An inode's number is given out again once its file is gone, so a file has its birth, too. Where
-    its file system knows of none, "birth" is missing: see `is_certain`.
+    Inode numbers are reused after a file is removed, so the identity has the file's birth time too.
+    If the file system does not store one, "birth" is missing: see `is_certain`.
 
     Args:
-        fd: of it.
-        size: in bytes; it is part of it.
-        known: what udev says of it, if that was asked already.
+        fd: of the file or device.
+        size: in bytes; it is part of the identity.
+        known: its udev properties, if udev was asked already.
     """
     own = os.fstat(fd)
     if stat.S_ISBLK(own.st_mode):
@@ -33,7 +33,7 @@ def identity_of(fd: int, size: int, known: Mapping[str, str] | None = None) -> I
 
 
 def is_certain(identity: Identity) -> bool:
-    """Whether no file or device that came later can have the same identity."""
+    """Whether no later file or device can have the same identity."""
     return ("inode" not in identity or "birth" in identity) and identity.get("diskseq") != ""
 
 
@@ -44,7 +44,7 @@ def _born(fd: int) -> dict[str, str | int]:
 
 def _device(number: int, known: Mapping[str, str] | None = None) -> dict[str, str | int]:
     entry = sysfs(number)
-    # Of an LV: "LVM-", the group's UUID, the volume's.
+    # For an LV: "LVM-", the UUID of the group, the UUID of the volume.
     if uuid := _text(entry / "dm/uuid"):
         return {"dm": uuid}
     if loop := loop_status(Path("/dev", entry.resolve().name)):
@@ -71,15 +71,15 @@ def _device(number: int, known: Mapping[str, str] | None = None) -> dict[str, st
 
 
 def _passing(number: int, entry: Path) -> dict[str, str | int]:
-    """Nothing but its number, which may be another disk's after a reboot."""
+    """An identity for this boot only: after a reboot, another disk may have the number."""
     boot = _text(PROC / "sys/kernel/random/boot_id")
     return {"number": number, "diskseq": _text(entry / "diskseq"), "boot": boot}
 
 
 def _backing(name: Path, file: tuple[int, int]) -> str | None:
-    """The birth of a loop device's file, given by device and inode; None where it is not found.
+    """The birth time of a loop device's file, given by device and inode; None if not found.
 
-    Its name may be of another mount namespace, or that of another file by now.
+    Its name may belong to another mount namespace, or to another file by now.
     """
     try:
         fd = os.open(_text(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -1,4 +1,4 @@
-"""What a caller may ask of a copy."""
+"""The options of a copy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ Algorithm = Literal["sha256", "blake2b", "xxh3"]
 
 @dataclass(frozen=True)
 class CopyOptions:
-    """How a copy is made, or compared; qcow2raw(8) explains each at length.
+    """How a copy is made or compared; qcow2raw(8) explains each option in detail.
 
     Attributes:
-        force: what the target holds may be overwritten.
+        force: the target's content may be overwritten.
         allow_file: the target may be a file.
         swap: make the disk's swap anew, empty and with its UUID and label, or copy it as it is.
-        fix_gpt: move the second half of a GPT to the end of a larger target.
+        fix_gpt: move the backup of a GPT to the end of a larger target.
         verify: read the target back, and compare.
-        digest: take a digest of the disk's content.
-        update: write only what differs from what the target holds.
-        resume: go on with the copy to this target that was interrupted, if one was.
+        digest: compute a digest of the disk's content.
+        update: write only what differs from the target's content.
+        resume: go on with an interrupted copy to this target, if there is one.
         new_volume: the target is this volume, made for this copy: if it fails, the caller
             removes it.
-        confirm: asks a person whether what it is told may be done; None where there is nobody.
+        confirm: asks the user a yes/no question; None if there is nobody to ask.
     """
 
     force: bool = False

@@ -1,7 +1,7 @@
-"""The paths of sources and targets: looked at here, whatever the format, before all else.
+"""Checks the paths of sources and targets, before anything else and for every format.
 
-A name is the string that the user gave: `pathlib.Path` takes the empty one for `.`, and drops the
-slash at the end of another.
+A name is the string that the user gave: `pathlib.Path` turns an empty one into `.`, and drops a
+slash at the end.
 """
 
 import errno
@@ -23,13 +23,13 @@ _KINDS = {
     stat.S_IFCHR: "a character device",
 }
 _HINTS = {
-    errno.ELOOP: "its symbolic links lead to each other: namei tells which",
+    errno.ELOOP: "its symbolic links point to each other: namei shows which",
     errno.ENAMETOOLONG: "a name has 255 bytes at most, a path 4095",
-    errno.ENOTDIR: "what stands before a slash must be a directory",
+    errno.ENOTDIR: "each part of a path before a slash must be a directory",
 }
 _FIND = {
     "source": "name an image that root can read",
-    "target": "lvs lists volumes; an inactive one is made active by lvchange -ay VG/LV",
+    "target": "lvs lists volumes; lvchange -ay VG/LV makes an inactive one active",
 }
 
 
@@ -37,22 +37,22 @@ Name = str | os.PathLike[str]
 
 
 class Found(NamedTuple):
-    """A path that was given, and what it leads to: a regular file or a block device."""
+    """A given path, and the status of what it leads to: a regular file or a block device."""
 
     path: Path
     status: os.stat_result
 
 
 def found(path: Name, role: str, called: str | None = None) -> Found:
-    """Looks at a path that must lead to a regular file or a block device; nothing is opened.
+    """Checks that a path leads to a regular file or a block device; nothing is opened.
 
     Args:
         path: as the user gave it.
         role: source or target, for errors.
-        called: what errors call it, if not that.
+        called: the name in errors, if it is not the path.
 
     Raises:
-        KitError: it does not.
+        KitError: it leads to something else, or to nothing.
     """
     if (existing := found_or_none(path, role, called)) is None:
         missing = os.strerror(errno.ENOENT)
@@ -61,10 +61,10 @@ def found(path: Name, role: str, called: str | None = None) -> Found:
 
 
 def found_or_none(path: Name, role: str, called: str | None = None) -> Found | None:
-    """Like `found`; None where nothing is there, and a file can be made.
+    """Like `found`; None if nothing is there and a file could be created.
 
     Raises:
-        KitError: it leads to something else, or nowhere.
+        KitError: it leads to something else, or is a link to nothing.
     """
     given = os.fspath(path)
     name = called or given
@@ -77,16 +77,16 @@ def found_or_none(path: Name, role: str, called: str | None = None) -> Found | N
     except FileNotFoundError:
         if Path(given).is_symlink():
             raise KitError(
-                f"{role} {name}: a symbolic link to {Path(given).readlink()}, where nothing is",
-                hint="mend the link, or name what it should lead to",
+                f"{role} {name}: a symbolic link to {Path(given).readlink()}, which does not exist",
+                hint="correct the link, or name the file it should lead to",
             ) from None
         if given.endswith("/"):
             raise KitError(
-                f"{role} {name}: no such directory, and a directory could not be the {role}",
+                f"{role} {name}: no such directory, and a {role} cannot be a directory",
                 hint=f"leave out the slash at its end; or {_FIND[role]}",
             ) from None
         return None
-    except (OSError, ValueError) as error:  # ValueError: a NUL, which no path has
+    except (OSError, ValueError) as error:  # ValueError: the path contains a NUL
         number = error.errno if isinstance(error, OSError) else None
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise KitError(
@@ -103,20 +103,19 @@ def found_or_none(path: Name, role: str, called: str | None = None) -> Found | N
 
 @contextmanager
 def open_source_file(path: Name, name: str) -> Iterator[int]:
-    """Opens a source for reading; gives its descriptor.
+    """Opens a source for reading; yields its descriptor.
 
-    A block device is opened exclusively, so that it cannot be mounted meanwhile: it would change
-    under our hands.
+    A block device is opened exclusively, so that it cannot be mounted, and so changed, meanwhile.
 
     Args:
         path: as the user gave it.
-        name: what errors call it.
+        name: its name in errors.
 
     Raises:
-        KitError: it is not there, of another kind, in use, or cannot be read.
+        KitError: it does not exist, is of another kind, is in use, or cannot be read.
     """
     path, status = found(path, "source", name)
-    # O_NONBLOCK: what has come in its place by now may be a named pipe.
+    # O_NONBLOCK: it may have been replaced by a named pipe.
     flags = os.O_RDONLY | os.O_NONBLOCK | (os.O_EXCL if stat.S_ISBLK(status.st_mode) else 0)
     fd = settling.settled(
         lambda: claim.open_disk(path, flags, f"source {name}", _FIND["source"]),
@@ -125,11 +124,9 @@ def open_source_file(path: Name, name: str) -> Iterator[int]:
         in_use=SourceInUse,
     )
     try:
-        now = os.fstat(fd)  # a new file may have got the inode of a removed one
+        now = os.fstat(fd)  # a new file can have the inode number of a removed one
         if not os.path.samestat(now, status) or now.st_mode != status.st_mode:
-            raise KitError(
-                f"source {name}: something else has taken its place", hint="run it again"
-            )
+            raise KitError(f"source {name}: it was replaced by something else", hint="run it again")
         os.set_blocking(fd, True)
         yield fd
     finally:
@@ -137,6 +134,6 @@ def open_source_file(path: Name, name: str) -> Iterator[int]:
 
 
 def named(path: Path) -> str:
-    """A path for people: with what it leads to, if that has another name."""
+    """A path for messages: followed by the path it leads to, if that is another one."""
     real = path.resolve()
     return str(path) if real == path.absolute() else f"{path} ({real})"

@@ -1,4 +1,4 @@
-"""How far a copy is: a bar on a terminal, lines in a log, JSON for programs."""
+"""Progress reports: a bar on a terminal, lines in a log, JSON for programs."""
 
 import json
 import os
@@ -15,20 +15,20 @@ JSON_SECONDS = 0.5
 
 
 class Progress(Protocol):
-    """Told of phases, and how far each is."""
+    """Receives the progress of each phase; all figures are bytes."""
 
     def begin(self, phase: str, total: int, done: int = 0) -> None:
-        """A phase begins, with so many bytes to go through, some of which may be done."""
+        """A phase of `total` bytes begins; `done` of them are done already."""
 
     def update(self, done: int) -> None:
-        """So many bytes of the phase are done."""
+        """`done` bytes of the phase are done."""
 
     def end(self) -> None:
-        """The phase is over, well or not."""
+        """The phase ended, successfully or not."""
 
 
 class Silent:
-    """Says nothing."""
+    """Reports nothing."""
 
     def begin(self, phase: str, total: int, done: int = 0) -> None:
         """Nothing."""
@@ -41,7 +41,7 @@ class Silent:
 
 
 class _Lossy:
-    """A stream that loses what cannot be written: that is no reason to end a copy."""
+    """A stream that ignores write errors: they are no reason to end a copy."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -50,18 +50,18 @@ class _Lossy:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> None:
-        """Writes, if it can."""
+        """Writes, and ignores errors."""
         with suppress(OSError):
             self._stream.write(text)
 
     def flush(self) -> None:
-        """Flushes, if it can."""
+        """Flushes, and ignores errors."""
         with suppress(OSError):
             self._stream.flush()
 
 
 class Bar(Silent):
-    """tqdm's bar: bytes, rate, time to go."""
+    """A progress bar by tqdm: bytes, rate, time left."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -69,7 +69,7 @@ class Bar(Silent):
 
     def begin(self, phase: str, total: int, done: int = 0) -> None:
         """Draws a new bar."""
-        from tqdm import tqdm  # which takes its time to load
+        from tqdm import tqdm  # it is slow to load
 
         self._bar = tqdm(
             desc=phase,
@@ -105,7 +105,7 @@ class Lines(Silent):
         self._total = self._initial = 0
 
     def begin(self, phase: str, total: int, done: int = 0) -> None:
-        """Keeps what the lines need."""
+        """Starts the phase; the first line comes after ten seconds."""
         self._phase, self._total, self._initial = phase, total, done
         self._began = time.monotonic()
         self._next = self._began + LINE_SECONDS
@@ -120,7 +120,7 @@ class Lines(Silent):
 
 
 def line(phase: str, done: int, total: int, moved: int, seconds: float) -> str:
-    """One line of progress: how much, how fast, how long still."""
+    """One line of progress: bytes done, rate, time left."""
     percent = 100 * done // total if total else 100
     rate = moved / seconds if seconds > 0 else 0.0
     left = f", {duration((total - done) / rate)} to go" if rate > 0 else ""
@@ -128,13 +128,13 @@ def line(phase: str, done: int, total: int, moved: int, seconds: float) -> str:
 
 
 class Json(Silent):
-    """A JSON object on each line: the schema is in qcow2raw(8).
+    """A JSON object on each line; qcow2raw(8) documents the fields.
 
-    A program that asked for it acts upon it: where it cannot be written, that is a KitError.
+    A write error is a KitError, since a program relies on these lines.
 
     Args:
-        stream: what it is written to.
-        name: what errors call that.
+        stream: is written to.
+        name: of the stream in errors.
     """
 
     def __init__(self, stream: TextIO, name: str) -> None:
@@ -157,7 +157,7 @@ class Json(Silent):
             self._tell(done)
 
     def end(self) -> None:
-        """Writes the phase's last object; why the phase ended matters more than that it cannot."""
+        """Writes the phase's last object; an error here must not hide why the phase ended."""
         with suppress(KitError):
             self._tell(self._done)
 
@@ -176,18 +176,18 @@ class Json(Silent):
         except OSError as error:
             self._give_up()
             raise KitError(
-                f"{self._name}: {error.strerror}", hint="what reads it has ended, or is full"
+                f"{self._name}: {error.strerror}", hint="its reader has ended, or the disk is full"
             ) from error
 
     def _give_up(self) -> None:
-        """Lets what the stream still holds go nowhere: Python tries once more when it ends."""
+        """Sends the stream's unwritten data to /dev/null: Python flushes once more at its end."""
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         os.dup2(nowhere, self._stream.fileno(), inheritable=False)
         os.close(nowhere)
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: 1:02:03, 2:03."""
+    """Seconds as text: 1:02:03, 2:03."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -I
-"""The program `qcow2raw`. It stands alone, so that missing libraries are named before all else."""
+"""The program `qcow2raw`. It reports missing Python modules before it loads the converter."""
 
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # In place of this directory, whose `copy` and `inspect` are not the standard library's.
+    # Replaces this directory in the path: its modules must not hide the standard library's.
     sys.path[:] = [path for path in sys.path if path != str(Path(__file__).resolve().parent)]
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     sys.exit(main())

@@ -1,9 +1,9 @@
-"""How a disk or file is read, and a part of it that is read as if it were a disk of its own."""
+"""The type of functions that read a disk or file, and a window that reads only a part of it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-# Gives `length` bytes of a disk or file from `offset` on; only asked for what is inside of it.
+# Read(offset, length) returns `length` bytes of a disk or file; the range must lie within it.
 Read = Callable[[int, int], bytes]
 
 
@@ -15,10 +15,10 @@ class Window(NamedTuple):
     length: int
 
     def at(self, offset: int, length: int) -> bytes:
-        """Bytes of the part, counted from its start; outside of it all is zero.
+        """Bytes of the window; `offset` counts from its start, and outside of it all is zero.
 
         Raises:
-            ValueError: what reads the disk gave fewer bytes than asked for.
+            ValueError: `read` returned fewer bytes than asked for.
         """
         first, last = max(offset, 0), min(offset + length, self.length)
         if first >= last:

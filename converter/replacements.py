@@ -1,4 +1,4 @@
-"""What a target shall hold in place of the source's bytes: new swap headers, a moved GPT."""
+"""Plans what replaces the source's bytes on the target: new swap headers, a moved GPT."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from node.log import log
 
 
 class Replacements(NamedTuple):
-    """Extents in order, not overlapping, and what they are, in words."""
+    """Extents in order, not overlapping, and notes that describe them."""
 
     extents: tuple[Extent, ...]
     notes: tuple[str, ...]
@@ -24,20 +24,20 @@ def swap_areas(read: Read, size: int, name: str, *, mode: SwapMode) -> Sequence[
     """The swap areas of a disk that are to be made anew.
 
     Args:
-        read: gives bytes of the disk.
+        read: reads the disk.
         size: of the disk, bytes.
-        name: the source, as the user calls it.
+        name: of the source, as the user gave it.
         mode: make them anew, or copy them as they are.
 
     Raises:
-        KitError: a machine hibernates in one: what it holds must not be lost.
+        KitError: one holds a hibernated system, which must not be lost.
     """
     if mode == "copy":
         return ()
     try:
         found = swap_header.find_areas(read, size)
     except ValueError as error:
-        raise KitError(f"source {name}: {error}", hint="is the source whole?") from error
+        raise KitError(f"source {name}: {error}", hint="is the source complete?") from error
     for warning in found.warnings:
         log.warning("%s", warning)
     swap_header.require_awake(found.areas, name)
@@ -47,10 +47,10 @@ def swap_areas(read: Read, size: int, name: str, *, mode: SwapMode) -> Sequence[
 def plan_replacements(
     areas: Sequence[SwapArea], read: Read, size: int, target_size: int, *, fix_gpt: bool
 ) -> Replacements:
-    """All that is put over a disk of `size` bytes on a target of `target_size` bytes.
+    """All replacements for a disk of `size` bytes on a target of `target_size` bytes.
 
     Raises:
-        KitError: mkswap does not make the header that is needed.
+        KitError: mkswap did not make the header that is needed.
     """
     extents = swap.replacements(areas, target_size, size)
     notes = [

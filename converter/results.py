@@ -1,4 +1,4 @@
-"""What came of a copy or a comparison; all figures are bytes and seconds."""
+"""The results of copies and comparisons; all figures are bytes and seconds."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -12,16 +12,16 @@ from converter.extents import Kind
 
 @dataclass(frozen=True)
 class CopyPlan:
-    """What a copy makes of a source and a target.
+    """What a copy writes to the target.
 
     Attributes:
         source: its name.
         format: of the source.
         target: its path.
         size: of the source's disk.
-        target_size: all behind the disk becomes zero.
-        extents: so many bytes of the target are of which kind.
-        notes: what is not copied as it is, in words: swap and GPT.
+        target_size: of the target; everything after the disk becomes zero.
+        extents: bytes of the target by kind.
+        notes: what is not copied unchanged, in words: swap and GPT.
     """
 
     source: str
@@ -35,13 +35,13 @@ class CopyPlan:
 
 @dataclass(frozen=True)
 class Zeroing:
-    """How zeros were made: the strategy used last, and how many bytes went which way.
+    """How zeros were made: the strategy used last, and bytes by method.
 
     Attributes:
         strategy: one of `target.zeroing.Strategy`.
-        skipped: were zero already.
-        zeroed: were made zero without being written.
-        written: were written.
+        skipped: bytes that were zero already.
+        zeroed: bytes made zero without being written.
+        written: bytes of zeros that were written.
     """
 
     strategy: str
@@ -52,14 +52,14 @@ class Zeroing:
 
 @dataclass(frozen=True)
 class CopyResult:
-    """A copy that is complete, and on the disk.
+    """A complete copy, flushed to the disk.
 
     Attributes:
         plan: what was copied.
-        zeroing: None for an update, which compares zeros like all else.
-        digest: hexadecimal, where one was asked for.
+        zeroing: None for an update, which compares zeros like all other data.
+        digest: hexadecimal; None if none was asked for.
         verified: whether the target was read back.
-        resumed_at: where the copy went on; 0 if it began at the beginning.
+        resumed_at: the byte at which the copy was resumed; 0 if it started at the beginning.
         seconds: by phase: check, copy, flush, verify.
     """
 
@@ -78,7 +78,7 @@ class Comparison:
     Attributes:
         plan: what was compared.
         first_difference: the first byte that differs; None if none does.
-        different_bytes: so many bytes are in pages that differ.
+        different_bytes: total bytes of the pages that differ.
         seconds: by phase: check, compare.
     """
 
@@ -90,7 +90,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class SwapResult:
-    """A target that was made swap: its size, and the UUID that it has from the source."""
+    """A target that is now a swap area: its size, and the UUID taken from the source."""
 
     target: Path
     target_size: int
@@ -98,14 +98,14 @@ class SwapResult:
 
 
 class Stopwatch:
-    """How long each phase took."""
+    """Measures how long each phase takes, seconds."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        """Adds what happens inside to a phase."""
+        """Adds the time spent inside to a phase."""
         started = time.monotonic()
         try:
             yield

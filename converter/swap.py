@@ -1,4 +1,4 @@
-"""Swap areas that are made anew, by mkswap(8)."""
+"""Makes swap areas anew with mkswap(8)."""
 
 import os
 import struct
@@ -20,9 +20,9 @@ from node.run import run
 
 
 def replacements(areas: Iterable[SwapArea], target_size: int, disk_size: int) -> list[Extent]:
-    """What stands on the target in place of the swap areas' content: new headers, and zeros.
+    """The extents that replace the swap areas on the target: new headers, then zeros.
 
-    In order, not overlapping; an area that is the whole disk is sized to the target.
+    They are in order and do not overlap. An area that is the whole disk gets the target's size.
 
     Args:
         areas: of a source of `disk_size` bytes.
@@ -30,7 +30,7 @@ def replacements(areas: Iterable[SwapArea], target_size: int, disk_size: int) ->
         disk_size: bytes.
 
     Raises:
-        KitError: mkswap failed, or did other than it was told.
+        KitError: mkswap failed, or made another header than asked for.
     """
     extents = []
     for area in sorted(areas, key=lambda area: area.start):
@@ -46,18 +46,18 @@ def replacements(areas: Iterable[SwapArea], target_size: int, disk_size: int) ->
 
 
 def new_header(area: SwapArea, length: int) -> bytes:
-    """The first page of the area made anew for `length` bytes; all behind it is of no meaning.
+    """The first page of a new swap area of `length` bytes; the rest of an area has no meaning.
 
-    mkswap makes it in memory. It writes the byte order of this machine, and takes labels as text
-    of 15 bytes at most: both are put right afterwards.
+    mkswap makes it in memory. It uses the byte order of this machine, and takes only labels that
+    are text of up to 15 bytes, so byte order and label are set afterwards.
 
     Raises:
-        KitError: mkswap failed, or did other than it was told.
+        KitError: mkswap failed, or made another header than asked for.
     """
     what = f"mkswap for the swap area at byte {area.start}"
     descriptor = os.memfd_create("swap", os.MFD_CLOEXEC)
     try:
-        os.fchmod(descriptor, 0o600)  # mkswap warns of others
+        os.fchmod(descriptor, 0o600)  # mkswap warns about other modes
         try:
             os.ftruncate(descriptor, length)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Sources and targets are looked at alike, whatever the format."""
+"""The checks of paths are the same for sources and targets of every format."""
 
 import errno
 import os
@@ -19,10 +19,10 @@ NAMES = [
     ("to-fifo", "a named pipe, neither", "name an image"),
     ("socket", "a socket, neither", "name an image"),
     ("/dev/zero", "a character device, neither", "name an image"),
-    ("loop", "Too many levels of symbolic links", "lead to each other"),
-    ("loop/a", "Too many levels of symbolic links", "lead to each other"),
-    ("dangling", "a symbolic link to nowhere, where nothing is", "mend the link"),
-    ("dangling/", "a symbolic link to nowhere, where nothing is", "mend the link"),
+    ("loop", "Too many levels of symbolic links", "point to each other"),
+    ("loop/a", "Too many levels of symbolic links", "point to each other"),
+    ("dangling", "a symbolic link to nowhere, which does not exist", "correct the link"),
+    ("dangling/", "a symbolic link to nowhere, which does not exist", "correct the link"),
     ("nodir/", "no such directory", "slash at its end"),
     ("file/", "Not a directory", "must be a directory"),
     ("file/a", "Not a directory", "must be a directory"),
@@ -99,7 +99,7 @@ def test_names_that_are_no_text(odd: Path) -> None:
 
 def test_the_appliance_gets_no_name_that_it_does_not_take(odd: Path) -> None:
     (odd / "b\udcfcro").write_bytes(bytes(4096))
-    with pytest.raises(KitError, match="libguestfs takes names of UTF-8 only"):
+    with pytest.raises(KitError, match="libguestfs supports only names in UTF-8"):
         images.report([str(odd / "b\udcfcro")], "raw", deep=True, as_json=False)
 
 
@@ -112,7 +112,7 @@ def test_what_takes_the_place_of_a_source_is_not_waited_for(
     os.mkfifo(odd / "file")
     monkeypatch.setattr(paths, "found", lambda *_: there)
     with (
-        pytest.raises(KitError, match="something else has taken its place"),
+        pytest.raises(KitError, match="it was replaced by something else"),
         paths.open_source_file("file", "file"),
     ):
         pass
