@@ -1,1 +1,1 @@
-"""The command line of qcow2raw: its options, what it says, and its hints."""
+"""The command line of qcow2raw: its options, its output, and its hints."""

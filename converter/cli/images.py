@@ -11,10 +11,10 @@ from converter.sources import open_source
 
 
 def report(names: Sequence[str], image_format: str | None, *, deep: bool, as_json: bool) -> str:
-    """What `--info`, and `--inspect` (`deep`), print of sources.
+    """The text that `--info`, or `--inspect` (`deep`), prints.
 
     Args:
-        names: the sources, all of one guest's where `deep` is set.
+        names: the sources; with `deep`, all disks of one guest.
         image_format: of all of them.
         deep: whether to look into the guest's file systems.
         as_json: as JSON: {"images": [...]}, and "guest" with `deep`.

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
     def explain(error: BaseException, failure: Failure) -> Failure:
         failure = explained(error, failure, options)
-        with suppress(KitError):  # it may be the one
+        with suppress(KitError):  # the failure may be that this cannot be written
             fields = {"error": failure.message, "hint": failure.hint, "exit_code": failure.code}
             _tell(progress, "error", fields)
         return failure
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _act(options: argparse.Namespace, progress: Progress) -> int:
     if options.info or options.inspect:
-        from converter.cli import images  # it loads much that a copy does without
+        from converter.cli import images  # it loads much that a copy does not need
 
         say(
             images.report(
@@ -83,13 +83,14 @@ def _copy(options: argparse.Namespace, progress: Progress) -> int:
     def left() -> TargetState | None:
         return TargetState(complete=True) if complete else None
 
-    # Once the copy is complete, all that fails does so for a target that is complete.
+    # An error after this must say that the copy is complete.
     with telling_what_is_left(left):
         with ExitStack() as stack:
             with watch.timed("check"):
                 source = stack.enter_context(open_source(options.sources[0], options.format))
             volume = stack.enter_context(_new_volume(options, source)) if options.create else None
-            stack.enter_context(telling_what_is_left(left))  # for the volume, which would go
+            # Inside of the volume's context, so that an error keeps a volume that is complete.
+            stack.enter_context(telling_what_is_left(left))
             target = volume.path if volume else options.sources[1]
             wanted = copy_options(options, volume)
             swap = result = None
@@ -130,7 +131,7 @@ def _compare(options: argparse.Namespace, progress: Progress) -> int:
 
 
 def _with_opening(result: CopyResult | Comparison, watch: Stopwatch) -> dict[str, float]:
-    """The seconds of each phase; that the source was checked when it was opened counts, too."""
+    """The seconds of each phase; "check" includes the checks at the source's opening."""
     checks = result.seconds["check"] + watch.seconds["check"]
     return {**result.seconds, "check": round(checks, 3)}
 
@@ -145,19 +146,19 @@ def _new_volume(
     elif wanted < source.size:
         raise KitError(
             f"--size {options.size}: the disk of {source.name} has {source.size} bytes",
-            hint="leave --size out, and the volume is as large as the disk",
+            hint="without --size, the volume gets the disk's size",
         )
     return lvm.created(vg, name, wanted, options.thin_pool, keep=_is_worth_keeping)
 
 
 def _is_worth_keeping(failure: BaseException) -> bool:
-    """Whether a volume that was made holds what another run can go on with, or all of it."""
+    """Whether a new volume is complete, or another run can go on with it."""
     if isinstance(failure, CopyFailed):
         return failure.left.complete
     return isinstance(failure, CopyStopped)
 
 
 def _tell(progress: Progress, kind: str, fields: Mapping[str, Any]) -> None:
-    """Tells programs what came of it."""
+    """Reports the outcome to a program, if one reads the progress."""
     if isinstance(progress, Json):
         progress.write({"type": kind, **fields})

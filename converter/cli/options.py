@@ -1,4 +1,4 @@
-"""The options of qcow2raw, and what they mean to a copy."""
+"""The options of qcow2raw, and their translation to `CopyOptions`."""
 
 import argparse
 import re
@@ -15,7 +15,7 @@ PROGRESS = "auto, bar, lines, none, json or json:FD"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors of usage in the form of all others."""
+    """Prints errors of usage in the same form as all other errors."""
 
     def error(self, message: str) -> NoReturn:
         complain(message, "qcow2raw --help, or man qcow2raw")
@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options; qcow2raw(8) explains them at length."""
+    """The parser of the options; qcow2raw(8) explains them in detail."""
     made = _Parser(
         prog="qcow2raw",
         usage="qcow2raw [options] SRC DST\n"
@@ -36,12 +36,12 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("sources", nargs="+", metavar="SRC", help="path, ssh://[user@]host/path, nbd://…")
     what = made.add_mutually_exclusive_group()
-    what.add_argument("--create", metavar="VG/LV", help="make the volume that is the target")
+    what.add_argument("--create", metavar="VG/LV", help="create this volume as the target")
     what.add_argument("--check", action="store_true", help="compare, write nothing")
-    what.add_argument("--swap-only", action="store_true", help="only make DST the swap that SRC is")
-    what.add_argument("--info", action="store_true", help="say what is in SRC")
-    what.add_argument("--inspect", action="store_true", help="--info, and what its files say")
-    what.add_argument("--dry-run", action="store_true", help="check all, write nothing")
+    what.add_argument("--swap-only", action="store_true", help="make DST a swap area like SRC's")
+    what.add_argument("--info", action="store_true", help="show what is in SRC")
+    what.add_argument("--inspect", action="store_true", help="--info, and the guest's settings")
+    what.add_argument("--dry-run", action="store_true", help="only check, write nothing")
     add("--size", type=_size, metavar="SIZE", help="of the new volume; K, M, G, T")
     add("--thin-pool", metavar="POOL", help="make the new volume in this thin pool")
     add("--format", metavar="FORMAT", help="of SRC: qcow2 (default for files), raw, vmdk, …")
@@ -50,18 +50,18 @@ def parser() -> argparse.ArgumentParser:
     add("--swap", choices=get_args(SwapMode), default="recreate", help="default: recreate")
     add("--fix-gpt", action=argparse.BooleanOptionalAction, default=True, help="default: yes")
     add("--verify", action="store_true", help="read DST back, and compare")
-    add("--digest", choices=get_args(Algorithm), help="print a digest of the disk's content")
+    add("--digest", choices=get_args(Algorithm), help="print a digest of the disk")
     add("--update", action="store_true", help="write only blocks of DST that differ")
     add("--resume", action="store_true", help="go on with an interrupted copy")
     add("--progress", default="auto", type=_progress, metavar="HOW", help=PROGRESS)
-    add("--json", action="store_true", help="with --info and --inspect: for programs")
-    add("-q", "--quiet", action="store_true", help="say nothing but errors")
-    add("--debug", action="store_true", help="programs that are run, tracebacks")
+    add("--json", action="store_true", help="with --info and --inspect: print JSON")
+    add("-q", "--quiet", action="store_true", help="print errors only")
+    add("--debug", action="store_true", help="show each program run, and tracebacks")
     return made
 
 
 def misused(options: argparse.Namespace) -> str | None:
-    """What is wrong with the options taken together."""
+    """What is wrong with the combination of options; None if nothing is."""
     many = options.info or options.inspect
     wanted = 1 if options.create else 2
     if not many and len(options.sources) != wanted:
@@ -82,7 +82,7 @@ def misused(options: argparse.Namespace) -> str | None:
 
 
 def copy_options(options: argparse.Namespace, volume: LogicalVolume | None) -> CopyOptions:
-    """What the options ask of a copy; `volume` is the one that was made for it."""
+    """The options of the copy; `volume` is the new volume, if one was created for it."""
     return CopyOptions(
         force=options.force,
         allow_file=options.force_file,
@@ -98,7 +98,7 @@ def copy_options(options: argparse.Namespace, volume: LogicalVolume | None) -> C
 
 
 def target_name(options: argparse.Namespace) -> str:
-    """What the user calls the target, or may call the volume that was made."""
+    """The target's name as the user gave it, or the path of the volume to create."""
     if options.create:
         return f"/dev/{options.create.removeprefix('/dev/')}"
     return str(options.sources[-1])

@@ -1,4 +1,4 @@
-"""The progress that `--progress` names."""
+"""Chooses the kind of progress report by `--progress`."""
 
 import fcntl
 import os
@@ -9,11 +9,11 @@ from node.errors import KitError
 
 
 def chosen(how: str, *, quiet: bool) -> Progress:
-    """The progress that `--progress` names.
+    """The progress report for a value of `--progress`.
 
     Args:
-        how: auto, bar, lines, none, json or json:FD; the command line takes no other.
-        quiet: nothing but what is asked for by name.
+        how: auto, bar, lines, none, json or json:FD; the option accepts no other values.
+        quiet: with auto, report nothing.
 
     Raises:
         KitError: the descriptor is not open for writing.

@@ -1,4 +1,4 @@
-"""What came of a run, as a line for people and as fields for programs. Pure."""
+"""The results of a run, as a line of text and as JSON fields. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from node.text import size
 
 
 def plan_fields(plan: CopyPlan) -> dict[str, Any]:
-    """The fields that qcow2raw(8) documents, of what a copy would do."""
+    """The JSON fields of a plan, as qcow2raw(8) documents them."""
     return {
         "source": plan.source,
         "format": plan.format,
@@ -24,7 +24,7 @@ def plan_fields(plan: CopyPlan) -> dict[str, Any]:
 
 
 def copy_fields(result: CopyResult) -> dict[str, Any]:
-    """The same of a copy."""
+    """The JSON fields of a copy."""
     return {
         **plan_fields(result.plan),
         "digest": result.digest,
@@ -36,7 +36,7 @@ def copy_fields(result: CopyResult) -> dict[str, Any]:
 
 
 def comparison_fields(found: Comparison) -> dict[str, Any]:
-    """The same of a comparison."""
+    """The JSON fields of a comparison."""
     return {
         **plan_fields(found.plan),
         "first_difference": found.first_difference,
@@ -46,7 +46,7 @@ def comparison_fields(found: Comparison) -> dict[str, Any]:
 
 
 def swap_fields(result: SwapResult) -> dict[str, Any]:
-    """The same of a target that was made swap."""
+    """The JSON fields of a target that was made a swap area."""
     return {
         "target": str(result.target),
         "target_size": result.target_size,
@@ -55,12 +55,12 @@ def swap_fields(result: SwapResult) -> dict[str, Any]:
 
 
 def plan_line(plan: CopyPlan) -> str:
-    """One line on what a copy would do."""
+    """One line of text: what a copy would do."""
     return _line(plan, "would be copied")
 
 
 def copy_line(result: CopyResult) -> str:
-    """One line on a copy."""
+    """One line of text: what a copy did."""
     checked = "; read back and verified" if result.verified else ""
     return _line(result.plan, "copied", result.zeroing, result.seconds) + checked
 

@@ -584,7 +584,7 @@ def test_what_is_no_image_and_what_is_no_target(image: Path, device: Path, tmp_p
         (tmp_path, "neither"),
         (fifo, "neither"),
         (Path("/dev/null"), "neither"),
-        (tmp_path / "no/file", "cannot be made"),
+        (tmp_path / "no/file", "cannot be created"),
         (Path("/dev/none"), "does not exist"),
         (image, "the source itself"),
     ):

@@ -41,7 +41,7 @@ ERRORS = (
     errors.HibernatedSwap("a", 0, "S1SUSPEND"),
     errors.SwapNotMade("mkswap for the swap area at byte 0: it made another header"),
     errors.NotOneSwapArea("a", 0),
-    errors.ResumeMismatch(Path("/dev/vg/lv"), "the source is not as it was"),
+    errors.ResumeMismatch(Path("/dev/vg/lv"), "the source has changed"),
     errors.NotInspectable("nbd://host/disk"),
 )
 # Those whose hint names an option of ours.
@@ -107,9 +107,9 @@ def test_a_format_that_is_taken_by_default() -> None:
     error = errors.FormatMismatch(
         "a", "by its magic it is", fits="qcow2", is_default=True, is_certain=True
     )
-    assert said(error, COPY)[1] == "leave --format out, if that is what it should be"
+    assert said(error, COPY)[1] == "leave --format out, if that is its format"
     error = errors.FormatMismatch("a", "not qcow2", fits="raw", is_default=False, is_certain=False)
-    assert said(error, COPY)[1] == "if it is a raw disk, say --format raw"
+    assert said(error, COPY)[1] == "if it is a raw disk, use --format raw"
 
 
 def test_the_journal_of_another_target_is_named() -> None:

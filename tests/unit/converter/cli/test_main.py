@@ -1,4 +1,4 @@
-"""The program, with a copy that is not one."""
+"""The program, with a fake in place of the copy."""
 
 import errno
 import io

@@ -36,7 +36,7 @@ def test_the_option_is_one_that_there_is(
 ) -> None:
     error = refused(head, image_format, is_block=is_block)
     assert "by its magic it is a " in error.message and f"not {image_format}" in error.message
-    assert HINTS[FormatMismatch](error) == f"{option}, if that is what it should be"
+    assert HINTS[FormatMismatch](error) == f"{option}, if that is its format"
     assert option.removeprefix("--format ") in (*FORMATS, "leave --format out")
 
 
