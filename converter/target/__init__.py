@@ -1,1 +1,1 @@
-"""The block device or file that is written: what it is, who uses it, how it is zeroed."""
+"""The block device or file that is written: its checks, writes, and methods of zeroing."""

@@ -1,4 +1,4 @@
-"""The target: a block device, or a file, that is checked, opened for us alone, and written."""
+"""The target: a block device or file that is checked, opened exclusively, and written."""
 
 import errno
 import os
@@ -35,11 +35,11 @@ LINK_SECONDS = 2.0
 
 
 class Target:
-    """An open target; everything is in bytes.
+    """An open target; all figures are bytes.
 
-    Whole pages (PAGE) go past the page cache where the target takes direct I/O, all else through
-    it. Both may be in use at once, by several threads, as long as no two write into one page: the
-    page cache would bring back what it read of a page before the other write.
+    Whole pages (PAGE) are written with direct I/O if the target supports it, all else through the
+    page cache. Several threads may use both at once, as long as no two write into the same page:
+    the page cache would write back what it read of that page before the other write.
     """
 
     def __init__(
@@ -57,23 +57,23 @@ class Target:
         self.fd = backing.fd
         self.size = size
         self.is_block = backing.is_block
-        self.created = created  # a new file of ours: it reads as zeros
+        self.created = created  # a new file: it reads as zeros
         self._sized = self._begun = False
         self._flush_error: TargetFailed | None = None
         self._direct = direct_of_pages(self.fd, mode)
 
     @cached_property
     def identity(self) -> Identity:
-        """What tells it from every other file or device."""
+        """What distinguishes it from every other file or device."""
         return identity_of(self.fd, self.size, self.facts.properties)
 
     @property
     def begun(self) -> bool:
-        """Whether it may have changed; a new file has when `sync` is to keep it."""
+        """Whether its content may have changed; for a new file, also once `sync` was called."""
         return self._begun
 
     def begin(self) -> None:
-        """Gives a file its size; idempotent, and done by all that writes."""
+        """Gives a file its size; idempotent, and called before every write."""
         if self._sized:
             return
         if not self.is_block and os.fstat(self.fd).st_size < self.size:
@@ -86,10 +86,10 @@ class Target:
 
     @contextmanager
     def change(self, offset: int, length: int) -> Iterator[None]:
-        """Around each attempt to change a range, for `begun`.
+        """Notes for `begun` whether the operation inside changes a range.
 
-        An error does not say that nothing was changed. Of a range of a page at most, what it holds
-        before and after that does; a larger one counts in any case.
+        After an error, something may have changed nevertheless. A range of up to one page is
+        compared before and after; a larger range always counts as changed.
         """
         before = self._held(offset, length) if not self._begun and length <= PAGE else None
         if before is None:
@@ -108,19 +108,19 @@ class Target:
         return view.tobytes()
 
     def write(self, view: memoryview, offset: int) -> None:
-        """Writes all of a writable view (its address is looked at); any number of threads may.
+        """Writes a whole view, which must be writable (for its address); safe for threads.
 
-        The first page goes alone: if the target takes nothing, that is known (`change`).
+        The first page is written alone, so that `change` can tell if the target accepts nothing.
 
         Raises:
-            KitError: the target does not take it; the byte is named.
+            KitError: the write failed; the message names the byte.
         """
         self.begin()
         end = offset + len(view)
         if end > self.size:
-            raise ValueError(f"{end} is behind the target's end, {self.size}")
+            raise ValueError(f"{end} is beyond the target's end, {self.size}")
         if end == self.size:
-            self.require_whole()  # else a file that was cut would get its size again, and holes
+            self.require_whole()  # a truncated file would get its old size again, with holes
         while len(view):
             part = view if self._begun else view[:PAGE]
             try:
@@ -134,7 +134,7 @@ class Target:
             view, offset = view[written:], offset + written
 
     def read_into(self, view: memoryview, offset: int) -> None:
-        """Fills a writable view with what the target holds; behind a file's end, that is zeros.
+        """Reads the target into a writable view; after a file's end, it reads zeros.
 
         Raises:
             KitError: the target cannot be read there.
@@ -152,10 +152,10 @@ class Target:
             view, offset = view[count:], offset + count
 
     def sync(self) -> None:
-        """Sees to it that all that was written is on the disk.
+        """Flushes everything that was written to the disk.
 
         Raises:
-            KitError: it is not; the kernel says so only once, so we keep it in mind.
+            KitError: that failed. The kernel reports it only once, so later calls raise it again.
         """
         self.begin()
         self._begun = self._begun or self.created
@@ -172,28 +172,28 @@ class Target:
             raise self._flush_error from error
 
     def require_whole(self) -> None:
-        """Sees to it that it still has all its bytes.
+        """Checks that it still has its full size.
 
         Raises:
-            KitError: it was made smaller since it was begun.
+            KitError: it was made smaller since it was opened.
         """
         if (size := os.lseek(self.fd, 0, os.SEEK_END)) < self.size:
-            raise TargetLost(self.name, f"it was cut to {size} bytes meanwhile: it had {self.size}")
+            raise TargetLost(self.name, f"it was cut to {size} bytes meanwhile; it had {self.size}")
 
     def require_in_place(self) -> None:
-        """Sees to it that its path leads to it, and that it has all its bytes.
+        """Checks that its path still leads to it, and that it has its full size.
 
         Raises:
             KitError: it was removed, replaced or made smaller since it was opened.
         """
         self.require_whole()
-        # udev may be about to put the link of a device anew.
+        # udev may be replacing the link of a device just now.
         deadline = time.monotonic() + (LINK_SECONDS if self.is_block else 0)
         while not self._is_where_its_name_leads():
             if time.monotonic() >= deadline:
                 raise TargetLost(
                     self.name,
-                    "it was removed or replaced meanwhile: its name does not lead to it any more",
+                    "it was removed or replaced meanwhile: its path does not lead to it any more",
                 )
             time.sleep(0.1)
 
@@ -204,11 +204,11 @@ class Target:
             return False
 
     def forget_cached(self) -> None:
-        """Drops what the page cache holds of it and is on the disk already, before reading back."""
+        """Drops its clean pages from the page cache, so that verification reads the disk."""
         os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def close(self) -> None:
-        """Closes what is open besides `fd`."""
+        """Closes the descriptor for direct I/O; `fd` stays open."""
         if self._direct is not None:
             os.close(self._direct)
             self._direct = None
@@ -236,25 +236,25 @@ def open_target(
     confirm: Callable[[str], bool] | None = None,
     new_volume: LogicalVolume | None = None,
 ) -> Iterator[Target]:
-    """Opens a target for us alone; nothing of it is changed before the first write.
+    """Opens a target exclusively; nothing is changed before the first write.
 
-    A file that does not exist is made, and removed again if nothing was written. One that is too
-    small is enlarged by the first write.
+    A file that does not exist is created, and removed again if nothing was written. A file that is
+    too small is enlarged by the first write.
 
     Args:
         path: the block device or file.
-        size_needed: bytes that it must have room for.
-        force: whether what it holds may be overwritten.
+        size_needed: the size that it must have, bytes.
+        force: whether its content may be overwritten.
         allow_file: whether it may be a file.
-        source: the status of the source's file or device, where it is of this node.
-        is_ours: tells, by the identity, whether it holds an unfinished copy that is to go on: the
-            signatures on it are then the image's own.
-        confirm: asks a person; None where there is nobody to ask.
-        new_volume: the volume that the path leads to, if it was made for this: nothing was ever
-            written to it.
+        source: the status of the source's file or device, if that is on this node.
+        is_ours: whether the target with this identity holds an interrupted copy that is resumed:
+            the signatures on it are then the image's own.
+        confirm: asks the user; None if there is nobody to ask.
+        new_volume: the volume that the path leads to, if it was created for this copy: nothing was
+            ever written to it.
 
     Raises:
-        KitError: it must not be written, or cannot; nothing was.
+        KitError: it must not or cannot be written; nothing was.
     """
     existing = paths.found_or_none(path, "target")
     if existing is None:
@@ -271,7 +271,7 @@ def open_target(
     with ExitStack() as stack:
         backing = stack.enter_context(claimed(path, name=f"target {name}", in_use=TargetInUse))
         if backing_id(os.fstat(backing.fd)) != facts.id:
-            raise TargetLost(name, "something else has taken its place meanwhile")
+            raise TargetLost(name, "it was replaced by something else meanwhile")
         if not backing.is_block:
             guards.require_size_allowed(name, size_needed)
         if backing.is_block and backing.size < size_needed:
@@ -293,7 +293,7 @@ def _check_content(target: Target, *, force: bool, confirm: Callable[[str], bool
 
 @contextmanager
 def open_target_read_only(path: Name, *, size_needed: int) -> Iterator[Target]:
-    """Opens a target for comparing; it may be in use, but is not written.
+    """Opens a target for comparison; it may be in use, and is not written.
 
     Raises:
         KitError: it cannot be read, or is smaller than `size_needed` bytes.
@@ -323,7 +323,7 @@ def _new_file(path: Path, size: int, allow_file: bool) -> Iterator[Target]:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise KitError(
-            f"target {path}: it cannot be made: {error.strerror}",
+            f"target {path}: it cannot be created: {error.strerror}",
             hint="name a file in a directory that exists and can be written to",
         ) from error
     target = None
@@ -344,5 +344,5 @@ def _hint(error: OSError) -> str:
     if error.errno == errno.EFBIG:
         return guards.FILE_SIZES
     if error.errno == errno.ENOSPC:
-        return "of a thin volume: its pool is full (lvs shows Data%): lvextend the pool; else df"
-    return "dmesg tells what became of its device; lvs, whether a thin pool is full"
+        return "thin volume: its pool is full (lvs shows Data%), lvextend the pool; file: see df"
+    return "dmesg shows errors of its device; lvs shows whether a thin pool is full"

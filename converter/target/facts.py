@@ -1,4 +1,4 @@
-"""What this node knows of a target, asked for once and passed on."""
+"""What udev, LVM and the kernel say about a target; each is asked at most once."""
 
 import os
 import stat
@@ -13,13 +13,13 @@ from node.devices.stack import BackingId, backing_id
 
 @dataclass(frozen=True)
 class TargetFacts:
-    """One target, by its path and status; what costs a program or a database is asked when wanted.
+    """The facts about one target; what needs a program or a database is asked when it is used.
 
     Attributes:
         path: as the caller gave it.
-        name: of it, for people.
-        status: of what it leads to.
-        new_volume: the volume that it is, where it was made for this copy: LVM's own words on it.
+        name: its name in messages.
+        status: of what the path leads to.
+        new_volume: the volume as LVM described it, if it was created for this copy.
     """
 
     path: Path
@@ -34,22 +34,22 @@ class TargetFacts:
 
     @property
     def number(self) -> int:
-        """The number of the block device that it is."""
+        """The device number of a block device."""
         return self.status.st_rdev
 
     @property
     def id(self) -> BackingId:
-        """What its path leads to."""
+        """The file or device that its path leads to."""
         return backing_id(self.status)
 
     @cached_property
     def properties(self) -> Mapping[str, str]:
-        """What udev knows of it; nothing of a file."""
+        """Its udev properties; empty for a file."""
         return udev.properties(self.number) if self.is_block else {}
 
     @cached_property
     def volume(self) -> lvm.LogicalVolume | None:
-        """What LVM says of the volume that it is; None if it is none.
+        """Its description by LVM; None if it is no logical volume.
 
         Raises:
             KitError: LVM's tools fail.
@@ -62,12 +62,12 @@ class TargetFacts:
 
     @property
     def is_new(self) -> bool:
-        """Whether it is a volume that was made for this copy: nothing was ever written to it."""
+        """Whether it is a volume created for this copy: nothing was ever written to it."""
         return self.new_volume is not None and self.volume is self.new_volume
 
     @property
     def names(self) -> frozenset[Path]:
-        """All paths that it has, as far as this node knows: Ganeti may use another one."""
+        """All its known paths on this node: Ganeti may use another one than the caller."""
         names = {self.path, self.path.resolve()}
         names |= {Path(link) for link in self.properties.get("DEVLINKS", "").split()}
         if self.volume is not None:

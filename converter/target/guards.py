@@ -1,4 +1,4 @@
-"""What a target must not be: something in use, the source itself, or somebody's data."""
+"""Checks that refuse a target: it is in use, is the source itself, or holds data."""
 
 import os
 import resource
@@ -16,21 +16,21 @@ from node.processes import PROC
 # Ganeti's pathutils.py; hypervisor/hv_kvm: a file for each running instance.
 GANETI = Path("/var/run/ganeti")
 DRBD_MAJOR = 147  # Documentation/admin-guide/devices.txt of Linux
-# LVM2's lib/format_text/layout.h: a label in one of the first four sectors.
+# LVM2's lib/format_text/layout.h: the label is in one of the first four sectors.
 LABEL, LABEL_TYPE, LABEL_SECTORS, SECTOR = b"LABELONE", b"LVM2 001", 4, 512
-FILE_SIZES = "ulimit -f of the shell, LimitFSIZE of its unit; its file system has a limit, too"
+FILE_SIZES = "see ulimit -f of the shell, LimitFSIZE of the unit, the limit of the file system"
 
 
 def refuse_source(facts: TargetFacts, source: os.stat_result) -> None:
-    """Refuses a target that is the source, that the source stands on, or that stands on it.
+    """Refuses a target that is the source, holds the source, or is stored on the source.
 
     Raises:
-        TargetIsSource: it does.
+        TargetIsSource: it is.
     """
     source_id, target_id, name = backing_id(source), facts.id, facts.name
     if source_id == target_id:
         raise TargetIsSource(name, "it is the source itself")
-    # A file stands on the device of its file system; that others are there is no harm.
+    # The chain of a file has the device of its file system; other files on that do not matter.
     if target_id in backing_chain(source_id):
         raise TargetIsSource(name, "the source is stored on it")
     if source_id in backing_chain(target_id):
@@ -38,13 +38,13 @@ def refuse_source(facts: TargetFacts, source: os.stat_result) -> None:
 
 
 def refuse_running(facts: TargetFacts) -> None:
-    """Refuses a disk that Ganeti has active for an instance that KVM runs on this node.
+    """Refuses a disk of an instance that KVM runs on this node.
 
-    Of a stopped instance, active disks are fine: that is the usual target. Instances of Xen show
-    in the kernel instead (`node.devices.holders.block_user`).
+    An activated disk of a stopped instance is accepted: that is the usual target. Xen's use of a
+    disk is visible in the kernel (`node.devices.holders.block_user`).
 
     Raises:
-        TargetInUse: an instance runs from it.
+        TargetInUse: a running instance uses it.
     """
     for owner in sorted(_owners(facts)):
         if process := _kvm_process(owner):
@@ -56,7 +56,7 @@ def refuse_running(facts: TargetFacts) -> None:
 
 
 def _owners(facts: TargetFacts) -> set[str]:
-    """The instances that Ganeti has activated a disk for.
+    """The instances for which Ganeti has activated this disk.
 
     Its bdev-cache has a file for each path (backend.py, DevCacheManager: "owner state name"), and
     instance-disks a link `owner:index` for each disk of an instance that was started.
@@ -70,7 +70,7 @@ def _owners(facts: TargetFacts) -> set[str]:
             continue
     for link in GANETI.glob("instance-disks/*:*"):
         try:
-            # Files may be on a server that does not answer any more: no device is there.
+            # A link to a file may lead to a server that does not answer: only ask for devices.
             if facts.is_block and not link.readlink().is_relative_to("/dev"):
                 continue
             if backing_id(link.stat()) == facts.id:
@@ -81,7 +81,7 @@ def _owners(facts: TargetFacts) -> set[str]:
 
 
 def _kvm_process(instance: str) -> int | None:
-    """The process that runs an instance: it is alive, and its command line names the instance."""
+    """The ID of the process that runs an instance: its command line names the instance."""
     try:
         number = int((GANETI / "kvm-hypervisor/pid" / instance).read_text())
         words = (PROC / str(number) / "cmdline").read_bytes().split(b"\0")
@@ -93,15 +93,15 @@ def _kvm_process(instance: str) -> int | None:
 def refuse_pv(facts: TargetFacts, head: bytes) -> None:
     """Refuses a physical volume of this node's LVM, also one of an inactive group.
 
-    On a logical volume, a DRBD device or in a file it is the business of a guest, and counts as
-    content like any other: LVM does not look for its own there (lvm.conf(5), scan_lvs).
+    A label on a logical volume, on a DRBD device or in a file belongs to a guest, and counts as
+    ordinary content: LVM does not look for physical volumes there (lvm.conf(5), scan_lvs).
 
     Args:
         facts: of the target.
         head: its first 4 sectors of 512 bytes.
 
     Raises:
-        TargetInUse: it is one.
+        TargetInUse: it is a physical volume.
     """
     if not facts.is_block or os.major(facts.number) == DRBD_MAJOR or facts.volume is not None:
         return
@@ -122,11 +122,11 @@ def has_pv_label(head: bytes) -> bool:
 
 
 def content(fd: int) -> str | None:
-    """What is on an open target already, in words; None if nothing is known to be.
+    """A description of an open target's content; None if it seems empty.
 
-    A device is asked for signatures, as a file is; of a file all data count.
+    Devices and files are searched for signatures; in a file, any data counts as content.
     """
-    # The open file, whatever its name is by now, and whatever that may hold.
+    # By descriptor: the path may lead to another file by now.
     probed = probe(f"/proc/{os.getpid()}/fd/{fd}")
     if probed.fields:
         return described(probed.fields)
@@ -146,7 +146,7 @@ def _has_data(fd: int) -> bool:
 
 
 def described(found: Mapping[str, str]) -> str:
-    """What blkid's `-o export` says, in words: ext4, label data, UUID 1b2c."""
+    """The output of blkid's `-o export` as text: ext4, label data, UUID 1b2c."""
     parts = []
     if "TYPE" in found:
         parts.append(found["TYPE"])
@@ -160,10 +160,10 @@ def described(found: Mapping[str, str]) -> str:
 
 
 def require_consent(name: str, found: str, confirm: Callable[[str], bool] | None) -> None:
-    """Sees to it that content is overwritten only where a person says so.
+    """Asks the user whether content may be overwritten.
 
     Raises:
-        TargetNotEmpty: nobody did.
+        TargetNotEmpty: the user did not agree, or there is nobody to ask.
     """
     if confirm is not None and confirm(f"{name} holds {found}. Overwrite it?"):
         return
@@ -174,11 +174,11 @@ def require_size_allowed(name: str, size: int) -> None:
     """Refuses a target file that is larger than this process may write (setrlimit(2)).
 
     Raises:
-        KitError: it is.
+        KitError: it is larger.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if limit != resource.RLIM_INFINITY and limit < size:
         raise KitError(
-            f"target {name}: a file of {size} bytes is needed, and this process may write {limit}",
+            f"target {name}: {size} bytes are needed, but this process may only write {limit}",
             hint=FILE_SIZES,
         )

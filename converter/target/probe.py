@@ -1,4 +1,4 @@
-"""What is on a device or file of this node: the signatures that libblkid finds."""
+"""Finds the signatures on a device or file of this node, with blkid(8) and wipefs(8)."""
 
 import os
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ from node.run import Result, run
 
 SECONDS = 30
 NOTHING_FOUND = 2  # blkid(8)
-# Bytes at either end where signatures stand: that of VMFS at 2 MiB is the farthest that libblkid
-# looks at by itself (libblkid/src/superblocks).
+# Bytes at either end that can hold signatures: the farthest one that libblkid knows is that of
+# VMFS, at 2 MiB (libblkid/src/superblocks).
 ENDS = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What was found: nothing, if both are empty.
+    """The result of a probe; the device or file is empty if both attributes are.
 
     Attributes:
-        fields: blkid's `-o export`: TYPE, UUID, PTTYPE and the like.
-        unclear: in words, why it is not known what is there.
+        fields: of blkid's `-o export`: TYPE, UUID, PTTYPE and the like.
+        unclear: why the content could not be determined, in words.
     """
 
     fields: Mapping[str, str]
@@ -28,25 +28,25 @@ class Probed:
 
 
 def probe(path: str | PathLike[str]) -> Probed:
-    """Asks blkid(8), and where that finds nothing, looks closer; only reads.
+    """Runs blkid(8), and looks closer if that finds nothing; only reads.
 
-    Its exit code 2 stands for "nothing found", but also for a path that cannot be opened and for
-    errors of reading. In util-linux 2.41 it stands for signatures that contradict each other, too
-    (blkid_do_safeprobe() of libblkid/src/probe.c makes one error of all); in 2.38, these are 8.
-    wipefs(8) lists each signature by itself, those with bad checksums, too.
+    blkid's exit code 2 means "nothing found", but also that the path cannot be opened or read. In
+    util-linux 2.41 it also means signatures that contradict each other (blkid_do_safeprobe() of
+    libblkid/src/probe.c returns one error for all); in 2.38, that is exit code 8. wipefs(8) lists
+    each signature by itself, also those with bad checksums.
     """
     probed = _run("blkid", "-p", "-o", "export", path)
     fields = dict(line.split("=", 1) for line in probed.stdout.splitlines() if "=" in line)
     if probed.exit_code == 0 and fields:
         return Probed(fields)
     if probed.exit_code == NOTHING_FOUND and (error := _read_error(path)):
-        return Probed({}, f"what cannot be read ({error})")
+        return Probed({}, f"data that cannot be read ({error})")
     listed = _run("wipefs", "--no-act", "--noheadings", "--output=TYPE", path)
     if listed.exit_code == 0 and (types := listed.stdout.split()):
-        return Probed({}, f"what blkid cannot tell: signatures of {', '.join(types)}")
+        return Probed({}, f"something unclear to blkid: signatures of {', '.join(types)}")
     if probed.exit_code != NOTHING_FOUND or listed.exit_code != 0:
         codes = f"blkid: {probed.exit_code}, wipefs: {listed.exit_code}"
-        return Probed({}, f"what blkid cannot tell (exit codes of {codes})")
+        return Probed({}, f"something unclear to blkid (exit codes of {codes})")
     return Probed({})
 
 
@@ -55,14 +55,14 @@ def _run(*argv: str | PathLike[str]) -> Result:
 
 
 def _read_error(path: str | PathLike[str]) -> str | None:
-    """Why the ends of a device or file cannot be read, or None."""
+    """Why the start or the end of a device or file cannot be read; None if both can."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             size = os.lseek(fd, 0, os.SEEK_END)
             for place, end in ((0, min(ENDS, size)), (max(size - ENDS, 0), size)):
                 while place < end:
-                    # Of what is readable up to an error, it gives that much.
+                    # Before an error, it returns the bytes that are readable.
                     place += len(os.pread(fd, end - place, place)) or end
         finally:
             os.close(fd)

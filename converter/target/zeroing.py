@@ -1,4 +1,4 @@
-"""Makes ranges of a target zero, the cheapest way that is proven on it."""
+"""Makes ranges of a target zero, by the cheapest method verified on this device."""
 
 import ctypes
 import fcntl
@@ -13,8 +13,8 @@ from converter.target.device import Target
 from node.devices import lvm
 
 PIECE = 4 << 20  # bytes read at once
-BLOCK = 64 << 10  # of a chunk that is not zero: the unit in which it is looked at
-PUNCH = 128 << 20  # bytes of one call: in between, signals are handled
+BLOCK = 64 << 10  # bytes: a piece that is not all zero is checked and written in such blocks
+PUNCH = 128 << 20  # bytes of one call: signals are handled between calls
 # linux/falloc.h, linux/fs.h
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 0x01, 0x02
 BLKDISCARD = 0x1277
@@ -24,17 +24,17 @@ _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 
 
 class Strategy(StrEnum):
-    """How ranges become zero.
+    """The methods of making ranges zero.
 
-    SKIP: they are zero, since nothing was ever written there: nothing is done.
+    SKIP: do nothing: they are zero, since nothing was ever written there.
     PUNCH: fallocate(2) with PUNCH_HOLE. On a file that is exact. On a block device it is a
-        request to write zeroes that may unmap (blkdev_fallocate() of Linux), which fails where the
-        device has none, and does not fall back to discarding.
-    DISCARD: BLKDISCARD, of which Linux says nothing of what is read afterwards; so then as READ.
+        request to write zeroes that may unmap (blkdev_fallocate() of Linux). It fails if the
+        device does not support that, and does not fall back to a discard.
+    DISCARD: BLKDISCARD, then as READ, since Linux does not guarantee that the range reads as zeros.
         For thin volumes: their pool gets the space back.
-    READ: what is read as zero is left alone, all else is overwritten.
-    WRITE: zeros are written. Where a later write may bring up old bytes beside it, nothing less
-        will do (thin pools that do not zero new blocks).
+    READ: read, and overwrite only what is not zero.
+    WRITE: write zeros. Needed for thin pools that do not zero new blocks: a later write may make
+        old bytes beside it visible.
     """
 
     SKIP = "skip"
@@ -47,10 +47,10 @@ class Strategy(StrEnum):
 def first_strategy(
     volume: lvm.LogicalVolume | None, *, created: bool, known_zero: bool
 ) -> Strategy:
-    """The strategy to begin with.
+    """The strategy to start with.
 
     Args:
-        volume: of LVM, if the target is one.
+        volume: the logical volume, if the target is one.
         created: whether the target is a new file.
         known_zero: whether nothing was ever written to the volume.
     """
@@ -64,16 +64,16 @@ def first_strategy(
 
 
 class Zeroer:
-    """Makes ranges of one target zero; any number of threads may.
+    """Makes ranges of one target zero; safe for threads.
 
-    PUNCH and DISCARD give way to READ as soon as the device does not take them, and PUNCH also if
-    a page that was written and punched does not read back as zeros.
+    It changes from PUNCH or DISCARD to READ when the device refuses the request, and from PUNCH
+    also if a page that was written and then punched does not read back as zeros.
 
     Args:
         target: the target.
 
     Raises:
-        KitError: the target is a logical volume, and LVM does not say of what kind.
+        KitError: the target is a logical volume, and LVM's tools fail.
     """
 
     def __init__(self, target: Target) -> None:
@@ -92,25 +92,25 @@ class Zeroer:
 
     @property
     def trusted(self) -> bool:
-        """Whether all ranges were zero, or made zero, without being read or written by us."""
+        """Whether the zeros rely on the device alone: nothing was read or written for them."""
         return self.strategy in (Strategy.SKIP, Strategy.PUNCH)
 
     def report(self) -> Zeroing:
-        """The strategy that was used last, and how many bytes went which way."""
+        """The strategy that was used last, and the bytes by method."""
         return Zeroing(self.strategy.value, self.skipped, self.zeroed, self.written)
 
     def zero(self, start: int, length: int) -> None:
         """Makes `length` bytes from `start` on zero.
 
         Raises:
-            KitError: the target cannot be read or written; the byte is named.
+            KitError: the target cannot be read or written; the message names the byte.
         """
         if self.strategy is Strategy.SKIP:
             self._count(skipped=length)
             return
         self._target.begin()
         end = start + length
-        # Within a page, devices are only written; neighbours in it stay as they are.
+        # Parts of a page are always written, so that the rest of the page stays unchanged.
         first, last = min(-(-start // PAGE) * PAGE, end), max(end // PAGE * PAGE, start)
         if first >= last:
             self._write(start, end)
@@ -134,13 +134,13 @@ class Zeroer:
             self._read_and_skip(start, end)
 
     def _is_proven(self, place: int) -> bool:
-        """Whether punching zeroes: shown once, on a page that is to become zero anyway."""
+        """Whether punching makes zeros; tested once, on a page that shall become zero anyway."""
         with self._lock:
             if not self._proven and self._punch(place, place + PAGE):
                 page = buffer(PAGE)
                 page[:] = b"\xa5" * PAGE
                 self._target.write(page, place)
-                # What the page cache holds would be dropped without ever having been on the disk.
+                # Without this, the page cache would drop the page before it was on the disk.
                 os.fdatasync(self._target.fd)
                 if self._punch(place, place + PAGE):
                     self._target.read_into(page, place)
@@ -149,7 +149,7 @@ class Zeroer:
 
     def _punch(self, start: int, end: int) -> bool:
         mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-        # Any failure leads to reading and writing, which tell of a disk that fails.
+        # After any error we read and write instead, which reports a failing disk.
         try:
             with self._target.change(start, end - start):
                 if _libc.fallocate(self._target.fd, mode, start, end - start) != 0:
@@ -182,7 +182,7 @@ class Zeroer:
                     self._write(place + begin, place + begin + len(block))
 
     def _held(self) -> memoryview:
-        """Memory of this thread, to read into."""
+        """This thread's own buffer for reads."""
         if not hasattr(self._own, "buffer"):
             self._own.buffer = buffer(PIECE)
         view: memoryview = self._own.buffer

@@ -1,4 +1,4 @@
-"""qcow2raw under nohup, in the background of scripts, and with little of what it may have."""
+"""qcow2raw under nohup, in background jobs, and with tight resource limits."""
 
 import json
 import os
@@ -121,7 +121,7 @@ def test_a_file_that_may_not_become_so_large(image: Path, tmp_path: Path) -> Non
     for target in (new, there):
         script = 'ulimit -f 2048; qcow2raw --force-file "$1" "$2"'
         outcome = in_shell(script, image, target)
-        outcome.failed(REFUSED, str(target), f"a file of {SIZE} bytes is needed")
+        outcome.failed(REFUSED, str(target), f"{SIZE} bytes are needed")
         assert "ulimit -f" in outcome.hint
     assert not new.exists() and there.stat().st_size == 0
 

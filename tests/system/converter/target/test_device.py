@@ -1,4 +1,4 @@
-"""Real devices as targets: what is refused, and that nothing of it was changed then."""
+"""Real devices as targets: which ones are refused, and that these stay unchanged."""
 
 import os
 import subprocess
@@ -210,7 +210,7 @@ def test_contradicting_signatures_are_content(device: Path, tmp_path: Path) -> N
         written.write(read.read(512))  # its superblock is before that of ext4
     probed = subprocess.run(["blkid", "-p", str(device)], check=False, capture_output=True)
     assert probed.returncode in (2, 8)  # util-linux 2.41, 2.38; 2 is "nothing found", too
-    refused(device, "it holds what blkid cannot tell: signatures of xfs, ext4")
+    refused(device, "it holds something unclear to blkid: signatures of xfs, ext4")
 
 
 @pytest.mark.parametrize("label_sector", [0, 1, 2, 3])
@@ -300,7 +300,7 @@ def test_a_file_needs_to_be_asked_for(disk: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
     refused(Path("/dev/no-such-volume"), "does not exist", allow_file=True)
     refused(tmp_path, "neither", allow_file=True)
-    refused(tmp_path / "no/where", "cannot be made", allow_file=True)
+    refused(tmp_path / "no/where", "cannot be created", allow_file=True)
 
 
 def test_a_new_file_stays_only_if_it_was_begun(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What stands on a disk: nothing is taken for a blank one that only might be."""
+"""Probing disks: a disk counts as empty only if that is certain."""
 
 from pathlib import Path
 
@@ -49,8 +49,10 @@ def test_what_cannot_be_read_is_not_nothing(broken_from: int, tmp_path: Path) ->
     size = f"get_size=echo {SIZE}"
     with served(tmp_path, "eval", size, f"pread={pread}", read_only=True) as device:
         found = probe(device.path)
-    assert (found.fields, found.unclear) == ({}, "what cannot be read (Input/output error)")
+    assert (found.fields, found.unclear) == ({}, "data that cannot be read (Input/output error)")
 
 
 def test_a_path_that_leads_nowhere_is_not_nothing(tmp_path: Path) -> None:
-    assert probe(tmp_path / "gone").unclear == "what cannot be read (No such file or directory)"
+    assert (
+        probe(tmp_path / "gone").unclear == "data that cannot be read (No such file or directory)"
+    )

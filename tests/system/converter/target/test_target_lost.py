@@ -1,4 +1,4 @@
-"""Targets that are lost on the way, and those that never got a byte: no copy, no journal of one."""
+"""Targets that are lost during a copy, or fail before the first byte: no journal remains."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Ranges of real devices become zero, whatever these can do, and only they."""
+"""Zeroing on real devices with different features: exactly the given ranges become zero."""
 
 import os
 import random

@@ -297,7 +297,7 @@ def test_a_write_that_takes_nothing_is_no_endless_loop(
 
 
 def test_nothing_is_written_behind_the_end(file_target: target.Target) -> None:
-    with pytest.raises(ValueError, match="behind"):
+    with pytest.raises(ValueError, match="beyond"):
         file_target.write(memoryview(bytearray(9)), (1 << 20) - 8)
 
 
