@@ -1,1 +1,1 @@
-"""The copy itself: pieces of work, threads, what they write to, and its journal."""
+"""The copy itself: chunks, threads, sinks, digests and the resume journal."""

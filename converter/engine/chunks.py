@@ -1,4 +1,4 @@
-"""From what a target shall hold to the pieces of work of the threads: pure."""
+"""Cuts a target's content into chunks, the threads' pieces of work. Pure."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -7,21 +7,22 @@ from typing import NamedTuple
 from converter.buffers import PAGE
 from converter.extents import CHUNK, Extent, Kind
 
-ZERO_CHUNK = 1 << 30  # bytes of a piece of zeros: for progress, and to be interruptible
-WINDOW = 64 << 20  # bytes of the disk whose zeros are made before its data are written
-# Fewer zeros than that between data travel with them: cheaper than an operation of their own.
+ZERO_CHUNK = 1 << 30  # bytes of a chunk of zeros: limited for progress and for signals
+WINDOW = 64 << 20  # bytes of the disk; within each window, zeros are made before data is written
+# Zeros between data that are shorter than this (bytes) are written with the data: that is cheaper
+# than an operation of their own.
 SMALL = 64 << 10
 
 
 class Chunk(NamedTuple):
-    """A piece of the target, from `start` up to `end`: what its parts say, or zeros without any.
+    """A piece of the target from `start` up to `end` (bytes); without parts, it is all zeros.
 
-    Its parts are in order and without gaps. Both places are multiples of PAGE (but for the end of
-    a target whose size is none): no two chunks share a page, so one thread may write past the page
-    cache while another writes through it.
+    Its parts are in order and without gaps. `start` and `end` are multiples of PAGE, except for the
+    end of a target whose size is not. So no two chunks share a page, and one thread may use direct
+    I/O while another writes through the page cache.
 
-    Where chunks are not in the order of the disk, `done_before` is the place before which all is
-    done when all chunks before this one are; else that is its start, and `done_before` is None.
+    `done_before`: if all earlier chunks are done, all bytes before this offset are done. None means
+    `start`. It differs from that only where chunks are not in the order of the disk.
     """
 
     start: int
@@ -36,12 +37,12 @@ class Chunk(NamedTuple):
 
 
 def chunks(extents: Iterable[Extent], end: int) -> Iterator[Chunk]:
-    """Cuts extents into pieces of work.
+    """Cuts extents into chunks.
 
     Args:
         extents: in order, without gaps, from a multiple of PAGE up to `end`; neighbours of one
             kind are joined.
-        end: of the target.
+        end: of the target, bytes.
     """
     parts: list[Extent] = []
     for extent in extents:
@@ -71,11 +72,11 @@ def chunks(extents: Iterable[Extent], end: int) -> Iterator[Chunk]:
 
 
 def zeros_first(pieces: Iterable[Chunk]) -> Iterator[Chunk]:
-    """Brings the zeros of each WINDOW before its data.
+    """Moves the zeros of each WINDOW before its data.
 
-    A file gets a hole only while nothing is written to it past the page cache: its file system
-    awaits what is under way, and lets nothing begin (inode_dio_wait() of Linux). The same holds for
-    loop devices. One such wait for each window is cheaper than one for each hole.
+    To punch a hole in a file, its file system waits for all direct I/O under way, and lets none
+    start meanwhile (inode_dio_wait() of Linux). The same holds for loop devices. One such wait for
+    each window is cheaper than one for each hole.
     """
     for _, window in groupby(pieces, key=lambda chunk: chunk.start // WINDOW):
         found = list(window)

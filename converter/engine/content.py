@@ -1,4 +1,4 @@
-"""What a target shall hold, and the pieces of work that this makes."""
+"""The content planned for a target, as extents and as chunks."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -9,7 +9,7 @@ from converter.sources.base import Source
 
 
 class TargetContent:
-    """What the target shall hold: the source's extents, replacements, and zeros up to its end."""
+    """The target's planned content: the source's extents, replacements, and zeros to its end."""
 
     def __init__(self, source: Source, replacements: Sequence[Extent], end: int) -> None:
         self.source = source
@@ -17,20 +17,20 @@ class TargetContent:
         self.end = end
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
-        """All of it from a place on, in order, without gaps, neighbours joined."""
+        """All extents from an offset on, in order, without gaps, neighbours joined."""
         of_source = self.source.extents(start) if start < self.source.size else iter(())
         return merged(with_replacements(of_source, self.replacements, start, self.end))
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The pieces of work from a place on, which is where a chunk of an earlier call ended."""
+        """All chunks from `start` on, which is 0 or the end of a chunk of an earlier call."""
         return chunks(self.extents(start), self.end)
 
     def data(self) -> int:
-        """How many bytes come from the source."""
+        """The number of bytes that come from the source."""
         return self.sizes[Kind.DATA] + self.sizes[Kind.COMPRESSED]
 
     def data_before(self, end: int) -> int:
-        """How many of those are before a place."""
+        """The number of bytes before `end` that come from the source."""
         data = 0
         for extent in self.extents() if end else ():
             if extent.guest_offset >= end:
@@ -41,7 +41,7 @@ class TargetContent:
 
     @cached_property
     def sizes(self) -> dict[Kind, int]:
-        """How many bytes are of which kind."""
+        """The number of bytes by kind."""
         sizes = dict.fromkeys(Kind, 0)
         if self.source.sizes is not None and not self.replacements:
             sizes |= self.source.sizes

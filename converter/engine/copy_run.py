@@ -1,4 +1,4 @@
-"""One copy from its first byte on: threads, journal, verification."""
+"""One run of a copy: its threads, its journal, its verification."""
 
 import threading
 import time
@@ -45,7 +45,7 @@ def run_through(
     done: int = 0,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """Lets workers work off a pool, and tells how far they are."""
+    """Runs the workers on a pool's chunks, and reports progress; figures are bytes."""
     progress.begin(phase, total, done)
     try:
 
@@ -59,7 +59,7 @@ def run_through(
 
 
 class Copied(NamedTuple):
-    """What came of the copying, as `CopyResult` has it."""
+    """The part of `CopyResult` that the copying itself determines."""
 
     digest: str | None
     zeroing: Zeroing | None
@@ -67,10 +67,10 @@ class Copied(NamedTuple):
 
 
 class CopyRun:
-    """One copy from the first byte on: its journal, its sums.
+    """One run of a copy, with its journal and its sums.
 
     Attributes:
-        resumable_at: a copy that resumes would go on at this byte of the target; None: at none.
+        resumable_at: the byte at which a resumed copy would go on; None: it cannot be resumed.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class CopyRun:
         self._digest = new_hash(options.digest) if options.digest else None
         self._zeroer = Zeroer(target)
         self.journal = Journal(target.identity)
-        self._goes_on = False  # from where an earlier run ended
+        self._goes_on = False  # whether this run resumes an earlier one
         self._record = self._begun()
 
     def _begun(self) -> Record:
-        """The journal's record of this copy: an earlier one to go on from, or a new one."""
+        """The journal's record of this copy: an earlier one that is resumed, or a new one."""
         options = {
             "format": self._content.source.format,
             "swap": self._options.swap,
@@ -110,16 +110,16 @@ class CopyRun:
             if other := self.journal.of_another(path):
                 raise ResumeMismatch(
                     self._target.path,
-                    "the copy that was interrupted was to another device or file of this name",
+                    "the interrupted copy wrote to another device or file of the same name",
                     journal=other,
                 )
-            log.info("no earlier copy to %s was interrupted: from the beginning", self._target.path)
+            log.info("no interrupted copy to %s found: copying all of it", self._target.path)
             return new
         if self._target.created or not is_certain(self._target.identity):
             raise ResumeMismatch(
                 self._target.path,
-                "whether it is what the interrupted copy was to cannot be told: it has nothing"
-                " that no other has",
+                "it cannot be known whether this is the target of the interrupted copy: it has no"
+                " unique identity",
                 journal=self.journal.path,
             )
         if why := contradiction(before, new):
@@ -131,11 +131,11 @@ class CopyRun:
         return before
 
     def copy(self) -> Copied:
-        """Copies what is not there yet, and flushes it to the disk.
+        """Copies what is not on the target yet, and flushes it to the disk.
 
         Raises:
-            KitError: it could not. Where not a byte was written, the journal is as it was before;
-                where the target is lost, there is none: it would outlive what it is for.
+            KitError: it failed. If no byte was written, the journal is as it was before. If the
+                target is lost, its journal is removed: nobody could use it.
         """
         try:
             with ExitStack() as stack:
@@ -150,23 +150,23 @@ class CopyRun:
             elif self._is_lost():
                 undo = self.give_up
             if undo is not None:
-                with suppress(KitError):  # it would hide why the copy failed
+                with suppress(KitError):  # a second error would hide why the copy failed
                     undo()
             raise
         return Copied(
             digest=self._digest.hexdigest() if self._digest else None,
-            # An update compares zeros like all else, and writes those that differ.
+            # An update compares zeros like other data, and writes those that differ.
             zeroing=None if self._options.update else self._zeroer.report(),
             resumed_at=self._record.done,
         )
 
     @property
     def touched(self) -> bool:
-        """Whether a byte of the target was written, by this run or by the one that it goes on."""
+        """Whether a byte of the target was written, by this run or by the one it resumes."""
         return self._target.begun or self._goes_on
 
     def give_up(self) -> None:
-        """Sees to it that no copy goes on from here: the target cannot be relied on, or goes.
+        """Makes the copy not resumable: the target is not reliable, or will be removed.
 
         Raises:
             KitError: the journal cannot be removed.
@@ -183,9 +183,10 @@ class CopyRun:
 
     def _copy(self, stack: ExitStack) -> None:
         resumed = self._record.done
-        # Digests are of all the content: what was copied before is read again for them.
+        # Digests cover all content, so they need what an earlier run copied to be read again.
         start = 0 if self._sums or self._digest else resumed
-        # Digests are of the disk in order; an update reads all that it passes.
+        # A digest needs the disk in order. An update reads ranges of zeros, too, instead of making
+        # them zero, so it gains nothing by another order.
         in_order = self._digest is not None or self._options.update
         chunks = self._content.chunks(start)
         pool = Pool(chunks if in_order else zeros_first(chunks), start)
@@ -230,9 +231,9 @@ class CopyRun:
             raise
 
     def _checkpoint(self, pool: Pool) -> bool:
-        """Flushes the target, and notes in the journal that all up to the low watermark is there.
+        """Flushes the target, and records in the journal that all before the low watermark is done.
 
-        Returns whether there was anything new to note.
+        Returns whether the watermark has moved.
         """
         watermark = pool.low_watermark()
         if watermark <= (self.resumable_at or 0):
@@ -244,13 +245,13 @@ class CopyRun:
         return True
 
     def verify(self) -> None:
-        """Reads the target back past the page cache.
+        """Reads the target back from the disk, not from the page cache.
 
-        All of it, but for zeros that the device made or always had: these are sampled. To read
-        all of a large and nearly empty target would take many times as long as the copy.
+        It reads everything, except that zeros which the device made or always had are sampled: to
+        read all of a large, nearly empty target would take many times as long as the copy.
 
         Raises:
-            KitError: it is not what was written.
+            KitError: the target's content is not what was written.
         """
         assert self._sums is not None
         sums, counted = Sums(), Counted(WORKERS)

@@ -1,4 +1,4 @@
-"""What outlives a killed copy: up to where its target is known to be right, and of what source."""
+"""The resume journal: how far a copy is on the disk, and which source and target it has."""
 
 import json
 from contextlib import suppress
@@ -17,14 +17,14 @@ VERSION = 2  # 1 had other identities of files and devices
 
 @dataclass(frozen=True)
 class Record:
-    """One copy: what it reads and writes, how, and how far it is.
+    """One copy: its source, target and options, and how far it is.
 
-    Everything on the target before `done` (bytes) is as it shall be, and on the disk.
+    Everything on the target before `done` (bytes) is complete, and on the disk.
     """
 
     source: Identity
     target: Identity
-    options: Identity  # those that change what the target shall hold
+    options: Identity  # those that change the target's content
     done: int
     path: str = ""  # of the target, as the user named it
     version: int = VERSION
@@ -33,7 +33,7 @@ class Record:
 class Journal:
     """The record of the copy to one target, in a file of its own.
 
-    Its name comes from the target's identity, so there is one at most for each.
+    The file's name is a hash of the target's identity, so each target has at most one.
     """
 
     def __init__(self, target: Identity, directory: Path = DIRECTORY) -> None:
@@ -43,10 +43,10 @@ class Journal:
         self._earlier: bytes | None = None  # what `begin` or `remove` has replaced
 
     def read(self) -> Record | None:
-        """The record; None where there is none.
+        """The record; None if there is none.
 
         Raises:
-            KitError: it cannot be read, or is not one of ours.
+            KitError: it cannot be read, is damaged, or another version wrote it.
         """
         try:
             fields = json.loads(self.path.read_bytes())
@@ -54,19 +54,19 @@ class Journal:
                 raise ValueError(f"version {fields['version']}")
             record = Record(**fields)
             if not isinstance(record.done, int):
-                raise TypeError("no place")
+                raise TypeError("done is no number")
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise KitError(
-                f"journal {self.path}: it cannot be understood: {error}",
+                f"journal {self.path}: unreadable: {error}",
                 hint="another version of the kit wrote it, or it is damaged: remove it, and copy"
                 " from the beginning",
             ) from error
         return record
 
     def of_another(self, path: str) -> Path | None:
-        """The file of a copy to what had this path then, and is another target than ours."""
+        """The journal of an interrupted copy to another target that then had the same path."""
         for other in sorted(self.path.parent.glob("*.json")):
             with suppress(OSError, ValueError, TypeError, KeyError):
                 if other != self.path and json.loads(other.read_bytes())["path"] == path:
@@ -76,9 +76,9 @@ class Journal:
     def begin(self, record: Record) -> None:
         """Writes the first record of a copy.
 
-        It need not be on the disk, as it promises nothing; but where it takes the place of an
-        earlier copy's record it must be: a power cut would bring that back, and it promises
-        bytes that this copy overwrites.
+        A first record need not be flushed, as it says that nothing is done. But if it replaces an
+        earlier copy's record, it is flushed: after a power cut that record would come back, and it
+        lists bytes as done that this copy overwrites.
 
         Raises:
             KitError: it cannot be written.
@@ -87,10 +87,10 @@ class Journal:
         self._write(record, durable=self.path.exists())
 
     def withdraw(self) -> None:
-        """Undoes `begin` or `remove` where no byte was written: an earlier record stands again.
+        """Undoes `begin` or `remove` if no byte was written: restores an earlier record.
 
         Raises:
-            KitError: it cannot be written, or taken away.
+            KitError: it cannot be written or removed.
         """
         if not self._replaced:
             return
@@ -101,14 +101,14 @@ class Journal:
 
     def _note_earlier(self) -> None:
         if not self._replaced:
-            with suppress(OSError):  # what cannot be read is of no use to anyone
+            with suppress(OSError):  # a record that cannot be read need not be restored
                 self._earlier = self.path.read_bytes()
             self._replaced = True
 
     def advance(self, record: Record, done: int) -> None:
-        """Replaces the record by one that is further on, and is on the disk afterwards.
+        """Replaces the record by one with a new `done`, and flushes it to the disk.
 
-        The caller has flushed the target before.
+        The caller must flush the target before.
 
         Raises:
             KitError: it cannot be written.
@@ -125,14 +125,14 @@ class Journal:
         except OSError as error:
             raise KitError(
                 f"journal {self.path}: {error.strerror}",
-                hint="the journal makes the copy resumable: make room there",
+                hint="copies need this journal to be resumable: see df and the file's directory",
             ) from error
 
     def remove(self) -> None:
-        """Takes the record away: the copy is complete, or will not go on.
+        """Removes the record: the copy is complete, or cannot go on.
 
         Raises:
-            KitError: it cannot be taken away.
+            KitError: it cannot be removed.
         """
         self._note_earlier()
         try:
@@ -142,17 +142,18 @@ class Journal:
             return
         except OSError as error:
             raise KitError(
-                f"journal {self.path}: {error.strerror}", hint="remove it: it is of no use any more"
+                f"journal {self.path}: {error.strerror}",
+                hint="remove it: it is no longer needed",
             ) from error
 
 
 def contradiction(before: Record, now: Record) -> str | None:
-    """What is not as it was when an interrupted copy began; None where all is."""
+    """What has changed since an interrupted copy began, in words; None if nothing has."""
     for what, old, new in (
         ("the source", before.source, now.source),
-        ("what shall become of it", before.options, now.options),
+        ("an option", before.options, now.options),
     ):
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):
-                return f"{what} is not as it was: {key} was {old.get(key)}, is {new.get(key)}"
+                return f"{what} has changed: {key} was {old.get(key)}, is {new.get(key)}"
     return None

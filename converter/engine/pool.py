@@ -1,4 +1,4 @@
-"""Threads that work off chunks; nothing is said of what the work is."""
+"""A pool of threads that process chunks, whatever the work is."""
 
 import mmap
 import threading
@@ -12,54 +12,54 @@ from node.cleanup import signals_deferred
 from node.errors import KitError
 
 TICK = 0.2  # seconds
-RESERVE = 64 << 20  # bytes of address space, for what is read and inflated
+RESERVE = 64 << 20  # bytes of address space kept free for reading and inflating
 
 
 class Worker(Protocol):
-    """What one thread does with each chunk that it takes."""
+    """The work of one thread."""
 
     def work(self, chunk: Chunk, number: int) -> None:
-        """Does one chunk; `number` counts the chunks from 0 on, in order."""
+        """Processes one chunk; `number` counts the chunks from 0 on, in order."""
 
 
 class _StoppedError(Exception):
-    """Another thread failed, or we were told to end."""
+    """Another thread failed, or the run has to end."""
 
 
 class Pool:
-    """Works chunks off in several threads: begun in order, ended in any.
+    """Processes chunks in several threads: they begin in order, and may end in any order.
 
     Args:
         chunks: in order; the iterator is used under a lock, so it need not be safe for threads.
-        start: where the first chunk starts.
+        start: the offset of the first chunk, bytes.
     """
 
     def __init__(self, chunks: Iterator[Chunk], start: int) -> None:
         self._chunks = enumerate(chunks)
         self._take = threading.Lock()
         self._changed = threading.Condition()
-        # Of chunks in work: by number, in order, the low watermark until they are done.
+        # The chunks being processed, by number in order: the low watermark until each is done.
         self._begun: dict[int, int] = {}
-        self._end = start  # the low watermark when the last chunk begun is done
+        self._end = start  # the low watermark once all chunks that were begun are done
         self._turn = 0
         self._failed: BaseException | None = None
         self._stopping = False
         self._ended = 0  # threads
 
     def low_watermark(self) -> int:
-        """The place before which all is done."""
+        """The offset before which everything is done, bytes."""
         with self._changed:
             return next(iter(self._begun.values()), self._end)
 
     def run(self, workers: Sequence[Worker], tick: Callable[[], None]) -> None:
-        """Works all chunks off, a thread for each worker, calling `tick` now and then meanwhile.
+        """Processes all chunks, with a thread for each worker, and calls `tick` every TICK seconds.
 
-        Where this process may not have so many threads, some workers are left out. Where it may
-        have none, that is a KitError, before any chunk is begun.
+        If the process may not start that many threads, some workers are left out. If it may start
+        none, that is a KitError before any chunk is begun.
 
-        Raises what the first worker to fail raised, or what `tick` did, when all threads have
-        ended the chunk that they were at. So does a signal: if it raised just where it comes, that
-        could be with a lock taken, or before a thread that uses our files is known.
+        Raises the error of the first worker that fails, or of `tick`, after all threads have
+        finished their chunk. A signal also waits for that: raised at once, it could come while a
+        lock is held, or before a thread that uses our files is registered.
         """
         threads: list[threading.Thread] = []
         with signals_deferred() as signalled:
@@ -79,7 +79,7 @@ class Pool:
 
     @contextmanager
     def turn(self, number: int) -> Iterator[None]:
-        """Inside, all chunks before this one have had their turn, and none after it."""
+        """Waits until all chunks before this one have had their turn; later ones wait for it."""
         with self._changed:
             self._changed.wait_for(lambda: self._turn == number or self._stopping)
             if self._stopping:
@@ -128,13 +128,13 @@ class Pool:
 
 
 def _started(work: Sequence[Callable[[], None]]) -> list[threading.Thread]:
-    """Threads that do these pieces of work, or as many of the first ones as there may be.
+    """Starts a thread for each function; if a limit is reached, only for the first ones.
 
-    Some address space is set aside meanwhile: threads that took all of it (`ulimit -v`; each has a
-    stack of 8 MiB) would leave none to work with.
+    Some address space is reserved meanwhile: threads that took all of it (`ulimit -v`; each has a
+    stack of 8 MiB) would leave none for their work.
 
     Raises:
-        KitError: there may be none.
+        KitError: no thread could be started.
     """
     threads: list[threading.Thread] = []
     why: BaseException | None = None
@@ -148,7 +148,7 @@ def _started(work: Sequence[Callable[[], None]]) -> list[threading.Thread]:
         why = error
     if not threads and work:
         raise KitError(
-            f"threads: there may be none besides the first: {why}",
-            hint="give it more: ulimit -u and -v of the shell, TasksMax and MemoryMax of its unit",
+            f"threads: none can be started: {why}",
+            hint="raise ulimit -u and -v of the shell, or TasksMax and MemoryMax of the unit",
         ) from why
     return threads

@@ -1,4 +1,4 @@
-"""What becomes of content that was read: it is written, brought up to date, or compared."""
+"""Sinks take the content that was read: to write it, to update the target, or to compare."""
 
 import threading
 from typing import Protocol
@@ -8,12 +8,12 @@ from converter.extents import CHUNK
 from converter.target.device import Target
 from converter.target.zeroing import Zeroer
 
-BLOCK = 64 << 10  # bytes: what an update writes at least
+BLOCK = 64 << 10  # bytes: the smallest write of an update
 _ZEROS = buffer(CHUNK)
 
 
 class Sink(Protocol):
-    """Takes the content of a target piece by piece; each thread has its own."""
+    """Takes a target's content piece by piece; each thread has its own sink."""
 
     def data(self, start: int, view: memoryview) -> None:
         """Takes bytes; `start` is a multiple of PAGE."""
@@ -23,11 +23,11 @@ class Sink(Protocol):
 
 
 class Writer:
-    """Writes all data; zeros as cheaply as the target can have them.
+    """Writes all data; makes zeros with a `Zeroer`.
 
     Args:
-        few: lets so many threads write at once as keep a disk busy. With more, each of their pieces
-            would take longer on a slow one, and the journal would wait for the first to be done.
+        few: limits the number of threads that write at once to what keeps a disk busy. With more,
+            each write would take longer on a slow disk, and the journal would advance later.
     """
 
     def __init__(self, target: Target, zeroer: Zeroer, few: threading.Semaphore) -> None:
@@ -36,7 +36,7 @@ class Writer:
         self._few = few
 
     def data(self, start: int, view: memoryview) -> None:
-        """Writes bytes; where these are zeros, as zeros."""
+        """Writes bytes; if all are zero, makes the range zero instead."""
         if is_zero(view):
             self._zeroer.zero(start, len(view))
         else:
@@ -49,7 +49,7 @@ class Writer:
 
 
 class _Reading:
-    """A sink that looks at what the target holds first."""
+    """A sink that first reads the target's content."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -70,7 +70,7 @@ class _Reading:
 
 
 class Updater(_Reading):
-    """Writes only the blocks that differ from what the target holds."""
+    """Writes only the blocks that differ from the target's content."""
 
     def differs(self, start: int, view: memoryview, held: memoryview) -> None:
         """Writes runs of blocks that differ."""
@@ -88,7 +88,7 @@ class Updater(_Reading):
 
 
 class Differences:
-    """What a comparison found; shared by threads."""
+    """The result of a comparison; shared by all threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -96,7 +96,7 @@ class Differences:
         self.bytes = 0  # how many bytes are in pages that differ
 
     def add(self, place: int, count: int) -> None:
-        """Takes a difference."""
+        """Adds a difference."""
         with self._lock:
             self.first = place if self.first is None else min(place, self.first)
             self.bytes += count
@@ -110,7 +110,7 @@ class Comparer(_Reading):
         self._found = found
 
     def differs(self, start: int, view: memoryview, held: memoryview) -> None:
-        """Notes the first byte that differs, and how many pages do."""
+        """Records the first byte that differs, and the bytes of the pages that differ."""
         first, count = None, 0
         for place in range(0, len(view), PAGE):
             page, other = view[place : place + PAGE], held[place : place + PAGE]

@@ -1,4 +1,4 @@
-"""The copy: threads that read a source and hand what they read to a sink."""
+"""The work of the threads: read the source and pass it to a sink, or verify the target."""
 
 from converter.buffers import PAGE, buffer, is_zero
 from converter.engine.chunks import Chunk
@@ -11,39 +11,39 @@ from converter.extents import CHUNK, Extent, Kind
 from converter.sources.base import Reader
 from converter.target.device import Target
 
-# Threads, at most. While some wait for the disk, others inflate or write; each has buffers of some
-# MiB.
+# Maximum number of threads. While some wait for the disk, others inflate or write. Each needs some
+# MiB of buffers.
 WORKERS = 16
 WRITERS = 8  # of these, at once
-COMPARERS = 8  # of updates and comparisons: each has a buffer more for what the target holds
-SAMPLE = 8 << 20  # bytes; devices make zeros in pieces of some MiB
+COMPARERS = 8  # for updates and comparisons: each has one more buffer, for the target's content
+SAMPLE = 8 << 20  # bytes between samples; devices make zeros in pieces of some MiB
 
 
 class Counted:
-    """How many bytes of data were read from the source and dealt with; written by many threads."""
+    """Counts the bytes of data that all workers together have read and processed."""
 
     def __init__(self, workers: int) -> None:
         self._counts = [0] * workers
 
     def add(self, worker: int, count: int) -> None:
-        """Each worker has a count of its own: no lock is needed."""
+        """Adds to the count of one worker; each has its own, so no lock is needed."""
         self._counts[worker] += count
 
     def total(self) -> int:
-        """Bytes."""
+        """The count of all workers, bytes."""
         return sum(self._counts)
 
 
 class CopyWorker:
-    """Reads chunks and hands them to a sink, and to whatever takes digests.
+    """Reads chunks and passes them to a sink, and to the digest and the sums.
 
     Args:
         reader: of the source, this worker's own.
         sink: this worker's own.
-        counted: takes how many bytes this worker, its `number`, has dealt with.
-        resumed: what lies before this place is there already: it is read for digests only.
-        digest: takes the bytes of the disk in order; those behind the disk's end do not count.
-        sums: take each chunk's bytes.
+        counted: counts the bytes that this worker (`number`) has processed.
+        resumed: everything before this offset is on the target: it is read for digests only.
+        digest: gets the bytes of the disk in order, without those after the disk's end.
+        sums: get each chunk's bytes.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class CopyWorker:
         self._buffer = buffer(CHUNK)
 
     def work(self, chunk: Chunk, number: int) -> None:
-        """Does one chunk."""
+        """Copies one chunk."""
         if not chunk.parts:
             if self._digest is not None:
                 with self._pool.turn(number):
@@ -93,7 +93,7 @@ class CopyWorker:
         self._counted.add(self._number, data)
 
     def _fill(self, chunk: Chunk, view: memoryview) -> int:
-        """Puts a chunk's bytes together; returns how many of them came from the source."""
+        """Assembles a chunk's bytes in `view`; returns how many came from the source."""
         reads: list[Extent] = []
         for part in chunk.parts:
             if part.kind is Kind.ZERO:
@@ -108,12 +108,12 @@ class CopyWorker:
 
 
 class VerifyWorker:
-    """Reads the target back: sums of data, and zeros where zeros belong.
+    """Reads the target back: sums up data, and checks that zeros are zero.
 
     Args:
-        sums: take each chunk's data.
-        sampled: of zeros, look only at a page every SAMPLE bytes.
-        counted: takes how many bytes this worker, its `number`, has dealt with.
+        sums: get each chunk's data.
+        sampled: read zeros only in samples: one page every SAMPLE bytes.
+        counted: counts the bytes that this worker (`number`) has processed.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class VerifyWorker:
         """Reads one chunk back.
 
         Raises:
-            VerificationFailed: it is not zero where it should be.
+            VerificationFailed: a range that should be zero is not.
         """
         if chunk.parts:
             self._sums.add(chunk.start, self._read(chunk.start, chunk.length))

@@ -1,4 +1,4 @@
-"""Devices that fail: the copy says which, where and why, and can go on when they are mended."""
+"""Devices that fail: the error names device, byte and reason; --resume works after a repair."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Copies that are killed, stopped, or got in each other's way: --resume completes them."""
+"""Copies that are killed or stopped, or run at the same time: --resume completes them."""
 
 import json
 import os

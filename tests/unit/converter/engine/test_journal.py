@@ -59,7 +59,7 @@ def test_without_room_the_path_is_named(tmp_path: Path) -> None:
 def test_a_changed_source_contradicts() -> None:
     now = Record({"size": 10, "head": "cd"}, TARGET, {"swap": "copy"}, 0)
     assert contradiction(RECORD, RECORD) is None
-    assert contradiction(RECORD, now) == "the source is not as it was: head was ab, is cd"
+    assert contradiction(RECORD, now) == "the source has changed: head was ab, is cd"
 
 
 def test_other_options_contradict() -> None:

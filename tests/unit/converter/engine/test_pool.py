@@ -188,7 +188,7 @@ def test_without_any_thread_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) ->
     Scarce(monkeypatch, 0)
     done: list[int] = []
     pool = Pool(numbered(50), 0)
-    with pytest.raises(KitError, match="there may be none besides the first") as caught:
+    with pytest.raises(KitError, match="none can be started") as caught:
         pool.run([Doing(lambda _chunk, number: done.append(number))] * 16, lambda: None)
     assert caught.value.hint is not None and "ulimit -u" in caught.value.hint
     assert done == [] and pool.low_watermark() == 0
