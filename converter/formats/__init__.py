@@ -1,1 +1,1 @@
-"""Image formats: what their headers and tables say. No input or output."""
+"""Image formats: parsers and checks of their headers and tables. No input or output."""

@@ -1,7 +1,7 @@
-"""Whether a file has all the blocks that its tables map: VHD, VHDX and QED. No input or output.
+"""Checks that a file has all blocks that its tables map: VHD, VHDX, QED. No input or output.
 
-QEMU rounds a file's size up to sectors, or takes what is missing for zeros. What is behind the last
-block is of no meaning: tools append to files, and block devices are larger than what is on them.
+QEMU rounds a file's size up to sectors, or reads missing parts as zeros. What follows the last
+block is ignored: tools append to files, and block devices are larger than their image.
 """
 
 import struct
@@ -29,7 +29,7 @@ _MOST_ENTRIES = 1 << 28  # of a QED image's tables: 16 TiB with the usual cluste
 
 
 def check(image_format: str, read: Read, size: int) -> None:
-    """Looks whether an image's file ends before its last block does.
+    """Checks that an image's file does not end before its last block.
 
     Args:
         image_format: one of `formats.NAMES`; the image has passed `formats.check`.
@@ -37,14 +37,14 @@ def check(image_format: str, read: Read, size: int) -> None:
         size: of the file, bytes.
 
     Raises:
-        ForeignError: it does, or its tables are damaged.
+        ForeignError: it is truncated, or its tables are damaged.
     """
     if image_format in _CHECKS:
         _CHECKS[image_format](within(read, size), size)
 
 
 def _check_vpc(read: Read, size: int) -> None:
-    """Of a dynamic VHD, the footer stands behind the last block, and its copy at the beginning."""
+    """A dynamic VHD has its footer after the last block, and a copy of it at the beginning."""
     first = read(0, SECTOR)
     if not first.startswith(VHD_MAGIC):
         return
@@ -55,9 +55,9 @@ def _check_vpc(read: Read, size: int) -> None:
 
 
 def _end_of_vhd(read: Read, footer: bytes) -> int:
-    """Where the last block ends, or the tables do ("Dynamic Disk Header Format").
+    """The end of the last block or of the tables, bytes ("Dynamic Disk Header Format").
 
-    A block is its bitmap, of whole sectors, and its data.
+    A block is a bitmap, in whole sectors, followed by its data.
     """
     (at,) = struct.unpack_from(">Q", footer, 16)
     header = read(at, 1024)
@@ -73,7 +73,7 @@ def _end_of_vhd(read: Read, footer: bytes) -> int:
 
 
 def _check_vhdx(read: Read, size: int) -> None:
-    """[MS-VHDX] 2.5 and 2.6; both copies of the tables count."""
+    """[MS-VHDX] 2.5 and 2.6; both copies of the tables are checked."""
     items = [vhdx_metadata(read, guid) for guid in (VHDX_PARAMETERS, VHDX_SIZE, VHDX_SECTOR)]
     for bat, *places in zip(vhdx_regions(read, VHDX_BAT), *items, strict=True):
         block, disk, sector = (
@@ -84,10 +84,10 @@ def _check_vhdx(read: Read, size: int) -> None:
 
 
 def _end_of_vhdx(read: Read, bat: int, block: int, disk: int, sector: int) -> int:
-    """Where the last block ends.
+    """The end of the last block, bytes.
 
-    An entry has 3 bits of state (6 and 7: data), and the place in MiB. Behind those for 2^23
-    sectors comes one of a bitmap, which only differencing disks have. QEMU writes no more of the
+    An entry has 3 bits of state (6 and 7: data), and the offset in MiB. After the entries for 2^23
+    sectors comes one for a bitmap, which only differencing disks have. QEMU writes no more of the
     last block than the disk has.
     """
     sound = block.bit_count() == 1 and 1 << 20 <= block <= 256 << 20 and sector in (512, 4096)
@@ -104,7 +104,7 @@ def _end_of_vhdx(read: Read, bat: int, block: int, disk: int, sector: int) -> in
 
 
 def _check_qed(read: Read, size: int) -> None:
-    """QEMU's docs/interop/qed_spec.txt: tables of 64-bit places; 1 stands for zeros."""
+    """QEMU's docs/interop/qed_spec.txt: tables of 64-bit offsets; 1 stands for zeros."""
     cluster, clusters = struct.unpack("<II", read(4, 8))
     (directory,) = struct.unpack("<Q", read(40, 8))
     sound = cluster.bit_count() == 1 and 4096 <= cluster <= 64 << 20 and 1 <= clusters <= 16
@@ -114,11 +114,11 @@ def _check_qed(read: Read, size: int) -> None:
     end = 0
     tables: set[int] = set()
     for table in words(read, directory, entries, "<Q"):
-        if not table or table in tables:  # each once: many may be alike
+        if not table or table in tables:  # a table may be named many times: check it once
             continue
         tables.add(table)
         if table % cluster:
-            raise ForeignError(f"its qed tables are damaged: none begins at byte {table}")
+            raise ForeignError(f"its qed tables are damaged: no table can begin at byte {table}")
         if len(tables) * entries > _MOST_ENTRIES:
             raise ForeignError(f"its qed tables have more than {_MOST_ENTRIES} entries")
         last = max(words(read, table, entries, "<Q"))

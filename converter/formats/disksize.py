@@ -1,7 +1,7 @@
 """The disk's size as a foreign image's own header states it. No input or output.
 
-QEMU's drivers do not always take that: of a VHD they use the geometry, which rounds down, by a list
-of the programs that make some. What they report is compared with this, so that no end is lost.
+QEMU's drivers do not always use that. For a VHD of some programs they use the geometry, which is
+rounded down. The size that QEMU reports is compared with this one, so that no end is lost.
 """
 
 import re
@@ -23,19 +23,19 @@ from converter.reading import Read
 # Creators of VHDs whose disks are as large as their geometry says: Virtual PC, and QEMU before it
 # had `force_size` (QEMU's block/vpc.c, at vpc_open).
 _BY_GEOMETRY = (b"vpc ", b"qemu")
-_LARGEST_GEOMETRY = 65535 * 16 * 255  # sectors; it stands for all that is larger, too
+_LARGEST_GEOMETRY = 65535 * 16 * 255  # sectors; larger disks have this geometry, too
 
 
 class Stated(NamedTuple):
-    """What a header states."""
+    """The size that a header states."""
 
     size: int  # of the disk, bytes
-    options: Mapping[str, str] = {}  # of QEMU's driver, so that it takes this size
-    end: int | None = None  # where the image ends, if its file goes on: bytes
+    options: Mapping[str, str] = {}  # for QEMU's driver, so that it uses this size
+    end: int | None = None  # where the image ends, if its file is longer; bytes
 
 
 def stated(image_format: str, read: Read, size: int) -> Stated:
-    """The size of an image's disk, and how QEMU is told to take it.
+    """The size of an image's disk, and the driver options that make QEMU use it.
 
     Args:
         image_format: one of `formats.NAMES`; the image has passed `formats.check`.
@@ -49,14 +49,14 @@ def stated(image_format: str, read: Read, size: int) -> Stated:
 
 
 def whole_sectors(size: int) -> int:
-    """The size that QEMU reports for a disk of so many bytes: its drivers count sectors."""
+    """A size rounded up to whole sectors, as QEMU's drivers report it; bytes."""
     return size + -size % SECTOR
 
 
 def _vmdk(read: Read, size: int) -> Stated:
-    """The header, its copy in the footer, and the descriptor: the largest of what they state.
+    """The largest size that the header, its copy in the footer, and the descriptor state.
 
-    The descriptor may be less than the others, which are rounded up to grains.
+    The descriptor may state less than the headers, which are rounded up to grains.
     """
     header = read(0, SECTOR)
     (capacity,) = struct.unpack_from("<Q", header, 12)
@@ -77,7 +77,7 @@ def _vhdx(read: Read, _size: int) -> Stated:
 
 
 def _vpc(read: Read, size: int) -> Stated:
-    """A dynamic VHD has its footer's copy at the beginning, a fixed one has no copy."""
+    """A dynamic VHD has a copy of its footer at the beginning; a fixed VHD has none."""
     first, last = read(0, SECTOR), read(size - SECTOR, SECTOR)
     footers = [part for part in (first, last) if part.startswith(VHD_MAGIC)]
     (current,) = struct.unpack_from(">Q", footers[0], 48)
@@ -90,7 +90,7 @@ def _vpc(read: Read, size: int) -> Stated:
         found = Stated(current, {"force_size_calc": "current_size"})
     if footers[0] is last and found.size > size - SECTOR:
         raise ForeignError(
-            f"it is truncated: its disk has {found.size} bytes, and {size - SECTOR} are there"
+            f"it is truncated: its disk has {found.size} bytes, but the file only {size - SECTOR}"
         )
     return found
 
@@ -103,7 +103,7 @@ def _parallels(read: Read, _size: int) -> Stated:
     header = read(0, 64)
     (sectors,) = struct.unpack_from("<Q", header, 36)
     if header.startswith(b"WithoutFreeSpace"):
-        sectors &= 0xFFFFFFFF  # the upper half is to be ignored
+        sectors &= 0xFFFFFFFF  # the specification says to ignore the upper half
     return Stated(sectors * SECTOR)
 
 

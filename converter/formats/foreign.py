@@ -1,8 +1,7 @@
-"""What the tables of a foreign disk image tell: its format, its end, and other files it needs.
+"""Checks images of the formats that qemu-nbd reads for us, before QEMU opens them.
 
-The formats that we leave to qemu-nbd. Before QEMU gets to see an image, this says whether it
-stands alone: an image that names another file (a parent, an extent) would have QEMU read that
-one. And whether it is whole: QEMU takes what a truncated image lacks for zeros. No input or output.
+An image that names another file (a parent, an extent) is refused, since QEMU would read that file.
+So is a truncated image, since QEMU reads the missing part as zeros. No input or output.
 """
 
 import re
@@ -13,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from converter.reading import Read
 
 NAMES = ("vmdk", "vdi", "vhdx", "vpc", "qed", "parallels")
-# Of these, QEMU's drivers have a notion of a parent image ("backing" among their options).
+# The formats whose QEMU drivers support a parent image (they have an option "backing").
 WITH_PARENT = ("qcow2", "vmdk", "qed")
 
 SECTOR = 512  # bytes, in all these formats
-_CHUNK = 4 << 20  # bytes of tables that are read in one go
-_MOST_TABLES = 1 << 21  # of a VMDK: 64 TiB with the usual 512 grains of 64 KiB in each
-MOST_CLUSTERS = 1 << 26  # of a Parallels image: 64 TiB with the usual clusters of 1 MiB
+_CHUNK = 4 << 20  # bytes of tables read at once
+_MOST_TABLES = 1 << 21  # in a VMDK: 64 TiB with the usual 512 grains of 64 KiB in each
+MOST_CLUSTERS = 1 << 26  # in a Parallels image: 64 TiB with the usual clusters of 1 MiB
 _MAGICS = {
     b"QFI\xfb": "qcow2",
     b"KDMV": "vmdk",
@@ -38,7 +37,7 @@ _PARENT = "it needs a parent image"
 
 
 class ForeignError(ValueError):
-    """An image that we do not give to QEMU: of another format, damaged, not to be checked."""
+    """An image that QEMU must not read: it has another format, is damaged, or cannot be checked."""
 
 
 class NotAloneError(ForeignError):
@@ -46,7 +45,7 @@ class NotAloneError(ForeignError):
 
 
 def recognised(read: Read, size: int) -> str | None:
-    """The format that an image's first bytes name (a fixed VHD: its last ones), if any."""
+    """The format by an image's first bytes (a fixed VHD: its last ones); None if unknown."""
     head = read(0, min(size, SECTOR))
     for magic, name in _MAGICS.items():
         if head.startswith(magic):
@@ -58,15 +57,15 @@ def recognised(read: Read, size: int) -> str | None:
 
 
 def contradicts(found: str | None, image_format: str) -> bool:
-    """Whether what `recognised` found cannot be an image of that format.
+    """Whether the result of `recognised` contradicts a format.
 
-    A raw disk may be encrypted as a whole, by its guest: it is copied as it is.
+    LUKS does not contradict raw: a guest may encrypt its whole disk, which is copied as it is.
     """
     return found not in (None, image_format) and (found, image_format) != ("luks", "raw")
 
 
 def check(image_format: str, read: Read, size: int) -> None:
-    """Checks that an image is what it is said to be, whole, and needs no other file.
+    """Checks that an image has the given format, is complete, and needs no other file.
 
     Args:
         image_format: one of NAMES.
@@ -87,7 +86,7 @@ def check(image_format: str, read: Read, size: int) -> None:
 
 
 def within(read: Read, size: int) -> Read:
-    """Reads a file of so many bytes; what a table has behind its end is a ForeignError."""
+    """Wraps `read` for a file of `size` bytes: a read beyond its end is a ForeignError."""
 
     def inside(offset: int, length: int) -> bytes:
         require(max(offset, 0) + length, size)
@@ -97,20 +96,20 @@ def within(read: Read, size: int) -> Read:
 
 
 def require(end: int, size: int) -> None:
-    """Raises ForeignError if a file of so many bytes ends before a place that it must have."""
+    """Raises ForeignError if a file of `size` bytes ends before offset `end`."""
     if end > size:
-        raise ForeignError(f"it is truncated: it has {size} bytes, and needs {end}")
+        raise ForeignError(f"it is truncated: it has {size} bytes, but needs {end}")
 
 
 def _check_vmdk(read: Read, size: int) -> None:
     """VMware's Virtual Disk Format 5.0, "Hosted Sparse Extent Header" and "The Descriptor File".
 
-    Only a sparse extent that holds its own descriptor stands alone. QEMU takes one of capacity 0
-    for a descriptor of other files.
+    Only a sparse extent with an embedded descriptor needs no other file. QEMU treats an extent of
+    capacity 0 as a descriptor of other files.
     """
     if (start := read(0, 4)) != b"KDMV":
         what = "an ESX extent" if start == b"COWD" else "a descriptor"
-        raise NotAloneError(f"it is {what}: parts of the disk stand in other files")
+        raise NotAloneError(f"it is {what}: parts of the disk are in other files")
     header = read(0, SECTOR)
     capacity, _grain, at, length = struct.unpack_from("<QQQQ", header, 12)
     if not (at and capacity) or length > _CHUNK // SECTOR:
@@ -122,7 +121,7 @@ def _check_vmdk(read: Read, size: int) -> None:
     if values.get("parentCID", "").lower() != "ffffffff" or "parentFileNameHint" in text:
         raise NotAloneError(_PARENT)
     if kind not in ("monolithicSparse", "streamOptimized") or extents != ["SPARSE"]:
-        raise NotAloneError(f"parts of it stand in other files ({kind or 'no createType'})")
+        raise NotAloneError(f"parts of it are in other files ({kind or 'no createType'})")
     _check_grains(read, size, header)
 
 
@@ -133,9 +132,9 @@ def vmdk_descriptor(read: Read, header: bytes) -> str:
 
 
 def _check_grains(read: Read, size: int, header: bytes) -> None:
-    """Looks whether the file ends before its last grain does."""
-    if struct.unpack_from("<Q", header, 56)[0] == 2**64 - 1:  # the directory's place: at the end
-        header = read(size - 2 * SECTOR, SECTOR)  # in a footer that repeats the header
+    """Checks that the file does not end before its last grain."""
+    if struct.unpack_from("<Q", header, 56)[0] == 2**64 - 1:  # only the footer has the directory's
+        header = read(size - 2 * SECTOR, SECTOR)  # offset; it repeats the header
         if not header.startswith(b"KDMV"):
             raise ForeignError("it is truncated: its footer is missing")
     flags, capacity, grain = struct.unpack_from("<IQQ", header, 8)
@@ -156,7 +155,7 @@ def _check_grains(read: Read, size: int, header: bytes) -> None:
 
 
 def _runs(sectors: Iterable[int], length: int) -> Iterator[tuple[int, int]]:
-    """Offsets and lengths of tables; those that follow each other are joined."""
+    """Offsets and lengths of tables, bytes; adjacent tables are joined."""
     start = end = 0
     for sector in sectors:
         if not sector:
@@ -184,7 +183,7 @@ def _numbers(data: bytes, form: str) -> "array[int]":
 
 
 def words(read: Read, offset: int, count: int, form: str) -> Iterator[int]:
-    """So many numbers of a form of `struct`, read piece by piece."""
+    """Reads `count` numbers of a `struct` format, piece by piece."""
     length = count * struct.calcsize(form)
     for done in range(0, length, _CHUNK):
         yield from _numbers(read(offset + done, min(_CHUNK, length - done)), form)
@@ -205,8 +204,8 @@ def _check_vdi(read: Read, size: int) -> None:
 def _check_vpc(read: Read, size: int) -> None:
     """Microsoft's Virtual Hard Disk Image Format Specification, "Hard Disk Footer Format".
 
-    QEMU takes the copy at the beginning of a dynamic disk, and reads a differencing disk as if its
-    parent were zero.
+    QEMU uses the copy at the beginning of a dynamic disk, and reads a differencing disk as if its
+    parent were all zeros.
     """
     parts = (read(0, SECTOR), read(size - SECTOR, SECTOR))
     footers = [part for part in parts if part.startswith(VHD_MAGIC)]
@@ -216,7 +215,7 @@ def _check_vpc(read: Read, size: int) -> None:
         raise NotAloneError(_PARENT)
 
 
-# [MS-VHDX] 2.2.3 and 2.6; the GUIDs as they stand on disk.
+# [MS-VHDX] 2.2.3 and 2.6; the GUIDs in their on-disk form.
 _VHDX_REGIONS = (192 << 10, 256 << 10)  # the table and its copy, of 64 KiB each
 _VHDX_TABLE = 64 << 10
 _VHDX_METADATA = bytes.fromhex("06a27c8b90479a4bb8fe575f050f886e")
@@ -227,21 +226,21 @@ VHDX_SIZE = bytes.fromhex("2442a52f1bcd7648b2115dbed83bf4b8")
 
 
 def _check_vhdx(read: Read, _size: int) -> None:
-    """Both copies of the tables count: QEMU takes the first one whose checksum is right."""
+    """Checks both copies of the tables: QEMU uses the first one with a correct checksum."""
     for place in vhdx_metadata(read, VHDX_PARAMETERS):
         if read(place, 8)[4] & 2:
             raise NotAloneError(_PARENT)
 
 
 def vhdx_metadata(read: Read, item: bytes) -> Iterator[int]:
-    """Where a metadata item stands, given by its GUID: by the region table and by its copy."""
+    """The offsets of a metadata item (a GUID), by the region table and by its copy."""
     for metadata in vhdx_regions(read, _VHDX_METADATA):
         entry = _vhdx_entry(read(metadata, _VHDX_TABLE), 32, item)
         yield metadata + int.from_bytes(entry[16:20], "little")
 
 
 def vhdx_regions(read: Read, region: bytes) -> Iterator[int]:
-    """Where a region begins: by the region table and by its copy."""
+    """The offsets of a region (a GUID), by the region table and by its copy."""
     for place in _VHDX_REGIONS:
         entry = _vhdx_entry(read(place, _VHDX_TABLE), 16, region)
         yield int.from_bytes(entry[16:24], "little")
@@ -261,7 +260,7 @@ def _check_qed(read: Read, _size: int) -> None:
 
 
 def _check_parallels(read: Read, size: int) -> None:
-    """QEMU's docs/interop/parallels.txt: places are in sectors, or in clusters (the new magic)."""
+    """QEMU's docs/interop/parallels.txt: offsets are sectors, with the new magic clusters."""
     header = read(0, 64)
     sectors, entries = struct.unpack_from("<II", header, 28)
     unit = SECTOR if header.startswith(b"WithoutFreeSpace") else sectors * SECTOR

@@ -1,7 +1,7 @@
 """Inflates the compressed clusters of qcow2 images, without the GIL and without copies.
 
-libdeflate and libzstd are called through ctypes, which releases the GIL; where libdeflate is
-missing, Python's zlib does its work, slower.
+libdeflate and libzstd are called through ctypes, which releases the GIL. If libdeflate is missing,
+Python's zlib is used, which is slower.
 """
 
 import ctypes
@@ -17,27 +17,27 @@ from node.errors import KitError
 
 
 class Cluster(NamedTuple):
-    """Where one cluster's compressed bytes are in one buffer, and where the disk's go in another.
+    """A compressed cluster: its range in one buffer, and where it is inflated to in another.
 
     All figures are bytes.
     """
 
-    begin: int
-    size: int  # at most so many: others may follow
-    place: int
+    begin: int  # in the source buffer
+    size: int  # at most: other data may follow the compressed bytes
+    place: int  # in the output buffer
 
 
 # Inflates clusters from one buffer into the other; both are writable.
 Inflate = Callable[[memoryview, memoryview, Sequence[Cluster]], None]
 
-# Debian's names of the ABIs that are declared below.
+# The libraries in Debian whose ABIs are declared below.
 LIBDEFLATE = "libdeflate.so.0"
 LIBZSTD = "libzstd.so.1"
 _RAW = -zlib.MAX_WBITS  # QEMU uses windows of 4 KiB; larger ones are inflated as well
 
 
 class InflateError(ValueError):
-    """The bytes of a cluster do not inflate to one; `number` of those that were given."""
+    """A cluster does not inflate; `number` is its index among the given clusters."""
 
     def __init__(self, why: str, number: int) -> None:
         super().__init__(why)
@@ -45,10 +45,10 @@ class InflateError(ValueError):
 
 
 def inflater(compression: str, cluster_size: int) -> Inflate:
-    """What inflates clusters, many at a time; each thread needs one of its own.
+    """A function that inflates many clusters at once; each thread needs its own.
 
-    The compressed bytes may be followed by others: the format knows their length in sectors only.
-    They inflate to a whole cluster, or it is an InflateError.
+    Other bytes may follow the compressed ones: qcow2 stores their length in sectors only. If they
+    do not inflate to exactly one cluster, it raises InflateError.
 
     Args:
         compression: zlib (raw deflate, RFC 1951) or zstd (one frame, RFC 8878).
@@ -66,7 +66,7 @@ def inflater(compression: str, cluster_size: int) -> Inflate:
         inflate = _Zlib(cluster_size)
 
     def checked(source: memoryview, out: memoryview, clusters: Sequence[Cluster]) -> None:
-        # What is called below trusts these figures.
+        # The C libraries do not check these figures.
         last = len(out) - cluster_size
         for begin, size, place in clusters:
             if not (0 <= begin < begin + size <= len(source) and 0 <= place <= last):
@@ -77,7 +77,7 @@ def inflater(compression: str, cluster_size: int) -> Inflate:
 
 
 class _Zlib:
-    """By Python's zlib, which like QEMU is content with a cluster, and reads no further."""
+    """Inflates with Python's zlib. Like QEMU, it stops after one cluster of output."""
 
     def __init__(self, cluster_size: int) -> None:
         self._cluster_size = cluster_size
@@ -85,7 +85,7 @@ class _Zlib:
     def __call__(
         self, source: memoryview, out: memoryview, clusters: Iterable[Cluster], first: int = 0
     ) -> None:
-        """Inflates clusters; `first` is the first one's number."""
+        """Inflates clusters; `first` is the number of the first one in errors."""
         wanted = self._cluster_size
         for number, (begin, size, place) in enumerate(clusters, first):
             try:
@@ -99,7 +99,7 @@ class _Zlib:
 
 
 class _Deflate:
-    """By libdeflate (libdeflate.h)."""
+    """Inflates with libdeflate (libdeflate.h)."""
 
     def __init__(self, library: ctypes.CDLL, cluster_size: int) -> None:
         self._decompressor = library.libdeflate_alloc_decompressor()
@@ -111,21 +111,21 @@ class _Deflate:
         self._cluster_size = cluster_size
 
     def __call__(self, source: memoryview, out: memoryview, clusters: Sequence[Cluster]) -> None:
-        # Little is done for each cluster: it is done with the GIL, which others wait for.
+        # Keep this loop short: it holds the GIL, for which other threads wait.
         decompress, decompressor, wanted = self._decompress, self._decompressor, self._cluster_size
         source_at, out_at = address(source), address(out)
         for number, (begin, size, place) in enumerate(clusters):
-            # Without a place for the actual size, less than a cluster is an error, too.
+            # With NULL for the actual output size, less than a cluster is an error, too.
             if decompress(
                 decompressor, source_at + begin, size, out_at + place, wanted, None, None
             ):
-                # More than a cluster, or a stream without an end: neither disturbs QEMU. Else
-                # zlib has the words for what is wrong.
+                # QEMU accepts more than a cluster, and a stream without an end; so does zlib. For
+                # other errors, zlib has a message.
                 self._zlib(source, out, clusters[number : number + 1], number)
 
 
 class _Zstd:
-    """By libzstd (zstd.h)."""
+    """Inflates with libzstd (zstd.h)."""
 
     def __init__(self, library: ctypes.CDLL, cluster_size: int) -> None:
         self._decompress = library.ZSTD_decompressDCtx
@@ -141,9 +141,9 @@ class _Zstd:
         decompress, context, wanted = self._decompress, self._context, self._cluster_size
         source_at, out_at = address(source), address(out)
         for number, (begin, size, place) in enumerate(clusters):
-            # What follows the frame would be taken for another one.
+            # Bytes after the frame would be read as another frame, so pass its exact length.
             length = frame_size(source_at + begin, size)
-            inflated = length  # where that is an error's number, libzstd is not asked for more
+            inflated = length  # if it is an error code (larger than any size), it is reported
             if length <= size:
                 inflated = decompress(context, out_at + place, wanted, source_at + begin, length)
             if inflated != wanted or length > size:
@@ -195,7 +195,7 @@ def _libzstd() -> ctypes.CDLL:
 
 @cache
 def _libzstd_quick() -> ctypes.PyDLL:
-    """What takes less than letting go of the GIL and getting it back, which others contend for."""
+    """The library libzstd, for calls that are faster than to release the GIL and take it again."""
     library = ctypes.PyDLL(LIBZSTD)
     library.ZSTD_findFrameCompressedSize.restype = c_size_t
     library.ZSTD_findFrameCompressedSize.argtypes = [c_void_p, c_size_t]

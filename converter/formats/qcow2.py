@@ -1,7 +1,7 @@
-"""The on-disk format qcow2: which bytes of the disk stand where in the file.
+"""The qcow2 format: maps the bytes of the disk to offsets in the file.
 
-From QEMU's docs/interop/qcow2, and nothing is taken on trust: each table entry is checked before
-it is used. No input or output of its own.
+By QEMU's docs/interop/qcow2. Images may be hostile, so each table entry is checked before it is
+used. No input or output of its own.
 """
 
 from array import array
@@ -32,20 +32,20 @@ _MAX_OFFSET = 1 << 56
 _SUBCLUSTERS = 32
 _ALL_ALLOCATED = (1 << _SUBCLUSTERS) - 1
 
-# How far into a cluster data reaches, bytes; and its parts: the first byte of each, the byte
-# behind its last, and whether data is there.
+# The end of the data in a cluster, bytes; and the cluster's parts: for each, its first byte, the
+# byte after its last, and whether it is data.
 _Parts = tuple[int, tuple[tuple[int, int, bool], ...]]
 
 
 def parse(read: Read, file_size: int) -> "Image":
-    """The image in a file, its header and all tables but the L2 tables' contents checked.
+    """Parses an image: checks its header and all tables, except the entries of the L2 tables.
 
     Args:
-        read: gives the bytes at an offset of the file; asked for nothing behind its end.
+        read: reads the file; never beyond its end.
         file_size: of the file, bytes.
 
     Raises:
-        FormatError: it is no qcow2 image, is damaged, or cannot be read without other files.
+        FormatError: it is no qcow2 image, is damaged, or needs other files.
     """
     header = parse_header(read, file_size)
     return Image(header, load_tables(header, read, file_size), read, file_size)
@@ -53,17 +53,17 @@ def parse(read: Read, file_size: int) -> "Image":
 
 @dataclass(frozen=True)
 class Allocation:
-    """What a disk's bytes are made of; bytes of the disk, but for the last two."""
+    """How a disk's bytes are stored; figures are bytes of the disk, except the last two."""
 
     data: int
     compressed: int
     zero: int
-    compressed_clusters: int
-    compressed_size: int  # bytes that these may take in the file
+    compressed_clusters: int  # their number
+    compressed_size: int  # bytes of the file that they occupy at most
 
 
 class Image:
-    """A qcow2 image: the size of its disk, and where the file has which part of it."""
+    """A qcow2 image: the size of its disk, and the mapping of the disk to the file."""
 
     def __init__(self, header: Header, metadata: Metadata, read: Read, file_size: int) -> None:
         self.header = header
@@ -81,12 +81,12 @@ class Image:
         if header.version == 3 and not header.extended_l2:
             misaligned &= ~_ZERO
         self._forbidden = _RESERVED | misaligned
-        # Of the entry of a compressed cluster: where the number of its sectors begins.
+        # The bit where the number of sectors begins in a compressed cluster's entry.
         self._shift = 62 - (header.cluster_bits - 8)
 
     @property
     def features(self) -> Mapping[str, str]:
-        """What the image uses, for people."""
+        """The features that the image uses, as text."""
         header = self.header
         return {
             "version": str(header.version),
@@ -101,7 +101,7 @@ class Image:
         }
 
     def check(self) -> Allocation:
-        """Walks every table entry that maps the disk.
+        """Checks every table entry that maps the disk.
 
         Raises:
             FormatError: an entry is invalid, or maps to where no data of the disk can be.
@@ -119,10 +119,10 @@ class Image:
         return Allocation(data, compressed, zero, clusters, size)
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
-        """All of the disk from `start` on, merged, in order and without gaps.
+        """The extents of the disk from `start` on, merged, in order and without gaps.
 
         Raises:
-            FormatError: as `check`; the file changed since then.
+            FormatError: as `check` does, if the file changed since then.
         """
         for extent in merged(self._runs(start)):
             yield extent if extent.guest_offset >= start else extent.cut(start, extent.end)
@@ -142,15 +142,15 @@ class Image:
                 yield Extent(place, min(tables * self._span, self.size - place), Kind.ZERO)
 
     def _mapped(self, table: int, base: int, index: int) -> Iterator[Extent]:
-        """What an L2 table says of the disk from `base` on, without its first `index` entries.
+        """The extents of an L2 table that maps the disk from `base` on; skips `index` entries.
 
-        Entries behind the disk's end are checked, too.
+        Entries beyond the disk's end are checked, too.
         """
         cluster = self.cluster_size
         raw = numbers(read_exactly(self._read, table, cluster))
         entries, bitmaps = (raw[::2], raw[1::2]) if self.header.extended_l2 else (raw, None)
         bitmap = 0
-        alike = len(entries) if bitmaps is None else index  # so far do entries have one bitmap
+        alike = len(entries) if bitmaps is None else index  # end of entries with the same bitmap
         while index < len(entries):
             entry = entries[index]
             place = base + index * cluster
@@ -202,18 +202,18 @@ class Image:
         return _parts(allocated, self.cluster_size // _SUBCLUSTERS)
 
     def _check_host_range(self, place: int, offset: int, before: int, reach: int) -> None:
-        """Makes sure that the file has the data of clusters in a row, and not in its tables.
+        """Checks that the file has the data of contiguous clusters, and that no table is there.
 
-        QEMU writes new clusters whole, and no more of the last one than the disk has, or the
-        subclusters that are allocated: so much must be there, else the file was cut off. It reads
-        zeros behind the end of a file, and so would take a truncated image for a good one. Where
-        nothing will be read (preallocated zeros), the cluster must at least begin in the file.
+        QEMU writes new clusters whole, but of the last one no more than the disk or its allocated
+        subclusters need. That much must be in the file, else it is truncated. QEMU itself reads
+        zeros beyond the end of a file, so it would not notice. If nothing will be read
+        (preallocated zeros), the cluster must at least begin in the file.
 
         Args:
-            place: on the disk.
-            offset: in the file.
-            before: length of all clusters but the last one.
-            reach: how much of that one has to be in the file, if the disk goes so far.
+            place: on the disk, bytes.
+            offset: in the file, bytes.
+            before: length of all clusters except the last one, bytes.
+            reach: how much of the last one must be in the file, if the disk does not end before.
         """
         end = offset + before + max(1, min(reach, self.size - place - before))
         if end > self._file_size:
@@ -222,7 +222,7 @@ class Image:
 
     def _refuse_metadata(self, place: int, start: int, end: int) -> None:
         if holder := self._metadata.holder(start, end):
-            raise FormatError(f"byte {place} of the disk stands at {start}, in {holder}")
+            raise FormatError(f"byte {place} of the disk is at {start} in the file, in {holder}")
 
     def _compressed(self, entry: int, bitmap: int, place: int) -> Extent:
         shift = self._shift
@@ -231,8 +231,8 @@ class Image:
             raise _invalid(place, entry, "no compressed cluster has these bits set")
         sectors = ((entry & ~_COMPRESSED) >> shift) + 1
         end = offset - offset % _SECTOR + sectors * _SECTOR
-        # QEMU counts sectors, and writes bytes: the file may end within the last sector. Whether
-        # all that is needed of it is there shows when it is inflated.
+        # QEMU counts sectors, but writes bytes: the file may end within the last sector. Inflating
+        # will show whether the needed bytes are there.
         if end > self._file_size and (needed := max(end - _SECTOR, offset) + 1) > self._file_size:
             what = f"byte {place} of the disk (compressed)"
             inside(what, offset, needed - offset, self._file_size)
@@ -253,7 +253,7 @@ def _invalid(place: int, entry: int, why: str) -> FormatError:
 
 @lru_cache(maxsize=4096)
 def _parts(allocated: int, size: int) -> _Parts:
-    """Joins subclusters of one kind; `size` of a subcluster, bytes."""
+    """The parts of a cluster by its allocation bits; `size` of a subcluster, bytes."""
     parts: list[tuple[int, int, bool]] = []
     for number in range(_SUBCLUSTERS):
         is_data = bool(allocated >> number & 1)
@@ -265,9 +265,9 @@ def _parts(allocated: int, size: int) -> _Parts:
 
 
 def _run(entries: "array[int]", index: int, step: int, limit: int) -> int:
-    """How many entries from `index` on, `limit` at most, each differ by `step` from the one before.
+    """The number of entries from `index` on, at most `limit`, that each increase by `step`.
 
-    Compared in ever larger pieces: one is soon known to stand alone, and thousands cost little.
+    Compares in pieces that double in size: fast for single entries and for thousands.
     """
     if limit == 1 or entries[index + 1] != entries[index] + step:
         return 1
@@ -284,7 +284,7 @@ def _run(entries: "array[int]", index: int, step: int, limit: int) -> int:
 
 
 def _alike(one: "array[int]", other: "array[int]") -> int:
-    """How many entries at the start of two tables, which differ somewhere, are the same."""
+    """The number of equal entries at the start of two tables that differ somewhere."""
     first, behind = 0, len(one)  # the first entry that differs is between these
     while behind - first > 1:
         middle = (first + behind) // 2

@@ -1,6 +1,6 @@
-"""The header of a qcow2 file: what the image is, and whether it stands on its own.
+"""Parses the header of a qcow2 file, and refuses images that need other files.
 
-All from QEMU's docs/interop/qcow2; limits that are QEMU's own are marked so. No input or output.
+By QEMU's docs/interop/qcow2; limits that are QEMU's own are marked so. No input or output.
 """
 
 import os
@@ -40,23 +40,23 @@ _MAX_BITMAPS = 65535  # QEMU's
 
 DAMAGED = (
     "the image is damaged: fetch it again, or let `qemu-img check -r all` repair a copy of it"
-    " and look at what came out"
+    " and examine the result"
 )
 TRUNCATED = (
     "the file is truncated or damaged: compare its size and checksum with the original's,"
     " and fetch it again"
 )
 _FLATTEN = (
-    "make it stand alone: qemu-img convert -O qcow2 IMAGE FLAT.qcow2; first see with `qemu-img"
-    " info` which files it names, for a foreign image may name any file of this node"
+    "flatten it: qemu-img convert -O qcow2 IMAGE FLAT.qcow2; but first see with `qemu-img info`"
+    " which files it names: a hostile image may name any file of this node"
 )
 _NEWER = (
-    "write it anew with a QEMU that knows what it uses: qemu-img convert -O qcow2 IMAGE NEW.qcow2"
+    "convert it with a QEMU that knows these features: qemu-img convert -O qcow2 IMAGE NEW.qcow2"
 )
 
 
 class FormatError(ValueError):
-    """The file is no qcow2 image that we read; `hint` is the way out."""
+    """The file is not a qcow2 image that can be copied; `hint` is the remedy."""
 
     def __init__(self, message: str, hint: str = DAMAGED) -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ class FormatError(ValueError):
 
 
 class Bitmaps(NamedTuple):
-    """The bitmaps extension: how many, and where their directory stands (bytes)."""
+    """The bitmaps extension: the number of bitmaps, and their directory (bytes)."""
 
     number: int
     offset: int
@@ -73,7 +73,7 @@ class Bitmaps(NamedTuple):
 
 @dataclass(frozen=True)
 class Header:
-    """What the header says; offsets and sizes in bytes, of the file except for `size`."""
+    """The parsed header; offsets and sizes are bytes of the file, except `size`."""
 
     version: int
     size: int  # of the disk
@@ -89,7 +89,7 @@ class Header:
     refcount_table_size: int
     snapshots: int
     snapshots_offset: int
-    bitmaps: Bitmaps | None  # None also where they are marked inconsistent
+    bitmaps: Bitmaps | None  # None also if they are marked inconsistent
 
     @property
     def cluster_size(self) -> int:
@@ -98,15 +98,15 @@ class Header:
 
     @property
     def l2_span(self) -> int:
-        """What one L2 table, which takes one cluster, maps of the disk, bytes."""
+        """Bytes of the disk that one L2 table (one cluster) maps."""
         return self.cluster_size * (self.cluster_size // (16 if self.extended_l2 else 8))
 
 
 def read_exactly(read: Read, offset: int, length: int) -> bytes:
-    """That piece of the file.
+    """Reads a range of the file.
 
     Raises:
-        FormatError: the file ends before.
+        FormatError: the file ends within the range.
     """
     data = read(offset, length)
     if len(data) != length:
@@ -116,11 +116,11 @@ def read_exactly(read: Read, offset: int, length: int) -> bytes:
 
 
 def parse_header(read: Read, file_size: int) -> Header:
-    """The header, its extensions included.
+    """Parses and checks the header and its extensions.
 
     Raises:
-        FormatError: it is no qcow2 header, breaks the format's rules, or the image is damaged or
-            needs what we cannot give: other files, keys, unknown features.
+        FormatError: it is no valid qcow2 header, or the image is damaged, encrypted, needs other
+            files, or uses unknown features.
     """
     if file_size < _V2.size:
         raise FormatError(f"not a qcow2 image: the file has {file_size} bytes", TRUNCATED)
@@ -142,10 +142,10 @@ def parse_header(read: Read, file_size: int) -> Header:
     if magic != MAGIC:
         raise FormatError(
             f"not a qcow2 image: it begins with {magic!r} instead of {MAGIC!r}",
-            "name another format (raw, vmdk, vdi, vhdx, …), if that is what it is",
+            "if it has another format (raw, vmdk, vdi, vhdx, …), name that",
         )
     if version not in (2, 3):
-        raise FormatError(f"qcow2 version {version} is unknown: 2 and 3 are read", _NEWER)
+        raise FormatError(f"qcow2 version {version} is unknown: 2 and 3 are supported", _NEWER)
     if not _MIN_CLUSTER_BITS <= cluster_bits <= _MAX_CLUSTER_BITS:
         raise FormatError(
             f"cluster_bits is {cluster_bits}, not {_MIN_CLUSTER_BITS} to {_MAX_CLUSTER_BITS}"
@@ -163,7 +163,7 @@ def parse_header(read: Read, file_size: int) -> Header:
             head, _V2.size
         )
         if header_length < minimum or header_length % 8 or header_length > len(head):
-            raise FormatError(f"the header's length is impossible: {header_length} bytes")
+            raise FormatError(f"the header's length is invalid: {header_length} bytes")
     if refcount_order > 6:
         raise FormatError(f"refcount_order is {refcount_order}, more than 6")
 
@@ -204,7 +204,7 @@ def _bit(features: int, number: int) -> bool:
 
 
 def _extensions(head: bytes, at: int) -> dict[int, bytes]:
-    """The header extensions that we know; `head` is the first cluster, where they must end."""
+    """The header extensions that we know; all must end within `head`, the first cluster."""
     known = {_EXT_BACKING_FORMAT, _EXT_FEATURE_NAMES, _EXT_BITMAPS, _EXT_LUKS, _EXT_DATA_FILE}
     found: dict[int, bytes] = {}
     while at + _EXTENSION.size <= len(head):
@@ -223,7 +223,7 @@ def _extensions(head: bytes, at: int) -> dict[int, bytes]:
 
 
 def _refuse_dependent(incompatible: int, crypt_method: int, extensions: dict[int, bytes]) -> None:
-    """Refuses what is damaged by its own account, encrypted, or kept in another file."""
+    """Refuses an image that is marked corrupt, is encrypted, or has its data in another file."""
     if _bit(incompatible, _CORRUPT):
         raise FormatError("it is marked as corrupt: QEMU once found its metadata damaged")
     if crypt_method or _EXT_LUKS in extensions:
@@ -246,7 +246,7 @@ def _backing_name(head: bytes, offset: int, size: int) -> str:
 
 
 def _quoted(name: bytes) -> str:
-    """A name from the image, fit for a log: at most 1023 bytes (QEMU's limit), escaped."""
+    """A name from the image for messages: at most 1023 bytes (QEMU's limit), escaped."""
     return f"'{printable(os.fsdecode(name[:1023]))}'"
 
 
@@ -261,13 +261,13 @@ def _refuse_unknown(incompatible: int, names: bytes) -> None:
             named[bit] = _quoted(names[at + 2 : at + _FEATURE_NAME].rstrip(b"\0"))
     listed = ", ".join(f"bit {bit} ({named.get(bit, 'not named')})" for bit in unknown)
     raise FormatError(
-        f"it uses features that we do not know: {listed}",
+        f"it uses unknown features: {listed}",
         _NEWER,
     )
 
 
 def _compression(head: bytes, header_length: int, other: bool) -> str:
-    """`other`: the bit which says that it is not the default compression."""
+    """The compression; `other` is the header's bit for "not the default"."""
     at = _V2.size + _V3.size
     number = head[at] if header_length > at else 0
     if other != (number != 0):
@@ -279,10 +279,10 @@ def _compression(head: bytes, header_length: int, other: bool) -> str:
 
 def _bitmaps(extensions: dict[int, bytes], consistent: bool) -> Bitmaps | None:
     if not consistent:
-        return None  # what the extension says must then not be relied upon
+        return None  # the extension must then be ignored
     data = extensions.get(_EXT_BITMAPS)
     if data is None:
-        raise FormatError("it is marked to have bitmaps, and has none")
+        raise FormatError("it is marked to have bitmaps, but has none")
     if len(data) != _BITMAPS.size:
         raise FormatError(f"the bitmaps extension has {len(data)} bytes")
     count, reserved, size, offset = _BITMAPS.unpack(data)

@@ -1,6 +1,6 @@
-"""The tables of a qcow2 file: where they stand, each by itself, in the file, apart from others.
+"""Loads the tables of a qcow2 file, and checks that all are in the file and none overlap.
 
-All from QEMU's docs/interop/qcow2; limits that are QEMU's own are marked so. No input or output.
+By QEMU's docs/interop/qcow2; limits that are QEMU's own are marked so. No input or output.
 """
 
 import heapq
@@ -24,7 +24,7 @@ _REFCOUNT_RESERVED = 0x1FF
 # offset and entries of its L1 table, lengths of ID and name, times, VM state, length of extra data
 _SNAPSHOT = struct.Struct(">QIHHIIQII")
 
-# QEMU's
+# QEMU's limits: bytes, except the number of snapshots
 _MAX_L1 = 32 << 20
 _MAX_REFCOUNT_TABLE = 8 << 20
 _MAX_SNAPSHOTS = 65536
@@ -33,11 +33,11 @@ _MAX_SNAPSHOT_TABLE = 64 << 20
 _MAX_BITMAP_DIRECTORY = 64 << 20
 
 _TABLE = "L2 table or refcount block"
-_PIECE = 1 << 16  # entries that are sorted at a time
+_PIECE = 1 << 16  # entries sorted at once
 
 
 class Area(NamedTuple):
-    """Whole clusters of the file that belong together, `start` to `end` (bytes)."""
+    """A range of whole clusters of the file, from `start` to `end` (bytes), and its content."""
 
     start: int
     end: int
@@ -45,13 +45,13 @@ class Area(NamedTuple):
 
 
 class Metadata:
-    """The active L1 table, and where there is anything that cannot be the disk's data.
+    """The active L1 table, and the ranges of the file that hold metadata.
 
     Args:
         l1: the active L1 table, checked.
-        starts: of all pieces of the file that hold metadata, in order.
-        ends: of these; none goes beyond the next one's start.
-        areas: those that have a name; the others are L2 tables and refcount blocks.
+        starts: of all ranges that hold metadata, in order.
+        ends: of these ranges; they do not overlap.
+        areas: the ranges that have a name; the others are L2 tables and refcount blocks.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Metadata:
         self._names = {area.start: area.what for area in areas}
 
     def holder(self, start: int, end: int) -> str | None:
-        """What metadata is in this piece of the file, or None."""
+        """The name of the metadata within a range of the file; None if there is none."""
         number = bisect_left(self._starts, end) - 1  # the last one that begins before the end
         if number < 0 or self._ends[number] <= start:
             return None
@@ -80,7 +80,7 @@ def numbers(raw: bytes) -> "array[int]":
 
 
 def inside(what: str, offset: int, length: int, file_size: int) -> None:
-    """Makes sure that the file has this piece.
+    """Checks that a range lies within the file.
 
     Raises:
         FormatError: it does not.
@@ -88,17 +88,17 @@ def inside(what: str, offset: int, length: int, file_size: int) -> None:
     missing = offset + length - file_size
     if missing > 0:
         raise FormatError(
-            f"{what} stands at {offset} in the file, which ends at {file_size}:"
+            f"{what} is at {offset} in the file, which ends at {file_size}:"
             f" at least {missing} bytes are missing",
             TRUNCATED,
         )
 
 
 def load_tables(header: Header, read: Read, file_size: int) -> Metadata:
-    """Checks every table but the L2 tables' contents.
+    """Checks all tables, except the entries of the L2 tables.
 
     Raises:
-        FormatError: a table is too small or too large, cut off, misplaced, or lies upon another.
+        FormatError: a table is too small, too large, truncated, misaligned, or overlaps another.
     """
     needed = -(-header.size // header.l2_span)
     if header.l1_size < needed:
@@ -108,7 +108,7 @@ def load_tables(header: Header, read: Read, file_size: int) -> Metadata:
         )
     cluster = header.cluster_size
     areas = list(_areas(header, read, file_size))
-    # Before the tables are read: of two in one place, the wrong one would be told as damaged.
+    # Before the tables are read: if two overlap, the wrong one could be reported as damaged.
     _disjoint(array("Q"), areas, array("Q"), cluster)
     l1_offset = header.l1_offset if header.l1_size else 0  # without entries it may be anything
     l1 = numbers(read_exactly(read, l1_offset, header.l1_size * ENTRY))
@@ -121,10 +121,10 @@ def load_tables(header: Header, read: Read, file_size: int) -> Metadata:
 
 
 def _areas(header: Header, read: Read, file_size: int) -> Iterator[Area]:
-    """All but the tables that other tables point to.
+    """The metadata ranges, except tables that other tables point to.
 
-    The file must have all of each, as QEMU reads them, which need not be whole clusters: an L1
-    table often stands last, and its last cluster is not filled.
+    The file must have all of each, but not always whole clusters: an L1 table is often the last
+    thing in a file, and its last cluster is not filled.
     """
     cluster = header.cluster_size
 
@@ -132,7 +132,7 @@ def _areas(header: Header, read: Read, file_size: int) -> Iterator[Area]:
         if length > most:
             raise FormatError(f"{what} has {length} bytes, more than {most}")
         if offset % cluster:
-            raise FormatError(f"{what} stands at {offset}, which is no multiple of a cluster")
+            raise FormatError(f"{what} is at {offset}, which is no multiple of the cluster size")
         inside(what, offset, length, file_size)
         return Area(offset, offset + length + -length % cluster, what)
 
@@ -157,7 +157,7 @@ def _areas(header: Header, read: Read, file_size: int) -> Iterator[Area]:
         if extra > _MAX_SNAPSHOT_EXTRA:
             raise FormatError(f"snapshot {number} has {extra} bytes of extra data")
         at += _SNAPSHOT.size + extra + id_length + name_length
-        if entries:  # its L1 table is not looked into: the disk does not depend on it
+        if entries:  # the entries of its L1 table are not checked: the disk does not use them
             yield area(f"the L1 table of snapshot {number}", offset, entries * ENTRY, _MAX_L1)
     yield area("the snapshot table", start, at - start, _MAX_SNAPSHOT_TABLE)
 
@@ -165,7 +165,7 @@ def _areas(header: Header, read: Read, file_size: int) -> Iterator[Area]:
 def _pointers(
     what: str, table: "array[int]", reserved: int, cluster: int, file_size: int
 ) -> "array[int]":
-    """Where the tables stand that a table points to."""
+    """The offsets of the tables that a table points to."""
     forbidden = reserved | cluster - 1
     used = array("Q", filter(None, table))
     if any(map(forbidden.__and__, used)):
@@ -185,10 +185,10 @@ def _pointers(
 
 
 def _disjoint(l1: "array[int]", areas: list[Area], tables: "array[int]", cluster: int) -> Metadata:
-    """All metadata in its order, if none of it overlaps."""
+    """All metadata, ordered; raises FormatError if any of it overlaps."""
     starts = _sorted(tables + array("Q", (area.start for area in areas)))
     ends = array("Q", map(cluster.__add__, tables)) + array("Q", (area.end for area in areas))
-    ends = _sorted(ends)  # where none overlaps, ends are in the order of starts
+    ends = _sorted(ends)  # if none overlap, ends have the same order as starts
     overlap = next(compress(count(), map(gt, ends, islice(starts, 1, None))), None)
     if overlap is not None:
         place = starts[overlap + 1]
@@ -199,6 +199,6 @@ def _disjoint(l1: "array[int]", areas: list[Area], tables: "array[int]", cluster
 
 
 def _sorted(offsets: "array[int]") -> "array[int]":
-    """Sorted in pieces, since a list of all would take five times their space."""
+    """A sorted copy. It sorts in pieces: one list of all would take five times the memory."""
     pieces = (offsets[at : at + _PIECE] for at in range(0, len(offsets), _PIECE))
     return array("Q", heapq.merge(*(array("Q", sorted(piece)) for piece in pieces)))

@@ -1,4 +1,4 @@
-"""Whether an image is of the format that it is said to be, wherever it stands."""
+"""Checks that an image has the format that it is opened as, on this node or another host."""
 
 from converter.errors import FormatMismatch
 from converter.formats import foreign
@@ -6,21 +6,21 @@ from converter.reading import Read
 
 
 def check_format(name: str, image_format: str, read: Read, size: int, *, is_block: bool) -> None:
-    """Refuses an image whose first bytes (a fixed VHD: its last ones) are another format's.
+    """Refuses an image whose first bytes (a fixed VHD: its last ones) belong to another format.
 
     Args:
-        name: of the source, for people.
+        name: of the source, for messages.
         image_format: qcow2 or raw.
         read: reads the file or device.
         size: of it, bytes.
-        is_block: whether it is a block device: these are raw by default, files are qcow2.
+        is_block: whether it is a block device: the default format of these is raw, else qcow2.
 
     Raises:
-        FormatMismatch: it contradicts.
+        FormatMismatch: the bytes contradict the format.
     """
     found = foreign.recognised(read, size)
     if foreign.contradicts(found, image_format):
-        # A disk that its guest has encrypted is raw to us.
+        # A disk that its guest has encrypted is copied as raw.
         fits = "raw" if found == "luks" else str(found)
         raise FormatMismatch(
             name,

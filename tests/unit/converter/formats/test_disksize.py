@@ -49,7 +49,7 @@ def test_a_vhd_of_virtual_pc_or_an_old_qemu_is_as_large_as_its_geometry(creator:
 
 
 def test_a_fixed_vhd_must_have_its_disk() -> None:
-    with pytest.raises(ForeignError, match="its disk has 1048576 bytes, and 1048064 are there"):
+    with pytest.raises(ForeignError, match="its disk has 1048576 bytes, but the file only 1048064"):
         of("vpc", bytes(MIB - 512) + footer(MIB))
     assert of("vpc", bytes(MIB + 512) + footer(MIB)).size == MIB
 

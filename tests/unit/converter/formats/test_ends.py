@@ -1,4 +1,4 @@
-"""Where images end that are described at their end, and whether all blocks are before it."""
+"""The end of images that are described at their end, and whether all blocks are before it."""
 
 import contextlib
 import struct
@@ -60,7 +60,7 @@ def test_a_fixed_vhd_ends_behind_the_footer_that_says_so(behind: int) -> None:
 @pytest.mark.parametrize("behind", [0, 512, MIB])
 def test_a_larger_image_that_was_there_before_makes_the_end_unclear(behind: int) -> None:
     content = b"\1" * MIB + footer(MIB) + bytes(MIB - 512) + footer(2 * MIB) + bytes(behind)
-    with pytest.raises(ForeignError, match=f"at bytes {MIB} and {2 * MIB}"):
+    with pytest.raises(ForeignError, match=f"at byte {MIB} or at byte {2 * MIB}"):
         end("vpc", Counting(content), len(content))
 
 

@@ -69,7 +69,7 @@ def test_a_vmdk_of_capacity_0_is_a_descriptor() -> None:
 
 
 def test_a_grain_behind_the_end() -> None:
-    with pytest.raises(ForeignError, match="truncated: it has 14848 bytes, and needs 15360"):
+    with pytest.raises(ForeignError, match="truncated: it has 14848 bytes, but needs 15360"):
         check("vmdk", vmdk(grain=22))
     with pytest.raises(ForeignError, match="truncated"):
         check("vmdk", vmdk()[:-1])

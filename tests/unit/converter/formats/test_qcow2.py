@@ -243,21 +243,21 @@ def test_a_cut_header(length: int) -> None:
         ({"size": 128 * 512 + 1}, "needs 3"),
         ({"l1_size": 0xFFFFFFFF}, "the L1 table has 34359738360 bytes, more than"),
         ({"l1_size": 1 << 22}, "are missing"),
-        ({"l1_offset": 3 * 512 + 8}, "the L1 table stands at 1544"),
+        ({"l1_offset": 3 * 512 + 8}, "the L1 table is at 1544"),
         ({"l1_offset": 0}, "the header and the L1 table overlap at 0"),
         ({"l1_offset": 512}, "overlap at 512"),
         ({"l1_offset": 2 * 512}, "the L1 table and an L2 table or refcount block overlap at 1024"),
         ({"l1_offset": 1 << 62}, "are missing"),
-        ({"refcount_table_offset": 513}, "the refcount table stands at 513"),
+        ({"refcount_table_offset": 513}, "the refcount table is at 513"),
         ({"refcount_table_offset": 0}, "the header and the refcount table overlap at 0"),
         ({"refcount_table_offset": 1 << 63}, "are missing"),
         ({"refcount_table_clusters": 0}, "no refcount table"),
         ({"refcount_table_clusters": 0xFFFFFFFF}, "more than"),
         ({"refcount_table_clusters": 3}, "overlap at 1536"),
         ({"refcount_order": 7}, "refcount_order is 7"),
-        ({"header_length": 96}, "impossible: 96"),
-        ({"header_length": 108}, "impossible: 108"),
-        ({"header_length": 1 << 31}, "impossible"),
+        ({"header_length": 96}, "invalid: 96"),
+        ({"header_length": 108}, "invalid: 108"),
+        ({"header_length": 1 << 31}, "length is invalid"),
         ({"incompatible": 2}, "marked as corrupt"),
         ({"incompatible": 4}, "external data file"),
         ({"incompatible": 8}, "contradicts"),
@@ -338,7 +338,7 @@ def test_unknown_extensions_do_not_matter(length: int) -> None:
         ((0, 0, 72, 0), "0 bitmaps"),
         ((65536, 0, 72, 0), "65536 bitmaps"),
         ((1, 1, 72, 0), "damaged"),
-        ((1, 0, 72, 100), "the bitmap directory stands at 100"),
+        ((1, 0, 72, 100), "the bitmap directory is at 100"),
         ((1, 0, 72, 512), "overlap"),
         ((1, 0, 72, 1 << 40), "are missing"),
         ((1, 0, 1 << 40, 512), "more than"),
@@ -385,7 +385,7 @@ def test_snapshots_do_not_matter() -> None:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda at: snapshot(at + 512 + 8, 2), "L1 table of snapshot 0 stands at"),
+        (lambda at: snapshot(at + 512 + 8, 2), "L1 table of snapshot 0 is at"),
         (lambda at: snapshot(at + 1024, 65), "at least 8 bytes are missing"),
         (lambda at: snapshot(at + 1024, 0xFFFFFFFF), "more than"),
         (lambda at: snapshot(at, 1), "overlap"),
@@ -453,8 +453,8 @@ def test_standard_l2_entries(index: int) -> None:
     refused(poked(image, at, COPIED | 1), place, "where the header is")
     refused(poked(image, at, 1 << 55), place, "are missing")
     for metadata in (512, 1024, image.l1, image.l2, image.l2 + 512):
-        refused(poked(image, at, metadata), place, f"stands at {metadata}, in")
-        refused(poked(image, at, metadata | 1), place, f"stands at {metadata}, in")
+        refused(poked(image, at, metadata), place, f"is at {metadata} in the file, in")
+        refused(poked(image, at, metadata | 1), place, f"is at {metadata} in the file, in")
     old = Image(version=2, clusters=150)
     refused(poked(old, old.l2_entry(index), 1), "reserved bits", place)
 
@@ -486,7 +486,7 @@ def test_compressed_l2_entries() -> None:
     refused(poked(image, at, entry | COPIED), "no compressed cluster")
     refused(poked(image, at, entry | 1 << 56), "no compressed cluster")
     refused(poked(image, at, COMPRESSED | len(file)), "at least 1 bytes are missing")
-    refused(poked(image, at, COMPRESSED | 100), "stands at 100, in the header")
+    refused(poked(image, at, COMPRESSED | 100), "is at 100 in the file, in the header")
     refused(poked(image, at, COMPRESSED | 1 << 61 | image.first_data - 10), "L2 table")
     refused(poked(image, at, COMPRESSED | 1 << 61 | len(file) - 512), "at least 1 bytes")
     assert parsed(poked(image, at, COMPRESSED | 1 << 61 | len(file) - 1024)).check()
