@@ -1,4 +1,4 @@
-"""Opens the source of a name, of whatever kind it is."""
+"""Opens a source by its name: a local file or device, or an ssh:// or nbd:// URL."""
 
 from contextlib import AbstractContextManager
 
@@ -16,9 +16,9 @@ def open_source(name: str, image_format: str | None = None) -> AbstractContextMa
         image_format: qcow2, raw, vmdk, …. By default, files are qcow2, block devices raw.
 
     Raises:
-        KitError: it cannot be opened, or is not sound.
+        KitError: it cannot be opened, or is damaged.
     """
-    # What copies of local images do without is imported where it is needed.
+    # Modules that local images do not need are imported only when they are used.
     if name.startswith("ssh://"):
         from converter.sources import ssh
 

@@ -1,4 +1,4 @@
-"""What is read: a disk image of any kind, as extents and bytes."""
+"""The interface of sources: a disk image of any kind, read as extents and bytes."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,52 +12,50 @@ class Reader(Protocol):
     """Reads one source; each thread has its own."""
 
     def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
-        """Puts the bytes of DATA and COMPRESSED extents where they belong in a writable view.
-
-        The view stands for the disk from `start` on.
+        """Reads DATA and COMPRESSED extents into a writable view of the disk from `start` on.
 
         Raises:
-            KitError: the source cannot be read, is short or damaged there; its offset is named.
+            KitError: the source cannot be read, is short or damaged; the message names the offset.
         """
 
     def close(self) -> None:
-        """Frees what the reader holds."""
+        """Frees the reader's resources."""
 
 
 class Source(Protocol):
     """A disk image, opened and checked; it stays the same open file until closed."""
 
-    name: str  # as the user named it
+    name: str  # as the user gave it
     size: int  # of the disk, bytes
     format: str  # qcow2, raw, …
-    sizes: Mapping[Kind, int] | None  # how many bytes are of which kind; None: count the extents
-    features: Mapping[str, str]  # of the format, for people
-    identity: Mapping[str, str | int]  # changes whenever the source does: for the journal
-    status: os.stat_result | None  # of its file or device, where that is on this node
+    sizes: Mapping[Kind, int] | None  # bytes by kind; None: sum up the extents
+    features: Mapping[str, str]  # of the format, as text
+    identity: Mapping[str, str | int]  # for the journal: changes if the source changes
+    status: os.stat_result | None  # of its file or device, if that is on this node
 
     @property
     def readers(self) -> int:
-        """So many at once are of use, and can be had; to be asked before they are opened."""
+        """The maximum number of useful concurrent readers; ask before you open them."""
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
-        """All of the disk from `start` on, in order and without gaps; DATA, COMPRESSED or ZERO.
+        """The extents from `start` on, in order and without gaps: DATA, COMPRESSED or ZERO.
 
-        `start` is 0 or where an extent of an earlier call began or could have been cut.
+        `start` is 0, or an offset where an extent of an earlier call began or could be cut.
         """
 
     def reader(self) -> Reader:
         """A new reader, for one thread."""
 
     def check_unchanged(self) -> None:
-        """Says whether all that was read was of one state of the source.
+        """Checks that the source has not changed while it was read.
 
         Raises:
-            KitError: it was written to since it was opened.
+            KitError: it was written to after it was opened.
         """
 
 
 class Disk:
-    """Reads a source's disk at any place: for what looks into it before it is copied."""
+    """Reads a source's disk at any offset, to examine it before it is copied."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -65,22 +63,22 @@ class Disk:
         self.size = source.size
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly these bytes, which are inside of the disk.
+        """Reads a range of the disk.
 
         Raises:
-            KitError: they are not, or the source cannot be read there.
+            KitError: the range is not within the disk, or cannot be read.
         """
         end = offset + length
         if not 0 <= offset <= end <= self.size:
             raise KitError(
                 f"source {self._source.name}: bytes {offset} to {end} are not on the disk",
-                hint="what names them is damaged: a partition table or a boot sector of the source",
+                hint="the source's partition table or a boot sector names them: it is damaged",
             )
         found = bytearray(length)
         view = memoryview(found)
         if not length:
             return b""
-        # Every source can begin at a multiple of its cluster's size, and CHUNK is one of all.
+        # Extents can begin at a multiple of the cluster size; CHUNK is a multiple of all of these.
         for extent in self._source.extents(offset - offset % CHUNK):
             first, last = max(extent.guest_offset, offset), min(extent.end, end)
             if first < last and extent.kind is not Kind.ZERO:
@@ -90,5 +88,5 @@ class Disk:
         return bytes(found)
 
     def close(self) -> None:
-        """Frees what reading took; the source stays open."""
+        """Frees the reader; the source stays open."""
         self._reader.close()

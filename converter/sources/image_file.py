@@ -1,4 +1,4 @@
-"""A file or block device of this node that is read: whole reads, its identity, who writes to it."""
+"""An open image file or block device of this node: complete reads, identity, and its writers."""
 
 import os
 import stat
@@ -21,7 +21,7 @@ HEAD = 64 << 10  # of the file, for its identity
 
 
 class LocalFile:
-    """An open file or block device: its size in bytes, its identity, and reads that are whole."""
+    """An open file or block device; nobody else writes to it. All figures are bytes."""
 
     def __init__(self, fd: int, name: str) -> None:
         status = os.fstat(fd)
@@ -40,7 +40,7 @@ class LocalFile:
         }
 
     def _check_unused(self) -> None:
-        """Sees to it that nobody writes to it now, and no QEMU until we are done."""
+        """Checks that nobody writes to it now; locks QEMU out while it is open."""
         try:
             if qemu_locks.is_written(self.fd):
                 raise SourceInUse(
@@ -49,7 +49,7 @@ class LocalFile:
                 )
             kept = qemu_locks.keep_writers_out(self.fd)
         except OSError:
-            kept = True  # a file system without locks
+            kept = True  # the file system does not support locks
         if not kept:
             raise SourceInUse(
                 f"source {self.name}: in use: another process has it locked",
@@ -67,13 +67,13 @@ class LocalFile:
             raise InUseError(user)
 
     def pread(self, offset: int, length: int) -> bytes:
-        """Exactly these bytes, through the page cache; raises KitError."""
+        """Reads a range through the page cache; raises KitError if it is not complete."""
         data = bytearray(length)
         self.read_into(memoryview(data), offset, self.fd)
         return bytes(data)
 
     def read_into(self, view: memoryview, offset: int, fd: int, enough: int | None = None) -> None:
-        """Fills a view; with `enough`, so many of its bytes will do (direct I/O reads pages)."""
+        """Fills a view, or at least its first `enough` bytes (direct I/O reads whole pages)."""
         wanted = len(view) if enough is None else enough
         done = 0
         while done < wanted:
@@ -92,7 +92,7 @@ class LocalFile:
             done += count
 
     def check_unchanged(self) -> None:
-        """Raises KitError if it was written to since it was opened, or may have been."""
+        """Raises KitError if it was or may have been written to after it was opened."""
         status = os.fstat(self.fd)
         same_time = self.is_block or status.st_mtime_ns == self._mtime_ns
         same_head = self.pread(0, len(self.head)) == self.head
@@ -101,14 +101,14 @@ class LocalFile:
                 f"source {self.name}: it changed while it was copied",
                 hint="stop what writes to it, and copy again",
             )
-        # What is there now is not what was copied. That it is removed is no harm.
+        # A replaced file is an error, as the copy is out of date; a removed one does not matter.
         with suppress(OSError):
             if backing_id(Path(self.name).stat()) != backing_id(status):
                 raise SourceChanged(
                     f"source {self.name}: it was replaced by another while it was copied",
-                    hint="copy again, if the one that is there now is meant",
+                    hint="copy again, if you want the new one",
                 )
-        # What was written through a loop device may not have come to the file yet.
+        # Data written through a loop device may not have reached the file yet.
         if loop := loop_over(status, writing=True):
             raise SourceChanged(
                 f"source {self.name}: it was attached as {loop} while it was copied",

@@ -1,4 +1,4 @@
-"""Sources that this node can open: qcow2 images, and raw disks in files and block devices."""
+"""Sources on this node that we read ourselves: qcow2 images and raw disks."""
 
 import errno
 import os
@@ -18,22 +18,22 @@ from converter.sources.base import Source
 from converter.sources.image_file import LocalFile
 from node.errors import KitError
 
-SCRATCH = 4 << 20  # one read of compressed clusters; a cluster has 2 MiB at most
-GAP = 64 << 10  # reading so many bytes for nothing is cheaper than a read of its own
-SCATTERED = 8  # places of the file: a piece that stands in so many is read by the page cache
+SCRATCH = 4 << 20  # bytes of one read of compressed clusters; a cluster has 2 MiB at most
+GAP = 64 << 10  # bytes: to read a gap up to this size is cheaper than a second read
+SCATTERED = 8  # a chunk with this many extents is read through the page cache
 
 
 @contextmanager
 def local_source(path: Name, name: str, image_format: str | None) -> Iterator[Source]:
-    """Opens an image that stands in a file or on a block device, and checks its tables.
+    """Opens an image in a file or on a block device, and checks its tables.
 
     Args:
         path: the file or device, as the user gave it.
-        name: what errors call it.
+        name: its name in errors.
         image_format: qcow2 or raw; by default raw for a block device, qcow2 for a file.
 
     Raises:
-        KitError: it cannot be read, is in use, or is not a sound image of that format.
+        KitError: it cannot be read, is in use, or is not a valid image of that format.
     """
     with paths.open_source_file(path, name) as fd:
         file = LocalFile(fd, name)
@@ -44,13 +44,13 @@ def local_source(path: Name, name: str, image_format: str | None) -> Iterator[So
 
 
 class _LocalSource:
-    """What sources in local files share."""
+    """The common part of sources in local files."""
 
     format: str
     size: int
     sizes: Mapping[Kind, int] | None = None
     features: Mapping[str, str]
-    readers = 16  # a cold disk is kept busy, also where it is read a cluster at a time
+    readers = 16  # enough to keep a disk busy, even if each reads single clusters
 
     def __init__(self, file: LocalFile) -> None:
         self._file = file
@@ -65,8 +65,8 @@ class _LocalSource:
 class RawSource(_LocalSource):
     """A raw disk; the holes of a file are zeros that need not be read (lseek(2), SEEK_HOLE).
 
-    They are looked for once: where blocks are allocated but unwritten, what was a hole becomes
-    data as soon as reading ahead has brought it into the page cache.
+    Holes are searched only once: blocks that are allocated but unwritten count as a hole, but as
+    data once read-ahead has brought them into the page cache.
     """
 
     def __init__(self, file: LocalFile) -> None:
@@ -78,7 +78,7 @@ class RawSource(_LocalSource):
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         place = start
-        # The first run whose end is behind the start; the ends stand at odd places.
+        # The first run that ends after the start; ends have odd indices.
         first = bisect_right(
             range(len(self._data) // 2), start, key=lambda n: self._data[2 * n + 1]
         )
@@ -92,7 +92,7 @@ class RawSource(_LocalSource):
             yield Extent(place, self.size - place, Kind.ZERO)
 
     def _found(self) -> Iterator[int]:
-        """Where each run of data begins and ends; holes below GAP count as data."""
+        """The start and end of each run of data; holes smaller than GAP count as data."""
         start = end = min(self._seek(0, os.SEEK_DATA), self.size)
         while end < self.size:
             hole = min(self._seek(end, os.SEEK_HOLE), self.size)
@@ -118,7 +118,7 @@ class RawSource(_LocalSource):
 
 
 class Qcow2Source(_LocalSource):
-    """A qcow2 image, all of whose tables were checked."""
+    """A qcow2 image; all its tables are checked when it is opened."""
 
     def __init__(self, file: LocalFile) -> None:
         super().__init__(file)
@@ -144,13 +144,13 @@ class Qcow2Source(_LocalSource):
 
 
 class LocalReader:
-    """Reads past the page cache what the page cache does not hold (that is faster), else from it.
+    """Reads with direct I/O what is not in the page cache (that is faster), else through it.
 
-    What is scattered over the file is read through it: with the neighbours that it reads as well,
-    later pieces are made.
+    Scattered extents are always read through the page cache: its read-ahead also fetches the data
+    between them, which later chunks need.
 
     Args:
-        compression: of the clusters; None where there are none.
+        compression: of the clusters; None if none are compressed.
         cluster_size: bytes.
     """
 
@@ -160,7 +160,7 @@ class LocalReader:
         if compression is not None:
             self._inflate = inflater(compression, cluster_size)
             self._scratch = buffers.buffer(SCRATCH + 2 * buffers.PAGE)
-            self._spare = buffers.buffer(cluster_size)  # for a cluster of which a part is wanted
+            self._spare = buffers.buffer(cluster_size)  # for a cluster that is needed only in part
 
     def close(self) -> None:
         if self._direct is not None:
@@ -176,7 +176,7 @@ class LocalReader:
                 self._read(part, extent.host_offset)
             else:
                 self._file.read_into(part, extent.host_offset, self._file.fd)
-        close: list[Extent] = []  # compressed clusters that stand close together in the file
+        close: list[Extent] = []  # compressed clusters that are close together in the file
         for extent in extents:
             if extent.kind is Kind.COMPRESSED:
                 if close and not _reads_on(close[0], close[-1], extent):
@@ -197,7 +197,7 @@ class LocalReader:
         self._file.read_into(view, offset, fd, enough)
 
     def _read_compressed(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
-        """Reads compressed clusters that stand close together in one go, and inflates them."""
+        """Reads compressed clusters that are close together at once, and inflates them."""
         begin = extents[0].host_offset
         end = max([extent.host_offset + extent.stored_length for extent in extents])
         first = begin - begin % buffers.PAGE
@@ -232,12 +232,12 @@ class LocalReader:
             raise ImageRefused(
                 f"source {self._file.name}: damaged: the compressed cluster at byte"
                 f" {extent.host_offset} (byte {extent.guest_offset} of the disk): {error}",
-                hint="qemu-img check may tell more; restore the image from a good copy",
+                hint="qemu-img check may show details; restore the image from a good copy",
             ) from error
 
 
 def _reads_on(first: Extent, before: Extent, extent: Extent) -> bool:
-    """Whether reading from the first cluster on may go on to another, behind the one before."""
+    """Whether one read from `first` on can include `extent`, which follows `before`."""
     offset = extent.host_offset
     return (
         first.host_offset <= offset <= before.host_offset + before.stored_length + GAP

@@ -1,7 +1,7 @@
 """Disks that an NBD server exports. With `nbd_connect`, the only user of libnbd.
 
-libnbd's Python module releases the GIL while it waits, so threads with connections of their own
-read at once; reads go straight into the caller's memory.
+libnbd's Python module releases the GIL while it waits, so threads with their own connections read
+in parallel. Reads go directly into the caller's memory.
 """
 
 import os
@@ -22,35 +22,35 @@ from converter.sources.nbd_connect import ALLOCATION, TICK_MS, admitted, connect
 from node.cleanup import signal_waits
 from node.errors import KitError
 
-MAX_READ = 32 << 20  # what every server takes at once (the NBD protocol, "Block size constraints")
-MAX_STATUS = 1 << 30  # a request's length has 32 bits
-HEAD = 1 << 20  # of the disk, for its identity
-# Further connections that stay without an answer for so long are not let in. The first one took
-# less, or they get a multiple of what it took.
+MAX_READ = 32 << 20  # bytes that every server accepts (the NBD protocol, "Block size constraints")
+MAX_STATUS = 1 << 30  # bytes of one request; its length has 32 bits
+HEAD = 1 << 20  # bytes of the disk that are part of its identity
+# A further connection without an answer for this long is given up: seconds, or a multiple of the
+# time that the first connection took, if that is longer.
 ADMIT_SECONDS, ADMIT_TIMES = 1.0, 10
-READERS = 8  # connections that are of use
-SILENCE_SECONDS = 300.0  # a server may have to wait for its disks, but not for so long
-STOPPING_SECONDS = 5.0  # likewise, when we were told to end
+READERS = 8  # maximum number of useful connections
+SILENCE_SECONDS = 300.0  # timeout of a request: a server may have to wait for its disks
+STOPPING_SECONDS = 5.0  # the same after a signal
 
 Origin = Mapping[str, str | int]
 
 
 @contextmanager
 def nbd_source(uri: str, image_format: str | None = None) -> Iterator["NbdSource"]:
-    """Opens what an NBD server exports.
+    """Opens an export of an NBD server.
 
     Args:
         uri: nbd://host[:port]/export or nbd+unix:///export?socket=/path (the NBD URI
             specification).
-        image_format: raw, if anything: what is exported is the disk, whatever it is made of.
+        image_format: None or raw: the export is the disk, whatever format the server reads.
 
     Raises:
-        KitError: the server cannot be reached, does not export that, or another format is wanted.
+        KitError: the server cannot be reached, does not export that, or another format is given.
     """
     if image_format not in (None, "raw"):
         raise FormatConflict(
             uri,
-            f"format {image_format}: what an NBD server exports is a raw disk",
+            f"format {image_format}: an NBD server always exports a raw disk",
             hint="leave the format out; the server (qemu-nbd --format) reads the image's format",
         )
     source = NbdSource(uri, uri, "raw", {"uri": uri})
@@ -70,13 +70,13 @@ class NbdSource:
 
     Args:
         uri: of the export.
-        name: what the user called it.
-        image_format: of what the server reads.
-        origin: what else identifies the image.
-        features: of the image, for people.
-        status: of the image's file, where that is on this node.
+        name: as the user gave it.
+        image_format: of the image that the server reads.
+        origin: further fields of the image's identity.
+        features: of the image, as text.
+        status: of the image's file, if that is on this node.
         check_origin: raises KitError if the image has changed.
-        last_words: of the program that the connection depends on, if it has some.
+        last_words: returns the last message of the program behind the connection, if any.
 
     Raises:
         KitError: it cannot be reached or read.
@@ -105,7 +105,7 @@ class NbdSource:
         started = time.monotonic()
         self._control = _Connection(connected(uri, name, last_words), name, last_words)
         self._patience = max(ADMIT_SECONDS, ADMIT_TIMES * (time.monotonic() - started))
-        self._spare: list[_Connection] = []  # for readers to come
+        self._spare: list[_Connection] = []  # for readers that are not opened yet
         self.size = self._control.size
         self._head = self._digest()
         self.identity: Origin = {**origin, "disk_size": self.size, "disk_head": self._head}
@@ -116,7 +116,7 @@ class NbdSource:
         return xxhash.xxh3_128_hexdigest(head)
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
-        """As `Source` has it; only what the server says reads as zeros is ZERO."""
+        """See `Source`. ZERO is only what the server promises to read as zeros."""
         return merged(self._extents(start))
 
     def _extents(self, start: int) -> Iterator[Extent]:
@@ -129,10 +129,10 @@ class NbdSource:
 
     @cached_property
     def readers(self) -> int:
-        """As `Source` has it: found out by opening a connection for each.
+        """See `Source`. Opens a connection for each reader to find the number.
 
-        Servers let in a limited number. Some turn others away, some leave them without an answer.
-        Where the server does not say that several are safe, they share the first one.
+        Servers accept a limited number of connections. Some refuse the others, some do not answer
+        them. If the server does not state that several are safe, all readers share the first one.
         """
         if not self._control.can_share:
             return READERS
@@ -141,13 +141,13 @@ class NbdSource:
         return max(1, len(self._spare))
 
     def reader(self) -> "NbdReader":
-        """A reader with a connection of its own, once `readers` has opened some; else with ours."""
+        """A reader with its own connection, if `readers` has opened one; else it shares ours."""
         if self._spare:
             return NbdReader(self._spare.pop(), is_own=True)
         return NbdReader(self._control, is_own=False)
 
     def check_unchanged(self) -> None:
-        """As `Source` has it; what can be told of the server's disk is its size and its head."""
+        """See `Source`. Of the server's disk, only size and first bytes can be checked."""
         self._check_origin()
         if self._digest() != self._head:
             raise SourceChanged(
@@ -156,7 +156,7 @@ class NbdSource:
             )
 
     def close(self) -> None:
-        """Disconnects; idempotent. The readers' connections are their own."""
+        """Disconnects; idempotent. Readers close their own connections."""
         for connection in (self._control, *self._spare):
             connection.close()
 
@@ -169,7 +169,7 @@ class NbdReader:
         self._is_own = is_own
 
     def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
-        """As `Reader` has it."""
+        """See `Reader`."""
         self._connection.read(
             [
                 (each.host_offset, view[each.guest_offset - start : each.end - start])
@@ -184,14 +184,14 @@ class NbdReader:
 
 
 class _Run(NamedTuple):
-    """A part of the disk, as the server describes it: it goes on from the one before."""
+    """A part of the disk, as the server describes it; it begins where the previous one ends."""
 
     end: int
     kind: Kind
 
 
 class _Request(NamedTuple):
-    """A read that the server works at."""
+    """A read request that is under way."""
 
     offset: int
     cookie: int
@@ -199,7 +199,7 @@ class _Request(NamedTuple):
 
 
 class _Connection:
-    """One connection to a server; threads take turns."""
+    """One connection to a server; threads use it one at a time."""
 
     def __init__(self, handle: Any, name: str, last_words: Callable[[], str | None]) -> None:
         self._name = name
@@ -217,10 +217,10 @@ class _Connection:
             self._handle = None  # libnbd disconnects when it frees it
 
     def read(self, pieces: Sequence[tuple[int, memoryview]]) -> None:
-        """Fills each view with what stands at its offset; all requests are made at once.
+        """Reads into each view from its offset; all requests are sent at once.
 
         Raises:
-            KitError: the server cannot read it, or the connection is lost.
+            KitError: the server cannot read, or the connection is lost.
         """
         with self._turn:
             requests = []
@@ -228,7 +228,7 @@ class _Connection:
                 end = offset + len(view)
                 place = offset
                 while place < end:
-                    # Cut at multiples: a piece that is widened is not too large then.
+                    # Cut at multiples of the maximum, so that rounding to blocks stays below it.
                     upto = min(end, place - place % self._most + self._most)
                     requests.append(self._begin(place, view[place - offset : upto - offset]))
                     place = upto
@@ -239,9 +239,9 @@ class _Connection:
     def _begin(self, offset: int, view: memoryview) -> _Request:
         before = offset % self._unit
         end = offset + len(view)
-        # A disk may end within a block: behind its end there is nothing to ask for.
+        # A disk may end within a block: do not read beyond its end.
         behind = max(min(-end % self._unit, self.size - end), 0)
-        if before or behind:  # the server takes whole blocks only
+        if before or behind:  # the server reads whole blocks only
             whole = memoryview(bytearray(before + len(view) + behind))
 
             def finish() -> None:
@@ -257,10 +257,10 @@ class _Connection:
             self._fail("read", offset, error)
 
     def status(self, place: int) -> list[_Run]:
-        """What the server says of the disk from a place on: at least one run, beginning there.
+        """The server's block status from `place` on: at least one run, which begins there.
 
-        What reads as zeros is ZERO; a hole that the server does not promise to read as zeros is
-        DATA (the NBD protocol, "base:allocation").
+        A hole that the server does not promise to read as zeros is DATA (the NBD protocol,
+        "base:allocation").
 
         Raises:
             KitError: the server fails, or the connection is lost.
@@ -291,7 +291,7 @@ class _Connection:
         if not runs:
             raise KitError(
                 f"block status of {self._name} at byte {place}: the answer is empty",
-                hint="the server does not keep to the protocol: use another one",
+                hint="the server violates the NBD protocol: use another one",
             )
         return runs
 
@@ -300,12 +300,12 @@ class _Connection:
         if self._handle is None:
             raise KitError(
                 f"source {self._name}: the connection is closed",
-                hint="see whether its server still runs, then run it again",
+                hint="check that its server still runs, then run it again",
             )
         return self._handle
 
     def _finish(self, what: str, offset: int, cookie: int) -> None:
-        """Waits for a request; after a failure nothing more comes of the connection."""
+        """Waits for a request; after a failure, the connection is not used any more."""
         heard = time.monotonic()
         try:
             while not self._open.aio_command_completed(cookie):
@@ -320,7 +320,7 @@ class _Connection:
         except nbd.Error as error:
             self._fail(what, offset, error)
         except BaseException:
-            self._handle = None  # other requests may still be under way, into memory of others
+            self._handle = None  # requests under way could still write into other buffers
             raise
 
     def _fail(self, what: str, offset: int, error: Any) -> NoReturn:

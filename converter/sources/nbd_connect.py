@@ -1,4 +1,4 @@
-"""Connects to NBD servers: once, or as often as they let us in."""
+"""Connects to NBD servers: one connection, or as many as they accept."""
 
 import time
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from node.errors import KitError
 
 ALLOCATION = "base:allocation"
 CONNECT_SECONDS = 60.0
-TICK_MS = 1000  # so often Python gets to see signals
-_ADMIT_TICK_MS = 5  # while another connection may have its answer
+TICK_MS = 1000  # maximum time until Python handles a signal
+_ADMIT_TICK_MS = 5  # short, since the answer for another connection may be there
 
 
 def _started(uri: str) -> Any:
-    """A handle that connects to a server; raises nbd.Error."""
+    """A handle that has begun to connect; raises nbd.Error."""
     handle = nbd.NBD()
     handle.add_meta_context(ALLOCATION)
-    # NbdSource sees to it, but for the end of a disk that ends within a block.
+    # NbdSource aligns requests itself, except at the end of a disk that ends within a block.
     handle.set_strict_mode(handle.get_strict_mode() & ~nbd.STRICT_ALIGN)
-    handle.set_pread_initialize(False)  # zeroing memory that is then read into
+    handle.set_pread_initialize(False)  # no need to zero memory that is then read into
     handle.aio_connect_uri(uri)
     return handle
 
@@ -31,7 +31,7 @@ def _is_under_way(handle: Any) -> bool:
 
 
 def connected(uri: str, name: str, last_words: Callable[[], str | None]) -> Any:
-    """A handle that is connected.
+    """A connected handle.
 
     Raises:
         KitError: the server cannot be reached, or does not answer.
@@ -44,26 +44,26 @@ def connected(uri: str, name: str, last_words: Callable[[], str | None]) -> Any:
             if time.monotonic() > deadline:
                 raise KitError(
                     f"source {name}: no answer in {CONNECT_SECONDS:.0f} s",
-                    hint="does its server run, is it reached, and does it admit another client?"
-                    " nbdinfo asks it, too",
+                    hint="does its server run, can it be reached, and does it accept more clients?"
+                    " nbdinfo URI tests it",
                 )
-        handle.get_size()  # raises if it was turned away
+        handle.get_size()  # raises if the server refused us
     except nbd.Error as error:
         why = last_words() or error.string
         raise KitError(
             f"source {name}: the NBD connection fails: {why}",
-            hint="does the server run, and export that? nbdinfo tells",
+            hint="does the server run, and export that? nbdinfo URI tests it",
         ) from error
     return handle
 
 
 def admitted(uri: str, count: int, patience: float) -> list[Any]:
-    """Handles of all connections, of so many, that a server lets in.
+    """The connected handles of those connections that a server accepts.
 
     Args:
         uri: of the export.
-        count: connections that are tried, all at once.
-        patience: seconds after the last answer; CONNECT_SECONDS in all.
+        count: connections to try, all at once.
+        patience: seconds to wait after the last answer; CONNECT_SECONDS in total.
     """
     pending, ready = [], []
     with suppress(nbd.Error):
@@ -76,7 +76,7 @@ def admitted(uri: str, count: int, patience: float) -> list[Any]:
                     heard = time.monotonic()
                 if _is_under_way(handle):
                     continue
-                handle.get_size()  # raises if it was turned away
+                handle.get_size()  # raises if the server refused it
                 ready.append(handle)
             except nbd.Error:
                 pass

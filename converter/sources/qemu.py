@@ -1,4 +1,4 @@
-"""Images of formats that QEMU reads for us: checked, then served by a confined qemu-nbd."""
+"""Images of formats that QEMU reads for us: checked, then served by qemu-nbd in a sandbox."""
 
 import json
 import os
@@ -21,11 +21,11 @@ from converter.sources.sandbox import IMAGE, SOCKET, confined, outside
 from node.run import run
 from node.service import serving
 
-CLIENTS = 16  # connections at once: the threads' and ours
-CHECK_SECONDS = 600  # of processor time
+CLIENTS = 16  # maximum connections: those of the threads and the first one
+CHECK_SECONDS = 600  # limit of processor time
 START_SECONDS = 30.0
-SLOWEST = 4 << 20  # bytes of the disk for a second of qemu-nbd's processor time, at least
-# How `qemu-img check` ends: sound; only leaks; a format without checks (qemu-img(1)).
+SLOWEST = 4 << 20  # bytes that qemu-nbd reads in a second of processor time, at least
+# Accepted exit codes of `qemu-img check` (qemu-img(1)): no errors; only leaks; no checks available.
 SOUND = (0, 3, 63)
 
 
@@ -34,7 +34,7 @@ def format_source(name: str, image_format: str) -> Iterator[Source]:
     """Opens an image file of a format that QEMU reads for us.
 
     Args:
-        name: of the file, as the user called it.
+        name: of the file, as the user gave it.
         image_format: one of `formats.NAMES`.
 
     Raises:
@@ -51,10 +51,10 @@ def format_source(name: str, image_format: str) -> Iterator[Source]:
 
 
 def check(name: str, image_format: str, read: Read, size: int) -> Stated:
-    """Like `formats.check`, with errors for people; gives what the image says of its disk.
+    """Checks an image before QEMU may read it; returns the disk size that it states.
 
     Raises:
-        KitError: the image is not one that QEMU may read.
+        KitError: the image is of another format, damaged, truncated, or needs another file.
     """
     try:
         end = ends.end(image_format, read, size)
@@ -70,7 +70,7 @@ def check(name: str, image_format: str, read: Read, size: int) -> Stated:
     except foreign.ForeignError as error:
         raise ImageRefused(
             f"source {name}: {error}",
-            hint="the format must be the image's; if it is damaged, restore it from a good copy",
+            hint="check that the format is right; if it is damaged, restore it from a good copy",
         ) from error
 
 
@@ -81,10 +81,10 @@ def driver_options(
     is_block: bool = False,
     found: Stated | None = None,
 ) -> str:
-    """The image as QEMU's tools shall open it: this format, this file, no parent.
+    """The image's name for QEMU's tools, which fixes its format and file, and allows no parent.
 
-    A `json:` pseudo-protocol name (qemu(1), "Device URL Syntax"), without white space; `found` is
-    what the image says of itself.
+    It is a `json:` pseudo-protocol name (qemu(1), "Device URL Syntax"), without white space.
+    `found` is the result of `check`.
     """
     file: dict[str, Any] = {
         "driver": "host_device" if is_block else "file",

@@ -1,4 +1,4 @@
-"""Why QEMU does not read an image, from what its tools print, and what is to be done. Pure."""
+"""Why QEMU refuses an image, by the output of its tools, and the remedy. Pure."""
 
 import re
 import shlex
@@ -8,13 +8,13 @@ from converter.errors import ImageRefused
 
 # Formats whose images `qemu-img check` repairs (QEMU's bdrv_co_check of each driver).
 REPAIRABLE = ("vhdx", "qed", "parallels")
-# What it prints, and what that means.
+# Parts of its messages, and what they mean.
 _KNOWN = (
     (
         "log that needs to be replayed",
-        "its log holds changes that are not in place yet: what wrote to it did not end properly",
+        "its log has changes that are not applied yet: its last writer did not end properly",
     ),
-    ("not closed correctly", "it was not closed: what wrote to it did not end properly"),
+    ("not closed correctly", "it was not closed: its last writer did not end properly"),
 )
 _BEGIN = re.compile(r"^qemu-(img|nbd): (?:(?:Could not|Failed to \w+) ?\w* '(?:json:.*|[^']*)': )?")
 
@@ -31,12 +31,12 @@ def refusal(
     """The error for an image that QEMU refuses.
 
     Args:
-        name: the source, as the user called it.
+        name: the source, as the user gave it.
         image_format: of the image.
         said: the lines that qemu-img or qemu-nbd printed.
-        internal: the name by which it was given the image: of no use to the user.
-        path: of the image, where the user can give it to qemu-img.
-        host: where that is; None for this one.
+        internal: the image's name in these lines; the user does not know it.
+        path: the image's path, for the user's call of qemu-img.
+        host: of the image; None for this one.
     """
     lines = [line.strip() for line in said if line.strip()]
     why = _reason(lines).replace(f"'{internal}'", f"'{path}'")
@@ -53,7 +53,7 @@ def _reason(lines: list[str]) -> str:
         if any(words in line for line in lines):
             return meaning
     errors = [line.removeprefix("ERROR ") for line in lines if line.startswith("ERROR")]
-    # Space that is not used is no damage.
+    # Leaked clusters waste space, but are no damage.
     if grave := [line for line in errors if "leaked" not in line]:
         more = f" (and {len(grave) - 1} more errors)" if len(grave) > 1 else ""
         return f"{grave[0]}{more}"

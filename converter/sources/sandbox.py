@@ -1,9 +1,10 @@
 """Sandbox for qemu-img and qemu-nbd, which read images that may be hostile.
 
-In it there is /usr (read-only), the one image (read-only), /dev/null, and an empty directory for a
-socket; no network, no /proc, no other process, no capability. What an image may make QEMU do, there
-is no other file that it could open. The sandbox is made of namespaces: it goes with its processes,
-and those go with ours, even at SIGKILL. docs/architecture.md has why it is not made by bubblewrap.
+It contains /usr (read-only), the one image (read-only), /dev/null, and an empty directory for a
+socket; no network, no /proc, no other process, no capability. So even a QEMU under the control of a
+hostile image cannot open another file. The sandbox is made of namespaces: it disappears with its
+processes, and the kernel ends those with ours, even at SIGKILL. docs/architecture.md says why it is
+not made by bubblewrap.
 """
 
 import os
@@ -12,13 +13,13 @@ from pathlib import Path
 
 IMAGE = "/image"  # in the sandbox
 SOCKET = "/run/nbd"
-# A directory that every node has, and no image stands in: others are mounted over it, in a mount
-# namespace of their own. So nothing is left on a disk for somebody to tidy up.
+# A directory that every node has and that contains no image. The sandbox is mounted over it, in its
+# own mount namespace, so nothing on a disk has to be removed later.
 PLACE = "/sys"
 MEMORY = 2 << 30  # bytes of address space
 
-# Makes the sandbox. The lock on the directory of the socket is held for as long as this process
-# lives: _ENTER looks at it.
+# Makes the sandbox. It locks the socket's directory for as long as the process lives; _ENTER checks
+# that lock.
 _MAKE = """
 set -eu
 image=$1 inode=$2 owner=$3 place=$4; shift 4
@@ -39,15 +40,16 @@ mount --bind /dev/null dev/null
 mount --bind -- "$image" image
 mount -o remount,bind,ro image
 if [ "$(stat -L -c %d:%i image)" != "$inode" ]; then
-  echo "another file has taken its place" >&2
+  echo "it was replaced by another file" >&2
   exit 1
 fi
 exec 9<run
 flock 9
 exec chroot . "$@"
 """
-# Runs the command, unless the process outside of its PID namespace has ended, whose end is to end
-# it, before setpriv had the kernel see to that. Then nobody has the lock any more.
+# Runs the command, unless the process outside of its PID namespace has ended already. That process
+# takes the command with it, but only after setpriv has asked the kernel to. If it ended before,
+# nobody holds the lock any more.
 _ENTER = """
 exec 9<&-
 code=0
@@ -60,17 +62,17 @@ exec "$@"
 def confined(
     command: list[str], image: Path, status: os.stat_result, cpu_seconds: int
 ) -> list[str]:
-    """The command line that runs a command in a sandbox of its own.
+    """The command line that runs a command in its own sandbox.
 
-    The process that is started waits outside of the innermost PID namespace, but in the sandbox:
-    what is made in it can be reached as /proc/<its pid>/root/…. Its end is the end of the command:
-    it has to be started with `ends_with_us` (`node.run.start`) to go with our own process.
+    The process that is started waits outside of the innermost PID namespace, but in the sandbox, so
+    the sandbox's files are at /proc/<its pid>/root/…. When it ends, the command ends. Start it with
+    `ends_with_us` (`node.run.start`), so that it ends with our own process.
 
     Args:
-        command: what to run; it finds the image as IMAGE, and may make the socket SOCKET.
+        command: what to run; the image is IMAGE there, and it may create the socket SOCKET.
         image: an absolute path; the command fails if it is not the file of `status` any more.
-        status: of the image that was checked. The command runs as its owner, without capabilities.
-        cpu_seconds: the processor time that it may use.
+        status: of the checked image. The command runs as its owner, without capabilities.
+        cpu_seconds: limit of processor time.
     """
     limits = {
         "as": _at_most(resource.RLIMIT_AS, MEMORY),
@@ -97,11 +99,11 @@ def confined(
 
 
 def _at_most(limit: int, wanted: int) -> int:
-    """A limit that we may set: not above our own, which only CAP_SYS_RESOURCE could raise."""
+    """The wanted limit, but not above our own hard limit: to exceed it needs CAP_SYS_RESOURCE."""
     _, hard = resource.getrlimit(limit)
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def outside(pid: int) -> str:
-    """Where we find the socket of a sandbox whose first process is `pid`."""
+    """The socket's path outside of the sandbox, whose first process is `pid`."""
     return f"/proc/{pid}/root{SOCKET}"

@@ -1,7 +1,7 @@
-"""Disks that end within a sector, where QEMU's end with one.
+"""Gives disks their exact size if it is no multiple of 512, which QEMU rounds.
 
-QEMU counts sectors of 512 bytes. The drivers round a size that is none up, and read zeros behind
-the end (raw, vdi), or down, and lose the end (qcow2).
+QEMU counts sectors of 512 bytes. Some of its drivers round a size up and read zeros after the end
+(raw, vdi); others round it down and lose the end (qcow2).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,32 +18,32 @@ from node.errors import KitError
 
 
 def exactly(source: Source, size: int, tail: bytes = b"") -> Source:
-    """A source of exactly so many bytes.
+    """A source with exactly `size` bytes.
 
     Args:
-        source: the disk, as QEMU has it.
-        size: what the image's header states, or the size of a raw file; bytes.
-        tail: the last bytes, where QEMU leaves them out; its disk ends before them.
+        source: the disk, as QEMU reads it.
+        size: stated in the image's header, or the size of a raw file; bytes.
+        tail: the last bytes, if QEMU leaves them out: its disk ends before them.
 
     Raises:
-        KitError: QEMU has another size: the disk's end would be lost, or be something else.
+        KitError: QEMU reads another size: the end of the disk would be lost or wrong.
     """
     if source.size == size and not tail:
         return source
     if source.size != (size - len(tail) if tail else whole_sectors(size)):
         raise KitError(
-            f"source {source.name}: the image says that its disk has {size} bytes, and QEMU reads"
-            f" {source.size} of it",
+            f"source {source.name}: the image says that its disk has {size} bytes, but QEMU reads"
+            f" {source.size}",
             hint="let the program that made it write a raw or qcow2 image, and compare the sizes",
         )
     return _Sized(source, size, tail)
 
 
 def tail_of(image: Image, read: Read) -> bytes:
-    """What a qcow2 image has of its disk behind the last whole sector.
+    """The bytes of a qcow2 image's disk after the last whole sector.
 
     Args:
-        image: whose tables were checked.
+        image: its tables were checked.
         read: reads its file.
 
     Raises:
@@ -52,7 +52,7 @@ def tail_of(image: Image, read: Read) -> bytes:
     """
     start = image.size - image.size % SECTOR
     found = bytearray(image.size - start)
-    # It is within one cluster, and within one extent: no part of a cluster is less than a sector.
+    # The tail lies within one cluster, and within one extent: subclusters are at least a sector.
     for extent in image.extents(start - start % image.cluster_size):
         if extent.end <= start:
             continue
@@ -83,7 +83,7 @@ def _inflated(image: Image, raw: bytes, extent: Extent) -> memoryview:
 
 
 class _Sized:
-    """A `converter.sources.base.Source`: another one, cut at a size, or with a tail behind it."""
+    """A `converter.sources.base.Source`: another source, cut at a size or extended by a tail."""
 
     def __init__(self, source: Source, size: int, tail: bytes) -> None:
         self.name = source.name
@@ -99,11 +99,11 @@ class _Sized:
 
     @property
     def readers(self) -> int:
-        """As `Source` has it."""
+        """See `Source`."""
         return self._source.readers
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
-        """As `Source` has it."""
+        """See `Source`."""
         for extent in self._source.extents(start) if start < self._served else ():
             if extent.guest_offset < self._served:
                 yield extent.cut(extent.guest_offset, min(extent.end, self._served))
@@ -112,16 +112,16 @@ class _Sized:
             yield Extent(first, self.size - first, Kind.DATA, first)
 
     def reader(self) -> Reader:
-        """As `Source` has it."""
+        """See `Source`."""
         return _SizedReader(self._source.reader(), self._served, self._tail)
 
     def check_unchanged(self) -> None:
-        """As `Source` has it."""
+        """See `Source`."""
         self._source.check_unchanged()
 
 
 class _SizedReader:
-    """A `converter.sources.base.Reader`; `tail` stands behind what is served."""
+    """A `converter.sources.base.Reader`; `tail` follows the `served` bytes."""
 
     def __init__(self, reader: Reader, served: int, tail: bytes) -> None:
         self._reader = reader
@@ -129,7 +129,7 @@ class _SizedReader:
         self._tail = tail
 
     def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
-        """As `Reader` has it."""
+        """See `Reader`."""
         served = self._served
         self._reader.read(
             [e.cut(e.guest_offset, min(e.end, served)) for e in extents if e.guest_offset < served],
@@ -143,5 +143,5 @@ class _SizedReader:
                 view[first - start : extent.end - start] = given
 
     def close(self) -> None:
-        """As `Reader` has it."""
+        """See `Reader`."""
         self._reader.close()

@@ -1,9 +1,9 @@
 """Images on other hosts: ssh://[user@]host[:port]/path.
 
-One ssh connection carries it all. On the far side a shell script does as we ask, line by line: it
-reads pieces of the image for our checks, then starts that host's qemu-nbd on a unix socket, which
-ssh forwards: only allocated data crosses the wire. When the connection ends, however it ends, the
-script sees its stdin end, stops qemu-nbd, and removes what it made.
+Everything goes over one ssh connection. A shell script on the other host executes our commands, one
+a line. It reads pieces of the image for our checks, then starts that host's qemu-nbd on a unix
+socket, which ssh forwards; only allocated data is sent. Whenever the connection ends, the script's
+stdin ends; then it stops qemu-nbd, and removes its files.
 """
 
 import base64
@@ -39,23 +39,23 @@ from node.service import Service, serving
 Answer = TypeVar("Answer")
 
 ANSWER_SECONDS = 120.0
-CHECK_SECONDS = 6 * 3600.0  # of a large image on a slow disk
-GRACE_SECONDS = 10.0  # for the far side to tidy up
+CHECK_SECONDS = 6 * 3600.0  # enough for a large image on a slow disk
+GRACE_SECONDS = 10.0  # for the script on the other host to clean up
 COMPLAINT_SECONDS = 1.0
-READ = 4 << 20  # of one answer, bytes
+READ = 4 << 20  # maximum bytes of one answer
 FORMATS = ("qcow2", "raw", *foreign.NAMES)
-# What ssh, its configuration and its keys depend on, of our user's environment.
+# The variables of our user's environment that ssh, its configuration and its keys depend on.
 ENVIRONMENT = ("HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME")
 
 
 @contextmanager
 def ssh_source(url: str, image_format: str | None = None) -> Iterator[Source]:
-    """Opens an image on another host, checked as if it stood here.
+    """Opens an image on another host, with the same checks as for a local image.
 
     Args:
         url: ssh://[user@]host[:port]/path[?format=F].
-        image_format: one of FORMATS; by default what the URL says, else raw for a block device
-            and qcow2 for a file.
+        image_format: one of FORMATS; by default that of the URL, else raw for a block device and
+            qcow2 for a file.
 
     Raises:
         KitError: the host cannot be reached, or lacks qemu-nbd; the image is in use, damaged, of
@@ -93,7 +93,7 @@ def _location(url: str, image_format: str | None) -> Location:
     named = {name for name in (image_format, location.image_format) if name is not None}
     if len(named) > 1:
         raise FormatConflict(
-            url, f"format {image_format} contradicts it", hint="leave one of them out"
+            url, f"format {image_format} contradicts the URL's", hint="leave one of them out"
         )
     if unknown := named - set(FORMATS):
         raise FormatUnknown(url, unknown.pop(), FORMATS)
@@ -101,22 +101,22 @@ def _location(url: str, image_format: str | None) -> Location:
 
 
 class _Checked(NamedTuple):
-    """What an image says of itself."""
+    """The result of the checks of an image."""
 
     stated: Stated
     features: Mapping[str, str] = {}
-    tail: bytes = b""  # of its disk, where QEMU leaves that out
+    tail: bytes = b""  # the last bytes of its disk, if QEMU leaves them out
 
 
 class _RemoteScript:
-    """The script on the far side."""
+    """The script on the other host."""
 
     def __init__(self, ssh: Service, url: str, location: Location, directory: str) -> None:
         self.ssh = ssh
         self._url = url
         self._location = location
         try:
-            # Before it, a login shell's startup files may talk.
+            # Startup files of a login shell may print lines before it.
             while ssh.line(ANSWER_SECONDS) != directory:
                 pass
         except KitError as error:
@@ -141,15 +141,15 @@ class _RemoteScript:
             ) from error
 
     def state(self) -> ImageState:
-        """What the image is now; raises KitError."""
+        """The image's present size, inode and times; raises KitError."""
         return self._told(parse_state, "state", seconds=ANSWER_SECONDS)
 
     def user(self) -> str:
-        """Who may write to the image there (mounts, loop devices, swap, processes); or nothing."""
+        """What may write to the image there (mount, loop device, swap, process); "" if nothing."""
         return self._ask("users")
 
     def read(self, offset: int, length: int) -> bytes:
-        """So many bytes of the image file; raises KitError."""
+        """Reads a range of the image file, bytes; raises KitError."""
         data = bytearray()
         while len(data) < length:
             place, count = offset + len(data), min(READ, length - len(data))
@@ -160,15 +160,15 @@ class _RemoteScript:
             if len(piece) != count:
                 raise KitError(
                     f"read of {self._url} at byte {place}: {self.ssh.last_words}",
-                    hint="the disk or file system of that host fails: see its dmesg",
+                    hint="the disk or file system of that host fails: see dmesg there",
                 )
             data += piece
         return bytes(data)
 
     def checked(self, image_format: str, state: ImageState) -> "_Checked":
-        """Checks the image as one of this node is checked."""
+        """Checks the image in the same way as a local one."""
 
-        def written(locks: str) -> bool:  # lines, each with a semicolon behind it
+        def written(locks: str) -> bool:  # lines, each followed by a semicolon
             return shows_writer(locks.split(";"), state.device)
 
         if self._told(written, "locks", state.inode, seconds=ANSWER_SECONDS):
@@ -176,7 +176,8 @@ class _RemoteScript:
         if user := self.user():
             raise SourceInUse(
                 f"source {self._url}: in use: {user}",
-                hint="there, end what writes to it, unmount or detach it; or copy from a snapshot",
+                hint="on that host, end what writes to it, unmount or detach it; or copy from a"
+                " snapshot",
             )
         if image_format in foreign.NAMES:
             stated = qemu.check(self._url, image_format, self.read, state.size)
@@ -244,7 +245,7 @@ def _connected(
             last_words=lambda: ssh.complaints[-1] if ssh.complaints else None,
         )
     except KitError as error:
-        # The socket was there: the script saw it. What ssh says of it may come after the end.
+        # The script has seen the socket. ssh's message may come after the end of the connection.
         with suppress(KitError):
             ssh.wait_for(lambda: ssh.complained("open failed"), COMPLAINT_SECONDS)
         if ssh.complained("open failed"):

@@ -1,7 +1,4 @@
-"""The far side of an ssh:// source: its URL, the ssh command line, and the script that runs there.
-
-Pure: nothing is run here.
-"""
+"""The URL of an ssh:// source, the ssh command line, and the script for the other host. Pure."""
 
 import base64
 import re
@@ -11,9 +8,9 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from converter.sources.sandbox import PLACE
 
-IMAGE = "/dev/fd/3"  # on the far side, of every program there
-# The commands: state; locks INODE; users; read OFFSET LENGTH; check IMAGE; serve IMAGE. One line
-# answers each. The image is opened once, and /dev/fd/3 is that open file for every program.
+IMAGE = "/dev/fd/3"  # the image's name for every program on the other host
+# The commands: state; locks INODE; users; read OFFSET LENGTH; check IMAGE; serve IMAGE. Each gets
+# one line as its answer. The image is opened once; /dev/fd/3 is that open file in every program.
 _REMOTE_SCRIPT = r"""
 set -u
 dir=$1 image=$2 shared=$3 server=
@@ -33,8 +30,8 @@ tidy() {
   if [ -n "$server" ]; then kill "$server" 2>/dev/null; wait "$server"; fi
   rm -rf "$dir"
 }
-# Who has the image, or a partition or the disk of it, open for writing. No file system is asked
-# that may not answer (--cached, of coreutils 8.32); where stat has no such option, not for long.
+# Who has the image, or a partition or the disk of it, open for writing. stat must not wait for a
+# file system that does not answer: --cached (coreutils 8.32), or else a timeout.
 writers() {
   if [ -b /dev/fd/3 ]; then
     entry=/sys/dev/block/$(printf '%d:%d' $(stat -L -c '0x%t 0x%T' /dev/fd/3))
@@ -75,12 +72,13 @@ users() {
     if [ "$(cat "$name/ro" 2>/dev/null)" != 0 ]; then continue; fi
     file=$(cat "$state/backing_file" 2>/dev/null)
     over=$(timeout -s KILL 5 stat -L -c '%d:%i %t:%T' -- "$file" 2>/dev/null)
-    # A device is told by its number, as it may have several names.
+    # Compare devices by number, as a device may have several names.
     if [ -b /dev/fd/3 ]; then same=${own#* } over=${over#* }; else same=$own; fi
     if [ "$over" = "$same" ]; then echo "attached as /dev/${name##*/}"; return; fi
   done
   if [ -b /dev/fd/3 ]; then
-    # Here, also as swap and by partitions; and in other mount namespaces: the fifth word is where.
+    # lsblk shows mounts and swap, also of partitions; mountinfo also shows mounts in other mount
+    # namespaces: its fifth word is the mount point.
     told=$(lsblk -nro NAME,MOUNTPOINT "$(readlink -f /dev/fd/3)" 2>/dev/null | grep -m 1 ' .')
     number=$(printf ' %d:%d ' "0x$(stat -L -c %t /dev/fd/3)" "0x$(stat -L -c %T /dev/fd/3)")
     if [ -z "$told" ]; then
@@ -132,7 +130,7 @@ _LOCAL_SCRIPT = 'mount -t tmpfs -o size=64k,mode=700 forward "$1" && shift && ex
 
 
 class Location(NamedTuple):
-    """Where an image is."""
+    """The parts of an ssh:// URL."""
 
     user: str | None
     host: str
@@ -142,21 +140,21 @@ class Location(NamedTuple):
 
 
 class ImageState(NamedTuple):
-    """What tells one image from another, or from itself at another time; sizes in bytes."""
+    """What identifies an image and its state; sizes in bytes."""
 
     is_block: bool
     size: int
     device: int
     inode: int
     mtime: str  # seconds
-    birth: str  # seconds; 0 where its file system does not tell
+    birth: str  # seconds; 0 if the file system does not store it
 
 
 def parse(url: str) -> Location:
-    """Takes ssh://[user@]host[:port]/path[?format=F] apart; the path is percent-decoded.
+    """Parses ssh://[user@]host[:port]/path[?format=F]; the path is percent-decoded.
 
     Raises:
-        ValueError: it is not such a URL, or has what ssh could take for an option or a command.
+        ValueError: it is not such a URL, or ssh could read a part of it as an option or a command.
     """
     scheme, colon, rest = url.partition("://")
     place, slash, named = rest.partition("/")
@@ -172,7 +170,7 @@ def parse(url: str) -> Location:
     if query:
         raise ValueError(f"unknown after '?': {', '.join(query)}")
     if parts.password is not None:
-        raise ValueError("a password in a URL is seen by everybody: use keys")
+        raise ValueError("everybody can see a password in a URL: use keys")
     host, user, path = (
         parts.hostname or "",
         parts.username,
@@ -190,12 +188,12 @@ def parse(url: str) -> Location:
 def ssh_command(location: Location, directory: str, clients: int) -> list[str]:
     """The command line of the one ssh process.
 
-    Its socket is in a mount namespace of its own, so that nothing of it can stay; see `socket_of`.
+    Its socket is in its own mount namespace, so that nothing of it can remain; see `socket_of`.
 
     Args:
         location: of the image.
-        directory: that is made on the far side, with the socket in it.
-        clients: that qemu-nbd lets connect at once.
+        directory: is created on the other host, with the socket in it.
+        clients: maximum number of connections to qemu-nbd.
     """
     options = {
         "BatchMode": "yes",
@@ -203,7 +201,7 @@ def ssh_command(location: Location, directory: str, clients: int) -> list[str]:
         "ServerAliveInterval": "15",
         "ServerAliveCountMax": "4",
         "ExitOnForwardFailure": "yes",
-        # Another ssh process would else do the forwarding, outside of our namespace.
+        # A control master would do the forwarding, outside of our namespace.
         "ControlMaster": "no",
         "ControlPath": "none",
         "ForwardAgent": "no",
@@ -211,7 +209,7 @@ def ssh_command(location: Location, directory: str, clients: int) -> list[str]:
         "PermitLocalCommand": "no",
         "RemoteCommand": "none",
         "RequestTTY": "no",
-        "LogLevel": "INFO",  # at which it says why it forwards nothing
+        "LogLevel": "INFO",  # at this level ssh says why it does not forward
     }
     remote = ["exec", "sh", "-c", _REMOTE_SCRIPT, "sh", directory, location.path, str(clients)]
     return [
@@ -226,12 +224,12 @@ def ssh_command(location: Location, directory: str, clients: int) -> list[str]:
 
 
 def socket_of(pid: int) -> str:
-    """Where we find the socket that a process of `ssh_command` forwards."""
+    """The path of the socket that a process of `ssh_command` forwards."""
     return f"/proc/{pid}/root{PLACE}/nbd"
 
 
 def parse_state(answer: str) -> ImageState:
-    """Of the far script's `state`.
+    """Parses the answer to the script's command `state`.
 
     Raises:
         ValueError: it is something else.
@@ -241,9 +239,9 @@ def parse_state(answer: str) -> ImageState:
 
 
 def parse_check(answer: str) -> tuple[int, list[str]]:
-    """Of the far script's `check`: how qemu-img ended, and the first lines that it printed.
+    """Parses the answer to `check`: the exit code of qemu-img, and the first lines of its output.
 
-    These come with the answer, as what is printed on stderr comes at any time.
+    The lines are part of the answer, since stderr may arrive before or after it.
 
     Raises:
         ValueError: it is something else.

@@ -76,7 +76,7 @@ def repair(hint: str) -> None:
 def test_a_vhdx_whose_log_is_not_replayed(vhdx: Path, tmp_path: Path) -> None:
     told = sources.read(vhdx, "vhdx", tmp_path / "out")
     assert f"source {vhdx}: " in told["error"], told
-    assert "its log holds changes that are not in place yet" in told["error"]
+    assert "its log has changes that are not applied yet" in told["error"]
     assert f"qemu-img check -r all -f vhdx '{vhdx}'" in told["hint"]
     assert "/image" not in told["error"] + told["hint"]
     repair(told["hint"])
@@ -122,6 +122,6 @@ def test_a_vhdx_whose_log_is_not_replayed_on_another_host(
     url = f"ssh://{HOST}{str(vhdx).replace(' ', '%20')}"
     told = sources.read(url, "vhdx", tmp_path / "out", far.argv())
     assert f"source {url}: " in told["error"], told
-    assert "its log holds changes that are not in place yet" in told["error"]
+    assert "its log has changes that are not applied yet" in told["error"]
     assert f"on {HOST}: qemu-img check -r all -f vhdx '{vhdx}'" in told["hint"]
     assert "/dev/fd" not in told["error"] + told["hint"]

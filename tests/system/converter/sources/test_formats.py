@@ -248,7 +248,7 @@ def test_the_room_has_no_file_but_the_one_that_was_checked(tmp_path: Path) -> No
         (tmp_path / name).write_text(name)
     found = in_room(tmp_path / "other", "cat", "/image", checked=tmp_path / "checked")
     assert (found.exit_code, found.stdout) == (1, "")
-    assert "another file has taken its place" in found.stderr
+    assert "it was replaced by another file" in found.stderr
 
 
 @pytest.mark.parametrize("owner", [0, 65533])

@@ -1,4 +1,4 @@
-"""The sandbox of QEMU's tools goes with the process that waits outside of it."""
+"""The sandbox of QEMU's tools ends with the process that waits outside of it."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Sources that somebody may write to: what would be copied is out of date, or of no one moment."""
+"""Sources that something may write to are refused: a copy could be outdated or inconsistent."""
 
 import os
 import shutil

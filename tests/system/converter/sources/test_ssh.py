@@ -90,7 +90,7 @@ def test_other_formats(image_format: str, far: Sshd, tmp_path: Path) -> None:
 
 
 def refused(server: Sshd, path: Path, image_format: str = "") -> str:
-    """The error of a source; the far side is clean after it."""
+    """The error of a source; the other host is clean after it."""
     out = server.home / "out"
     told = sources.read(url(path), image_format, out, server.argv())
     assert "error" in told, told
@@ -170,7 +170,7 @@ def test_an_image_that_is_mounted_there_is_refused(far: Sshd, tmp_path: Path) ->
 
 @contextmanager
 def writing(server: Sshd, path: Path) -> Iterator[str]:
-    """A process of the far side has it open for writing; gives what is said of it."""
+    """A process of the other host has it open for writing; returns the error."""
     script = 'echo $$; exec sleep 60 <>"$1"'
     argv = server.argv("sh", "-c", script, "sh", str(path))
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:

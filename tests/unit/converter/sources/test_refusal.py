@@ -16,7 +16,7 @@ REPLAY = [
 @pytest.mark.parametrize(
     ("image_format", "said", "why"),
     [
-        ("vhdx", REPLAY, "its log holds changes that are not in place yet"),
+        ("vhdx", REPLAY, "its log has changes that are not applied yet"),
         (
             "parallels",
             [
