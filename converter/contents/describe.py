@@ -1,4 +1,4 @@
-"""What is on an image, and what a copy would do. Pure."""
+"""Describes what is on a disk, and the work of a copy. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from converter.reading import Read, Window
 
 @dataclass(frozen=True)
 class Place:
-    """The whole disk or a partition of it, and what its bytes say it holds."""
+    """The whole disk or one partition, and the signatures found there; bytes."""
 
     partition: Partition | None
     start: int
@@ -23,18 +23,18 @@ class Place:
 
 @dataclass(frozen=True)
 class DiskReport:
-    """What is on a disk; bytes."""
+    """What is on a disk; all figures are bytes."""
 
     size: int
     table: Table | None
     places: tuple[Place, ...]
     swap: tuple[SwapArea, ...]
-    gpt: str | None  # what becomes of a GPT on a larger target
+    gpt: str | None  # what a copy to a larger target does with the GPT
     warnings: tuple[str, ...]
 
     @property
     def tags(self) -> frozenset[tuple[str, str]]:
-        """By what a guest can name what is here: UUID, LABEL, PARTUUID, PARTLABEL, and its name."""
+        """The (tag, value) pairs by which a guest can refer to it: UUID, LABEL, PARTUUID, …."""
         named = [
             (tag, value)
             for place in self.places
@@ -48,7 +48,7 @@ class DiskReport:
 
 @dataclass(frozen=True)
 class Work:
-    """What a copy has to do; bytes of the disk, `stored` bytes of the source."""
+    """The work of a copy; bytes of the disk, except `stored`: bytes of the source."""
 
     stored: int
     read: int
@@ -58,7 +58,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Image:
-    """A source: what is on its disk, and what a copy would do."""
+    """A source: what is on its disk, and the work of a copy."""
 
     name: str
     format: str
@@ -68,14 +68,14 @@ class Image:
 
 
 def describe(read: Read, size: int) -> DiskReport:
-    """Looks at a disk of `size` bytes; a few KiB of each partition are read.
+    """Describes a disk of `size` bytes; reads a few KiB of each partition.
 
     Raises:
-        ValueError: `read` gave less than was asked for.
+        ValueError: `read` returned fewer bytes than asked for.
     """
     table = partitions.table(read, size)
     found = swap_header.find_areas(read, size)
-    # A megabyte more stands for any larger target.
+    # One MiB more, as an example of a larger target.
     repair = gpt.repaired(read, size, size + (1 << 20))
     windows: list[tuple[Partition | None, Window]] = [(None, Window(read, 0, size))]
     if table is not None:
@@ -89,7 +89,7 @@ def describe(read: Read, size: int) -> DiskReport:
 
 
 def work(extents: Iterable[Extent], areas: Sequence[SwapArea]) -> Work:
-    """What a copy of a source would do, its swap made anew.
+    """The work of a copy that makes the source's swap anew.
 
     Args:
         extents: all of the source's, in order.

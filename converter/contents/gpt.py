@@ -1,4 +1,4 @@
-"""GUID partition tables (UEFI specification, 5.3): read, and put right for a larger disk. Pure."""
+"""GUID partition tables (UEFI specification, 5.3): read, and adapted to a larger disk. Pure."""
 
 import struct
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ from converter.extents import Extent, Kind
 from converter.reading import Read, Window
 
 SIGNATURE = b"EFI PART"
-SECTORS = (512, 4096)  # bytes; of the disks that there are
+SECTORS = (512, 4096)  # the sector sizes of disks, bytes
 MBR_SIZE = 512
 MBR_ENTRIES = 446  # the offset of the four entries of 16 bytes each
 PROTECTIVE = 0xEE
-MAX_ENTRIES = 1 << 20  # bytes; 16 KiB is what tools make
+MAX_ENTRIES = 1 << 20  # bytes; tools make 16 KiB
 MIN_HEADER = 92
 
 # Signature, revision, header's size and CRC, reserved, own and other header's sector, first and
 # last sector for partitions, the disk's GUID, the entries' sector, number, size and CRC.
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
-# Of an entry: type, the partition's GUID, first and last sector, attributes, name.
+# An entry: type, the partition's GUID, first and last sector, attributes, name.
 _ENTRY = struct.Struct("<16s16sQQQ72s")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A partition as the table has it; its places are sectors, the last one included."""
+    """An entry of the table; `first` and `last` are sectors, both included."""
 
     number: int
     type: UUID
@@ -40,12 +40,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """A header whose CRC is right, and whose entries' CRC is; all places are sectors."""
+    """A header with correct CRCs of itself and its entries; all offsets are in sectors."""
 
-    sector: int  # bytes of one
-    own: int
-    other: int  # where it says that its other copy is
-    first: int  # for partitions
+    sector: int  # size of a sector, bytes
+    own: int  # its own sector
+    other: int  # the sector of the other copy, as this one states it
+    first: int  # of the area for partitions
     last: int
     uuid: UUID
     array: int  # where the entries begin
@@ -55,7 +55,7 @@ class Header:
 
     @property
     def array_sectors(self) -> int:
-        """How many sectors the entries take."""
+        """The number of sectors that the entries occupy."""
         return -(-len(self.raw_entries) // self.sector)
 
     def entries(self) -> Iterator[Entry]:
@@ -67,7 +67,7 @@ class Header:
                 yield Entry(number, UUID(bytes_le=kind), UUID(bytes_le=uuid), first, last, text)
 
     def packed(self) -> bytes:
-        """Its sector, with its present places and the CRCs that go with them."""
+        """The header's sector with its current offsets and matching CRCs."""
         fields = list(_HEADER.unpack_from(self.block))
         length = fields[2]
         fields[3] = 0
@@ -80,21 +80,21 @@ class Header:
 
 
 class Copies(NamedTuple):
-    """What was found of a table: at least one of both."""
+    """The undamaged copies of a table: at least one of the two."""
 
     primary: Header | None
     backup: Header | None
 
     @property
     def good(self) -> Header:
-        """The copy that counts: the primary, unless it is damaged."""
+        """The copy to use: the primary, unless it is damaged."""
         header = self.primary or self.backup
         assert header is not None
         return header
 
 
 class Repair(NamedTuple):
-    """What to write; nothing, where there is a doubt. `why` says it for people."""
+    """What to write; nothing, if the table is doubtful. `why` explains it in words."""
 
     extents: tuple[Extent, ...]
     why: str
@@ -106,11 +106,11 @@ def is_protective(mbr: bytes) -> bool:
 
 
 def copies(read: Read, size: int) -> Copies | None:
-    """Both copies of a disk's GPT, where at least one is undamaged; whatever its MBR says."""
+    """Both copies of a disk's GPT, if at least one is undamaged; ignores the MBR."""
     for sector in SECTORS:
         end = size // sector
         primary = header_at(read, size, sector, 1)
-        # The backup is where the primary says; or at the end, where the primary is lost.
+        # The primary states where the backup is; if the primary is lost, it is at the disk's end.
         backup = header_at(read, size, sector, primary.other if primary else end - 1)
         if primary or backup:
             return Copies(primary, backup)
@@ -118,7 +118,7 @@ def copies(read: Read, size: int) -> Copies | None:
 
 
 def header_at(read: Read, size: int, sector: int, place: int) -> Header | None:
-    """The header in a sector, or None: none, damaged, contradictory, or its entries damaged."""
+    """The header in sector `place`; None if there is none, or it or its entries are damaged."""
     end = size // sector
     if not 1 <= place < end:
         return None
@@ -146,19 +146,19 @@ def header_at(read: Read, size: int, sector: int, place: int) -> Header | None:
 
 
 def repaired(read: Read, size: int, target_size: int) -> Repair | None:
-    """What to write over a disk's copy so that its GPT is right on a larger target.
+    """The replacements that make a disk's GPT correct on a larger target.
 
-    The backup goes to the target's end, and the primary and the protective MBR say so; a damaged
-    copy is made anew from the other. Partitions and their entries stay as they are. The extents
-    are in order and do not overlap; some are behind the source's end.
+    The backup moves to the target's end, and the primary and the protective MBR are adapted. A
+    damaged copy is made anew from the other. Partitions and their entries stay unchanged. The
+    extents are in order and do not overlap; some are beyond the source's end.
 
     Args:
-        read: gives bytes of the source.
+        read: reads the source.
         size: of the source, bytes.
         target_size: bytes.
 
     Returns:
-        None where there is no GPT, or the target is no larger.
+        None if there is no GPT, or the target is not larger.
     """
     mbr = Window(read, 0, size).at(0, MBR_SIZE)
     if target_size <= size or not is_protective(mbr):
@@ -191,11 +191,11 @@ def repaired(read: Read, size: int, target_size: int) -> Repair | None:
 
 
 def _primary_array(found: Copies) -> int:
-    return found.primary.array if found.primary else 2  # where the specification wants it
+    return found.primary.array if found.primary else 2  # as the specification says
 
 
 def _doubt(found: Copies, target_size: int) -> str | None:
-    """Why a table is better left alone."""
+    """Why a table must not be changed; None if it may be."""
     good = found.good
     one, two = found
     if one and two and (one.uuid, one.raw_entries) != (two.uuid, two.raw_entries):
@@ -229,9 +229,9 @@ def _grown(mbr: bytes, end: int) -> bytes | None:
 
 
 def _forgotten(backup: Header, last: int, upto: int) -> list[Extent]:
-    """Zeros over the old backup, as far as it is behind the area for partitions and before `upto`.
+    """Zeros over the old backup, between the area for partitions and sector `upto`.
 
-    Left in place, it would be a second table once that area is used.
+    Otherwise a second, outdated table would remain on the disk.
     """
     header = (backup.own, backup.own + 1)
     array = (backup.array, backup.array + backup.array_sectors)

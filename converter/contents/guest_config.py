@@ -1,6 +1,6 @@
-"""What a guest's configuration files say of disks and addresses. Pure.
+"""Reads disks and addresses from a guest's configuration files. Pure.
 
-Written by others: what cannot be understood is passed over.
+The files may have any content: what cannot be parsed is ignored.
 """
 
 import re
@@ -9,7 +9,7 @@ from contextlib import suppress
 from ipaddress import ip_interface
 from typing import NamedTuple
 
-# Where things are, seen from the root of a file system; /boot may be one of its own.
+# Paths from the root of a file system; /boot may be a file system of its own.
 REFERRING = (
     *("/etc/fstab", "/etc/initramfs-tools/conf.d/*"),
     *("/etc/default/grub", "/etc/default/grub.d/*.cfg", "/etc/kernel/cmdline"),
@@ -35,7 +35,7 @@ class Reference(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """A line that gives an interface an address, or has it ask for one."""
+    """A line that gives an interface an address, or makes it use DHCP or the like."""
 
     file: str
     line: int
@@ -44,12 +44,12 @@ class Setting(NamedTuple):
 
 
 def references(file: str, content: str) -> list[Reference]:
-    """What a file of REFERRING names; each only where it does so first."""
+    """The references in a file of REFERRING; of equal ones, only the first."""
     found: dict[tuple[str, str], Reference] = {}
     for number, line in enumerate(content.splitlines(), 1):
         if line.lstrip().startswith("#"):
             continue
-        # In fstab, options may name things that are not of this machine.
+        # In fstab, options may refer to things that are not on this machine's disks.
         said = line.split(None, 1)[0] if file == "/etc/fstab" and line.strip() else line
         for tag, value in _named(said):
             if value and not value.startswith("$"):
@@ -58,13 +58,13 @@ def references(file: str, content: str) -> list[Reference]:
 
 
 def missing(named: Iterable[Reference], tags: Iterable[tuple[str, str]]) -> list[Reference]:
-    """Those references that none of the tags on the disks answers; UUIDs of either case."""
+    """The references that match none of the tags on the disks; ignores the case of UUIDs."""
     there = {_folded(tag, value) for tag, value in tags}
     return [one for one in named if _folded(one.tag, one.value) not in there]
 
 
 def addresses(file: str, content: str) -> list[Setting]:
-    """What a network configuration of NETWORK gives to which interface."""
+    """The addresses and methods by interface in a file of NETWORK."""
     for pattern, parse in NETWORK.items():
         if file.startswith(pattern.partition("*")[0]):
             return [
@@ -116,7 +116,7 @@ def _ifupdown(lines: list[str]) -> Found:
 
 
 def _networkd(lines: list[str]) -> Found:
-    """systemd.network(5); what matches by other means than the name is shown as that."""
+    """systemd.network(5); an interface matched by MAC address or path is shown by that."""
     interface = "*"
     for number, section, key, value in _ini(lines):
         if section == "Match" and key in ("Name", "MACAddress", "PermanentMACAddress", "Path"):
@@ -129,7 +129,7 @@ def _networkd(lines: list[str]) -> Found:
 
 
 def _network_manager(lines: list[str]) -> Found:
-    """nm-settings-keyfile(5): address1=ADDRESS/PREFIX,GATEWAY; secrets in it are passed over."""
+    """nm-settings-keyfile(5): address1=ADDRESS/PREFIX,GATEWAY; secrets in it are ignored."""
     settings = list(_ini(lines))
     named = {key: value for _, section, key, value in settings if section == "connection"}
     interface = named.get("interface-name") or named.get("id", "*")
@@ -144,7 +144,7 @@ def _network_manager(lines: list[str]) -> Found:
 
 
 def _netplan(lines: list[str]) -> Found:
-    """Netplan's YAML, as people and installers write it: in lines, lists in brackets or not."""
+    """Netplan's YAML in its usual form: one key on each line, lists in brackets or as items."""
     path: list[tuple[int, str]] = []
     for number, line in enumerate(lines, 1):
         text = re.sub(r"(^|\s)#.*", "", line).rstrip()
@@ -152,7 +152,7 @@ def _netplan(lines: list[str]) -> Found:
             continue
         indent = len(text) - len(text.lstrip())
         item = text.lstrip().startswith("-")
-        # A list's items may stand no deeper than its key.
+        # A list's items may have the same indentation as its key.
         while path and (path[-1][0] > indent or (path[-1][0] == indent and not item)):
             path.pop()
         value = text.strip()
@@ -180,7 +180,7 @@ NETWORK: dict[str, Callable[[list[str]], Found]] = {
 
 
 def _ini(lines: list[str]) -> Iterator[tuple[int, str, str, str]]:
-    """Line, section, key and value; sections and keys may come again."""
+    """Line, section, key and value of each setting; sections and keys may be repeated."""
     section = ""
     for number, line in enumerate(lines, 1):
         text = line.strip()

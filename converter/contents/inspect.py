@@ -1,6 +1,6 @@
-"""What sources hold, and what their guest is configured for.
+"""Describes sources, and reads the configuration of their guest.
 
-Its file systems are read in the libguestfs appliance, never by the node's kernel.
+The guest's file systems are read in the libguestfs appliance, never by the node's kernel.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,13 +27,13 @@ from node.appliance import FileSystem, GuestFiles, open_disks_read_only
 from node.errors import KitError
 from node.text import printable
 
-# What the appliance lists beside file systems that can be mounted.
+# Types in the appliance's list that cannot be mounted.
 NO_FILE_SYSTEMS = {"swap", "unknown", "crypto_LUKS", "LVM2_member", "linux_raid_member"}
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the files in all file systems say."""
+    """The findings in the configuration files of all file systems."""
 
     missing: tuple[Reference, ...]
     addresses: tuple[Setting, ...]
@@ -41,7 +41,7 @@ class Findings:
 
 
 def describe(source: Source) -> Image:
-    """What is on a source's disk, and what a copy of it would do.
+    """Describes what is on a source's disk, and the work of a copy.
 
     Raises:
         KitError: the source cannot be read, or is short.
@@ -50,17 +50,19 @@ def describe(source: Source) -> Image:
         try:
             contents = describe_disk(disk.read, source.size)
         except ValueError as error:
-            raise KitError(f"source {source.name}: {error}", hint="is the source whole?") from error
+            raise KitError(
+                f"source {source.name}: {error}", hint="is the source complete?"
+            ) from error
     todo = work(source.extents(), contents.swap)
     return Image(source.name, source.format, contents, todo, source.features)
 
 
 def guest_config(sources: Sequence[Source], images: Sequence[Image]) -> Findings:
-    """Reads the configuration of the guest that has these disks; none is written to.
+    """Reads the configuration of the guest with these disks; writes to none.
 
     Args:
-        sources: all of the guest's disks: local files or devices, raw or qcow2.
-        images: what `describe` says of each.
+        sources: all disks of the guest: local files or devices, raw or qcow2.
+        images: the result of `describe` for each.
 
     Raises:
         NotInspectable: the appliance cannot open a source.
@@ -77,8 +79,8 @@ def _appliance_disk(source: Source) -> tuple[Path, str]:
         source.name.encode()
     except UnicodeEncodeError as error:
         raise KitError(
-            f"source {source.name}: libguestfs takes names of UTF-8 only",
-            hint="make a symbolic link to it that has such a name, and inspect that",
+            f"source {source.name}: libguestfs supports only names in UTF-8",
+            hint="create a symbolic link to it with such a name, and inspect that",
         ) from error
     return Path(source.name), source.format
 
@@ -86,11 +88,11 @@ def _appliance_disk(source: Source) -> tuple[Path, str]:
 def look_inside(
     disks: Sequence[tuple[Path, str]], tags: Iterable[tuple[str, str]], *, use_kvm: bool = True
 ) -> Findings:
-    """Reads the configuration of whatever guest is on the disks; none is written to.
+    """Reads the configuration of the guest on these disks; writes to none.
 
     Args:
-        disks: all of the guest's, each with its format; opened and checked as sources before.
-        tags: what was found on them already (`DiskReport.tags`), as PARTUUIDs.
+        disks: all disks of the guest, each with its format; already checked as sources.
+        tags: already found on them (`DiskReport.tags`), such as PARTUUIDs.
         use_kvm: whether the node's KVM may be used.
 
     Raises:
@@ -115,14 +117,14 @@ def look_inside(
             except KitError as error:
                 warnings.append(error.message)
     if any(one.type == "crypto_LUKS" for one in listed):
-        warnings.append("what is encrypted was not looked into; what seems missing may be there")
+        warnings.append("encrypted file systems were not read; what seems missing may be there")
     if not any(one.file == "/etc/fstab" for one in named):
         warnings.append("no /etc/fstab that names a file system was found")
     return Findings(tuple(missing(named, all_tags)), tuple(settings), tuple(warnings))
 
 
 def findings_text(findings: Findings) -> str:
-    """The findings for people, one a line."""
+    """The findings as text, one on each line."""
     lines = [
         f"{one.file}:{one.line}: {one.tag}={one.value} is on none of the disks given: {one.text}"
         for one in findings.missing

@@ -1,15 +1,14 @@
-"""File systems and the like of which nothing but their magic is looked for. Pure.
+"""The magics of file systems and similar formats of which we check only the magic. Pure.
 
-Names, places and magics are those that libblkid knows (util-linux, libblkid/src/superblocks and
-partitions). They are here for one question: whether what bears a swap signature is something else
-by now. So those whose magic stands where a swap header is (1024 to 1536) are left out, and those of
-two bytes.
+Names, offsets and magics are those of libblkid (util-linux, libblkid/src/superblocks and
+partitions). They serve one check: whether a disk with a swap signature is something else by now. So
+magics within a swap header (bytes 1024 to 1536) and magics of two bytes are left out.
 """
 
 from converter.reading import Window
 
 KIB = 1 << 10
-HEAD = 512 * KIB  # in which most of them are
+HEAD = 512 * KIB  # contains most of them
 _BCACHE = bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81")
 _BCACHEFS = bytes.fromhex("c68573f666ce90a9d96a60cf803df7ef")
 _STRATIS = b"!Stra0tis\x86\xff\x02^\x41rh"
@@ -17,7 +16,7 @@ _UFS = (0x19540119, 0x00011954, 0x00195612, 0x00095014, 0x00612195, 0x05231994)
 _UFS_PLACES = (0, 8 * KIB, 64 * KIB, 256 * KIB)
 _UFS_MAGIC = 1372  # in its superblock
 
-# Type, byte, magic.
+# Type, offset in bytes, magic.
 KNOWN: tuple[tuple[str, int, bytes], ...] = (
     ("apfs", 32, b"NXSB"),
     ("bcache", 4 * KIB + 24, _BCACHE),
@@ -78,7 +77,7 @@ KNOWN: tuple[tuple[str, int, bytes], ...] = (
     ("vxfs", 8 * KIB, b"\xa5\x01\xfc\xf5"),
     ("xfs_external_log", 0, b"\xfe\xed\xba\xbe"),
     ("zonefs", 0, b"SFOZ"),
-    # Partition tables: on some of these disks the first partition begins where the disk does.
+    # Partition tables: some of them allow a first partition that begins at byte 0 of the disk.
     ("table of AIX", 0, b"\xc9\xc2\xd4\xc1"),
     ("table of BSD", 64, b"\x57\x45\x56\x82"),
     ("table of BSD", 128, b"\x57\x45\x56\x82"),
@@ -86,14 +85,14 @@ KNOWN: tuple[tuple[str, int, bytes], ...] = (
     ("table of SGI", 0, b"\x0b\xe5\xa9\x41"),
     ("table of Sun", 508, b"\xda\xbe"),
 )
-# A ZFS label ends with its uberblocks, of a KiB or more each, in the byte order of their maker.
+# A ZFS label ends with its uberblocks, of 1 KiB or more each, in the writer's byte order.
 _ZFS_LABELS, _ZFS_UBERBLOCKS, _ZFS_RING = (0, 256 * KIB), 128 * KIB, 128 * KIB
 _ZFS_MAGICS = tuple((0x00BAB10C).to_bytes(8, order) for order in ("little", "big"))
 
 
 def others(window: Window) -> list[str]:
-    """The types of all whose magic is there, each once."""
-    head = window.at(0, HEAD)  # in one go: a source may take its time for each read
+    """The types of all magics that are found, each once."""
+    head = window.at(0, HEAD)  # one read, since each may be slow
 
     def at(place: int, length: int) -> bytes:
         end = place + length

@@ -1,7 +1,7 @@
 """Partition tables: MBR with logical partitions, and GPT. Pure.
 
-Only partitions that cannot be mistaken count: inside of the disk, and apart from each other and
-from what describes them. All others are named in a warning.
+Only valid partitions are used: they lie within the disk, and overlap neither each other nor a
+partition table. All others are named in a warning.
 """
 
 import struct
@@ -14,11 +14,11 @@ from converter.reading import Read, Window
 
 SECTOR = 512  # bytes; of MBR tables
 EXTENDED = (0x05, 0x0F, 0x85)
-MAX_LOGICAL = 256  # partitions; a chain that is longer is cut
+MAX_LOGICAL = 256  # partitions; the rest of a longer chain is ignored
 
 
 class Partition(NamedTuple):
-    """A partition that counts; bytes."""
+    """A valid partition; bytes."""
 
     number: int
     start: int
@@ -29,7 +29,7 @@ class Partition(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The first byte behind it."""
+        """The offset of the first byte after it."""
         return self.start + self.length
 
 
@@ -38,14 +38,14 @@ class Table:
     """A partition table; its partitions in the order of their numbers."""
 
     kind: str  # dos or gpt
-    sector: int  # bytes of one
-    uuid: str  # the disk's: a GUID, or the 8 digits of an MBR
+    sector: int  # size of a sector, bytes
+    uuid: str  # of the disk: a GUID, or the 8 digits of an MBR
     partitions: tuple[Partition, ...]
     warnings: tuple[str, ...] = ()
 
 
 class _Range(NamedTuple):
-    """What a table claims of a disk, bytes; a partition, or (None) what describes some."""
+    """A range of a disk, bytes: a partition, or a table (then `partition` is None)."""
 
     start: int
     end: int
@@ -63,7 +63,7 @@ class _Slot(NamedTuple):
 
 
 def table(read: Read, size: int) -> Table | None:
-    """The partition table of a disk of `size` bytes, or None where there is none."""
+    """The partition table of a disk of `size` bytes, or None if there is none."""
     disk = Window(read, 0, size)
     mbr = disk.at(0, SECTOR)
     if gpt.is_protective(mbr) and not is_boot_sector_of_file_system(mbr):
@@ -83,7 +83,7 @@ def _gpt(found: gpt.Copies, size: int) -> Table:
     area = _Range(header.first * sector, (header.last + 1) * sector, "the area for partitions")
     warnings = []
     if found.primary is None:
-        warnings.append("GPT: its primary copy is damaged; the backup counts")
+        warnings.append("GPT: its primary copy is damaged; the backup is used")
     if found.backup is None:
         warnings.append("GPT: its backup copy is damaged or missing")
     elif header.sector * (found.backup.own + 1) != size - size % sector:
@@ -108,7 +108,7 @@ def _mbr(disk: Window, slots: list[_Slot], uuid: str) -> Table:
         else:
             claims.append(_partition(slot.number, slot, uuid))
     good, warnings = _apart([*claims, *containers], _Range(0, disk.length, "the disk"))
-    # Where the container itself is in doubt, so is all that is in it.
+    # If the container itself is invalid, so are its partitions.
     for container in containers[:1]:
         if container in good:
             logical, notes = _logical(disk, container, uuid)
@@ -116,14 +116,14 @@ def _mbr(disk: Window, slots: list[_Slot], uuid: str) -> Table:
             good += apart
             warnings += notes + doubts
     for container in containers[1:]:
-        warnings.append(f"{container.what}: only the first extended partition counts")
+        warnings.append(f"{container.what}: only the first extended partition is used")
     return Table("dos", SECTOR, uuid, _partitions(good), tuple(warnings))
 
 
 def _logical(disk: Window, container: _Range, uuid: str) -> tuple[list[_Range], list[str]]:
-    """The logical partitions, and the sectors that describe them: a chain of EBRs.
+    """The logical partitions, and their sectors of description: a chain of EBRs.
 
-    An EBR's partitions are counted from itself, the next EBR from the container's start.
+    An EBR's partitions are relative to that EBR, the next EBR to the container's start.
     """
     claims: list[_Range] = []
     seen: set[int] = set()
@@ -139,7 +139,7 @@ def _logical(disk: Window, container: _Range, uuid: str) -> tuple[list[_Range], 
             return claims, [f"{container.what}: has more than {MAX_LOGICAL} logical partitions"]
         seen.add(place)
         slots = _slots(disk.at(start, SECTOR))
-        # Linux numbers all of an EBR's partitions; others make but one.
+        # Linux numbers all partitions of an EBR; other systems write only one.
         data = [slot for slot in slots if slot.type not in EXTENDED]
         claims.append(_Range(start, start + SECTOR, f"an EBR of {container.what}"))
         for slot in data:
@@ -152,7 +152,7 @@ def _logical(disk: Window, container: _Range, uuid: str) -> tuple[list[_Range], 
 
 
 def _slots(sector: bytes) -> list[_Slot]:
-    """The entries in use of an MBR or EBR; none where the sector is no such thing."""
+    """The used entries of an MBR or EBR; empty if the sector is neither."""
     if sector[510:512] != b"\x55\xaa":
         return []
     slots = []
@@ -178,14 +178,14 @@ def _range(slot: _Slot, what: str) -> _Range:
 
 
 def _apart(claims: list[_Range], area: _Range) -> tuple[list[_Range], list[str]]:
-    """The claims that are in the area and overlap no other, and a warning for each that is not."""
+    """The claims that lie in the area and overlap no other; a warning for each other claim."""
     inside = []
     warnings = []
     for claim in claims:
         if area.start <= claim.start < claim.end <= area.end:
             inside.append(claim)
         else:
-            warnings.append(f"{claim.what}: is not inside of {area.what}; it does not count")
+            warnings.append(f"{claim.what}: is not inside of {area.what}; it is ignored")
     overlapping: dict[_Range, str] = {}
     furthest: _Range | None = None
     for claim in sorted(inside, key=lambda claim: (claim.start, claim.end)):
@@ -195,7 +195,7 @@ def _apart(claims: list[_Range], area: _Range) -> tuple[list[_Range], list[str]]
         if furthest is None or claim.end > furthest.end:
             furthest = claim
     warnings += [
-        f"{claim.what}: overlaps {other}; it does not count" for claim, other in overlapping.items()
+        f"{claim.what}: overlaps {other}; it is ignored" for claim, other in overlapping.items()
     ]
     return [claim for claim in inside if claim not in overlapping], warnings
 

@@ -1,4 +1,4 @@
-"""A description of an image as text and as JSON: for people and for programs. Pure."""
+"""Prints the description of an image as text and as JSON. Pure."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from converter.contents.describe import Image, Place
 from converter.contents.superblocks import Signature, text
 from node.text import printable, size
 
-# Names for what is met on Linux guests; all else is shown as it is.
+# Names of the partition types of Linux guests; other types are shown unchanged.
 TYPES = {
     "0x05": "extended",
     "0x07": "NTFS or exFAT",
@@ -28,7 +28,7 @@ TYPES = {
 
 
 def image_json(image: Image) -> dict[str, Any]:
-    """An image as JSON: sizes are bytes, and what is not there is null."""
+    """An image as JSON: sizes are bytes, and missing values are null."""
     contents = image.contents
     table = contents.table
     return {
@@ -73,7 +73,7 @@ def image_json(image: Image) -> dict[str, Any]:
 
 
 def render(image: Image) -> str:
-    """An image for people; what comes from the image itself cannot steer their terminal."""
+    """An image as text; control characters from the image are escaped."""
     contents = image.contents
     lines = [
         f"{image.name}: {image.format}, {size(contents.size)}, {size(image.work.stored)} allocated",

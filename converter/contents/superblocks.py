@@ -1,7 +1,7 @@
-"""What a disk or partition holds, told from a few KiB of it: superblocks, read by ourselves.
+"""Recognises file systems and the like by their superblocks, from a few KiB of a disk.
 
-The node's kernel and blkid(8) are not asked: what is read here may be hostile. Offsets are those
-of the formats' own documents: the kernel's Documentation/filesystems and include/uapi, LUKS on-disk
+The node's kernel and blkid(8) are not used, since the data may be hostile. Offsets are from the
+formats' own documents: the kernel's Documentation/filesystems and include/uapi, LUKS on-disk
 formats 1 and 2, LVM's label format, ECMA-119 (ISO 9660), Microsoft's FAT specification.
 """
 
@@ -13,13 +13,13 @@ from uuid import UUID
 from converter.reading import Window
 
 MD_MAGIC = 0xA92B4EFC
-# Features of ext4 alone: what ext3 does not know of (ext4(5), fs/ext4/ext4.h).
+# The features that ext3 supports; any other means ext4 (ext4(5), fs/ext4/ext4.h).
 EXT3_INCOMPATIBLE = 0x2 | 0x4 | 0x10
 EXT3_READ_ONLY = 0x1 | 0x2 | 0x4
 
 
 class Signature(NamedTuple):
-    """What says what is there; UUID and label as blkid(8) would print them, None without any."""
+    """A superblock that was found; UUID and label as blkid(8) prints them, None if missing."""
 
     type: str  # blkid's name for it
     uuid: str | None = None
@@ -27,22 +27,22 @@ class Signature(NamedTuple):
 
 
 def signatures(window: Window) -> list[Signature]:
-    """All superblocks that a disk or partition bears, but for swap's."""
+    """All superblocks on a disk or partition, except those of swap."""
     return [found for probe in _PROBES if (found := probe(window)) is not None]
 
 
 def is_boot_sector_of_file_system(sector: bytes) -> bool:
-    """Whether a sector that ends like an MBR is a file system's own."""
+    """Whether a sector that ends like an MBR is the boot sector of a file system."""
     return sector[3:11] in (b"NTFS    ", b"EXFAT   ") or _fat_offset(sector) is not None
 
 
 def text(raw: bytes) -> str | None:
-    """A name from a disk: up to the first NUL; what is no UTF-8 is escaped; None if empty."""
+    """A name from a disk, up to the first NUL, with invalid UTF-8 escaped; None if empty."""
     return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace").rstrip() or None
 
 
 def uuid_text(raw: bytes) -> str | None:
-    """A UUID of 16 bytes, or None where none was given."""
+    """A UUID of 16 bytes as text; None if all are zero."""
     return str(UUID(bytes=raw)) if any(raw) else None
 
 
@@ -52,7 +52,7 @@ def _ext(window: Window) -> Signature | None:
         return None
     compatible, incompatible, read_only = struct.unpack_from("<III", block, 92)
     if incompatible & 0x8:
-        name = "jbd"  # a journal on a device of its own
+        name = "jbd"  # an external journal
     elif incompatible & ~EXT3_INCOMPATIBLE or read_only & ~EXT3_READ_ONLY:
         name = "ext4"
     else:
@@ -94,7 +94,7 @@ def _luks(window: Window) -> Signature | None:
 
 
 def _fat_offset(sector: bytes) -> int | None:
-    """Where a FAT boot sector has its extended boot record, or None where it is none."""
+    """The offset of the extended boot record in a FAT boot sector; None if it is not FAT."""
     if sector[510:512] != b"\x55\xaa" or sector[0] not in (0xE9, 0xEB):
         return None
     bytes_, per_cluster, reserved, fats = struct.unpack_from("<HBHB", sector, 11)
@@ -112,7 +112,7 @@ def _vfat(window: Window) -> Signature | None:
     record = _fat_offset(sector)
     if record is None:
         return None
-    if sector[record + 2] != 0x29:  # it has neither serial number nor label
+    if sector[record + 2] != 0x29:  # the record has no serial number and no label
         return Signature("vfat")
     low, high = struct.unpack_from("<HH", sector, record + 3)
     label = text(sector[record + 7 : record + 18])
@@ -138,7 +138,7 @@ def _iso9660(window: Window) -> Signature | None:
     block = window.at(32 << 10, 1024)
     if block[:6] != b"\x01CD001":
         return None
-    # What serves as its UUID: when it was modified, else made.
+    # blkid's UUID: the time of modification, else of creation.
     for offset in (830, 813):
         digits = block[offset : offset + 16].decode("ascii", "replace")
         if digits.isdecimal() and digits.strip("0"):
@@ -153,14 +153,14 @@ def _md_1(window: Window) -> Signature | None:
     for place in ((sectors - 16 & ~7) * 512, 0, 4096):
         block = window.at(place, 256) if place >= 0 else bytes(256)
         magic, major = struct.unpack_from("<II", block)
-        (own,) = struct.unpack_from("<Q", block, 144)  # behind where the data are, and how much
+        (own,) = struct.unpack_from("<Q", block, 144)  # super_offset: the block's own sector
         if (magic, major, own * 512) == (MD_MAGIC, 1, place):
             return Signature("linux_raid_member", uuid_text(block[16:32]), text(block[32:64]))
     return None
 
 
 def _md_0(window: Window) -> Signature | None:
-    """Metadata 0.90, in the last whole 64 KiB; of the byte order of whoever made it."""
+    """Metadata 0.90, in the last whole 64 KiB; in the writer's byte order."""
     place = (window.length & ~0xFFFF) - 0x10000
     block = window.at(place, 128) if place >= 0 else bytes(128)
     for order in "<>":

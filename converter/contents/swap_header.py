@@ -1,8 +1,8 @@
-"""Swap areas: recognised in a disk. Pure.
+"""Finds the swap areas of a disk. Pure.
 
-The header is union swap_header of the kernel's include/linux/swap.h: 1024 bytes for a boot loader,
-then version, last page and number of bad pages in the byte order of the machine, UUID and label;
-what it is stands in the last ten bytes of the first page.
+The header is union swap_header of the kernel's include/linux/swap.h: 1024 bytes for a boot loader;
+then version, last page and number of bad pages in the machine's byte order; then UUID and label.
+The signature is in the last ten bytes of the first page.
 """
 
 import struct
@@ -20,18 +20,18 @@ from converter.reading import Read, Window
 PAGE_SIZES = (4096, 8192, 16384, 32768, 65536)
 MAGIC_SIZE = 10  # bytes, at the end of the first page
 MAGIC = b"SWAPSPACE2"
-OLD_MAGIC = b"SWAP-SPACE"  # of version 0, without UUID: gone from Linux since 2.5
-# What swsusp, uswsusp and the kernel's LINHIB put in its place, as libblkid knows them.
+OLD_MAGIC = b"SWAP-SPACE"  # of version 0, which has no UUID; Linux does not support it since 2.5
+# The signatures that swsusp, uswsusp and the kernel's LINHIB write instead, as in libblkid.
 HIBERNATED = {
     b"S1SUSPEND": "S1SUSPEND",
     b"S2SUSPEND": "S2SUSPEND",
     b"ULSUSPEND": "ULSUSPEND",
     b"LINHIB0001": "LINHIB0001",
 }
-# TuxOnIce's stands at the very beginning, and the swap area stays one (libblkid's swap.c).
+# TuxOnIce's signature is at byte 0; the swap signature stays in place (libblkid's swap.c).
 TUXONICE = b"\xed\xc3\x02\xe9\x98\x56\xe5\x0c"
 BOOT_SIZE = 1024  # bytes, before the header
-MIN_LAST_PAGE = 9  # mkswap makes no less than ten pages
+MIN_LAST_PAGE = 9  # mkswap makes at least ten pages
 
 ByteOrder = Literal["little", "big"]
 # Version, last page, number of bad pages.
@@ -39,7 +39,7 @@ FORMS: dict[ByteOrder, str] = {"little": "<III", "big": ">III"}
 
 
 class Header(NamedTuple):
-    """What the header of version 1 says."""
+    """A parsed header of version 1."""
 
     byteorder: ByteOrder
     last_page: int
@@ -52,7 +52,7 @@ class Header(NamedTuple):
 class SwapArea:
     """A swap area that can be made anew; bytes.
 
-    A whole disk is one from its start to its end; in a partition, it is what its header says.
+    On a whole disk it extends to the disk's end; in a partition it has the size in its header.
     """
 
     start: int
@@ -61,29 +61,29 @@ class SwapArea:
     byteorder: ByteOrder
     uuid: UUID  # may be nil
     label: bytes  # all its 16 bytes, of any encoding
-    boot: bytes  # the first 1024 bytes where a boot loader may be in them, else empty
+    boot: bytes  # the first 1024 bytes if they may contain a boot loader, else empty
     version: int = 1
-    hibernated: str | None = None  # the name of the signature that says so
+    hibernated: str | None = None  # the name of the hibernation signature, if there is one
 
 
 class Found(NamedTuple):
-    """The swap areas of a disk in order, and what looks like some but is to be copied as it is."""
+    """The swap areas of a disk in order; warnings name what only looks like swap."""
 
     areas: tuple[SwapArea, ...]
     warnings: tuple[str, ...]
 
 
 class _DoubtError(ValueError):
-    """It looks like swap, but must not be treated as such."""
+    """It looks like swap, but must be copied as it is."""
 
 
 def find_areas(read: Read, size: int) -> Found:
-    """The swap areas of a disk of `size` bytes: itself, or in partitions of whatever type.
+    """The swap areas of a disk of `size` bytes: the whole disk, or partitions of any type.
 
-    The partition table's own warnings are among those given.
+    The warnings include those of the partition table.
 
     Raises:
-        ValueError: `read` gave less than was asked for.
+        ValueError: `read` returned fewer bytes than asked for.
     """
     areas: list[SwapArea] = []
     warnings: list[str] = []
@@ -118,7 +118,7 @@ def find_areas(read: Read, size: int) -> Found:
 
 
 def require_awake(areas: Iterable[SwapArea], name: str) -> None:
-    """Makes sure that no system sleeps in a source's swap.
+    """Checks that no system hibernates in a source's swap.
 
     Raises:
         HibernatedSwap: one does: its memory would be lost, and its file systems are in use.
@@ -129,7 +129,7 @@ def require_awake(areas: Iterable[SwapArea], name: str) -> None:
 
 
 def parsed(page: bytes | bytearray) -> Header | None:
-    """What the header in a first page says; None if of no known version in either byte order."""
+    """The header in a first page; None if it has no known version in either byte order."""
     uuid = UUID(bytes=bytes(page[BOOT_SIZE + 12 : BOOT_SIZE + 28]))
     label = bytes(page[BOOT_SIZE + 28 : BOOT_SIZE + 44])
     for order, form in FORMS.items():
@@ -140,14 +140,14 @@ def parsed(page: bytes | bytearray) -> Header | None:
 
 
 def _magics(head: bytes) -> list[tuple[int, bytes]]:
-    """The signatures of swap and of hibernation in the first 64 KiB, by page size."""
+    """The signatures of swap and of hibernation in the first 64 KiB, with their page sizes."""
     ends = [(size, head[size - MAGIC_SIZE : size]) for size in PAGE_SIZES]
     known = (MAGIC, OLD_MAGIC, *HIBERNATED)
     return [(size, end) for size, end in ends if end.startswith(known)]
 
 
 def _asleep(window: Window, head: bytes, magics: list[tuple[int, bytes]]) -> SwapArea:
-    """An area in which TuxOnIce has put a system, whatever else is there."""
+    """A swap area with a system hibernated by TuxOnIce, whatever else it contains."""
     page_size = magics[0][0] if magics else PAGE_SIZES[0]
     header = parsed(head) or Header("little", 0, 0, UUID(int=0), bytes(16))
     return SwapArea(
@@ -181,7 +181,7 @@ def _area(window: Window) -> SwapArea | None:
     header = parsed(head)
     if header is None and hibernated is None:
         raise _DoubtError("of an unknown version")
-    if header is None:  # that of a hibernated system is there instead
+    if header is None:  # the hibernated system has overwritten it
         header = Header("little", window.length // page_size - 1, 0, UUID(int=0), bytes(16))
     length = (header.last_page + 1) * page_size
     if hibernated is None:

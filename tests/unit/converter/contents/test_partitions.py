@@ -138,7 +138,7 @@ def test_the_backup_counts_where_the_primary_is_damaged(sector: int, damaged: in
     disk[damaged * sector + 40] ^= 1
     result = found(disk)
     assert [one.start for one in result.partitions] == [40 * sector]
-    assert result.warnings == ("GPT: its primary copy is damaged; the backup counts",)
+    assert result.warnings == ("GPT: its primary copy is damaged; the backup is used",)
 
 
 def test_two_damaged_copies_are_no_partitions() -> None:

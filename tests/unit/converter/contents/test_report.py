@@ -122,7 +122,7 @@ def test_warnings_are_shown() -> None:
     mbr(content, [(0x83, 64, 5000)])
     found = contents(content)
     text = render(Image("a", "raw", found, Work(0, 0, 0, 0)))
-    assert "  warning: partition 1: is not inside of the disk; it does not count\n" in text
+    assert "  warning: partition 1: is not inside of the disk; it is ignored\n" in text
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
