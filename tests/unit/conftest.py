@@ -1,4 +1,4 @@
-"""Unit tests run no program: what they test is pure, or its command line is what is tested."""
+"""Unit tests run no program: they test pure code, or the command line that would be run."""
 
 import os
 import signal

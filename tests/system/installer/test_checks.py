@@ -1,4 +1,4 @@
-"""What can be seen to fail is refused while the disks are as they were."""
+"""Foreseeable failures are refused before the disks are changed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What disks hold already: a reinstall spares it, and where it may go, nobody sees it again."""
+"""Existing content of disks: a reinstall keeps it, or removes it so that nobody can read it."""
 
 import os
 from collections.abc import Iterator

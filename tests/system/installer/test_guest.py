@@ -1,4 +1,4 @@
-"""What stands on the disks of a new guest, before it has ever run."""
+"""The content of a new guest's disks before its first boot."""
 
 import hashlib
 import itertools

@@ -1,4 +1,4 @@
-"""What stands in the OS log, whatever names and streams a create gets."""
+"""The content of the OS log, also with unusual names and streams."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What can fail of an Ubuntu guest fails before its disks are made: no Ubuntu archive is needed."""
+"""Faults of Ubuntu guests are found before their disks are made; needs no Ubuntu archive."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a failure tells of the target that it left."""
+"""The target's state that a failed copy reports."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is read of the node."""
+"""What is read from the node."""
 
 import platform
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files that are read and written whole; what only looks like one is refused at once."""
+"""Files that are read and written whole; anything but a regular file is refused at once."""
 
 import os
 import stat

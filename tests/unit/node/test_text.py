@@ -1,4 +1,4 @@
-"""What comes from outside and goes to terminals and logs; numbers of bytes for people."""
+"""Escaping of foreign text for terminals and logs; sizes as text."""
 
 import os
 from math import ceil, floor

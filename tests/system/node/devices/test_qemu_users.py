@@ -1,4 +1,4 @@
-"""Disks that a real QEMU has open: nothing of ours writes to them, nor copies them as they change.
+"""Disks that a real QEMU has open are neither written to nor copied.
 
 QEMU does not claim a device as a mount does (O_EXCL); it locks bytes of the node in /dev that it
 opened, and of no other node of that device.

@@ -1,4 +1,4 @@
-"""What an index says of itself, as Debian's and others have it."""
+"""The fields of Release files, as Debian and others write them."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Disks are empty when reading says so; what makes them count as written is the bytes alone."""
+"""A disk is empty if it reads as zeros, whether its blocks are allocated or not."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""LVM's tools are stood in for here: their command lines, and what is made of their reports.
+"""The command lines of LVM's tools and the parsing of their reports; the tools are faked.
 
 The reports are as LVM 2.03.16 prints them; the tools themselves run in a guest's tests.
 """

@@ -1,4 +1,4 @@
-"""Who counts as a writer of what is only read."""
+"""Which processes and devices count as writers of a source."""
 
 import errno
 import os
