@@ -24,11 +24,17 @@ class Layer:
         origin: the path of the file, or another name for messages.
         values: the text of each key (`FILESYSTEM`, `OSP_FILESYSTEM`). May hold secrets.
         parameters: whether these are OS parameters; some settings are allowed in files only.
+        lines: the line of each key, if the origin is a file.
     """
 
     origin: str
     values: Mapping[str, str] = field(repr=False)
     parameters: bool = False
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def place(self, key: str) -> str:
+        """The file and line of a key, for messages."""
+        return f"{self.origin}, line {self.lines[key]}" if key in self.lines else self.origin
 
 
 class SettingsError(ValueError):
@@ -61,7 +67,7 @@ def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
                 definition = None
             if definition is None and not layer.parameters:
                 if near := _near(key):
-                    warnings.append(f"unknown setting {key} in {layer.origin}{near}")
+                    warnings.append(f"{layer.place(key)}: unknown setting {key}{near}")
                 else:
                     unknown.append(key)
             elif definition is None:
@@ -72,13 +78,13 @@ def resolve(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
                 try:
                     value = _read(definition, text, layer)
                 except ValueError as error:
-                    problems.append(f"{_stated(definition, text, layer)}: {error}")
+                    problems.append(f"{_stated(definition, key, text, layer)}: {error}")
                     continue
                 if name == "partition_alignment" and value < MIN_ALIGNMENT:
                     # Sites may have such values, as ganeti-instance-debootstrap accepts them.
                     warnings.append(
-                        f"{_stated(definition, text, layer)}: raised to {MIN_ALIGNMENT} sectors"
-                        " (1 MiB), the space that GRUB needs"
+                        f"{_stated(definition, key, text, layer)}: raised to {MIN_ALIGNMENT}"
+                        " sectors (1 MiB), the space that GRUB needs"
                     )
                     value = MIN_ALIGNMENT
                 chosen[name] = value
@@ -112,12 +118,12 @@ def _read(definition: Definition, text: str, layer: Layer) -> Any:
     return value
 
 
-def _stated(definition: Definition, text: str, layer: Layer) -> str:
+def _stated(definition: Definition, key: str, text: str, layer: Layer) -> str:
     """The origin, name and value of a setting for messages: one line, without passwords."""
     value = shown_without_password(definition.kind, text)
     if layer.parameters:
         return f"-O {definition.name}={value}"
-    return f'{layer.origin}: {definition.key}="{value}"'
+    return f'{layer.place(key)}: {definition.key}="{value}"'
 
 
 def _near(key: str, *, lower: bool = False) -> str:

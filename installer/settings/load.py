@@ -99,7 +99,8 @@ def _read(path: Path, seen: Mapping[str, str]) -> Layer:
     except OSError as error:
         raise KitError(f"cannot read {path}: {error.strerror}", f"see `namei -l {path}`") from None
     try:
-        return Layer(str(path), shellvars.parse(text, origin=str(path), known=seen))
+        values = shellvars.parse(text, origin=str(path), known=seen)
+        return Layer(str(path), values, lines=shellvars.lines(text, known=seen))
     except ValueError as error:
         raise KitError(
             str(error), "the file is parsed, not executed: it may only hold KEY=value lines"

@@ -40,6 +40,21 @@ def parse(text: str, *, origin: str, known: Mapping[str, str] = _NOTHING) -> dic
     return _Scanner(text, origin, known).run()
 
 
+def lines(text: str, *, known: Mapping[str, str] = _NOTHING) -> dict[str, int]:
+    """The lines, from 1 on, where the variables of a file get their last values.
+
+    Args:
+        text: as for `parse`.
+        known: as for `parse`.
+
+    Raises:
+        ValueError: as `parse`.
+    """
+    scanner = _Scanner(text, "", known)
+    scanner.run()
+    return scanner.lines
+
+
 @dataclass
 class _Scanner:
     text: str
@@ -47,6 +62,7 @@ class _Scanner:
     known: Mapping[str, str]
     at: int = 0
     found: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
 
     def run(self) -> dict[str, str]:
         for odd, what in (("\r", "a carriage return (the file has DOS line ends)"), ("\0", "NUL")):
@@ -60,8 +76,11 @@ class _Scanner:
         return self.found
 
     def _error(self, why: str, place: int | None = None) -> ValueError:
-        line = self.text.count("\n", 0, self.at if place is None else place) + 1
+        line = self._line(self.at if place is None else place)
         return ValueError(f"{self.origin}, line {line}: {printable(why)}")
+
+    def _line(self, place: int) -> int:
+        return self.text.count("\n", 0, place) + 1
 
     def _peek(self) -> str:
         return self.text[self.at : self.at + 1]
@@ -122,6 +141,7 @@ class _Scanner:
             )
         if match[2] == "+=":
             raise self._error(f'{match[1]}+= is not supported: write {match[1]}="${match[1]}..."')
+        self.lines[match[1]] = self._line(self.at)
         self.at = match.end()
         self.found[match[1]] = self._word(_WORD_END)
 
@@ -146,6 +166,7 @@ class _Scanner:
             before = self.found.get(name, self.known.get(name))
             if before is None or (operator == ":=" and not before):
                 self.found[name] = value
+                self.lines[name] = self._line(start)
             self._skip_blanks()
 
     def _word(self, ends: str, start: int | None = None) -> str:

@@ -44,8 +44,8 @@ def test_unknown_keys_of_files_are_warned_about():
     files = {"FILESYTEM": "xfs", "suite": "sid", "BASE": "x", "LDAP_SERVER": "192.0.2.1"}
     _, warnings = resolve([Layer(DEFAULTS, files)])
     assert warnings == [
-        f"unknown setting FILESYTEM in {DEFAULTS} (did you mean FILESYSTEM?)",
-        f"unknown setting suite in {DEFAULTS} (did you mean SUITE?)",
+        f"{DEFAULTS}: unknown setting FILESYTEM (did you mean FILESYSTEM?)",
+        f"{DEFAULTS}: unknown setting suite (did you mean SUITE?)",
         f"{DEFAULTS}: not settings, only passed to the site's hooks: BASE, LDAP_SERVER",
     ]
 

@@ -107,7 +107,7 @@ def test_comments_and_the_hooks_variables_may_be_of_any_encoding(site):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (b"LOCALE=fran\xe7ais", 'web.conf: LOCALE="fran\\xe7ais": not a locale'),
+        (b"LOCALE=fran\xe7ais", 'web.conf, line 2: LOCALE="fran\\xe7ais": not a locale'),
         (b"caf\xe9", "web.conf, line 2: 'caf\\xe9' is not an assignment"),
         (b"echo caf\xe9", "web.conf, line 2: 'echo' is not an assignment"),
     ],

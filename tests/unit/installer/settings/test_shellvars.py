@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from installer.settings.shellvars import parse
+from installer.settings.shellvars import lines, parse
 
 
 def read(text, **known):
@@ -155,3 +155,9 @@ def test_any_text_is_read_or_refused_with_its_line(text):
         why = ""
         assert all(name.isidentifier() for name in found)
     assert not why or why.startswith("file, line ")
+
+
+def test_the_line_of_a_variable_is_that_of_its_last_value():
+    text = "A=1\n# A=2\nexport B='x\ny' C=3\n: ${D:=4} ${A:=5}\nA=\\\n6\n"
+    assert lines(text) == {"A": 6, "B": 3, "C": 4, "D": 5}
+    assert lines(text).keys() == read(text).keys()
