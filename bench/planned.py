@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
-from installer.create import plan_create
+from installer.create import decide
 
-plan = plan_create(os.environ, Path.cwd())[2]
+plan = decide(os.environ, Path.cwd()).plan
 json.dump(
     {"packages": plan.packages, "mirror": plan.mirrors.main, "engine": plan.engine}, sys.stdout
 )

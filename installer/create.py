@@ -5,6 +5,7 @@ import resource
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -39,7 +40,8 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         KitError: the guest cannot be made.
     """
     started = time.monotonic()
-    context, hooks, plan = plan_create(environ, os_dir)
+    decided = plan_create(environ, os_dir)
+    context, plan = decided.context, decided.plan
     settings, layout = context.settings, context.layout
     with ExitStack() as stack:
         with step("disks"), ExitStack() as swaps:
@@ -50,10 +52,7 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
         with step(f"bootstrap of {settings.suite} ({settings.arch})"):
             age = cache.fill(made.root, plan, settings, debootstrap.bootstrap)
         target = GuestTree(made.root, made)
-        accounts.refuse(
-            (user for stage in hooks for hook in stage for user in hook.users(context)),
-            accounts.of_guest(target),
-        )
+        accounts.refuse(decided.users, accounts.of_guest(target))
         # update-grub writes root=UUID=... only if it finds this link.
         uuids = {str(layout.root.uuid): made.fsysdev}
         with ExitStack() as runnable:
@@ -64,7 +63,9 @@ def create(environ: Mapping[str, str], os_dir: Path) -> None:
             # changed by an upgrade.
             if upgrade.is_due(settings.upgrade, age):
                 upgrade.upgrade(target, plan, age)
-            pending = [later for stage in hooks for later in _apply_hooks(stage, context, target)]
+            pending = [
+                later for stage in decided.stages for later in _apply_hooks(stage, context, target)
+            ]
             if context.site_hooks:
                 # Again, as site hooks may have mounted over it, or unmounted it.
                 runnable.close()
@@ -90,33 +91,71 @@ def _apply_hooks(hooks: Sequence[Hook], context: Context, target: GuestTree) -> 
     return pending
 
 
-def plan_create(
-    environ: Mapping[str, str], os_dir: Path
-) -> tuple[Context, list[list[Hook]], BootstrapPlan]:
-    """Decides and checks everything before a disk is opened for writing.
+@dataclass(frozen=True)
+class Decided:
+    """The decisions of a create. So far, nothing was asked of the network, and nothing written.
 
-    Returns:
-        the context, the hooks of this guest by stages, and the plan of the bootstrap.
+    Attributes:
+        context: the guest.
+        stages: the hooks of this guest by stages, in their order.
+        plan: the plan of the bootstrap.
+        warnings: about settings that are odd, but harmless.
+    """
+
+    context: Context
+    stages: tuple[tuple[Hook, ...], ...]
+    plan: BootstrapPlan
+    warnings: tuple[str, ...]
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """The hooks of all stages."""
+        return tuple(hook for stage in self.stages for hook in stage)
+
+    @property
+    def users(self) -> list[str]:
+        """The users that hooks will make."""
+        return [user for hook in self.hooks for user in hook.users(self.context)]
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The programs of the node that the create needs."""
+        made_by = (*prepare.tools(self.context.layout), *debootstrap.tools(self.plan), *cache.TOOLS)
+        return tuple(sorted({*made_by, *(name for hook in self.hooks for name in hook.tools)}))
+
+
+def plan_create(environ: Mapping[str, str], os_dir: Path) -> Decided:
+    """Decides and checks everything before a disk is opened for writing.
 
     Raises:
         KitError: the guest cannot be made.
     """
+    decided = decide(environ, os_dir)
+    for warning in decided.warnings:
+        log.warning("%s", warning)
+    check(decided)
+    _warn_of_no_effect(decided.context, decided.hooks)
+    _log_plan(decided.context, environ.get("INSTANCE_OS", "debootstrap"))
+    return decided
+
+
+def decide(environ: Mapping[str, str], os_dir: Path) -> Decided:
+    """Decides everything from Ganeti's environment and the files of the node.
+
+    Raises:
+        KitError: they contradict each other, or need something that this node does not have.
+    """
     instance = inputs.read_instance(environ)
     loaded = load.load(instance.variant, environ, os_dir=os_dir)
-    for warning in loaded.warnings:
-        log.warning("%s", warning)
     node = inputs.read_node(loaded.settings)
     settings = _fill_in_settings(loaded.settings, instance, node)
     layout = _plan_layout(instance, settings)
     context = Context(instance, settings, layout, node, site.listed(settings))
-    applied = [
-        [hook for hook in stage if hook.enabled(context)]
+    applied = tuple(
+        tuple(hook for hook in stage if hook.enabled(context))
         for stage in stages(environ, loaded.assigned, os_dir)
-    ]
-    hooks = [hook for stage in applied for hook in stage]
-    for hook in hooks:
-        hook.check(context)
-    packages = [name for hook in hooks for name in hook.packages(context)]
+    )
+    packages = [name for stage in applied for hook in stage for name in hook.packages(context)]
     if settings.kernel != "none":
         packages += kernel_packages(settings)
     plan = debootstrap.plan(
@@ -126,16 +165,24 @@ def plan_create(
         users_hosts=loaded.users_hosts,
         alias=loaded.settings.suite if loaded.settings.suite in releases.DEBIAN_ALIASES else "",
     )
-    _check_tools([*prepare.tools(layout), *debootstrap.tools(plan), *cache.TOOLS], hooks)
+    return Decided(context, applied, plan, loaded.warnings)
+
+
+def check(decided: Decided) -> None:
+    """Checks that this node and the mirrors have everything that a create needs.
+
+    Raises:
+        KitError: something is missing.
+    """
+    for hook in decided.hooks:
+        hook.check(decided.context)
+    _check_tools(decided.tools)
+    settings, plan = decided.context.settings, decided.plan
     cache.check(plan, settings)
-    users = [user for hook in hooks for user in hook.users(context)]
-    if users:  # it takes a while
-        accounts.refuse(users, cache.accounts_in(plan, settings))
+    if decided.users:  # it takes a while
+        accounts.refuse(decided.users, cache.accounts_in(plan, settings))
     prepare.make_build_directory()
     _check_open_files()
-    _warn_of_no_effect(context, hooks)
-    _log_plan(context, environ.get("INSTANCE_OS", "debootstrap"))
-    return context, applied, plan
 
 
 def _fill_in_settings(settings: Settings, instance: Instance, node: inputs.NodeFacts) -> Settings:
@@ -190,8 +237,7 @@ def _plan_layout(instance: Instance, settings: Settings) -> Layout:
         ) from error
 
 
-def _check_tools(names: Sequence[str], hooks: Sequence[Hook]) -> None:
-    names = sorted({*names, *(name for hook in hooks for name in hook.tools)})
+def _check_tools(names: Sequence[str]) -> None:
     missing = [name for name in names if which(name) is None]
     if missing:
         packages = sorted({PACKAGES.get(name, name) for name in missing})

@@ -4,7 +4,6 @@ Creates may use it at the same time, and may be killed at any moment. A cache fi
 name only when it is complete. A partial file is a leftover if nobody holds its lock.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -95,7 +94,7 @@ def check(plan: BootstrapPlan, settings: Settings) -> None:
         KitError: others may write to the cache or its directory, or a mirror is not usable, see
             `mirror_check.check`.
     """
-    directory = _directory(settings)
+    directory = cache_directory.usable(settings)
     opened = None
     if directory is not None:
         cache_directory.tidy(directory, settings, file_name(plan))
@@ -108,7 +107,7 @@ def check(plan: BootstrapPlan, settings: Settings) -> None:
 
 def accounts_in(plan: BootstrapPlan, settings: Settings) -> frozenset[str]:
     """The names of users and groups in the plan's cache; empty if it is missing or damaged."""
-    directory = _directory(settings)
+    directory = cache_directory.usable(settings)
     descriptor = None if directory is None else _open(directory / file_name(plan))
     if descriptor is None:
         return frozenset()
@@ -134,7 +133,7 @@ def fill(root: Path, plan: BootstrapPlan, settings: Settings, bootstrap: Bootstr
     Raises:
         KitError: no space in the guest, or an error of `bootstrap`.
     """
-    directory = _directory(settings)
+    directory = cache_directory.usable(settings)
     if directory is None:
         _not_kept(Path(settings.cache_dir), "the directory cannot be created")
         bootstrap(root, plan)
@@ -163,6 +162,30 @@ def fill(root: Path, plan: BootstrapPlan, settings: Settings, bootstrap: Bootstr
     return age
 
 
+def renew(root: Path, plan: BootstrapPlan, settings: Settings, bootstrap: Bootstrap) -> Path:
+    """Bootstraps into a mounted, empty guest, and stores the result as the plan's cache.
+
+    Creates use the old cache until the new one is complete. Returns the path of the cache.
+
+    Raises:
+        KitError: it cannot be stored, or an error of `bootstrap`.
+    """
+    cache = Path(settings.cache_dir) / file_name(plan)
+    with ExitStack() as stack:
+        lock = _locked(stack, cache)
+        unshared = bootstrap(root, plan)
+        problem = _not_to_be_shared(unshared) or _store(root, cache, settings.cache_size)
+        if problem:
+            if lock and not lock.given_up:
+                lock.give_up()
+            raise KitError(
+                f"cache {cache}: the new bootstrap of {plan.suite} is not stored: {problem}",
+                hint="make room, or increase CACHE_SIZE; if packages brought files that guests must"
+                " not share, each create has to bootstrap",
+            )
+    return cache
+
+
 def _not_to_be_shared(unshared: tuple[str, ...]) -> str | None:
     more = f" and {len(unshared) - NAMED} more" if len(unshared) > NAMED else ""
     named = ", ".join(unshared[:NAMED])
@@ -175,11 +198,15 @@ def _not_kept(cache: Path, reason: str) -> None:
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
     """Device, inode and time of the file at a path, of any type; None if there is none."""
+    status = _status(path)
+    return None if status is None else (status.st_dev, status.st_ino, status.st_mtime_ns)
+
+
+def _status(path: Path) -> os.stat_result | None:
     try:
-        status = path.lstat()
+        return path.lstat()
     except FileNotFoundError:
         return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def _locked(stack: ExitStack, cache: Path) -> Lock | None:
@@ -209,35 +236,6 @@ def empty(directory: Path) -> bool:
     return stayed
 
 
-def _directory(settings: Settings) -> Path | None:
-    """The cache directory; None if it is missing and there is no space to make it.
-
-    Raises:
-        KitError: it is not a directory, or others may write to it.
-    """
-    directory = Path(settings.cache_dir)
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _refuse_foreign(directory, directory.stat())
-    except OSError as error:
-        if error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
-            return None
-        raise KitError(
-            f"cache directory {directory}: {error.strerror}", hint="correct CACHE_DIR"
-        ) from error
-    return directory
-
-
-def _refuse_foreign(path: Path, status: os.stat_result) -> None:
-    """Refuses a path that others may write to: the guest's root file system comes from it."""
-    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise KitError(
-            f"cache {path}: others may write to it (owner {status.st_uid},"
-            f" mode {status.st_mode & 0o7777:04o})",
-            hint=f"check who did, then remove it, or chown root {path}; chmod go-w {path}",
-        )
-
-
 def _open(cache: Path) -> int | None:
     """Opens a cache with a shared lock, so that it is not removed; None if there is none.
 
@@ -250,7 +248,7 @@ def _open(cache: Path) -> int | None:
         return None
     try:
         status = os.fstat(descriptor)
-        _refuse_foreign(cache, status)
+        cache_directory.refuse_foreign(cache, status)
         with suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_SH)
         if same_file(cache, status):
@@ -324,7 +322,11 @@ def _store(root: Path, cache: Path, limit: int | None) -> str | None:
             if limit is not None and size > limit * MIB:
                 allowed = size_text(limit * MIB, floor)
                 return f"it needs {size_text(size, ceil)}, but CACHE_SIZE allows {allowed}"
-            cache_directory.make_room(cache.parent, limit, size, cache.name)
+            before = _status(cache)
+            replaced = before.st_size if before else 0
+            cache_directory.make_room(cache.parent, limit, size - replaced, cache.name)
+            if before:  # a rebuild is no use
+                os.utime(descriptor, ns=(before.st_atime_ns, time.time_ns()))
             part.rename(cache)
             sync_directory(cache.parent)
             log.info("stored as %s, %s", cache, size_text(size))

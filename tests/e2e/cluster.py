@@ -32,8 +32,8 @@ _CACHE_PATH = """
 import os, pathlib
 from installer import create
 from installer.bootstrap import cache
-context, _, plan = create.plan_create(os.environ, pathlib.Path.cwd())
-print(pathlib.Path(context.settings.cache_dir) / cache.file_name(plan))
+decided = create.decide(os.environ, pathlib.Path.cwd())
+print(pathlib.Path(decided.context.settings.cache_dir) / cache.file_name(decided.plan))
 """
 
 
