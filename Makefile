@@ -9,7 +9,7 @@ LIB := $(DESTDIR)/usr/lib/ganeti-instance-kit
 OS := $(DESTDIR)/usr/share/ganeti/os
 ETC := $(DESTDIR)/etc
 MAN := $(DESTDIR)/usr/share/man
-PACKAGES := node guest installer converter
+PACKAGES := node guest installer converter kit
 
 # Packages that a node needs for the kit, by names that are valid in Debian 12 and 13.
 NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm python3-guestfs \
@@ -75,8 +75,9 @@ install: ## Install below DESTDIR; existing configuration files stay
 	  find $$package -name '*.py' -o -name '*.j2' | while read -r file; do \
 	    install -D -m 644 "$$file" "$(LIB)/$$file"; done; done
 	/usr/bin/python3 -m compileall -q $(LIB)
-	chmod 755 $(LIB)/converter/qcow2raw.py
+	chmod 755 $(LIB)/converter/qcow2raw.py $(LIB)/kit/instance_kit.py
 	ln -sfn ../lib/ganeti-instance-kit/converter/qcow2raw.py $(DESTDIR)/usr/sbin/qcow2raw
+	ln -sfn ../lib/ganeti-instance-kit/kit/instance_kit.py $(DESTDIR)/usr/sbin/instance-kit
 	install -d $(LIB)/os-definition
 	install -m 755 -t $(LIB)/os-definition $(addprefix os-definition/,create rename verify import export)
 	install -m 644 -t $(LIB)/os-definition \

@@ -7,6 +7,7 @@ import pytest
 
 from converter import qcow2raw
 from installer import start
+from kit import instance_kit
 from node import modules
 
 
@@ -25,6 +26,17 @@ def test_qcow2raw_names_all_that_is_missing(
     )
 
 
+def test_instance_kit_names_all_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(modules, "find_spec", lacks("seccomp"))
+    assert instance_kit.main() == 3
+    assert capsys.readouterr().err == (
+        "error: instance-kit: Python modules: missing: seccomp\n"
+        "hint: apt-get install python3-seccomp\n"
+    )
+
+
 def test_an_os_script_names_all_that_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -37,5 +49,8 @@ def test_an_os_script_names_all_that_is_missing(
     )
 
 
+PACKAGES = (*qcow2raw.PACKAGES, *start.PACKAGES, *instance_kit.PACKAGES)
+
+
 def test_the_names_are_those_of_modules() -> None:
-    assert all(find_spec(module) for module in (*qcow2raw.PACKAGES, *start.PACKAGES))
+    assert all(find_spec(module) for module in PACKAGES)

@@ -1,0 +1,58 @@
+"""What Ganeti knows about nodes and instances, as far as this node can tell."""
+
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.files import read_text
+from node.run import run
+
+# Written by Ganeti on every node (ssconf.py); readable without its daemons.
+SSCONF = Path("/var/lib/ganeti")
+_INSTANCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an instance runs.
+
+    Attributes:
+        primary: the node; None where only the master can tell.
+        master: the master node; None where this node is in no cluster.
+        known: whether Ganeti has an instance of this name; None where this node cannot tell.
+    """
+
+    primary: str | None
+    master: str | None
+    known: bool | None
+
+
+def is_instance_name(name: str) -> bool:
+    """Whether a text can be the name of an instance, and is safe as an argument of gnt-instance."""
+    return _INSTANCE.fullmatch(name) is not None
+
+
+def this_node() -> str:
+    """This node's name, as Ganeti resolved it: with its domain."""
+    return socket.getfqdn() if "." not in socket.gethostname() else socket.gethostname()
+
+
+def ssconf(key: str) -> list[str]:
+    """The lines of one of Ganeti's ssconf files; none where it is missing."""
+    try:
+        return read_text(SSCONF / f"ssconf_{key}", errors="replace").split("\n")
+    except OSError:
+        return []
+
+
+def placement(instance: str) -> Placement:
+    """Where an instance runs. Asks Ganeti's master only if this node is the master."""
+    master = next((line for line in ssconf("master_node") if line), None)
+    instances = [line for line in ssconf("instance_list") if line]
+    known = instance in instances if master else None
+    if master != this_node() or not known:
+        return Placement(None, master, known)
+    listed = run(["gnt-instance", "list", "--no-headers", "--output=pnode", instance], check=False)
+    primary = listed.stdout.strip() if listed.exit_code == 0 else ""
+    return Placement(primary or None, master, known)

@@ -1,0 +1,37 @@
+#!/usr/bin/python3 -I
+"""The program `instance-kit`. It names missing libraries before it imports anything else."""
+
+import sys
+from pathlib import Path
+
+# The Debian packages of the modules that are not ours.
+PACKAGES = {
+    "distro_info": "python3-distro-info",
+    "jinja2": "python3-jinja2",
+    "seccomp": "python3-seccomp",
+    "sh": "python3-sh",
+    "xxhash": "python3-xxhash",
+}
+
+
+def main() -> int:
+    """Runs the program; returns its exit code."""
+    from node.modules import lacking
+    from node.program import give_up_streams, open_streams
+
+    open_streams()
+    if lacking("instance-kit", PACKAGES):
+        return 3
+    from kit.cli import main as run
+
+    try:
+        return run(sys.argv[1:])
+    finally:
+        give_up_streams()
+
+
+if __name__ == "__main__":
+    # Replaces the directory of this file, so that its modules do not hide the standard library's.
+    sys.path[:] = [path for path in sys.path if path != str(Path(__file__).resolve().parent)]
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.exit(main())
