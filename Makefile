@@ -9,6 +9,7 @@ LIB := $(DESTDIR)/usr/lib/ganeti-instance-kit
 OS := $(DESTDIR)/usr/share/ganeti/os
 ETC := $(DESTDIR)/etc
 MAN := $(DESTDIR)/usr/share/man
+UNITS := $(DESTDIR)/usr/lib/systemd/system
 PACKAGES := node guest installer converter kit
 
 # Packages that a node needs for the kit, by names that are valid in Debian 12 and 13.
@@ -20,7 +21,7 @@ NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm p
 TEST_PACKAGES := python3-venv python3-pytest python3-pytest-xdist python3-hypothesis python3-pexpect ganeti socat \
   iproute2 qemu-system-x86 ovmf openssh-server libguestfs-tools nbdkit libnbd-bin fuse3 \
   gdisk ntfs-3g cryptsetup-bin nbd-server \
-  linux-image-cloud-amd64 libcap2-bin acl attr man-db shellcheck procps make git
+  linux-image-cloud-amd64 libcap2-bin acl attr man-db shellcheck procps make git systemd
 # Packages that build and check the Debian package.
 DEB_PACKAGES := dpkg-dev debhelper dh-python lintian
 # The directory of the built package; its old content is removed.
@@ -95,6 +96,7 @@ install: ## Install below DESTDIR; existing configuration files stay
 	  install -m 644 os-definition/defaults $(ETC)/default/ganeti-instance-debootstrap
 	install -m 644 -t $(MAN)/man7 man/*.7
 	install -m 644 -t $(MAN)/man8 man/*.8
+	install -D -m 644 -t $(UNITS) systemd/*
 
 .PHONY: deb
 deb: deb-packages ## Build the Debian package in build/deb

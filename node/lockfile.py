@@ -98,6 +98,23 @@ def locked(path: Path, waiting_for: str) -> Iterator[Lock]:
         os.close(descriptor)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock on a file, also a shared one; False if it is no file."""
+    try:
+        descriptor = open_regular(path, follow=False)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system without locks
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def unlink_if_free(path: Path) -> bool:
     """Removes a regular file that nobody has locked; returns whether it is gone.
 

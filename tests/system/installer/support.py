@@ -188,19 +188,48 @@ class Node:
                 env[key] = text
         return env
 
-    def start(self) -> Create:
-        """Starts the create as Ganeti does, in a process group of its own."""
+    def argv(self, script: str) -> list[str]:
+        """The command that runs a shell script on the node; it gets the site's files and `hidden`.
+
+        Args:
+            script: `_ENTER`, or that with another last command.
+        """
         site = Path(tempfile.mkdtemp(prefix="default-", dir=self.directory))
         defaults = "".join(f'{key}="{text}"\n' for key, text in self.settings.items())
         (site / "ganeti-instance-debootstrap").write_text(defaults)
         (site / "hosts").write_text(f"127.0.0.1 localhost\n203.0.113.7 {NODE} node7\n")
-        log = site / "os.log"
+        return [
+            *("unshare", "--uts", "--mount", "--propagation=private", "--"),
+            *("sh", "-ec", script, "create", str(site), *self.hidden),
+        ]
+
+    def start_kit(self, *words: str, before: str = "") -> "subprocess.Popen[str]":
+        """Starts instance-kit on the node, after commands of a shell in the same namespaces."""
+        command = shlex.join(["/usr/bin/python3", "-I", str(TOP / "kit/instance_kit.py"), *words])
+        return subprocess.Popen(
+            self.argv(_ENTER.replace("exec ./create", f"{before}\nexec {command}")),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
+
+    def kit(self, *words: str, exit_code: int = 0, before: str = "") -> tuple[str, str]:
+        """Runs instance-kit on the node to its end; gives what it printed to stdout and stderr."""
+        with self.start_kit(*words, before=before) as process:
+            out, err = process.communicate(timeout=CREATE_TIMEOUT)
+        assert process.returncode == exit_code, out + err
+        assert "Traceback" not in err
+        return out, err
+
+    def start(self) -> Create:
+        """Starts the create as Ganeti does, in a process group of its own."""
+        argv = self.argv(_ENTER)
+        log = Path(argv[-1 - len(self.hidden)]) / "os.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [
-                    *("unshare", "--uts", "--mount", "--propagation=private", "--"),
-                    *("sh", "-ec", _ENTER, "create", str(site), *self.hidden),
-                ],
+                argv,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
