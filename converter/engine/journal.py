@@ -1,6 +1,7 @@
 """The resume journal: how far a copy is on the disk, and which source and target it has."""
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +29,17 @@ class Record:
     done: int
     path: str = ""  # of the target, as the user named it
     version: int = VERSION
+
+
+def recorded(directory: Path = DIRECTORY) -> Iterator[tuple[Path, str, Identity]]:
+    """The file of each record, of any version, with the path and identity of its target.
+
+    Files that cannot be read are left out.
+    """
+    for path in sorted(directory.glob("*.json")):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            fields = json.loads(path.read_bytes())
+            yield path, str(fields["path"]), dict(fields["target"])
 
 
 class Journal:
