@@ -3,15 +3,17 @@
 Then it gets larger disks and another name, and at last another installation that spares its data.
 """
 
+import json
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from . import ssh
-from .cluster import CREATE_TIMEOUT, Cluster
+from .cluster import CREATE_TIMEOUT, LIBRARY, Cluster
 from .console import BOOT_TIMEOUT, Console
 from .scrape import Facts
 
@@ -66,6 +68,56 @@ def test_scrape_prints_password_addresses_and_fingerprints_only(story: Story) ->
     assert len(story.scraped) == 1 + 2 + len(story.facts.fingerprints)
     assert sorted(address.version for address in story.facts.addresses) == [4, 6]
     assert len(story.facts.fingerprints) >= 2
+
+
+def kit_facts(cluster: Cluster, name: str) -> dict[str, Any]:
+    """What `instance-kit facts` has for programs."""
+    said = cluster.run(["instance-kit", "facts", "--json", name]).stdout
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+@pytest.mark.trixie
+def test_facts_are_those_of_the_scrape(story: Story, cluster: Cluster) -> None:
+    found = kit_facts(cluster, OLD)
+    assert found["root_password"] == story.facts.password
+    first = [each for each in found["addresses"] if each["nic"] == "eth0"]
+    assert [each["address"] for each in first] == list(story.facts.hosts)
+    digests = {f"SHA256:{each['sha256']}" for each in found["host_keys"]}
+    assert digests == story.facts.fingerprints
+    assert found["notes"] == []
+
+
+@pytest.mark.trixie
+def test_the_doctor_says_what_ganeti_says_of_the_os(cluster: Cluster) -> None:
+    create = f"{LIBRARY}/os-definition/create"
+
+    def levels() -> tuple[str, str]:
+        # The node has no way to a mirror, so it is not fit.
+        argv = ["instance-kit", "doctor", "--json", "--variant=bookworm"]
+        said = json.loads(cluster.run(argv, check=False).stdout)
+        found = {each["about"]: each["level"] for each in said["findings"]}
+        assert not said["fit"] and found["mirrors of bookworm"] == "problem"
+        ganetis = cluster.run(["gnt-os", "diagnose"], check=False).stdout
+        return found["gnt-os diagnose"], ganetis.partition("[global status: ")[2].partition("]")[0]
+
+    assert levels() == ("ok", "valid")
+    cluster.run(["chmod", "-x", create])
+    try:
+        assert levels() == ("problem", "invalid")
+    finally:
+        cluster.run(["chmod", "+x", create])
+
+
+@pytest.mark.trixie
+def test_records_of_its_host_keys_are_those_that_ssh_keygen_gives(
+    story: Story, cluster: Cluster
+) -> None:
+    lines = cluster.run(["instance-kit", "facts", "--dns", OLD]).stdout.splitlines()
+    ours = {line.partition(" IN ")[2] for line in lines if " SSHFP " in line}
+    keys = "for key in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -r x -f $key; done"
+    theirs = {line.partition(" IN ")[2] for line in story.run(keys).splitlines()}
+    assert ours == {line for line in theirs if line.split()[2] == "2"} != set()
 
 
 def test_second_nic_is_in_the_log_by_its_own_name(second_facts: list[str]) -> None:
@@ -216,6 +268,18 @@ def test_another_name(changed: Changed) -> None:
 
 
 @pytest.mark.trixie
+def test_facts_are_found_by_the_new_name(story: Story, changed: Changed, cluster: Cluster) -> None:
+    assert changed.connection is not None
+    found = kit_facts(cluster, NEW)
+    assert found["root_password"] == story.facts.password
+    assert [note.rpartition(" 20")[0] for note in found["notes"]] == [
+        f"renamed from {OLD} to {NEW}"
+    ]
+    gone = cluster.run(["instance-kit", "facts", OLD]).stdout
+    assert f"note: Ganeti has no instance {OLD} now" in gone
+
+
+@pytest.mark.trixie
 def test_every_unit_is_well_in_the_second_boot(changed: Changed) -> None:
     assert changed.connection.system_state() == "running"
 
@@ -228,6 +292,7 @@ def test_reinstall_makes_access_anew_and_keeps_data(
     cluster.run(["gnt-instance", "reinstall", "--force", NEW], timeout=CREATE_TIMEOUT)
     facts = cluster.facts()
     assert facts.password != story.facts.password
+    assert kit_facts(cluster, NEW)["root_password"] == facts.password
     assert facts.addresses == story.facts.addresses
     assert not facts.fingerprints & story.facts.fingerprints
     console = cluster.start_instance(NEW)

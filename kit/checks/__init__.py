@@ -1,0 +1,1 @@
+"""The checks of `instance-kit doctor`: one module for each subject."""

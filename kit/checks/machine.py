@@ -1,0 +1,95 @@
+"""Checks the node: release, packages, kernel, clock."""
+
+import platform
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from kit import cluster
+from kit.checks.finding import Finding, note, ok, problem
+from node.run import run
+from node.syscalls import clock_is_synchronised
+
+# Their versions are useful in bug reports.
+VERSIONS = (
+    *("ganeti", "debootstrap", "mmdebstrap", "debian-archive-keyring", "distro-info-data"),
+    *("tar", "zstd", "e2fsprogs", "python3-guestfs"),
+)
+# Creates do not need them.
+MODULES = {
+    "guestfs": ("python3-guestfs", "gnt-instance rename"),
+    "nbd": ("python3-libnbd", "qcow2raw"),
+    "pyudev": ("python3-pyudev", "qcow2raw"),
+    "tqdm": ("python3-tqdm", "qcow2raw"),
+}
+CONTROL = Path("/dev/loop-control")
+KERNELS = Path("/boot")
+MODULE_DIRECTORY = Path("/lib/modules")
+
+
+def versions() -> Iterator[Finding]:
+    """The release, versions of packages, and Python modules."""
+    listed = run(
+        [
+            "dpkg-query",
+            "--show",
+            "--showformat=${db:Status-Abbrev}${Package} ${Version}\n",
+            *VERSIONS,
+        ],
+        check=False,
+    )
+    there = [line[3:] for line in listed.stdout.splitlines() if line.startswith("ii ")]
+    release = platform.freedesktop_os_release().get("PRETTY_NAME", "unknown release")
+    yield ok("versions", ", ".join([release, *there]))
+    for module, (package, job) in MODULES.items():
+        if find_spec(module) is None:
+            yield note("programs", f"{job} needs {package}", f"apt-get install {package}")
+
+
+def master() -> Iterator[Finding]:
+    """The cluster that this node is in."""
+    name = next((line for line in cluster.ssconf("cluster_name") if line), None)
+    node = next((line for line in cluster.ssconf("master_node") if line), "unknown")
+    if name is None:
+        yield note("cluster", "this node belongs to none", "gnt-node add, on the master")
+    else:
+        yield ok("cluster", f"{name}, master {node}")
+
+
+def kernel() -> Iterator[Finding]:
+    """Loop devices, and a kernel for libguestfs."""
+    if not CONTROL.exists():
+        yield problem("loop devices", f"{CONTROL} is missing", "modprobe loop")
+    # supermin(1) needs both.
+    kernels = [
+        path.name
+        for path in KERNELS.glob("vmlinuz-*")
+        if (MODULE_DIRECTORY / path.name.removeprefix("vmlinuz-")).is_dir()
+    ]
+    if kernels:
+        yield ok("kernel for libguestfs", sorted(kernels)[-1])
+    else:
+        yield note(
+            "kernel for libguestfs",
+            f"none in {KERNELS} with its modules: gnt-instance rename and qcow2raw --inspect fail",
+            "apt-get install linux-image-amd64, or that of the node's architecture",
+        )
+
+
+def clock() -> Iterator[Finding]:
+    """The clock: signatures of archives and certificates have dates."""
+    installed = Path(__file__).stat().st_mtime
+    if time.time() < installed:
+        now = time.strftime("%Y-%m-%d %H:%M", time.localtime())
+        yield problem(
+            "clock", f"it shows {now}, a time before the kit was installed", "set the clock"
+        )
+    elif clock_is_synchronised():
+        yield ok("clock", "synchronised")
+    else:
+        yield note(
+            "clock",
+            "it is not synchronised, as far as the kernel knows",
+            "apt-get install systemd-timesyncd, or chrony",
+        )

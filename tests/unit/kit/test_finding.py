@@ -1,0 +1,59 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from kit.checks import hooks
+from kit.checks.definition import invalid
+from kit.checks.finding import Finding, as_json, as_text, found_by, note, ok, problem
+from node.errors import KitError
+
+GOLDEN = Path(__file__).parents[2] / "data/golden/kit"
+OS_DIR = Path(__file__).parents[3] / "os-definition"
+FINDINGS = [
+    ok("clock", "synchronised"),
+    note("cache of variant sid", "none", "instance-kit cache build sid"),
+    problem("mirrors of sid", "no answer\nwithin \x1b[2J 7 s", "check the network"),
+]
+
+
+def test_golden() -> None:
+    assert as_text(FINDINGS) + "\n" == (GOLDEN / "doctor-text").read_text()
+    assert as_json(FINDINGS) == json.loads((GOLDEN / "doctor-json").read_text())
+
+
+def test_notes_leave_a_node_fit() -> None:
+    assert as_json(FINDINGS[:2])["fit"] and not as_json(FINDINGS)["fit"]
+
+
+def test_a_check_that_fails_is_a_finding() -> None:
+    def check() -> Iterator[Finding]:
+        yield FINDINGS[0]
+        raise KitError("x: broken", "mend it")
+
+    assert list(found_by(check, "x")) == [FINDINGS[0], problem("x", "x: broken", "mend it")]
+
+
+def test_the_os_definition_of_the_kit_is_valid() -> None:
+    assert invalid(OS_DIR) is None
+
+
+def test_os_definitions_that_ganeti_does_not_take(tmp_path: Path) -> None:
+    for path in OS_DIR.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+            (tmp_path / path.name).chmod(path.stat().st_mode)
+    assert invalid(tmp_path) is None
+    (tmp_path / "create").chmod(0o644)
+    assert invalid(tmp_path) == "create is not executable"
+    (tmp_path / "create").unlink()
+    assert "No such file" in (invalid(tmp_path) or "")
+    (tmp_path / "ganeti_api_version").write_text("99\n")
+    assert invalid(tmp_path) == "ganeti_api_version: 99"
+
+
+def test_comments_and_programs_name_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n  # grub-install\ntrue\n")
+    assert hooks.code(script) == "true"
+    script.write_bytes(b"\x7fELF grub-install")
+    assert hooks.code(script) == ""
