@@ -21,7 +21,7 @@ NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm p
 TEST_PACKAGES := python3-venv python3-pytest python3-pytest-xdist python3-hypothesis python3-pexpect ganeti socat \
   iproute2 qemu-system-x86 ovmf openssh-server libguestfs-tools nbdkit libnbd-bin fuse3 \
   gdisk ntfs-3g cryptsetup-bin nbd-server \
-  linux-image-cloud-amd64 libcap2-bin acl attr man-db shellcheck procps make git systemd
+  linux-image-cloud-amd64 libcap2-bin acl attr man-db shellcheck procps make git systemd zsh
 # Packages that build and check the Debian package.
 DEB_PACKAGES := dpkg-dev debhelper dh-python lintian
 # The directory of the built package; its old content is removed.
@@ -65,8 +65,9 @@ bench: test-packages ## Compare speed with ganeti-instance-debootstrap, qemu-img
 	bench/convert
 
 .PHONY: generate
-generate: ## Write the files that are made from the definitions of the settings
+generate: ## Write the files that are made from the settings and from the verbs of instance-kit
 	/usr/bin/python3 -m installer.settings.generate
+	/usr/bin/python3 -m kit.completion
 
 .PHONY: install
 install: ## Install below DESTDIR; existing configuration files stay
@@ -97,6 +98,8 @@ install: ## Install below DESTDIR; existing configuration files stay
 	install -m 644 -t $(MAN)/man7 man/*.7
 	install -m 644 -t $(MAN)/man8 man/*.8
 	install -D -m 644 -t $(UNITS) systemd/*
+	install -D -m 644 -t $(DESTDIR)/usr/share/bash-completion/completions completion/instance-kit
+	install -D -m 644 -t $(DESTDIR)/usr/share/zsh/vendor-completions completion/_instance-kit
 
 .PHONY: deb
 deb: deb-packages ## Build the Debian package in build/deb
