@@ -18,12 +18,14 @@ class Placement:
     """Where an instance runs.
 
     Attributes:
-        primary: the node; None where only the master can tell.
-        master: the master node; None where this node is in no cluster.
-        known: whether Ganeti has an instance of this name; None where this node cannot tell.
+        primary: the node; None if only the master can tell.
+        secondaries: nodes that it may have run on before a failover; empty likewise.
+        master: the master node; None if this node is in no cluster.
+        known: whether Ganeti has an instance of this name; None if this node cannot tell.
     """
 
     primary: str | None
+    secondaries: tuple[str, ...]
     master: str | None
     known: bool | None
 
@@ -52,7 +54,9 @@ def placement(instance: str) -> Placement:
     instances = [line for line in ssconf("instance_list") if line]
     known = instance in instances if master else None
     if master != this_node() or not known:
-        return Placement(None, master, known)
-    listed = run(["gnt-instance", "list", "--no-headers", "--output=pnode", instance], check=False)
-    primary = listed.stdout.strip() if listed.exit_code == 0 else ""
-    return Placement(primary or None, master, known)
+        return Placement(None, (), master, known)
+    options = ("--no-headers", "--separator=|", "--output=pnode,snodes")
+    listed = run(["gnt-instance", "list", *options, instance], check=False)
+    primary, _, others = (listed.stdout if listed.exit_code == 0 else "").strip().partition("|")
+    secondaries = tuple(name for name in others.split(",") if is_instance_name(name))
+    return Placement(primary or None, secondaries, master, known)

@@ -189,15 +189,16 @@ def _elsewhere(name: str, placed: cluster.Placement) -> list[str]:
 def _where_to_look(name: str, placed: cluster.Placement) -> str:
     if placed.known is False:
         return f"Ganeti has no instance {name}: gnt-instance list; {_KEPT}"
-    if placed.primary and placed.primary != cluster.this_node():
-        return (
-            f"it runs on {placed.primary}: run it there, or on the node where it was made; {_KEPT}"
-        )
+    here = cluster.this_node()
+    if nodes := [
+        node for node in (placed.primary, *placed.secondaries) if node not in (None, here)
+    ]:
+        return f"look on {' and '.join(map(str, nodes))}: instance-kit facts {name}; {_KEPT}"
     if placed.primary or placed.master is None:
         return f"it may have been made on another node, or long ago: {_KEPT}"
     return (
-        f"run it on its primary node, which the master {placed.master} knows: gnt-instance list"
-        f" -o name,pnode {name}; {_KEPT}"
+        f"look on its nodes, which the master {placed.master} knows: gnt-instance list"
+        f" -o name,pnode,snodes {name}; {_KEPT}"
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from kit import FAILED, cli, cluster, dns, facts, oslogs
 from kit.oslogs import HostKey
+from node.run import Result
 
 DATA = Path(__file__).parents[2] / "data"
 LOGS = DATA / "oslogs"
@@ -65,6 +66,21 @@ def test_where_this_node_is_not_the_master(
     assert "the master node2.example.org knows" in failing(capsys, "other.example.org")[1]
     assert "Ganeti has no instance gone" in failing(capsys, "gone")[1]
     assert shown(capsys, WEB).endswith(f"note: Ganeti has no instance {WEB} now\n")
+
+
+def test_on_the_master_the_nodes_of_the_instance_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ssconf_master_node").write_text("node1.example.org")
+    (tmp_path / "ssconf_instance_list").write_text(f"other.example.org\n{WEB}\n")
+    monkeypatch.setattr(cluster, "SSCONF", tmp_path)
+    said = Result(0, "node2.example.org|node3.example.org\n", "")
+    monkeypatch.setattr(cluster, "run", lambda *_args, **_options: said)
+    hint = failing(capsys, "other.example.org")[1]
+    assert hint.startswith("hint: look on node2.example.org and node3.example.org: instance-kit")
+    assert "note: it runs on node2.example.org now" in shown(capsys, WEB)
+    monkeypatch.setattr(cluster, "run", lambda *_args, **_options: Result(1, "", "no answer"))
+    assert "which the master node1.example.org knows" in failing(capsys, "other.example.org")[1]
 
 
 @pytest.mark.parametrize("name", ["-x", "a b", "../etc", "a\nb", ""])
