@@ -1,0 +1,1 @@
+"""Backup and restore of instances: the stream, `gnt-backup export` and `import` behind it."""
