@@ -146,7 +146,7 @@ def header_at(read: Read, size: int, sector: int, place: int) -> Header | None:
 
 
 def repaired(read: Read, size: int, target_size: int) -> Repair | None:
-    """The replacements that make a disk's GPT correct on a larger target.
+    """The replacements that make a disk's GPT correct on a target of another size.
 
     The backup moves to the target's end, and the primary and the protective MBR are adapted. A
     damaged copy is made anew from the other. Partitions and their entries stay unchanged. The
@@ -158,15 +158,15 @@ def repaired(read: Read, size: int, target_size: int) -> Repair | None:
         target_size: bytes.
 
     Returns:
-        None if there is no GPT, or the target is not larger.
+        None if there is no GPT, or the target has the size of the source.
     """
     mbr = Window(read, 0, size).at(0, MBR_SIZE)
-    if target_size <= size or not is_protective(mbr):
+    if target_size == size or not is_protective(mbr):
         return None
     found = copies(read, size)
     if found is None:
         return Repair((), "GPT: both its copies are damaged; left as it is")
-    if doubt := _doubt(found, target_size):
+    if doubt := _doubt(found, size, target_size):
         return Repair((), f"GPT: {doubt}; left as it is")
     good = found.good
     sector = good.sector
@@ -194,7 +194,7 @@ def _primary_array(found: Copies) -> int:
     return found.primary.array if found.primary else 2  # as the specification says
 
 
-def _doubt(found: Copies, target_size: int) -> str | None:
+def _doubt(found: Copies, size: int, target_size: int) -> str | None:
     """Why a table must not be changed; None if it may be."""
     good = found.good
     one, two = found
@@ -206,7 +206,9 @@ def _doubt(found: Copies, target_size: int) -> str | None:
     if any(one[1] >= two[0] for one, two in pairwise(used)):
         return "partitions overlap"
     end = target_size // good.sector - 1
-    if end - good.array_sectors - 1 < good.last:
+    # On a smaller target, the area for partitions ends with the last of them at most.
+    last = good.last if target_size > size else max([good.first, *(last for _, last in used)])
+    if end - good.array_sectors - 1 < last:
         return "on the target its backup would overlap the area for partitions"
     array = _primary_array(found)
     if array < 2 or array + good.array_sectors > good.first:

@@ -107,9 +107,31 @@ def test_a_backup_that_was_misplaced_already_is_moved() -> None:
     assert result[3 * MIB :][:MIB] == content[3 * MIB :][:MIB]
 
 
-@pytest.mark.parametrize("target", [SIZE, SIZE - 512])
-def test_a_target_that_is_no_larger_needs_nothing(target: int) -> None:
-    assert repair(disk(), target) is None
+def test_a_target_of_the_same_size_needs_nothing() -> None:
+    assert repair(disk(), SIZE) is None
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_on_a_smaller_target_the_area_for_partitions_shrinks(sector: int) -> None:
+    content = disk(sector=sector)
+    before = table(reader(content), SIZE)
+    assert before is not None
+    array = 128 * 128 // sector
+    smallest = (601 + array + 1) * sector
+    assert smallest < SIZE
+    found = repair(content, smallest)
+    assert found is not None and found.extents
+    result = bytearray(content[:smallest])
+    for extent in found.extents:
+        assert extent.end <= smallest
+        result[extent.guest_offset : extent.end] = extent.literal
+    after = table(reader(result), smallest)
+    assert after is not None
+    assert (after.partitions, after.uuid, after.warnings) == (before.partitions, before.uuid, ())
+    assert changed(content[:smallest], result, sector) <= {0, 1, *range(601, 601 + array + 1)}
+
+    none = repair(content, smallest - sector)
+    assert none is not None and not none.extents and "overlap" in none.why
 
 
 def test_disks_without_a_gpt_need_nothing() -> None:
