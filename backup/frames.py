@@ -1,11 +1,13 @@
 """Reads a stream from a pipe or file, frame by frame, in order."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from backup import stream
+from backup.pipes import Going, readable
 from backup.stream import StreamError
-from converter.buffers import buffer
 from node.errors import KitError
 
 _BLOCK_HEADER = 3  # bytes
@@ -37,9 +39,35 @@ class Frames:
 
     def __init__(self, fd: int, name: str, begun: bytes = b"") -> None:
         self._fd = fd
+        self._require_going: Going = lambda: None
         self._name = name
         self._pending = begun
         self.read_bytes = 0  # of the stream, so far
+
+    @contextmanager
+    def ended_by(self, require_going: Going) -> Iterator[None]:
+        """Inside, waiting for the stream ends where `require_going` raises."""
+        self._require_going = require_going
+        try:
+            yield
+        finally:
+            self._require_going = lambda: None
+
+    def fill(self, view: memoryview) -> int:
+        """Reads so many bytes, or less at the end of the stream; returns how many."""
+        place = 0
+        while place < len(view):
+            count = self._into(view[place:])
+            if not count:
+                break
+            place += count
+        self.read_bytes += place
+        return place
+
+    def push_back(self, data: bytes) -> None:
+        """Takes what was read last as not read."""
+        self._pending = data + self._pending
+        self.read_bytes -= len(data)
 
     def next(self, room: memoryview) -> Frame | bytes:
         """The next frame: of content, in `room`, or the payload of a skippable one.
@@ -56,8 +84,7 @@ class Frames:
         if found.skippable:
             if found.payload > stream.END_SIZE + stream.MAX_HEADER:
                 raise StreamError("a frame in it is larger than any that this kit writes")
-            self._pending = head[found.header :] + self._pending
-            self.read_bytes -= len(head) - found.header
+            self.push_back(head[found.header :])
             payload = self._some(found.payload)
             if len(payload) < found.payload:
                 raise StreamError("it ends within a frame")
@@ -75,8 +102,7 @@ class Frames:
             place = self._filled(room, place, at)
         place = self._filled(room, place, at + _CHECKSUM)
         at += _CHECKSUM
-        self._pending = bytes(room[at:place]) + self._pending
-        self.read_bytes -= place - at
+        self.push_back(bytes(room[at:place]))
         return Frame(found.payload, room[:at])
 
     def require_nothing_behind(self) -> None:
@@ -89,13 +115,7 @@ class Frames:
         if upto > len(room):
             raise StreamError("a frame in it is larger than any that this kit writes")
         while place < upto:
-            if self._pending:
-                taken = self._pending[: upto - place]
-                self._pending = self._pending[len(taken) :]
-                room[place : place + len(taken)] = taken
-                count = len(taken)
-            else:
-                count = self._read_into(room[place:upto])
+            count = self._into(room[place:upto])
             if not count:
                 raise StreamError("it ends within a frame")
             place += count
@@ -104,22 +124,20 @@ class Frames:
 
     def _some(self, length: int) -> bytes:
         """So many bytes, or less at the end."""
-        found = bytearray()
-        view = buffer(length) if length > len(self._pending) else memoryview(b"")
-        while len(found) < length:
-            if self._pending:
-                taken = self._pending[: length - len(found)]
-                self._pending = self._pending[len(taken) :]
-                found += taken
-                continue
-            count = self._read_into(view[: length - len(found)])
-            if not count:
-                break
-            found += view[:count]
-        self.read_bytes += len(found)
-        return bytes(found)
+        view = memoryview(bytearray(length))
+        return bytes(view[: self.fill(view)])
+
+    def _into(self, view: memoryview) -> int:
+        """Reads some bytes; 0 at the end."""
+        if not self._pending:
+            return self._read_into(view)
+        taken = self._pending[: len(view)]
+        self._pending = self._pending[len(taken) :]
+        view[: len(taken)] = taken
+        return len(taken)
 
     def _read_into(self, view: memoryview) -> int:
+        readable(self._fd, self._require_going)
         try:
             return os.readv(self._fd, [view])
         except OSError as error:

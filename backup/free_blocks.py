@@ -157,8 +157,20 @@ def superblock(read: Read, length: int) -> FileSystem:
     )
 
 
-def free_runs(read: Read, length: int) -> list[tuple[int, int]]:
+def stated_size(data: bytes) -> int:
+    """The bytes that a file system has by its superblock, whatever state it is in."""
+    blocks, size_shift, incompat = (
+        int.from_bytes(data[place : place + 4], "little") for place in (0x4, 0x18, 0x60)
+    )
+    if incompat & _64BIT:
+        blocks |= int.from_bytes(data[0x150:0x154], "little") << 32
+    return blocks * (1024 << min(size_shift, 6))
+
+
+def free_runs(read: Read, length: int) -> Iterator[tuple[int, int]]:
     """The runs of free blocks of 16 and more, in order, as offset and length in bytes.
+
+    They count once the last was given: an error may come behind them.
 
     Args:
         read: reads the file system.
@@ -170,7 +182,7 @@ def free_runs(read: Read, length: int) -> list[tuple[int, int]]:
     system = superblock(read, length)
     groups = list(_groups(system, read))
     metadata = _metadata_blocks(system, groups)
-    found: list[tuple[int, int]] = []
+    held: tuple[int, int] | None = None
     total = 0
     for group in groups:
         count = system.group_blocks(group.number)
@@ -187,15 +199,18 @@ def free_runs(read: Read, length: int) -> list[tuple[int, int]]:
         for match in _ZERO_BYTES.finditer(bitmap, 0, count // 8):
             start = (begin + 8 * match.start()) * system.block_size
             size = 8 * (match.end() - match.start()) * system.block_size
-            if found and sum(found[-1]) == start:
-                found[-1] = (found[-1][0], found[-1][1] + size)
-            else:
-                found.append((start, size))
+            if held is not None and sum(held) == start:
+                held = (held[0], held[1] + size)
+                continue
+            if held is not None:
+                yield held
+            held = (start, size)
     if total != system.free_blocks:
         raise NotCertainError(
             f"its bitmaps have {total} free blocks, its superblock says {system.free_blocks}"
         )
-    return found
+    if held is not None:
+        yield held
 
 
 def _groups(system: FileSystem, read: Read) -> Iterator[_Group]:

@@ -209,7 +209,7 @@ def _part(payload: bytes, name: str) -> dict[str, Any]:
     line, _, _ = payload.partition(b"\n")
     try:
         found = json.loads(line)
-    except ValueError:  # of its encoding, too
+    except (ValueError, RecursionError):  # of its encoding, too
         found = None
     if not isinstance(found, dict) or found.pop("part", None) != name:
         raise StreamError(f"there is no {name} where there should be one")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from installer import oslog
@@ -10,7 +10,6 @@ from installer.create import create
 from installer.rename import rename
 from installer.verify import main as verify
 from node import log
-from node.errors import KitError
 from node.isolation.namespace import contained
 from node.program import run_command
 
@@ -21,16 +20,19 @@ def main(script: str) -> int:
     """Runs one OS script; returns its exit code: 0 done, 1 failed, 128 + N ended by signal N.
 
     Args:
-        script: create, rename, verify, import or export; its arguments are in sys.argv.
+        script: create, rename or verify; its arguments are in sys.argv.
     """
     os.umask(UMASK)
-    debug = os.environ.get("DEBUG_LEVEL", "0") not in ("", "0")
-    # stdout of export is the data of the instance.
-    log.to_stream(debug=debug, stderr=script in ("export", "import"), clean=oslog.mask_log_keywords)
+    log.to_stream(debug=is_debugged(os.environ), clean=oslog.mask_log_keywords)
     action = _ACTIONS[script]
     if script in ("create", "rename"):
         return _run(lambda: contained(lambda: _run(action)))
     return _run(action)
+
+
+def is_debugged(environ: Mapping[str, str]) -> bool:
+    """Whether Ganeti's user wants to see more (gnt-instance --debug-level)."""
+    return environ.get("DEBUG_LEVEL", "0") not in ("", "0")
 
 
 def _run(action: Callable[[], int | None]) -> int:
@@ -54,17 +56,8 @@ def _verify() -> None:
     verify(sys.argv[1:], os.environ, os_dir=Path.cwd())
 
 
-def _not_yet() -> None:
-    raise KitError(
-        "backup of this instance: this version of the OS definition cannot export or import",
-        hint="use gnt-backup with a disk template that copies disks, or copy the disks by hand",
-    )
-
-
 _ACTIONS: dict[str, Callable[[], None]] = {
     "create": _create,
     "rename": _rename,
     "verify": _verify,
-    "import": _not_yet,
-    "export": _not_yet,
 }

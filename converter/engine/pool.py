@@ -89,6 +89,11 @@ class Pool:
             self._turn += 1
             self._changed.notify_all()
 
+    def require_going(self) -> None:
+        """Ends a worker that waits for something else, once the pool is about to end."""
+        if self._stopping:
+            raise _StoppedError
+
     def _stop(self) -> None:
         with self._changed:
             self._stopping = True

@@ -1,0 +1,184 @@
+"""What of a disk goes into a backup: all of its bytes, but for those that nobody needs."""
+
+import heapq
+import os
+from array import array
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from backup import KIT_VERSION, free_blocks
+from backup.free_blocks import NotCertainError
+from backup.requests import Request
+from backup.smallest import smallest_target
+from backup.stream import FRAME_SIZE, Area, Header
+from converter.contents import swap_header
+from converter.contents.describe import DiskReport, Place, describe
+from converter.contents.magics import others
+from converter.contents.swap_header import SwapArea
+from converter.engine.chunks import Chunk
+from converter.engine.content import TargetContent
+from converter.extents import Extent, Kind
+from converter.reading import Read, Window
+from converter.sources.base import Disk, Source
+from node.errors import KitError
+from node.isolation.confined import ConfinedError, confined
+from node.log import log
+from node.text import size as text_size
+
+EXT = ("ext2", "ext3", "ext4")
+# Free runs that are left out of one file system, the largest ones: each takes memory.
+MAX_RUNS = 1 << 15
+ZERO_FRAMES = 256  # frames of zeros in one piece of work
+_CERTAIN, _DOUBT = b"+", b"-"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stream's header, and the disk's content with zeros where nothing is needed."""
+
+    header: Header
+    content: TargetContent
+
+
+def planned(source: Source, fd: int, request: Request) -> Plan:
+    """Looks at a disk and decides what of it is not needed; called before threads are begun.
+
+    Args:
+        source: the disk.
+        fd: of it, for a process that looks at its file systems.
+        request: whose disk it is.
+
+    Raises:
+        KitError: it cannot be read.
+    """
+    with closing(Disk(source)) as disk:
+        try:
+            report = describe(disk.read, source.size)
+        except ValueError as error:
+            raise KitError(
+                f"disk {source.name}: {error}", hint="does its device have the size it had before?"
+            ) from error
+        for warning in report.warnings:
+            log.warning("%s", warning)
+        swap = [pages for area in report.swap if (pages := _swap_pages(disk.read, area))]
+        free = [run for place in report.places for run in _free(place, disk.read, fd)]
+        header = Header(
+            disk_size=source.size,
+            kit=KIT_VERSION,
+            instance=request.instance,
+            disk=request.disk,
+            partition_table=report.table.kind if report.table else None,
+            areas=tuple(_areas(report)),
+            smallest=smallest_target(report, source, disk.read),
+            left_out={"swap": sum(n for _, n in swap), "free": sum(n for _, n in free)},
+        )
+    replaced = [Extent(start, length, Kind.ZERO) for start, length in sorted([*swap, *free])]
+    return Plan(header, TargetContent(source, replaced, source.size))
+
+
+def frames(content: TargetContent) -> Iterator[Chunk]:
+    """The frames of a stream: each a chunk with its parts; up to ZERO_FRAMES of zeros without."""
+    zeros: tuple[int, int] | None = None
+    for parts in _cut(content):
+        start, end = parts[0].guest_offset, parts[-1].end
+        is_zero = all(part.kind is Kind.ZERO for part in parts)
+        if zeros and (not is_zero or end - zeros[0] > ZERO_FRAMES * FRAME_SIZE):
+            yield Chunk(*zeros, ())
+            zeros = None
+        if is_zero:
+            zeros = (zeros[0] if zeros else start, end)
+        else:
+            yield Chunk(start, end, tuple(parts))
+    if zeros:
+        yield Chunk(*zeros, ())
+
+
+def _cut(content: TargetContent) -> Iterator[list[Extent]]:
+    """The parts of each frame."""
+    parts: list[Extent] = []
+    for extent in content.extents():
+        rest = extent
+        while rest.length:
+            begin = rest.guest_offset
+            frame_end = min(begin - begin % FRAME_SIZE + FRAME_SIZE, content.end)
+            parts.append(rest.cut(begin, min(rest.end, frame_end)))
+            if rest.end < frame_end:
+                break
+            yield parts
+            parts = []
+            rest = rest.cut(frame_end, rest.end)
+
+
+def _areas(report: DiskReport) -> Iterator[Area]:
+    for place in report.places:
+        partition = place.partition.number if place.partition else None
+        if not place.holds and partition is not None:
+            yield Area(place.start, place.length, "unknown", partition=partition)
+        for found in place.holds:
+            yield Area(
+                place.start, place.length, found.type, found.uuid, found.label, partition=partition
+            )
+
+
+def _swap_pages(read: Read, area: SwapArea) -> tuple[int, int] | None:
+    """All pages of a swap area but the first, as its header has them; start and length.
+
+    A system that is hibernated in it would lose its memory: then it is kept.
+    """
+    if area.hibernated:
+        log.info("swap at byte %d: a system is hibernated in it: kept", area.start)
+        return None
+    header = swap_header.parsed(read(area.start, area.page_size))
+    if header is None:
+        return None
+    return area.start + area.page_size, header.last_page * area.page_size
+
+
+def _free(place: Place, read: Read, fd: int) -> list[tuple[int, int]]:
+    """The free blocks of a file system of ext2, 3 or 4; none, where there is a doubt."""
+    window = Window(read, place.start, place.length)
+    if [found.type for found in place.holds if found.type in EXT] == []:
+        return []
+    where = f"partition {place.partition.number}" if place.partition else "the disk"
+    if len(place.holds) > 1 or others(window):
+        log.info("%s: not only a file system of ext: all its blocks are kept", where)
+        return []
+
+    def work() -> bytes:
+        def from_start(offset: int, length: int) -> bytes:
+            found = os.pread(fd, length, place.start + offset)
+            if len(found) < length:
+                raise NotCertainError("it cannot be read")
+            return found
+
+        try:
+            runs = free_blocks.free_runs(from_start, place.length)
+            found = sorted(heapq.nlargest(MAX_RUNS, runs, key=lambda run: run[1]))
+        except (NotCertainError, OSError) as error:
+            return _DOUBT + str(error).encode()
+        return _CERTAIN + array("Q", [word for run in found for word in run]).tobytes()
+
+    try:
+        told = confined(work, readable=fd, most=1 + 16 * MAX_RUNS)
+        if not told.startswith(_CERTAIN):
+            raise ConfinedError(told[1:].decode(errors="replace") or "it said nothing")
+        found = list(_checked(told[1:], place.length))
+    except ConfinedError as error:
+        log.info("%s: all blocks of its file system are kept: %s", where, error)
+        return []
+    total = sum(length for _, length in found)
+    log.info("%s: %s of free blocks are left out", where, text_size(total))
+    return [(place.start + start, length) for start, length in found]
+
+
+def _checked(told: bytes, size: int) -> Iterator[tuple[int, int]]:
+    """Runs in order and within the file system, whatever the confined process has said."""
+    if len(told) % 16:
+        raise ConfinedError("what it says cannot be")
+    words, place = array("Q", told), 0
+    for start, length in zip(words[::2], words[1::2], strict=True):
+        if not place <= start < start + length <= size:
+            raise ConfinedError("what it says cannot be")
+        yield start, length
+        place = start + length

@@ -1,0 +1,223 @@
+"""`export`: one disk of an instance becomes a stream on stdout."""
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from itertools import islice
+
+import xxhash
+
+from backup import stream
+from backup.content import Plan, frames, planned
+from backup.pipes import Output
+from backup.requests import Request
+from backup.stream import FRAME_SIZE, Trailer
+from converter import paths
+from converter.buffers import buffer, is_zero
+from converter.engine.chunks import Chunk
+from converter.engine.pool import Pool
+from converter.extents import Kind
+from converter.progress import Progress
+from converter.sources.base import Reader
+from converter.sources.image_file import LocalFile
+from converter.sources.local import RawSource
+from node import zstd
+from node.devices.writers import writer
+from node.errors import KitError
+from node.log import log
+from node.text import size
+from node.zstd import Compressor
+
+LEVEL = 1  # of zstd: it keeps up with disks
+WORKERS = 8  # at most: each has two buffers of a frame
+SAMPLES = 8  # frames that tell how well the disk compresses
+
+
+def export(request: Request, output: Output, progress: Progress) -> None:
+    """Writes a disk's stream; the disk is only read.
+
+    Raises:
+        KitError: the disk is in use, cannot be read, or changed meanwhile; or nobody reads on.
+    """
+    name = request.device
+    with ExitStack() as stack:
+        fd = stack.enter_context(paths.open_source_file(name, name))
+        file = LocalFile(fd, name)
+        stack.enter_context(closing(file.pages))
+        source = RawSource(file)
+        if not source.size:
+            raise KitError(f"disk {name}: it has no bytes", hint="gnt-cluster verify-disks")
+        plan = planned(source, fd, request)
+        left_out = sum(plan.header.left_out.values())
+        log.info(
+            "%s of %s, %s of free blocks and swap are left out",
+            *(name, size(source.size), size(left_out)),
+        )
+        run = _Run(plan, output, progress)
+        if request.size_fd is not None:
+            _tell(request.size_fd, run.expected_size())
+        run.write()
+        source.check_unchanged()
+        if user := writer(fd):
+            raise KitError(
+                f"disk {name}: it was written to while it was read: {user}",
+                hint="stop the instance, or export a snapshot; then export again",
+            )
+        run.end()
+        log.info("%s in all, %s of the disk", size(output.written), size(source.size))
+
+
+def _tell(fd: int, count: int) -> None:
+    """Tells Ganeti how large the stream will be, roughly, for its time to go."""
+    with suppress(OSError):  # nothing depends on it
+        os.write(fd, b"%d\n" % count)
+    with suppress(OSError):
+        os.close(fd)
+
+
+class _Run:
+    """One export: its frames in order, and what they add up to."""
+
+    def __init__(self, plan: Plan, output: Output, progress: Progress) -> None:
+        self._content = plan.content
+        self._header = plan.header
+        self._output = output
+        self._progress = progress
+        self.zeros = Zeros()
+        self._digest = xxhash.xxh3_128()
+        self._frames = 0
+        self._read = 0  # bytes of the disk, for progress
+        self._begun = 0
+
+    def expected_size(self) -> int:
+        """Bytes of the stream, by some frames from all over the disk."""
+        count = zeros = 0
+        for chunk in frames(self._content):
+            count += bool(chunk.parts)
+            zeros += 0 if chunk.parts else len(self.zeros.frames(chunk.length))
+        step = max(1, count // SAMPLES)
+        sampled = compressed = 0
+        with closing(self._content.source.reader()) as reader:
+            packer = Packer(reader, self.zeros)
+            whole = (chunk for chunk in frames(self._content) if chunk.parts)
+            for chunk in islice(whole, step // 2, None, step):
+                sampled += 1
+                compressed += len(packer.pack(chunk)[0])
+        around = len(self._header.encode()) + len(stream.end()) + 200
+        return around + zeros + (compressed * count // sampled if sampled else 0)
+
+    def write(self) -> None:
+        """Writes the header and all frames.
+
+        Raises:
+            KitError: the disk cannot be read, or the stream cannot be written.
+        """
+        self._output.write(self._header.encode(), _go_on)
+        self._begun = self._output.written
+        pool = Pool(frames(self._content), 0)
+        self._progress.begin("export", self._content.end)
+        try:
+            with ExitStack() as stack:
+                workers = []
+                for _ in range(worker_count()):
+                    reader = stack.enter_context(closing(self._content.source.reader()))
+                    workers.append(_Worker(Packer(reader, self.zeros), pool, self._take))
+                pool.run(workers, lambda: self._progress.update(self._read))
+        finally:
+            self._progress.end()
+
+    def _take(self, chunk: Chunk, packed: memoryview | bytes, digest: bytes, pool: Pool) -> None:
+        """The frames of a chunk, in the turn of the worker that gives them."""
+        self._digest.update(digest)
+        self._frames += -(-chunk.length // FRAME_SIZE)
+        self._output.write(packed, pool.require_going)
+        self._read = chunk.end
+
+    def end(self) -> None:
+        """Writes what stands behind the frames, once it is certain that these are right."""
+        trailer = Trailer(
+            frames=self._frames,
+            disk_size=self._content.end,
+            compressed=self._output.written - self._begun,
+            digest=self._digest.hexdigest(),
+        )
+        self._output.write(trailer.encode(), _go_on)
+        self._output.write(stream.end(), _go_on)
+        self._output.close()
+
+
+def _go_on() -> None:
+    """In the main thread, a signal ends the wait by itself."""
+
+
+def worker_count() -> int:
+    """How many threads are of use: some wait for the disk while others compute."""
+    return min(WORKERS, len(os.sched_getaffinity(0)) + 2)
+
+
+class Zeros:
+    """Frames of zeros, and digests of such; each is made once."""
+
+    def __init__(self) -> None:
+        self.whole, self.whole_digest = self._made(FRAME_SIZE)
+
+    def frames(self, length: int) -> bytes:
+        """Frames for so many bytes of zeros, the last of which may be short."""
+        count, rest = divmod(length, FRAME_SIZE)
+        return self.whole * count + (self._made(rest)[0] if rest else b"")
+
+    def digests(self, length: int) -> bytes:
+        """The digests of these frames, in a row."""
+        count, rest = divmod(length, FRAME_SIZE)
+        return self.whole_digest * count + (self._made(rest)[1] if rest else b"")
+
+    def _made(self, length: int) -> tuple[bytes, bytes]:
+        view, out = buffer(length), buffer(zstd.bound(length))
+        packed = bytes(out[: Compressor(LEVEL).compress(view, out)])
+        return packed, xxhash.xxh3_128_digest(view)
+
+
+class Packer:
+    """Reads and compresses frames; each thread has its own."""
+
+    def __init__(self, reader: Reader, zeros: Zeros) -> None:
+        self._reader = reader
+        self._zeros = zeros
+        self._compressor = Compressor(LEVEL)
+        self._content = buffer(FRAME_SIZE)
+        self._packed = buffer(zstd.bound(FRAME_SIZE))
+
+    def pack(self, chunk: Chunk) -> tuple[memoryview | bytes, bytes]:
+        """Frames of a chunk, and their digests; good until the next call."""
+        if chunk.parts:
+            view = self._content[: chunk.length]
+            for part in chunk.parts:
+                if part.kind is Kind.ZERO:
+                    begin = part.guest_offset - chunk.start
+                    view[begin : begin + part.length] = bytes(part.length)
+            reads = [part for part in chunk.parts if part.kind is not Kind.ZERO]
+            self._reader.read(reads, view, chunk.start)
+            if not is_zero(view):
+                length = self._compressor.compress(view, self._packed)
+                return self._packed[:length], xxhash.xxh3_128_digest(view)
+        return self._zeros.frames(chunk.length), self._zeros.digests(chunk.length)
+
+
+class _Worker:
+    """One thread of an export."""
+
+    def __init__(
+        self,
+        packer: Packer,
+        pool: Pool,
+        take: Callable[[Chunk, memoryview | bytes, bytes, Pool], None],
+    ) -> None:
+        self._packer = packer
+        self._pool = pool
+        self._take = take
+
+    def work(self, chunk: Chunk, number: int) -> None:
+        """Reads and compresses a chunk, and hands it on when it is its turn."""
+        packed, digest = self._packer.pack(chunk)
+        with self._pool.turn(number):
+            self._take(chunk, packed, digest, self._pool)

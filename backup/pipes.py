@@ -1,0 +1,96 @@
+"""The standard streams that carry a backup: waited for so that a signal ends the wait."""
+
+import fcntl
+import os
+import select
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+
+from node.errors import KitError
+
+WAIT = 200  # milliseconds between two questions whether to go on
+PIPE_SIZE = 1 << 20  # bytes; what fcntl(2) allows everyone
+_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, of which Python 3.11 knows, and mypy does not everywhere
+
+Going = Callable[[], None]  # raises where the wait is to end
+
+
+def readable(fd: int, require_going: Going) -> None:
+    """Waits until something can be read, or the end is there."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    while not poll.poll(WAIT):
+        require_going()
+
+
+class Output:
+    """Where an export goes: all of what is written, or an error.
+
+    A pipe gets a description of its own, which does not block: the one that we were given is
+    shared with the shell that started us.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._given = fd
+        self._fd = fd
+        self._own: int | None = None
+        self.written = 0  # bytes
+        if os.isatty(fd):
+            raise KitError(
+                "stdout: a terminal, and the stream of a disk would go to it",
+                hint="let it go to a file or a program",
+            )
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            with suppress(OSError):
+                fcntl.fcntl(fd, _SET_PIPE_SIZE, PIPE_SIZE)
+            with suppress(OSError):
+                flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+                self._own = self._fd = os.open(f"/proc/self/fd/{fd}", flags)
+
+    def write(self, data: memoryview | bytes, require_going: Going) -> None:
+        """Writes all of it.
+
+        Raises:
+            KitError: who reads it has ended, or a file takes no more.
+        """
+        rest = memoryview(data)
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        while rest:
+            try:
+                count = os.write(self._fd, rest)
+            except BlockingIOError:
+                if not poll.poll(WAIT):
+                    require_going()
+                continue
+            except BrokenPipeError as error:
+                raise KitError(
+                    "stdout: what reads the stream has ended",
+                    hint="its own log tells why: on the node that imports, or dd's and socat's"
+                    " lines above",
+                ) from error
+            except OSError as error:
+                raise KitError(
+                    f"stdout at byte {self.written}: {error.strerror}",
+                    hint="df tells whether there is room for the stream",
+                ) from error
+            rest = rest[count:]
+            self.written += count
+
+    def close(self) -> None:
+        """Ends our part of the stream, and sees to it that a file is on its disk.
+
+        Raises:
+            KitError: it is not.
+        """
+        if self._own is not None:
+            os.close(self._own)
+            self._own = None
+        elif stat.S_ISREG(os.fstat(self._given).st_mode):
+            try:
+                os.fsync(self._given)
+            except OSError as error:
+                raise KitError(
+                    f"flush of stdout: {error.strerror}", hint="df and dmesg tell more"
+                ) from error

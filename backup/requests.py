@@ -1,0 +1,58 @@
+"""What Ganeti asks an export or import for, by the environment (ganeti-os-interface(7))."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from guest.instance import Instance
+from installer.inputs import read_instance
+from node.errors import KitError
+
+
+@dataclass(frozen=True)
+class Request:
+    """One disk of one instance."""
+
+    instance: str
+    device: str  # a block device or file; of an export, it may be a snapshot of the disk
+    index: int
+    name: str | None  # the disk's, in Ganeti
+    size_fd: int | None = None  # takes the size that is expected
+
+    @property
+    def disk(self) -> dict[str, str | int]:
+        """The disk for a stream's header."""
+        return {"index": self.index} | ({"name": self.name} if self.name else {})
+
+
+def read_request(environ: Mapping[str, str], script: str) -> Request:
+    """Reads what is asked for.
+
+    Args:
+        environ: the environment.
+        script: export or import.
+
+    Raises:
+        KitError: a variable is missing or makes no sense.
+    """
+    instance = read_instance(environ)
+    prefix = script.upper()
+    device = environ.get(f"{prefix}_DEVICE", "")
+    index = environ.get(f"{prefix}_INDEX", "")
+    if not device or not index.isdecimal():
+        raise KitError(
+            f"environment of the OS script: {prefix}_DEVICE={device!r}, {prefix}_INDEX={index!r}",
+            hint="it is Ganeti that runs this program; of a disk without a path on this node"
+            " (userspace access), there is no export or import",
+        )
+    size_fd = environ.get("EXP_SIZE_FD", "")
+    return Request(
+        instance=instance.name,
+        device=device,
+        index=int(index),
+        name=_name(instance, int(index)),
+        size_fd=int(size_fd) if script == "export" and size_fd.isdecimal() else None,
+    )
+
+
+def _name(instance: Instance, index: int) -> str | None:
+    return next((disk.name for disk in instance.disks if disk.index == index), None)

@@ -1,0 +1,158 @@
+"""Threads that write what an import reads; each reads a frame, in turn, and then works on it."""
+
+from collections.abc import Iterator
+from threading import local
+from typing import Protocol
+
+import xxhash
+
+from backup import stream
+from backup.export import Zeros, worker_count
+from backup.frames import ROOM, Frame, Frames
+from backup.held_back import HeldBack
+from backup.stream import FRAME_SIZE, Header, StreamError, Trailer
+from converter.buffers import buffer, equal
+from converter.engine.chunks import Chunk
+from converter.engine.pool import Pool
+from converter.progress import Progress
+from node.zstd import Decompressor, ZstdError
+
+
+class Restorer(Protocol):
+    """A kind of stream: how it is read, and what becomes of a piece of it."""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Reads one piece after the other, into memory of the thread that asks for it."""
+
+    def restore(self, chunk: Chunk, number: int, pool: Pool, /) -> None:
+        """Writes what the calling thread has read."""
+
+
+def run(restorer: Restorer, frames: Frames, progress: Progress, size: int) -> None:
+    """Reads and writes a disk of `size` bytes.
+
+    Raises:
+        StreamError: the stream is damaged.
+        KitError: it cannot be read, or the disk not be written.
+    """
+    pool = Pool(restorer.chunks(), 0)
+    workers = [_Worker(restorer, pool) for _ in range(worker_count())]
+    progress.begin("import", size)
+    with frames.ended_by(pool.require_going):
+        try:
+            pool.run(workers, lambda: progress.update(pool.low_watermark()))
+        finally:
+            progress.end()
+
+
+class _Worker:
+    """One thread of an import."""
+
+    def __init__(self, restorer: Restorer, pool: Pool) -> None:
+        self._restorer = restorer
+        self._pool = pool
+
+    def work(self, chunk: Chunk, number: int) -> None:
+        """Writes one piece."""
+        self._restorer.restore(chunk, number, self._pool)
+
+
+class _Own(local):
+    """What each thread has: a frame as it was read, and its content."""
+
+    def __init__(self) -> None:
+        self.room = buffer(ROOM)
+        self.frame = self.room[:0]
+        self.content = buffer(FRAME_SIZE)
+        self.decompressor = Decompressor()
+
+
+class StreamRestorer:
+    """Of a stream of the kit: its frames up to the trailer."""
+
+    def __init__(self, frames: Frames, header: Header, held: HeldBack) -> None:
+        self._frames = frames
+        self._header = header
+        self._held = held
+        self._own = _Own()
+        self._zeros = Zeros()
+        self._zero_frame = buffer(len(self._zeros.whole))
+        self._zero_frame[:] = self._zeros.whole
+        self._digest = xxhash.xxh3_128()
+        self._compressed = 0
+        self._trailer: Trailer | None = None
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Reads one frame after the other; ends with the trailer."""
+        place, size = 0, self._header.disk_size
+        while True:
+            before = self._frames.read_bytes
+            found = self._frames.next(self._own.room)
+            if not isinstance(found, Frame):
+                self._trailer = stream.decode_trailer(found)
+                if place < size:
+                    raise StreamError(f"it has {place} bytes of a disk of {size} bytes")
+                return
+            if found.content != min(self._header.frame_size, size - place) or not found.content:
+                raise StreamError(f"a frame of {found.content} bytes is not where one belongs")
+            self._compressed += self._frames.read_bytes - before
+            self._own.frame = found.view
+            yield Chunk(place, place + found.content, ())
+            place += found.content
+
+    def restore(self, chunk: Chunk, number: int, pool: Pool, /) -> None:
+        """Writes a frame's content."""
+        frame, view = self._own.frame, self._own.content[: chunk.length]
+        is_zero = chunk.length == FRAME_SIZE and equal(frame, self._zero_frame)
+        if is_zero:
+            digest = self._zeros.whole_digest
+        else:
+            try:
+                self._own.decompressor.decompress(frame, view)
+            except ZstdError as error:
+                raise StreamError(f"a frame in it is damaged: {error}") from error
+            digest = xxhash.xxh3_128_digest(view)
+        with pool.turn(number):
+            self._digest.update(digest)
+        if is_zero:
+            self._held.zeros(chunk.start, chunk.length)
+        else:
+            self._held.data(chunk.start, view)
+
+    def require_whole(self) -> None:
+        """Compares all that was read with the trailer.
+
+        Raises:
+            StreamError: it is not the same.
+        """
+        found = Trailer(
+            frames=self._header.frames,
+            disk_size=self._header.disk_size,
+            compressed=self._compressed,
+            digest=self._digest.hexdigest(),
+        )
+        if found != self._trailer:
+            raise StreamError("its content is not what its trailer says")
+
+
+class RawRestorer:
+    """Of a raw disk: pieces of FRAME_SIZE up to its end, which nothing but the pipe's end tells."""
+
+    def __init__(self, frames: Frames, size: int, held: HeldBack) -> None:
+        self._frames = frames
+        self._size = size  # of the target
+        self._held = held
+        self._own = _Own()
+        self.end = 0  # bytes of the disk that have come
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Reads pieces until the stream ends."""
+        while count := self._frames.fill(self._own.content):
+            start, self.end = self.end, self.end + count
+            if self.end > self._size:
+                raise StreamError(f"it is larger than the disk of {self._size} bytes")
+            yield Chunk(start, self.end, ())
+
+    def restore(self, chunk: Chunk, _number: int, _pool: Pool, /) -> None:
+        """Writes a piece."""
+        self._held.data(chunk.start, self._own.content[: chunk.length])
