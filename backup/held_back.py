@@ -37,6 +37,7 @@ class HeldBack:
         self._tail = buffer(max(1, size - self._tail_start))[: max(0, size - self._tail_start)]
         self._later: list[tuple[int, memoryview]] = []  # of a GPT, between and behind the ends
         self.ends_begun = False
+        self._verified = False
 
     def wipe(self) -> None:
         """Takes away what tells of earlier content at both ends, on the disk itself."""
@@ -111,6 +112,7 @@ class HeldBack:
                     hint="its device or the path to it is faulty: see dmesg, and use another",
                 )
         self._target.require_in_place()
+        self._verified = True
 
     @property
     def head(self) -> bytes:
@@ -118,12 +120,14 @@ class HeldBack:
         return self._head.tobytes()
 
     def spoil(self) -> None:
-        """Makes both ends zero again, as far as that can be done."""
-        for start, end in edges(0, self._target.size):
-            view = buffer(min(EDGE, end - start))
-            place = start if start == 0 else end - len(view)
+        """Makes the ends zero again, as far as that can be done.
+
+        Of a disk that is whole the first one alone: who puts that back has all of it.
+        """
+        length = min(EDGE, self._target.size)
+        for place in (0,) if self._verified else (0, self._target.size - length):
             with suppress(KitError):
-                self._target.write(view, place)
+                self._target.write(buffer(length), place)
         with suppress(KitError):
             self._target.sync()
 
