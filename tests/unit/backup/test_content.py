@@ -1,0 +1,141 @@
+"""What of a disk is exported: frames, zeros, the smallest target, the kind of a stream."""
+
+import os
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backup import KIT_VERSION, kinds
+from backup.content import ZERO_FRAMES, frames
+from backup.kinds import Kind
+from backup.stream import FRAME_SIZE, Header, Trailer, decode_header, decode_trailer
+from converter.contents import gpt
+from converter.engine.content import TargetContent
+from converter.extents import Extent
+from converter.extents import Kind as Bytes
+from tests.unit.converter.memory_source import MemorySource
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+def disk(size: int) -> MemorySource:
+    return MemorySource(b"", [Extent(0, size, Bytes.DATA)])
+
+
+@given(st.data())
+def test_frames_have_every_byte_once_and_zeros_alone(data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, 5 * FRAME_SIZE // KIB)) * KIB
+    places = sorted(data.draw(st.sets(st.integers(0, size // KIB), max_size=8)))
+    zeros = [
+        Extent(start * KIB, (end - start) * KIB, Bytes.ZERO)
+        for start, end in zip(places[::2], places[1::2], strict=False)
+    ]
+    content = TargetContent(disk(size), zeros, size)
+    place = 0
+    for chunk in frames(content):
+        assert chunk.start == place
+        place = chunk.end
+        assert chunk.start % FRAME_SIZE == 0
+        assert chunk.end % FRAME_SIZE == 0 or chunk.end == size
+        inside = [(max(zero.guest_offset, chunk.start), min(zero.end, chunk.end)) for zero in zeros]
+        left_out = sum(max(0, end - start) for start, end in inside)
+        if not chunk.parts:
+            assert left_out == chunk.length
+            continue
+        assert chunk.length <= FRAME_SIZE
+        kept = sum(part.length for part in chunk.parts if part.kind is not Bytes.ZERO)
+        assert kept == chunk.length - left_out > 0
+        assert [part.guest_offset for part in chunk.parts[1:]] == [
+            part.end for part in chunk.parts[:-1]
+        ]
+    assert place == size
+
+
+def test_many_frames_of_zeros_are_few_pieces_of_work() -> None:
+    size = 3 * ZERO_FRAMES * FRAME_SIZE
+    content = TargetContent(disk(size), [Extent(0, size, Bytes.ZERO)], size)
+    assert len(list(frames(content))) == 3
+
+
+@given(
+    st.builds(
+        Header,
+        disk_size=st.integers(0, 1 << 50),
+        kit=st.text(),
+        instance=st.text(),
+        disk=st.dictionaries(st.text(), st.integers() | st.text()),
+        smallest=st.integers(0, 1 << 50),
+        left_out=st.dictionaries(st.text(), st.integers()),
+    ),
+    st.builds(
+        Trailer, st.integers(), st.integers(), st.integers(), st.text(alphabet="0123456789abcdef")
+    ),
+)
+def test_header_and_trailer_are_read_as_they_were_written(header: Header, trailer: Trailer) -> None:
+    assert decode_header(header.encode()[8:]) == header
+    assert decode_trailer(trailer.encode()[8:]) == trailer
+
+
+def mbr(*slots: tuple[int, int, int]) -> bytes:
+    """Type, first sector and count of each entry."""
+    entries = b"".join(struct.pack("<4xB3xII", *slot) for slot in slots)
+    return bytes(gpt.MBR_ENTRIES) + entries.ljust(64, b"\0") + b"\x55\xaa"
+
+
+def ext4(blocks: int) -> bytes:
+    """The superblock's figures that count here, of blocks of 4 KiB."""
+    block = bytearray(1024)
+    struct.pack_into("<I", block, 4, blocks)
+    struct.pack_into("<I", block, 0x18, 2)
+    struct.pack_into("<H", block, 0x38, 0xEF53)
+    return bytes(1024) + bytes(block)
+
+
+def dumped(magic: int = 60012) -> bytes:
+    """A record of dump(8): the sum of its words is 84446."""
+    record = bytearray(1024)
+    struct.pack_into("<II", record, 0, 1, 0)
+    struct.pack_into("<I", record, 24, magic)
+    struct.pack_into("<I", record, 28, (84446 - 1 - magic) % (1 << 32))
+    return bytes(record) + os.urandom(4096)
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (Header(disk_size=1, kit="").encode(), Kind.KIT),
+        (dumped(), Kind.DUMP),
+        (dumped(60011), None),
+        (dumped()[:1000], None),
+        (dumped().replace(b"\x6c\xea\0\0", b"\x6c\xea\0\1", 1), None),
+        (mbr((0x83, 2048, 4096)), Kind.RAW),
+        (ext4(1000), Kind.RAW),
+        (b"", None),
+        (b"\x28\xb5\x2f\xfd" + bytes(100), None),
+        (bytes(kinds.HEAD), None),
+        (b"QFI\xfb" + bytes(1 << 16), None),
+        (b"BZh91AY&SY" * 1000, None),
+    ],
+)
+def test_the_kind_is_told_by_the_first_bytes(head: bytes, kind: Kind | None) -> None:
+    assert kinds.recognised(head) is kind
+
+
+def test_a_raw_disk_is_as_large_as_its_table_or_file_system() -> None:
+    table = mbr((0x83, 2048, 4096), (0x05, 8192, 10000))
+    assert kinds.needed(table, 64 * MIB) == (8192 + 10000) * 512
+    assert kinds.needed(table, MIB) == (8192 + 10000) * 512
+    assert kinds.needed(ext4(1000), MIB) == 4096 * 1000
+
+
+@given(st.binary(max_size=kinds.HEAD))
+def test_any_first_bytes_are_of_a_kind_or_none(head: bytes) -> None:
+    kinds.recognised(head)
+
+
+def test_streams_name_the_version_of_the_kit() -> None:
+    top = Path(__file__).parents[3]
+    assert f'\nversion = "{KIT_VERSION}"\n' in (top / "pyproject.toml").read_text()
