@@ -1,15 +1,16 @@
 """`export`: one disk of an instance becomes a stream on stdout."""
 
 import os
-from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from itertools import islice
 
 import xxhash
 
 from backup import stream
 from backup.content import Plan, frames, planned
-from backup.pipes import Output
+from backup.in_order import InOrder
+from backup.pipes import Going, Output
 from backup.requests import Request
 from backup.stream import FRAME_SIZE, Trailer
 from converter import paths
@@ -29,6 +30,9 @@ from node.text import size
 from node.zstd import Compressor
 
 LEVEL = 1  # of zstd: it keeps up with disks
+# Twice that level's table or more: 2 % smaller for 10 % of time. Frames that know nothing of each
+# other are else 0.6 % larger than one stream of zstd.
+HASH_LOG = 15
 WORKERS = 8  # at most: each has two buffers of a frame
 SAMPLES = 8  # frames that tell how well the disk compresses
 
@@ -115,22 +119,25 @@ class _Run:
         self._output.write(self._header.encode(), _go_on)
         self._begun = self._output.written
         pool = Pool(frames(self._content), 0)
+        order = InOrder(partial(self._take, pool.require_going))
         self._progress.begin("export", self._content.end)
         try:
             with ExitStack() as stack:
                 workers = []
                 for _ in range(worker_count()):
                     reader = stack.enter_context(closing(self._content.source.reader()))
-                    workers.append(_Worker(Packer(reader, self.zeros), pool, self._take))
+                    workers.append(_Worker(Packer(reader, self.zeros), pool, order))
                 pool.run(workers, lambda: self._progress.update(self._read))
         finally:
             self._progress.end()
 
-    def _take(self, chunk: Chunk, packed: memoryview | bytes, digest: bytes, pool: Pool) -> None:
-        """The frames of a chunk, in the turn of the worker that gives them."""
-        self._digest.update(digest)
+    def _take(
+        self, require_going: Going, chunk: Chunk, packed: memoryview | bytes, digests: bytes
+    ) -> None:
+        """The frames of a chunk, when those before them are written."""
+        self._digest.update(digests)
         self._frames += -(-chunk.length // FRAME_SIZE)
-        self._output.write(packed, pool.require_going)
+        self._output.write(packed, require_going)
         self._read = chunk.end
 
     def end(self) -> None:
@@ -173,7 +180,7 @@ class Zeros:
 
     def _made(self, length: int) -> tuple[bytes, bytes]:
         view, out = buffer(length), buffer(zstd.bound(length))
-        packed = bytes(out[: Compressor(LEVEL).compress(view, out)])
+        packed = bytes(out[: Compressor(LEVEL, HASH_LOG).compress(view, out)])
         return packed, xxhash.xxh3_128_digest(view)
 
 
@@ -183,7 +190,7 @@ class Packer:
     def __init__(self, reader: Reader, zeros: Zeros) -> None:
         self._reader = reader
         self._zeros = zeros
-        self._compressor = Compressor(LEVEL)
+        self._compressor = Compressor(LEVEL, HASH_LOG)
         self._content = buffer(FRAME_SIZE)
         self._packed = buffer(zstd.bound(FRAME_SIZE))
 
@@ -206,18 +213,12 @@ class Packer:
 class _Worker:
     """One thread of an export."""
 
-    def __init__(
-        self,
-        packer: Packer,
-        pool: Pool,
-        take: Callable[[Chunk, memoryview | bytes, bytes, Pool], None],
-    ) -> None:
+    def __init__(self, packer: Packer, pool: Pool, order: InOrder) -> None:
         self._packer = packer
         self._pool = pool
-        self._take = take
+        self._order = order
 
     def work(self, chunk: Chunk, number: int) -> None:
-        """Reads and compresses a chunk, and hands it on when it is its turn."""
-        packed, digest = self._packer.pack(chunk)
-        with self._pool.turn(number):
-            self._take(chunk, packed, digest, self._pool)
+        """Reads and compresses a chunk, and hands it on."""
+        packed, digests = self._packer.pack(chunk)
+        self._order.put(number, chunk, packed, digests, self._pool.require_going)

@@ -8,7 +8,7 @@ from functools import cache
 from node.errors import KitError
 
 LIBRARY = "libzstd.so.1"  # Debian's name of the ABI that is declared below (zstd.h)
-_LEVEL, _CONTENT_SIZE, _CHECKSUM = 100, 200, 201  # ZSTD_cParameter
+_LEVEL, _HASH_LOG, _CONTENT_SIZE, _CHECKSUM = 100, 102, 200, 201  # ZSTD_cParameter
 
 
 class ZstdError(ValueError):
@@ -20,16 +20,22 @@ class Compressor:
 
     Args:
         level: of zstd.
+        hash_log: the size of its hash table, as a power of two; by default, that of the level.
     """
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, level: int, hash_log: int = 0) -> None:
         library = _library()
         self._compress = library.ZSTD_compress2
         self._context = library.ZSTD_createCCtx()
         if not self._context:
             raise MemoryError
         weakref.finalize(self, library.ZSTD_freeCCtx, self._context)
-        for parameter, value in ((_LEVEL, level), (_CONTENT_SIZE, 1), (_CHECKSUM, 1)):
+        for parameter, value in (
+            (_LEVEL, level),
+            (_HASH_LOG, hash_log),
+            (_CONTENT_SIZE, 1),
+            (_CHECKSUM, 1),
+        ):
             _checked(library.ZSTD_CCtx_setParameter(self._context, parameter, value))
 
     def compress(self, view: memoryview, out: memoryview) -> int:
