@@ -17,7 +17,7 @@ def going() -> None:
 
 def test_frames_are_written_in_order_whatever_order_they_come_in() -> None:
     written: list[int] = []
-    order = InOrder(lambda chunk, packed, digests: written.append(chunk.start))
+    order = InOrder(lambda chunk, *_: written.append(chunk.start))
     numbers = iter(range(500))
     lock = threading.Lock()
 
