@@ -28,8 +28,8 @@ _SPARSE_SUPER2 = 0x200
 _KNOWN_INCOMPAT = 0x2 | 0x40 | 0x80 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x10000 | 0x20000
 _64BIT, _CSUM_SEED = 0x80, 0x2000
 # s_feature_ro_compat: sparse_super, large_file, huge_file, gdt_csum, dir_nlink, extra_isize, quota,
-# metadata_csum, readonly, project, verity, orphan_present. Not among them: bigalloc, btree_dir,
-# has_snapshot, shared_blocks, orphan_file's presence of orphans counts as a journal to replay.
+# metadata_csum, readonly, project, verity. Not among them: bigalloc, btree_dir, has_snapshot,
+# shared_blocks, orphan_present (inodes that are still to be removed).
 _KNOWN_RO = 0x1 | 0x2 | 0x8 | 0x10 | 0x20 | 0x40 | 0x100 | 0x400 | 0x1000 | 0x2000 | 0x8000
 _SPARSE_SUPER, _GDT_CSUM, _METADATA_CSUM = 0x1, 0x10, 0x400
 _BLOCK_UNINIT = 0x2  # bg_flags

@@ -1,0 +1,124 @@
+"""The free blocks of file systems of many kinds are those of dumpe2fs; a doubt leaves none."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from backup.free_blocks import NotCertainError, free_runs, stated_size
+from tests.system.installer.support import output
+
+MIB = 1 << 20
+KINDS = {
+    "ext2": ("mkfs.ext2",),
+    "ext3": ("mkfs.ext3",),
+    "ext4": ("mkfs.ext4",),
+    "1 KiB": ("mkfs.ext4", "-b", "1024"),
+    "64 KiB": ("mkfs.ext4", "-F", "-b", "65536"),
+    "without flex_bg": ("mkfs.ext4", "-O", "^flex_bg"),
+    "32 bits": ("mkfs.ext4", "-O", "^64bit"),
+    "group checksums": ("mkfs.ext4", "-O", "^metadata_csum,uninit_bg"),
+    "without checksums": ("mkfs.ext4", "-O", "^metadata_csum,^uninit_bg"),
+    "without sparse superblocks": ("mkfs.ext4", "-O", "^sparse_super,^resize_inode"),
+    "few blocks in a group": ("mkfs.ext4", "-b", "1024", "-g", "1024"),
+    "lazy": ("mkfs.ext4", "-E", "lazy_itable_init=1"),
+    "features": ("mkfs.ext4", "-O", "quota,project,encrypt,casefold,inline_data,large_dir"),
+    "its seed": ("mkfs.ext4", "-O", "metadata_csum_seed"),
+    "orphan file": ("mkfs.ext4", "-O", "orphan_file"),
+}
+DOUBTS = {
+    "meta_bg": ("mkfs.ext4", "-O", "meta_bg,^resize_inode"),
+    "bigalloc": ("mkfs.ext4", "-O", "bigalloc"),
+    "mmp": ("mkfs.ext4", "-O", "mmp"),
+    "sparse_super2": ("mkfs.ext4", "-O", "sparse_super2"),
+}
+
+
+def made(path: Path, argv: tuple[str, ...]) -> Path:
+    path.touch()
+    os.truncate(path, 300 * MIB + 7 * 1024)
+    tree = path.with_name("tree")
+    tree.mkdir()
+    for number in range(50):
+        (tree / f"{number}").write_bytes(os.urandom(number * 20_000))
+    ran = subprocess.run(
+        [argv[0], "-q", "-F", "-d", tree, *argv[1:], path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "Invalid filesystem option" in ran.stderr:
+        pytest.skip("this mke2fs does not know it")
+    assert ran.returncode == 0, ran.stderr
+    return path
+
+
+def runs(path: Path) -> list[tuple[int, int]]:
+    with path.open("rb") as file:
+
+        def read(offset: int, length: int) -> bytes:
+            return os.pread(file.fileno(), length, offset)
+
+        return list(free_runs(read, path.stat().st_size))
+
+
+def told(path: Path) -> set[int]:
+    """The free blocks, and their size, by dumpe2fs."""
+    said = output("dumpe2fs", path)
+    found: set[int] = set()
+    for line in re.findall(r"^  Free blocks: (.+)$", said, re.M):
+        for begin, _, end in (part.strip().partition("-") for part in line.split(",")):
+            found |= set(range(int(begin), int(end or begin) + 1))
+    return found
+
+
+def block_size(path: Path) -> int:
+    said = re.search(r"^Block size:\s+(\d+)$", output("dumpe2fs", "-h", path), re.M)
+    assert said is not None
+    return int(said[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_they_are_those_of_dumpe2fs(kind: str, tmp_path: Path) -> None:
+    path = made(tmp_path / "disk", KINDS[kind])
+    size, expected = block_size(path), told(path)
+    found = {
+        block
+        for start, length in runs(path)
+        for block in range(start // size, (start + length) // size)
+    }
+    assert found <= expected
+    # Runs of less than 16 blocks are not looked for, nor parts of a byte of the bitmap.
+    assert len(found) > 0.95 * len(expected)
+    with path.open("rb") as file:
+        file.seek(1024)
+        assert stated_size(file.read(1024)) <= path.stat().st_size
+
+
+@pytest.mark.parametrize("kind", DOUBTS)
+def test_where_there_is_a_doubt_there_are_none(kind: str, tmp_path: Path) -> None:
+    path = made(tmp_path / "disk", DOUBTS[kind])
+    with pytest.raises(NotCertainError):
+        runs(path)
+
+
+def test_damage_is_a_doubt(tmp_path: Path) -> None:
+    """One bit of a bitmap, and of a superblock's count of free blocks."""
+    path = made(tmp_path / "disk", KINDS["ext4"])
+    (first, _), *_ = runs(path)
+    bitmap = re.search(r"Block bitmap at (\d+)", output("dumpe2fs", path))
+    assert bitmap is not None and first
+    for place in (int(bitmap[1]) * block_size(path) + 1, 1024 + 0xC):
+        with path.open("r+b") as file:
+            file.seek(place)
+            byte = file.read(1)[0]
+            file.seek(place)
+            file.write(bytes([byte ^ 1]))
+            file.flush()
+            with pytest.raises(NotCertainError):
+                runs(path)
+            file.seek(place)
+            file.write(bytes([byte]))
+    assert runs(path)
