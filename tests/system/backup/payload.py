@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 FS_IOC_GETFLAGS, FS_IOC_SETFLAGS = 0x80086601, 0x40086602  # linux/fs.h
-_NODUMP, _IMMUTABLE = 0x40, 0x10
+_NODUMP = 0x40
 KEPT_FLAGS = 0x10 | 0x20 | 0x40 | 0x80  # immutable, append, nodump, noatime
 SECOND = 10**9
 
@@ -56,13 +56,15 @@ def fill(top: Path) -> None:
     (top / "setuid").chmod(0o6755)
     os.chown(top / "setuid", 3_000_000_000, 2_999_999_999)
     os.utime(top / "text", ns=(1, 1_600_000_000 * SECOND + 123456789))
-    _flag(top / "xattrs", _NODUMP)
+    _add_flag(top / "xattrs", _NODUMP)
 
 
-def _flag(path: Path, flags: int) -> None:
+def _add_flag(path: Path, flag: int) -> None:
+    """Adds to the flags: without that for extents, ext4 would make indirect blocks of them."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("l", flags))
+        (before,) = struct.unpack("l", fcntl.ioctl(fd, FS_IOC_GETFLAGS, bytes(8)))
+        fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("l", before | flag))
     finally:
         os.close(fd)
 

@@ -16,12 +16,11 @@ from tests.system.installer.support import loop, output
 SIZES = {"ext4": 192 * MIB, "xfs": 320 * MIB, "btrfs": 160 * MIB, "swap": 64 * MIB}
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     ("style", "filesystem"),
     [
         ("msdos", "ext4"),
-        ("gpt", "ext4"),
+        pytest.param("gpt", "ext4", marks=pytest.mark.quick),
         ("none", "ext4"),
         ("gpt", "xfs"),
         ("none", "btrfs"),
