@@ -1,0 +1,125 @@
+"""An instance is exported, removed, imported under another name onto larger disks, and boots."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from .cluster import CHECKOUT, NODE, QUICK, Cluster
+from .scrape import Facts
+
+OLD, NEW, CUT = "exported.example.org", "imported.example.org", "cut.example.org"
+DISKS = ("size=3G", "size=256M,name=swap")
+LARGER = ("size=4G", "size=320M,name=swap")
+EXPORTS = "/var/lib/ganeti/export"
+# Of the guest, which is off: its root file system is on partition 1, from 1 MiB on.
+ON_ITS_FILES = """
+import subprocess, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tests.system.backup import payload
+disk, options, work = sys.argv[2:]
+subprocess.run(["mount", "-o", f"{options},offset={1 << 20}", disk, "/mnt"], check=True)
+try:
+    if work == "fill":
+        Path("/mnt/srv/payload").mkdir()
+        payload.fill(Path("/mnt/srv/payload"))
+    for name, facts in payload.manifest(Path("/mnt")).items():
+        print([name, sorted((fact, str(value)) for fact, value in facts.items())])
+finally:
+    subprocess.run(["umount", "/mnt"], check=True)
+"""
+
+
+def files(cluster: Cluster, disk: str, options: str, work: str = "") -> list[str]:
+    """All facts of all files on a guest's root disk."""
+    argv = ["/usr/bin/python3", "-B", "-c", ON_ITS_FILES, CHECKOUT, disk, options, work]
+    return cluster.run(argv).stdout.splitlines()
+
+
+def swap_area(cluster: Cluster, disk: str) -> list[str]:
+    """UUID, label and the like."""
+    return cluster.run(["blkid", "-p", "-o", "export", disk]).stdout.splitlines()[1:]
+
+
+def import_(
+    cluster: Cluster, name: str, old: str, disks: tuple[str, ...], mac: str = "generate"
+) -> str:
+    """Imports an instance; gives what Ganeti says."""
+    ran = cluster.run(
+        [
+            *("gnt-backup", "import", f"--node={NODE}", "--disk-template=file"),
+            *(f"--src-node={NODE}", f"--src-dir={EXPORTS}/{old}"),
+            *(f"--disk={number}:{disk}" for number, disk in enumerate(disks)),
+            f"--net=0:ip=pool,network=gnt-fsn,mac={mac}",
+            *("--no-ip-check", "--no-name-check", name),
+        ],
+        timeout=600,
+    )
+    return ran.stdout + ran.stderr
+
+
+class Exported(NamedTuple):
+    """What is known of an instance that was exported and removed."""
+
+    facts: Facts
+    files: list[str]
+    swap: list[str]
+    mac: str
+
+
+@pytest.fixture(scope="module")
+def exported(cluster: Cluster, instance_name: Callable[[str], str]) -> Exported:
+    name = instance_name(OLD)
+    facts = cluster.add(name, disks=DISKS, params=QUICK, start=False)
+    root, swap = cluster.disk_paths(name)
+    found = files(cluster, root, "rw", "fill")
+    area = swap_area(cluster, swap)
+    mac = cluster.instance_field(name, "nic.macs")
+    cluster.run(["mkdir", "-p", EXPORTS])
+    cluster.run(["gnt-backup", "export", f"--node={NODE}", name], timeout=600)
+    cluster.remove(name)
+    return Exported(facts, found, area, mac)
+
+
+def test_it_comes_back_under_another_name_on_larger_disks(
+    exported: Exported, cluster: Cluster, instance_name: Callable[[str], str]
+) -> None:
+    # The guest knows its network card by the MAC; another name makes Ganeti give another one.
+    said = import_(cluster, instance_name(NEW), OLD, LARGER, exported.mac)
+    assert "WARNING" not in said and "error" not in said, said
+    root, swap = cluster.disk_paths(NEW)
+    # What the rename wrote into the guest is new; all else is as it was.
+    renamed = ("etc/hostname'", "etc/hosts'", "etc/mailname'", "etc'")
+    now = files(cluster, root, "ro,noload")
+    same = [
+        [one for one in each if not one.startswith(tuple(f"['{name}" for name in renamed))]
+        for each in (exported.files, now)
+    ]
+    assert same[0] == same[1]
+    assert swap_area(cluster, swap) == exported.swap
+
+    console = cluster.start_instance(NEW)
+    assert not console.login("root", exported.facts.password)
+    for command, expected in (
+        ("hostname -f", NEW),
+        ("swapon --show=TYPE --noheadings", "partition"),
+        ("systemctl is-system-running --wait", "running"),
+        ("test $(df --output=size --block-size=1M / | tail -1) -gt 3700 && echo grown", "grown"),
+    ):
+        assert console.run(command)[1].strip() == expected, command
+
+
+def test_a_truncated_dump_leaves_nothing_that_boots(
+    exported: Exported, cluster: Cluster, instance_name: Callable[[str], str]
+) -> None:
+    """`gnt-backup import` keeps the instance, whatever the script says, and exits with 0."""
+    assert exported.files
+    config = cluster.run(["cat", f"{EXPORTS}/{OLD}/config.ini"]).stdout
+    dump = next(line for line in config.splitlines() if line.startswith("disk0_dump"))
+    path = f"{EXPORTS}/{OLD}/{dump.partition('=')[2].strip()}"
+    cluster.run(["truncate", "--size=-60M", path])
+    said = import_(cluster, instance_name(CUT), OLD, DISKS)
+    assert "it ends within a frame" in said, said
+    root, _ = cluster.disk_paths(CUT)
+    assert cluster.run(["blkid", "-p", root], check=False).returncode == 2
