@@ -95,12 +95,19 @@ def frames(content: TargetContent) -> Iterator[Chunk]:
 
 
 def _cut(content: TargetContent) -> Iterator[list[Extent]]:
-    """The parts of each frame."""
+    """The parts of each frame, or of some whole frames of zeros."""
     parts: list[Extent] = []
     for extent in content.extents():
         rest = extent
         while rest.length:
             begin = rest.guest_offset
+            if rest.kind is Kind.ZERO and not parts and begin % FRAME_SIZE == 0:
+                # Many frames at once: disks may have millions.
+                length = min(rest.length // FRAME_SIZE, ZERO_FRAMES) * FRAME_SIZE
+                if length:
+                    yield [rest.cut(begin, begin + length)]
+                    rest = rest.cut(begin + length, rest.end)
+                    continue
             frame_end = min(begin - begin % FRAME_SIZE + FRAME_SIZE, content.end)
             parts.append(rest.cut(begin, min(rest.end, frame_end)))
             if rest.end < frame_end:

@@ -14,6 +14,7 @@ _BLOCK_HEADER = 3  # bytes
 _CHECKSUM = 4
 
 
+AHEAD = 64 << 10  # bytes: what is read at least, as frames of zeros are small
 # Room for a frame, bytes: as ZSTD_compressBound() counts it (zstd.h), and what is read ahead of it.
 ROOM = stream.FRAME_SIZE + (stream.FRAME_SIZE >> 8) + (64 << 10)
 
@@ -26,7 +27,7 @@ class Frame(NamedTuple):
 
 
 class Frames:
-    """The frames of a stream; never more than one frame is read ahead of what is asked for.
+    """The frames of a stream; never more than AHEAD bytes are read before they are asked for.
 
     Nothing that comes from outside makes it take more memory than the largest frame that the kit
     writes.
@@ -41,7 +42,9 @@ class Frames:
         self._fd = fd
         self._require_going: Going = lambda: None
         self._name = name
-        self._pending = begun
+        self._buffer = begun
+        self._at = 0  # of the buffer, what was taken
+        self._scratch = memoryview(bytearray(AHEAD))
         self.read_bytes = 0  # of the stream, so far
 
     @contextmanager
@@ -66,8 +69,23 @@ class Frames:
 
     def push_back(self, data: bytes) -> None:
         """Takes what was read last as not read."""
-        self._pending = data + self._pending
+        self._buffer = data + self._buffer[self._at :]
+        self._at = 0
         self.read_bytes -= len(data)
+
+    def take(self, expected: bytes) -> bool:
+        """Reads these bytes if they come next, else nothing."""
+        while len(self._buffer) - self._at < len(expected):
+            count = self._read_into(self._scratch)
+            if not count:
+                return False
+            self._buffer = self._buffer[self._at :] + self._scratch[:count]
+            self._at = 0
+        if not self._buffer.startswith(expected, self._at):
+            return False
+        self._at += len(expected)
+        self.read_bytes += len(expected)
+        return True
 
     def next(self, room: memoryview) -> Frame | bytes:
         """The next frame: of content, in `room`, or the payload of a skippable one.
@@ -129,10 +147,13 @@ class Frames:
 
     def _into(self, view: memoryview) -> int:
         """Reads some bytes; 0 at the end."""
-        if not self._pending:
-            return self._read_into(view)
-        taken = self._pending[: len(view)]
-        self._pending = self._pending[len(taken) :]
+        if self._at == len(self._buffer):
+            if len(view) >= AHEAD:
+                return self._read_into(view)
+            self._buffer = bytes(self._scratch[: self._read_into(self._scratch)])
+            self._at = 0
+        taken = self._buffer[self._at : self._at + len(view)]
+        self._at += len(taken)
         view[: len(taken)] = taken
         return len(taken)
 

@@ -7,11 +7,12 @@ from typing import Protocol
 import xxhash
 
 from backup import stream
+from backup.content import ZERO_FRAMES
 from backup.export import Zeros, worker_count
 from backup.frames import ROOM, Frame, Frames
 from backup.held_back import HeldBack
 from backup.stream import FRAME_SIZE, Header, StreamError, Trailer
-from converter.buffers import buffer, equal
+from converter.buffers import buffer
 from converter.engine.chunks import Chunk
 from converter.engine.pool import Pool
 from converter.progress import Progress
@@ -62,7 +63,7 @@ class _Own(local):
 
     def __init__(self) -> None:
         self.room = buffer(ROOM)
-        self.frame = self.room[:0]
+        self.frame: memoryview | None = None  # None: a run of frames of zeros
         self.content = buffer(FRAME_SIZE)
         self.decompressor = Decompressor()
 
@@ -76,8 +77,6 @@ class StreamRestorer:
         self._held = held
         self._own = _Own()
         self._zeros = Zeros()
-        self._zero_frame = buffer(len(self._zeros.whole))
-        self._zero_frame[:] = self._zeros.whole
         self._digest = xxhash.xxh3_128()
         self._compressed = 0
         self._trailer: Trailer | None = None
@@ -87,6 +86,12 @@ class StreamRestorer:
         place, size = 0, self._header.disk_size
         while True:
             before = self._frames.read_bytes
+            if end := self._zeros_from(place):
+                self._compressed += self._frames.read_bytes - before
+                self._own.frame = None
+                yield Chunk(place, end, ())
+                place = end
+                continue
             found = self._frames.next(self._own.room)
             if not isinstance(found, Frame):
                 self._trailer = stream.decode_trailer(found)
@@ -100,12 +105,20 @@ class StreamRestorer:
             yield Chunk(place, place + found.content, ())
             place += found.content
 
+    def _zeros_from(self, place: int) -> int | None:
+        """Reads frames of zeros from a place on, as many as come; returns where they end."""
+        end = place
+        if self._header.frame_size == FRAME_SIZE:
+            upto = min(self._header.disk_size, place + ZERO_FRAMES * FRAME_SIZE)
+            while end + FRAME_SIZE <= upto and self._frames.take(self._zeros.whole):
+                end += FRAME_SIZE
+        return end if end > place else None
+
     def restore(self, chunk: Chunk, number: int, pool: Pool, /) -> None:
-        """Writes a frame's content."""
+        """Writes a frame's content, or zeros."""
         frame, view = self._own.frame, self._own.content[: chunk.length]
-        is_zero = chunk.length == FRAME_SIZE and equal(frame, self._zero_frame)
-        if is_zero:
-            digest = self._zeros.whole_digest
+        if frame is None:
+            digest = self._zeros.digests(chunk.length)
         else:
             try:
                 self._own.decompressor.decompress(frame, view)
@@ -114,7 +127,7 @@ class StreamRestorer:
             digest = xxhash.xxh3_128_digest(view)
         with pool.turn(number):
             self._digest.update(digest)
-        if is_zero:
+        if frame is None:
             self._held.zeros(chunk.start, chunk.length)
         else:
             self._held.data(chunk.start, view)
