@@ -32,7 +32,7 @@ def main(script: str) -> int:
     )
 
 
-def _let_be_read(failure: Failure) -> Failure:
+def _let_be_read(_error: BaseException, failure: Failure) -> Failure:
     """Waits until what was logged has been read."""
     log.flush()
     time.sleep(PAUSE)
