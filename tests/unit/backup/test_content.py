@@ -1,6 +1,5 @@
 """What of a disk is exported: frames, zeros, the smallest target, the kind of a stream."""
 
-import os
 import struct
 from pathlib import Path
 
@@ -100,27 +99,28 @@ def dumped(magic: int = 60012) -> bytes:
     struct.pack_into("<II", record, 0, 1, 0)
     struct.pack_into("<I", record, 24, magic)
     struct.pack_into("<I", record, 28, (84446 - 1 - magic) % (1 << 32))
-    return bytes(record) + os.urandom(4096)
+    return bytes(record) + b"x" * 4096
 
 
-@pytest.mark.parametrize(
-    ("head", "kind"),
-    [
-        (Header(disk_size=1, kit="").encode(), Kind.KIT),
-        (dumped(), Kind.DUMP),
-        (dumped(60011), None),
-        (dumped()[:1000], None),
-        (dumped().replace(b"\x6c\xea\0\0", b"\x6c\xea\0\1", 1), None),
-        (mbr((0x83, 2048, 4096)), Kind.RAW),
-        (ext4(1000), Kind.RAW),
-        (b"", None),
-        (b"\x28\xb5\x2f\xfd" + bytes(100), None),
-        (bytes(kinds.HEAD), None),
-        (b"QFI\xfb" + bytes(1 << 16), None),
-        (b"BZh91AY&SY" * 1000, None),
-    ],
-)
-def test_the_kind_is_told_by_the_first_bytes(head: bytes, kind: Kind | None) -> None:
+HEADS = {
+    "ours": (Header(disk_size=1, kit="").encode(), Kind.KIT),
+    "dump": (dumped(), Kind.DUMP),
+    "dump of another magic": (dumped(60011), None),
+    "cut dump": (dumped()[:1000], None),
+    "dump with a wrong sum": (dumped()[:1000] + b"x" + dumped()[1001:], None),
+    "partition table": (mbr((0x83, 2048, 4096)), Kind.RAW),
+    "file system": (ext4(1000), Kind.RAW),
+    "nothing": (b"", None),
+    "zstd": (b"\x28\xb5\x2f\xfd" + bytes(100), None),
+    "zeros": (bytes(kinds.HEAD), None),
+    "qcow2": (b"QFI\xfb" + bytes(1 << 16), None),
+    "bzip2": (b"BZh91AY&SY" * 1000, None),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_kind_is_told_by_the_first_bytes(name: str) -> None:
+    head, kind = HEADS[name]
     assert kinds.recognised(head) is kind
 
 
