@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from backup.export import export
 from backup.import_ import import_
-from backup.pipes import Output
 from backup.requests import read_request
+from backup.streams.pipes import Output
 from converter.progress import Lines
 from installer import oslog
 from installer.cli import is_debugged

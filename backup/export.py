@@ -7,12 +7,12 @@ from itertools import islice
 
 import xxhash
 
-from backup import stream
-from backup.content import Plan, frames, planned
-from backup.in_order import InOrder
-from backup.pipes import Going, Output
+from backup.disks.content import Plan, frames, planned
 from backup.requests import Request
-from backup.stream import FRAME_SIZE, Trailer
+from backup.streams import stream
+from backup.streams.in_order import InOrder
+from backup.streams.pipes import Going, Output
+from backup.streams.stream import FRAME_SIZE, Trailer
 from converter import paths
 from converter.buffers import buffer, is_zero
 from converter.engine.chunks import Chunk

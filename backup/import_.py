@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from backup import kinds, restoring, stream
-from backup.frames import Frames
-from backup.held_back import HeldBack, held_back
+from backup import kinds, restoring
+from backup.disks.held_back import HeldBack, held_back
+from backup.disks.raw_size import HEAD, stated_size
 from backup.kinds import Kind
 from backup.requests import Request
 from backup.restoring import RawRestorer, StreamRestorer
-from backup.stream import Header, StreamError
+from backup.streams import stream
+from backup.streams.frames import Frames
+from backup.streams.stream import Header, StreamError
 from converter import paths
 from converter.buffers import buffer
 from converter.progress import Progress
@@ -33,7 +35,7 @@ def import_(request: Request, fd: int, progress: Progress) -> None:
         KitError: the stream is damaged or does not fit, or the disk cannot be written.
     """
     with _in_words(request):
-        head = buffer(kinds.HEAD)
+        head = buffer(HEAD)
         begun = bytes(head[: Frames(fd, NAME).fill(head)])
         kind = kinds.recognised(begun)
         if kind is None:
@@ -63,7 +65,7 @@ def _in_words(request: Request) -> Iterator[None]:
 
 
 def _kit(request: Request, frames: Frames, target: Target, progress: Progress) -> None:
-    """Of our own stream: see `backup.stream` for the order of its parts."""
+    """Of our own stream: see `backup.streams.stream` for the order of its parts."""
     first = frames.next(buffer(1))
     if not isinstance(first, bytes):
         raise StreamError("it has no header")
@@ -130,9 +132,9 @@ def _head_kept(request: Request, held: HeldBack) -> Iterator[None]:
 
 def _raw(request: Request, frames: Frames, target: Target, progress: Progress) -> None:
     """Of a raw disk: whether it is whole is told by its partition table or file system alone."""
-    head = buffer(kinds.HEAD)
+    head = buffer(HEAD)
     begun = bytes(head[: frames.fill(head)])
-    needed = kinds.needed(begun, target.size)
+    needed = stated_size(begun, target.size)
     if needed is None:
         raise StreamError("by its first bytes it is no disk of a size that is known")
     _require_fit(request, target, Header(disk_size=needed, kit=""))

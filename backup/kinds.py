@@ -1,17 +1,13 @@
-"""What kind of backup a stream is, told from its first bytes; and how large a raw disk is. Pure."""
+"""What kind of backup a stream is, told from its first bytes. Pure."""
 
 import struct
 from enum import Enum
 
-from backup import free_blocks, stream
-from converter.contents import gpt, partitions, swap_header
-from converter.contents.superblocks import signatures
-from converter.reading import Read, Window
+from backup.disks.raw_size import stated_size
+from backup.streams import stream
 
-HEAD = 128 << 10  # bytes that tell the kind: btrfs's superblock is at 64 KiB
 # dump's protocols/dumprestore.h, struct s_spcl: records of 1 KiB of 32-bit words.
 _DUMP_RECORD, _DUMP_MAGIC_AT, _DUMP_MAGIC, _DUMP_SUM = 1024, 24, 60012, 84446
-_EXT = ("ext2", "ext3", "ext4")
 
 
 class Kind(Enum):
@@ -29,7 +25,7 @@ def recognised(head: bytes) -> Kind | None:
         return Kind.KIT
     if _is_dump(head):
         return Kind.DUMP
-    return Kind.RAW if needed(head, 1 << 62) is not None else None
+    return Kind.RAW if stated_size(head, 1 << 62) is not None else None
 
 
 def _is_dump(head: bytes) -> bool:
@@ -39,60 +35,3 @@ def _is_dump(head: bytes) -> bool:
     (magic,) = struct.unpack_from("<I", record, _DUMP_MAGIC_AT)
     total = sum(struct.unpack("<256I", record))
     return bool(magic == _DUMP_MAGIC and total % (1 << 32) == _DUMP_SUM)
-
-
-def needed(head: bytes, size: int) -> int | None:
-    """How many bytes a raw disk has at least, by its partition table or its only file system.
-
-    Args:
-        head: its first HEAD bytes.
-        size: of the disk that it is for.
-
-    Returns:
-        None where nothing is known there that states a size.
-    """
-
-    def read(offset: int, length: int) -> bytes:
-        return head[offset : offset + length].ljust(length, b"\0")
-
-    size = max(size, HEAD)
-    found = partitions.table(read, size)
-    if found is None:
-        return _of_file_system(read, size)
-    if found.kind == "gpt":
-        return _of_gpt(read, size)
-    return end_of_slots(head)
-
-
-def end_of_slots(mbr: bytes) -> int:
-    """Where the last of an MBR's four entries ends; bytes."""
-    slots = struct.iter_unpack("<4xB3xII", mbr[gpt.MBR_ENTRIES : gpt.MBR_ENTRIES + 64])
-    return max((start + count) * partitions.SECTOR if kind else 0 for kind, start, count in slots)
-
-
-def _of_gpt(read: Read, size: int) -> int | None:
-    """Up to the backup: sectors 1 and `other` are the first and the last one."""
-    for sector in gpt.SECTORS:
-        if header := gpt.header_at(read, size, sector, 1):
-            return (max(header.other, header.last) + 1) * sector
-    return None
-
-
-def _of_file_system(read: Read, size: int) -> int | None:
-    window = Window(read, 0, size)
-    types = [found.type for found in signatures(window)]
-    if not types and (area := swap_header.find_areas(read, size).areas):
-        header = swap_header.parsed(window.at(0, swap_header.PAGE_SIZES[0]))
-        return header and (header.last_page + 1) * area[0].page_size
-    if len(types) != 1:
-        return None
-    if types[0] in _EXT:
-        return free_blocks.stated_size(window.at(free_blocks.SUPERBLOCK, 1024))
-    if types[0] == "xfs":  # xfs_dsb: sb_blocksize, sb_dblocks
-        block_size, blocks = struct.unpack(">IQ", window.at(4, 12))
-        return int(block_size * blocks)
-    if types[0] == "btrfs":  # struct btrfs_super_block: dev_item.total_bytes
-        (devices,) = struct.unpack("<Q", window.at((64 << 10) + 0x88, 8))
-        (total,) = struct.unpack("<Q", window.at((64 << 10) + 0xD1, 8))
-        return int(total) if devices == 1 else None
-    return None

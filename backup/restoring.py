@@ -6,12 +6,12 @@ from typing import Protocol
 
 import xxhash
 
-from backup import stream
-from backup.content import ZERO_FRAMES
+from backup.disks.content import ZERO_FRAMES
+from backup.disks.held_back import HeldBack
 from backup.export import Zeros, worker_count
-from backup.frames import ROOM, Frame, Frames
-from backup.held_back import HeldBack
-from backup.stream import FRAME_SIZE, Header, StreamError, Trailer
+from backup.streams import stream
+from backup.streams.frames import ROOM, Frame, Frames
+from backup.streams.stream import FRAME_SIZE, Header, StreamError, Trailer
 from converter.buffers import buffer
 from converter.engine.chunks import Chunk
 from converter.engine.pool import Pool

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
+import backup.start
 from converter import qcow2raw
 from installer import start
 from kit import instance_kit
@@ -49,7 +50,12 @@ def test_an_os_script_names_all_that_is_missing(
     )
 
 
-PACKAGES = (*qcow2raw.PACKAGES, *start.PACKAGES, *instance_kit.PACKAGES)
+PACKAGES = (
+    *qcow2raw.PACKAGES,
+    *start.PACKAGES,
+    *backup.start.PACKAGES,
+    *instance_kit.PACKAGES,
+)
 
 
 def test_the_names_are_those_of_modules() -> None:

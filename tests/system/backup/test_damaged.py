@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from backup import import_, stream
+from backup import import_
+from backup.streams import stream
 from tests.system.backup import support
 from tests.system.backup.support import MIB, exported, imported, made, noise
 from tests.system.installer.support import loop, output

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.free_blocks import NotCertainError, free_runs, stated_size
+from backup.disks.free_blocks import NotCertainError, free_runs, stated_size
 from tests.system.installer.support import output
 
 MIB = 1 << 20

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from backup import stream
-from backup.stream import FRAME_SIZE
+from backup.streams import stream
+from backup.streams.stream import FRAME_SIZE
 from tests.system.backup import support
 from tests.system.backup.support import MIB, Script, exported, imported, made, noise
 from tests.system.installer.support import loop, output

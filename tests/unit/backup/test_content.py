@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup import KIT_VERSION, kinds
-from backup.content import ZERO_FRAMES, frames
+from backup.disks.content import ZERO_FRAMES, frames
+from backup.disks.raw_size import HEAD, stated_size
 from backup.kinds import Kind
-from backup.stream import FRAME_SIZE, Header, Trailer, decode_header, decode_trailer
+from backup.streams.stream import FRAME_SIZE, Header, Trailer, decode_header, decode_trailer
 from converter.contents import gpt
 from converter.engine.content import TargetContent
 from converter.extents import Extent
@@ -112,7 +113,7 @@ HEADS = {
     "file system": (ext4(1000), Kind.RAW),
     "nothing": (b"", None),
     "zstd": (b"\x28\xb5\x2f\xfd" + bytes(100), None),
-    "zeros": (bytes(kinds.HEAD), None),
+    "zeros": (bytes(HEAD), None),
     "qcow2": (b"QFI\xfb" + bytes(1 << 16), None),
     "bzip2": (b"BZh91AY&SY" * 1000, None),
 }
@@ -126,12 +127,12 @@ def test_the_kind_is_told_by_the_first_bytes(name: str) -> None:
 
 def test_a_raw_disk_is_as_large_as_its_table_or_file_system() -> None:
     table = mbr((0x83, 2048, 4096), (0x05, 8192, 10000))
-    assert kinds.needed(table, 64 * MIB) == (8192 + 10000) * 512
-    assert kinds.needed(table, MIB) == (8192 + 10000) * 512
-    assert kinds.needed(ext4(1000), MIB) == 4096 * 1000
+    assert stated_size(table, 64 * MIB) == (8192 + 10000) * 512
+    assert stated_size(table, MIB) == (8192 + 10000) * 512
+    assert stated_size(ext4(1000), MIB) == 4096 * 1000
 
 
-@given(st.binary(max_size=kinds.HEAD))
+@given(st.binary(max_size=HEAD))
 def test_any_first_bytes_are_of_a_kind_or_none(head: bytes) -> None:
     kinds.recognised(head)
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from backup.pipes import Going
+from backup.streams.pipes import Going
 from converter.engine.chunks import Chunk
 
 MOST = 16 << 20  # bytes that wait for those before them; one thread's more

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 
-from backup import kinds
+from backup.disks import raw_size
 from converter.buffers import PAGE, buffer, is_zero
 from converter.contents import gpt
 from converter.contents.describe import DiskReport
@@ -42,13 +42,13 @@ def _end(report: DiskReport, read: Read, size: int) -> int:
     """Where the last partition ends, or the only file system does."""
     if report.table is None:
         (whole,) = report.places
-        head = read(0, min(kinds.HEAD, size))
-        return (kinds.needed(head, size) if len(whole.holds) == 1 else None) or size
+        head = read(0, min(raw_size.HEAD, size))
+        return (raw_size.stated_size(head, size) if len(whole.holds) == 1 else None) or size
     if report.table.warnings:
         return size
     ends = [partition.end for partition in report.table.partitions]
     if report.table.kind != "gpt":
-        ends.append(kinds.end_of_slots(read(0, SECTOR)))  # of an extended partition, too
+        ends.append(raw_size.end_of_slots(read(0, SECTOR)))  # of an extended partition, too
     return max(ends, default=size)
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from backup import stream
-from backup.pipes import Going, readable
-from backup.stream import StreamError
+from backup.streams import stream
+from backup.streams.pipes import Going, readable
+from backup.streams.stream import StreamError
 from node.errors import KitError
 
 _BLOCK_HEADER = 3  # bytes

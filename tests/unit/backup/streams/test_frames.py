@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup import stream
-from backup.frames import ROOM, Frame, Frames
-from backup.stream import Header, StreamError, Trailer
+from backup.streams import stream
+from backup.streams.frames import ROOM, Frame, Frames
+from backup.streams.stream import Header, StreamError, Trailer
 from converter.buffers import buffer
 from node import zstd
 from node.zstd import Compressor, Decompressor, ZstdError

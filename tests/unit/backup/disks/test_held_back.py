@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup import held_back as module
-from backup.held_back import EDGE, HeldBack, held_back
-from backup.stream import FRAME_SIZE, StreamError
+from backup.disks import held_back as module
+from backup.disks.held_back import EDGE, HeldBack, held_back
+from backup.streams.stream import FRAME_SIZE, StreamError
 from converter.buffers import buffer
 from node.errors import KitError
 from tests.unit.converter.memory_source import MemoryTarget

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from backup import in_order
-from backup.in_order import InOrder
+from backup.streams import in_order
+from backup.streams.in_order import InOrder
 from converter.engine.chunks import Chunk
 
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from backup.stream import StreamError
+from backup.streams.stream import StreamError
 from converter.buffers import PAGE, buffer, equal, is_zero
 from converter.contents import gpt
 from converter.extents import Extent

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from backup import KIT_VERSION, free_blocks
-from backup.free_blocks import NotCertainError
+from backup import KIT_VERSION
+from backup.disks import free_blocks
+from backup.disks.free_blocks import NotCertainError
+from backup.disks.raw_size import EXT
+from backup.disks.smallest import smallest_target
 from backup.requests import Request
-from backup.smallest import smallest_target
-from backup.stream import FRAME_SIZE, Area, Header
+from backup.streams.stream import FRAME_SIZE, Area, Header
 from converter.contents import swap_header
 from converter.contents.describe import DiskReport, Place, describe
 from converter.contents.magics import others
@@ -26,7 +28,6 @@ from node.isolation.confined import ConfinedError, confined
 from node.log import log
 from node.text import size as text_size
 
-EXT = ("ext2", "ext3", "ext4")
 # Free runs that are left out of one file system, the largest ones: each takes memory.
 MAX_RUNS = 1 << 15
 ZERO_FRAMES = 256  # frames of zeros in one piece of work
