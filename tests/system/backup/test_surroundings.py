@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from backup import import_
 from tests.system.backup import support
 from tests.system.backup.support import MIB, Script, exported, imported, made, noise
 from tests.system.converter.nbd_device import served
@@ -184,6 +185,27 @@ def test_an_import_that_is_ended_leaves_nothing(
         if moment:
             assert support.found_on(target) == ""
     imported(target, dump).done()
+    support.require_restored(disk, target)
+
+
+def test_a_signal_while_the_end_is_awaited_loses_nothing(
+    disk: support.Disk, dump: Path, target: Path
+) -> None:
+    """The disk is whole by then, and the sender may have removed its own."""
+    content = dump.read_bytes()
+    here, there = os.pipe()
+    script = Script("import", target, stdin=here)
+    os.close(here)
+    send(there, content[:-MIB])
+    wait_until(lambda: support.found_on(target) != "")
+    time.sleep(1)  # until it is read back
+    script.kill(signal.SIGTERM)
+    script.wait().failed("stopped by SIGTERM", exit_code=128 + signal.SIGTERM)
+    os.close(there)
+    assert output("blkid", "-p", target, check=False) == ""
+    (head,) = import_.HEADS.iterdir()
+    output("dd", f"if={head}", f"of={target}", "bs=1M", "conv=notrunc")
+    head.unlink()
     support.require_restored(disk, target)
 
 
