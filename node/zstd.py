@@ -8,7 +8,8 @@ from functools import cache
 from node.errors import KitError
 
 LIBRARY = "libzstd.so.1"  # Debian's name of the ABI that is declared below (zstd.h)
-_LEVEL, _HASH_LOG, _CONTENT_SIZE, _CHECKSUM = 100, 102, 200, 201  # ZSTD_cParameter
+# ZSTD_cParameter
+_LEVEL, _HASH_LOG, _MIN_MATCH, _CONTENT_SIZE, _CHECKSUM = 100, 102, 105, 200, 201
 
 
 class ZstdError(ValueError):
@@ -21,9 +22,10 @@ class Compressor:
     Args:
         level: of zstd.
         hash_log: the size of its hash table, as a power of two; by default, that of the level.
+        min_match: the shortest match that it looks for, in bytes; by default, the level's.
     """
 
-    def __init__(self, level: int, hash_log: int = 0) -> None:
+    def __init__(self, level: int, hash_log: int = 0, min_match: int = 0) -> None:
         library = _library()
         self._compress = library.ZSTD_compress2
         self._context = library.ZSTD_createCCtx()
@@ -33,6 +35,7 @@ class Compressor:
         for parameter, value in (
             (_LEVEL, level),
             (_HASH_LOG, hash_log),
+            (_MIN_MATCH, min_match),
             (_CONTENT_SIZE, 1),
             (_CHECKSUM, 1),
         ):

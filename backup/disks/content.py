@@ -30,7 +30,7 @@ from node.text import size as text_size
 
 # Free runs that are left out of one file system, the largest ones: each takes memory.
 MAX_RUNS = 1 << 15
-ZERO_FRAMES = 256  # frames of zeros in one piece of work
+ZERO_FRAMES = 512  # frames of zeros in one piece of work
 _CERTAIN, _DOUBT = b"+", b"-"
 
 

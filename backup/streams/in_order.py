@@ -6,7 +6,7 @@ from collections.abc import Callable
 from backup.streams.pipes import Going
 from converter.engine.chunks import Chunk
 
-MOST = 16 << 20  # bytes that wait for those before them; one thread's more
+MOST = 8 << 20  # bytes that wait for those before them; one thread's more
 WAIT = 0.2  # seconds between two questions whether to go on
 
 Write = Callable[[Chunk, memoryview | bytes, bytes], None]

@@ -21,7 +21,7 @@ from hashlib import shake_256
 from typing import Any, NamedTuple
 
 VERSION = 1
-FRAME_SIZE = 4 << 20  # bytes of the disk in one frame
+FRAME_SIZE = 2 << 20  # bytes of the disk in one frame: each thread has two of them
 END_SIZE = 8 << 20  # bytes; Ganeti may compress the stream on its way, and these do not get fewer
 MAX_HEADER = 4 << 20  # bytes of JSON; a disk with 128 partitions has 40 KiB
 
