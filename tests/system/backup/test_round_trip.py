@@ -20,7 +20,7 @@ SIZES = {"ext4": 192 * MIB, "xfs": 320 * MIB, "btrfs": 160 * MIB, "swap": 64 * M
     ("style", "filesystem"),
     [
         ("msdos", "ext4"),
-        pytest.param("gpt", "ext4", marks=pytest.mark.quick),
+        pytest.param("gpt", "ext4", marks=[pytest.mark.quick, pytest.mark.trixie]),
         ("none", "ext4"),
         ("gpt", "xfs"),
         ("none", "btrfs"),

@@ -12,6 +12,8 @@ import pytest
 from node.isolation import confined as module
 from node.isolation.confined import ConfinedError, confined
 
+pytestmark = pytest.mark.trixie  # what Python itself calls differs
+
 
 @pytest.fixture
 def fd(tmp_path: Path) -> Iterator[int]:
