@@ -35,8 +35,8 @@ def import_(request: Request, fd: int, progress: Progress) -> None:
         KitError: the stream is damaged or does not fit, or the disk cannot be written.
     """
     with _in_words(request):
-        head = buffer(HEAD)
-        begun = bytes(head[: Frames(fd, NAME).fill(head)])
+        frames = Frames(fd, NAME)
+        begun = frames.peek(HEAD)
         kind = kinds.recognised(begun)
         if kind is None:
             raise StreamError(
@@ -48,7 +48,7 @@ def import_(request: Request, fd: int, progress: Progress) -> None:
         paths.found(request.device, "target")
         target = open_target(request.device, size_needed=0, force=True, allow_file=True)
         with target as opened:
-            _IMPORTS[kind](request, Frames(fd, NAME, begun), opened, progress)
+            _IMPORTS[kind](request, frames, opened, progress)
 
 
 @contextmanager
@@ -132,13 +132,10 @@ def _head_kept(request: Request, held: HeldBack) -> Iterator[None]:
 
 def _raw(request: Request, frames: Frames, target: Target, progress: Progress) -> None:
     """Of a raw disk: whether it is whole is told by its partition table or file system alone."""
-    head = buffer(HEAD)
-    begun = bytes(head[: frames.fill(head)])
-    needed = stated_size(begun, target.size)
+    needed = stated_size(frames.peek(HEAD), target.size)
     if needed is None:
         raise StreamError("by its first bytes it is no disk of a size that is known")
     _require_fit(request, target, Header(disk_size=needed, kit=""))
-    frames.push_back(begun)
     with held_back(target, target.size) as held:
         restorer = RawRestorer(frames, target.size, held)
         restoring.run(restorer, frames, progress, needed)

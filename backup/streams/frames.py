@@ -35,14 +35,13 @@ class Frames:
     Args:
         fd: of the stream.
         name: what errors call it.
-        begun: what was read of it already.
     """
 
-    def __init__(self, fd: int, name: str, begun: bytes = b"") -> None:
+    def __init__(self, fd: int, name: str) -> None:
         self._fd = fd
         self._require_going: Going = lambda: None
         self._name = name
-        self._buffer = begun
+        self._buffer = b""
         self._at = 0  # of the buffer, what was taken
         self._scratch = memoryview(bytearray(AHEAD))
         self.read_bytes = 0  # of the stream, so far
@@ -67,11 +66,17 @@ class Frames:
         self.read_bytes += place
         return place
 
-    def push_back(self, data: bytes) -> None:
+    def _push_back(self, data: bytes) -> None:
         """Takes what was read last as not read."""
         self._buffer = data + self._buffer[self._at :]
         self._at = 0
         self.read_bytes -= len(data)
+
+    def peek(self, length: int) -> bytes:
+        """What comes next, so many bytes, or less at the end; it stays to be read."""
+        found = self._some(length)
+        self._push_back(found)
+        return found
 
     def take(self, expected: bytes) -> bool:
         """Reads these bytes if they come next, else nothing."""
@@ -102,7 +107,7 @@ class Frames:
         if found.skippable:
             if found.payload > stream.END_SIZE + stream.MAX_HEADER:
                 raise StreamError("a frame in it is larger than any that this kit writes")
-            self.push_back(head[found.header :])
+            self._push_back(head[found.header :])
             payload = self._some(found.payload)
             if len(payload) < found.payload:
                 raise StreamError("it ends within a frame")
@@ -120,7 +125,7 @@ class Frames:
             place = self._filled(room, place, at)
         place = self._filled(room, place, at + _CHECKSUM)
         at += _CHECKSUM
-        self.push_back(bytes(room[at:place]))
+        self._push_back(bytes(room[at:place]))
         return Frame(found.payload, room[:at])
 
     def require_nothing_behind(self) -> None:

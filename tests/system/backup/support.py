@@ -140,8 +140,14 @@ def exported(device: Path, stream: Path, **environ: str) -> Outcome:
     return outcome
 
 
-def imported(device: Path, stream: Path | bytes) -> Outcome:
-    """Imports a stream through a pipe; `unread` is what was left of it when the script ended."""
+def imported(device: Path, stream: Path | bytes, *, piece: int = 64 << 10) -> Outcome:
+    """Imports a stream through a pipe; `unread` is what was left of it when the script ended.
+
+    Args:
+        device: the disk.
+        stream: what is written to its stdin.
+        piece: bytes that are written at once.
+    """
     content = stream.read_bytes() if isinstance(stream, Path) else stream
     here, there = os.pipe()
     with os.fdopen(here, "rb", buffering=0) as reading:
@@ -150,7 +156,7 @@ def imported(device: Path, stream: Path | bytes) -> Outcome:
     left = memoryview(content)
     with os.fdopen(there, "wb", buffering=0) as writing, suppress(BrokenPipeError):
         while left:
-            left = left[os.write(writing.fileno(), left[: 64 << 10]) :]
+            left = left[os.write(writing.fileno(), left[:piece]) :]
     outcome = script.wait()
     return Outcome(outcome.exit_code, outcome.stderr, len(left), outcome.peak)
 

@@ -139,6 +139,15 @@ def require_gpt(gpt: support.Disk, dump: Path, size: int, tmp_path: Path) -> Non
     assert support.manifest(gpt, restored) == support.manifest(gpt, gpt.path)
 
 
+@pytest.mark.parametrize("piece", [1000, 50_001, 1 << 20])
+def test_a_stream_may_come_in_pieces_of_any_size(
+    piece: int, gpt: support.Disk, dump: Path, tmp_path: Path
+) -> None:
+    restored = noise(tmp_path / "restored", 160 * MIB)
+    imported(restored, dump, piece=piece).done()
+    support.require_restored(gpt, restored)
+
+
 def test_a_journal_that_is_to_be_replayed_keeps_all_blocks(tmp_path: Path) -> None:
     """As on the snapshot of a running instance."""
     disk = made(tmp_path / "disk", "none", "ext4", 96 * MIB)
