@@ -184,15 +184,20 @@ class ResumeMismatch(KitError):
     Args:
         target: its path.
         why: the reason in words.
-        journal: the journal of the interrupted copy, if the user has to remove it.
+        journal: the journal of the interrupted copy, if that wrote to another target: it stays
+            until the user removes it. A copy from the beginning replaces this target's own journal.
+        is_certain: whether it is known if this is the target of the interrupted copy.
     """
 
-    def __init__(self, target: Path, why: str, *, journal: Path | None = None) -> None:
+    def __init__(
+        self, target: Path, why: str, *, journal: Path | None = None, is_certain: bool = True
+    ) -> None:
         remove = f"; remove {journal}, if that copy need not go on" if journal else ""
         super().__init__(
             f"copy to {target}: it cannot go on: {why}", hint=f"copy from the beginning{remove}"
         )
         self.journal = journal
+        self.is_certain = is_certain
 
 
 class NotInspectable(KitError):

@@ -13,7 +13,6 @@ from node.text import size
 
 REFUSED, FAILED = 3, 4  # exit codes: nothing was written; something was written
 DEBUGGING = "--debug"
-FROM_THE_BEGINNING = "copy from the beginning: with --force instead of --resume"
 
 
 def _of_format(error: errors.FormatMismatch) -> str:
@@ -24,9 +23,17 @@ def _of_format(error: errors.FormatMismatch) -> str:
 
 
 def _of_resume(error: errors.ResumeMismatch) -> str:
-    if error.journal is None:
-        return FROM_THE_BEGINNING
-    return f"{FROM_THE_BEGINNING}; remove {error.journal}, if that copy need not go on"
+    # Only if this is the target of the interrupted copy, its content can surely be overwritten.
+    if error.journal is not None:
+        return (
+            f"copy from the beginning: leave --resume out; remove {error.journal}, if that copy"
+            " need not go on"
+        )
+    if not error.is_certain:
+        return (
+            "copy from the beginning: leave --resume out; if what the target holds can go: --force"
+        )
+    return "copy from the beginning: with --force instead of --resume"
 
 
 # For errors whose remedy is an option; the own hints of all other errors fit here as well.

@@ -67,11 +67,7 @@ class Copied(NamedTuple):
 
 
 class CopyRun:
-    """One run of a copy, with its journal and its sums.
-
-    Attributes:
-        resumable_at: the byte at which a resumed copy would go on; None: it cannot be resumed.
-    """
+    """One run of a copy, with its journal and its sums."""
 
     def __init__(
         self,
@@ -86,7 +82,7 @@ class CopyRun:
         self._target = target
         self._progress = progress
         self._watch = watch
-        self.resumable_at: int | None = None
+        self._noted: int | None = None  # according to the journal, all before this byte is done
         self._sums = Sums() if options.verify else None
         self._digest = new_hash(options.digest) if options.digest else None
         self._zeroer = Zeroer(target)
@@ -115,12 +111,18 @@ class CopyRun:
                 )
             log.info("no interrupted copy to %s found: copying all of it", self._target.path)
             return new
-        if self._target.created or not is_certain(self._target.identity):
+        if self._target.created:
             raise ResumeMismatch(
                 self._target.path,
-                "it cannot be known whether this is the target of the interrupted copy: it has no"
-                " unique identity",
+                "the interrupted copy wrote to a file that is gone",
                 journal=self.journal.path,
+            )
+        if not is_certain(self._target.identity):
+            raise ResumeMismatch(
+                self._target.path,
+                "the interrupted copy may have written to another device or file: this one has no"
+                " birth time or serial number that identifies it",
+                is_certain=False,
             )
         if why := contradiction(before, new):
             raise ResumeMismatch(self._target.path, why)
@@ -165,13 +167,18 @@ class CopyRun:
         """Whether a byte of the target was written, by this run or by the one it resumes."""
         return self._target.begun or self._goes_on
 
+    @property
+    def resumable_at(self) -> int | None:
+        """The byte at which a resumed copy would go on; None: it cannot be resumed."""
+        return self._noted if is_certain(self._target.identity) else None
+
     def give_up(self) -> None:
         """Makes the copy not resumable: the target is not reliable, or will be removed.
 
         Raises:
             KitError: the journal cannot be removed.
         """
-        self.resumable_at = None
+        self._noted = None
         self.journal.remove()
 
     def _is_lost(self) -> bool:
@@ -213,7 +220,7 @@ class CopyRun:
                 )
             )
         self.journal.begin(self._record)
-        self.resumable_at = resumed
+        self._noted = resumed
         synced = time.monotonic()
 
         def tick() -> None:
@@ -236,12 +243,12 @@ class CopyRun:
         Returns whether the watermark has moved.
         """
         watermark = pool.low_watermark()
-        if watermark <= (self.resumable_at or 0):
+        if watermark <= (self._noted or 0):
             return False
         self._target.sync()
         self._target.require_whole()
         self.journal.advance(self._record, watermark)
-        self.resumable_at = watermark
+        self._noted = watermark
         return True
 
     def verify(self) -> None:

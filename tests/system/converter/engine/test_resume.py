@@ -111,6 +111,32 @@ def test_a_file_that_this_run_makes_is_not(
     support.require_same(path, reference)
 
 
+def test_a_file_without_a_birth_time_is_not(
+    image: Path, reference: Path, tmp_path: Path, journals: Path
+) -> None:
+    place = tmp_path / "ramfs"  # which knows of no birth time
+    place.mkdir()
+    support.output("mount", "-t", "ramfs", "-o", "mode=700", "ramfs", place)
+    try:
+        path = support.dirty(place / "disk", SIZE)
+        journal = interrupted(image, reference, path, journals)
+        before = support.digest(path)
+        outcome = qcow2raw("--resume", "--force-file", image, path, journals=journals)
+        outcome.failed(
+            REFUSED, str(path), "may have written to another device or file", "birth time"
+        )
+        assert "leave --resume out" in outcome.stderr and str(journal.path) not in outcome.stderr
+        assert support.digest(path) == before
+        # As the hint says: what is on it is told first, and nothing is left to be removed.
+        outcome = qcow2raw("--force-file", image, path, journals=journals)
+        outcome.failed(REFUSED, f"target {path}: it holds")
+        qcow2raw("--force-file", "--force", image, path, journals=journals).done()
+        support.require_same(path, reference)
+        assert not list(journals.iterdir())
+    finally:
+        support.output("umount", place)
+
+
 def test_a_file_that_was_cut_since_is_not(
     image: Path, reference: Path, tmp_path: Path, journals: Path
 ) -> None:

@@ -114,8 +114,17 @@ def test_a_format_that_is_taken_by_default() -> None:
 
 def test_the_journal_of_another_target_is_named() -> None:
     error = errors.ResumeMismatch(Path("b"), "another", journal=Path("/var/lib/x.json"))
-    assert "remove /var/lib/x.json" in said(error, COPY)[1]
+    hint = said(error, COPY)[1]
+    assert "leave --resume out" in hint and "remove /var/lib/x.json" in hint
+    assert "--force" not in hint  # nobody knows yet whether what this one holds can go
     assert "remove /var/lib/x.json" in error.hint
+
+
+def test_a_target_that_may_be_another_is_looked_at_first() -> None:
+    error = errors.ResumeMismatch(Path("b"), "it has no birth time", is_certain=False)
+    assert said(error, COPY)[1] == (
+        "copy from the beginning: leave --resume out; if what the target holds can go: --force"
+    )
 
 
 def test_what_was_stopped_says_only_how_to_go_on() -> None:
