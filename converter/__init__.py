@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from converter.contents.describe import DiskReport, Image
     from converter.contents.inspect import Findings, describe, guest_config
+    from converter.contents.swap_header import SwapArea
     from converter.convert import compare, copy, make_swap, plan
     from converter.engine.content import TargetContent
     from converter.errors import (
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
         VerificationFailed,
     )
     from converter.extents import Extent, Kind
-    from converter.options import CopyOptions
+    from converter.options import Algorithm, CopyOptions, SwapMode
     from converter.progress import Progress, Silent
     from converter.replacements import plan_replacements, swap_areas
     from converter.results import Comparison, CopyPlan, CopyResult, SwapResult, Zeroing
@@ -52,8 +53,12 @@ if TYPE_CHECKING:
     from converter.sources.base import Disk, Reader, Source
     from converter.target.device import Target, open_target
     from converter.target.zeroing import Zeroer
+    from node.cleanup import Terminated, signals_raise
+    from node.devices.lvm import LogicalVolume
+    from node.errors import KitError
 
 __all__ = [
+    "Algorithm",
     "Comparison",
     "CopyFailed",
     "CopyOptions",
@@ -71,6 +76,8 @@ __all__ = [
     "Image",
     "ImageRefused",
     "Kind",
+    "KitError",
+    "LogicalVolume",
     "NotInspectable",
     "NotOneSwapArea",
     "Progress",
@@ -81,6 +88,8 @@ __all__ = [
     "SourceChanged",
     "SourceInUse",
     "SourceLost",
+    "SwapArea",
+    "SwapMode",
     "SwapNotMade",
     "SwapResult",
     "Target",
@@ -94,6 +103,7 @@ __all__ = [
     "TargetNotEmpty",
     "TargetState",
     "TargetTooSmall",
+    "Terminated",
     "VerificationFailed",
     "Zeroer",
     "Zeroing",
@@ -106,24 +116,29 @@ __all__ = [
     "open_target",
     "plan",
     "plan_replacements",
+    "signals_raise",
     "swap_areas",
 ]
 
-# The modules that define these; errors are in a module of their own.
+# The modules that define these; all others are in the one for errors.
 _HOMES = {
-    "contents.describe": ("DiskReport", "Image"),
-    "contents.inspect": ("Findings", "describe", "guest_config"),
-    "convert": ("compare", "copy", "make_swap", "plan"),
-    "engine.content": ("TargetContent",),
-    "extents": ("Extent", "Kind"),
-    "options": ("CopyOptions",),
-    "progress": ("Progress", "Silent"),
-    "replacements": ("plan_replacements", "swap_areas"),
-    "results": ("Comparison", "CopyPlan", "CopyResult", "SwapResult", "Zeroing"),
-    "sources": ("open_source",),
-    "sources.base": ("Disk", "Reader", "Source"),
-    "target.device": ("Target", "open_target"),
-    "target.zeroing": ("Zeroer",),
+    "converter.contents.describe": ("DiskReport", "Image"),
+    "converter.contents.inspect": ("Findings", "describe", "guest_config"),
+    "converter.contents.swap_header": ("SwapArea",),
+    "converter.convert": ("compare", "copy", "make_swap", "plan"),
+    "converter.engine.content": ("TargetContent",),
+    "converter.extents": ("Extent", "Kind"),
+    "converter.options": ("Algorithm", "CopyOptions", "SwapMode"),
+    "converter.progress": ("Progress", "Silent"),
+    "converter.replacements": ("plan_replacements", "swap_areas"),
+    "converter.results": ("Comparison", "CopyPlan", "CopyResult", "SwapResult", "Zeroing"),
+    "converter.sources": ("open_source",),
+    "converter.sources.base": ("Disk", "Reader", "Source"),
+    "converter.target.device": ("Target", "open_target"),
+    "converter.target.zeroing": ("Zeroer",),
+    "node.cleanup": ("Terminated", "signals_raise"),
+    "node.devices.lvm": ("LogicalVolume",),
+    "node.errors": ("KitError",),
 }
 
 
@@ -131,5 +146,5 @@ def __getattr__(name: str) -> object:
     """Loads a name of the public API when it is first used (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    home = next((home for home, names in _HOMES.items() if name in names), "errors")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    home = next((home for home, names in _HOMES.items() if name in names), "converter.errors")
+    return getattr(import_module(home), name)

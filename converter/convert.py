@@ -109,7 +109,7 @@ def copy(
 
     Raises:
         CopyFailed: it failed after the target was touched; `left` is the target's state.
-        CopyStopped: a signal ended it after the target was touched (`node.cleanup.signals_raise`).
+        CopyStopped: a signal ended it after the target was touched (`signals_raise`).
         KitError: it cannot be copied; `converter.errors` lists the possible errors. No byte of the
             target was written.
     """

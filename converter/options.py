@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from node.devices.lvm import LogicalVolume
 
@@ -26,6 +26,9 @@ class CopyOptions:
         new_volume: the target is this volume, made for this copy: if it fails, the caller
             removes it.
         confirm: asks the user a yes/no question; None if there is nobody to ask.
+
+    Raises:
+        ValueError: there is no such swap mode or digest.
     """
 
     force: bool = False
@@ -38,3 +41,9 @@ class CopyOptions:
     resume: bool = False
     new_volume: LogicalVolume | None = None
     confirm: Callable[[str], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.swap not in get_args(SwapMode):
+            raise ValueError(f"swap {self.swap!r}: not one of {get_args(SwapMode)}")
+        if self.digest is not None and self.digest not in get_args(Algorithm):
+            raise ValueError(f"digest {self.digest!r}: not one of {get_args(Algorithm)}")

@@ -22,6 +22,7 @@ from converter import (
     TargetIsSource,
     TargetMissing,
     TargetNotEmpty,
+    TargetState,
     TargetTooSmall,
     compare,
     copy,
@@ -30,8 +31,8 @@ from converter import (
     open_source,
     open_target,
     plan,
+    signals_raise,
 )
-from node.cleanup import signals_raise
 from tests.system.converter import support
 from tests.system.converter.nbd_device import served
 from tests.system.converter.support import JOURNALS, MIB, Write
@@ -99,7 +100,7 @@ def test_a_copy_and_a_comparison(image: Path, device: Path, tmp_path: Path) -> N
     told = Told()
     options = CopyOptions(verify=True, digest="sha256")
     reference = support.raw_of(image, tmp_path / "reference")
-    with open_source(str(image)) as source:
+    with open_source(image) as source:
         planned = plan(source, device, options)
         result = copy(source, device, options, told)
         assert compare(source, device).first_difference is None
@@ -118,7 +119,7 @@ def test_a_copy_and_a_comparison(image: Path, device: Path, tmp_path: Path) -> N
     with device.open("r+b") as file:
         os.pwrite(file.fileno(), b"\1", 15 * MIB)
         os.fsync(file.fileno())
-    with open_source(str(image)) as source:
+    with open_source(image) as source:
         found = compare(source, device)
     assert (found.first_difference, found.different_bytes) == (15 * MIB, 4096)
     assert no_journals()
@@ -131,7 +132,7 @@ def test_errors_have_types_and_leave_the_target_alone(
     small = support.dirty(tmp_path / "small", SIZE - MIB)
     support.output("mkfs.ext4", "-q", "-F", device)
     before = support.digest(device)
-    with open_source(str(image)) as source:
+    with open_source(image) as source:
         with pytest.raises(TargetNotEmpty) as not_empty:
             copy(source, device)
         assert not_empty.value.holds.startswith("ext4")
@@ -165,7 +166,7 @@ def test_swap(device: Path, tmp_path: Path) -> None:
     raw = tmp_path / "swap.raw"
     raw.write_bytes(bytes(4 * MIB))
     support.output("mkswap", "-q", "-U", UUID, raw)
-    with open_source(str(raw), "raw") as source:
+    with open_source(raw, "raw") as source:
         image = describe(source)
         assert (image.format, image.contents.swap[0].length) == ("raw", 4 * MIB)
         made = make_swap(source, device)
@@ -173,7 +174,7 @@ def test_swap(device: Path, tmp_path: Path) -> None:
     assert f"UUID={UUID}" in support.output("blkid", "-p", "-o", "export", device)
     with raw.open("r+b") as file:
         os.pwrite(file.fileno(), b"S1SUSPEND\0", 4086)
-    with open_source(str(raw), "raw") as source, pytest.raises(HibernatedSwap):
+    with open_source(raw, "raw") as source, pytest.raises(HibernatedSwap):
         copy(source, device, FORCE)
 
 
@@ -216,7 +217,7 @@ def stopped() -> None:
 def test_what_was_interrupted_goes_on(
     large: Path, slow: Path, tmp_path: Path, act: Callable[[], None]
 ) -> None:
-    with open_source(str(large)) as source, signals_raise():
+    with open_source(large) as source, signals_raise():
         with pytest.raises((CopyFailed, CopyStopped)) as caught:
             copy(source, slow, progress=Told(STOP_AT, act))
         failure = caught.value
@@ -230,11 +231,33 @@ def test_what_was_interrupted_goes_on(
     other = support.qcow2(tmp_path / "other", SLOW_SIZE, Write(0, support.noise(MIB, 4)))
     with open_source(str(other)) as source, pytest.raises(ResumeMismatch):
         copy(source, slow, CopyOptions(resume=True))
-    with open_source(str(large)) as source:
+    with open_source(large) as source:
         told = Told()
         result = copy(source, slow, CopyOptions(resume=True), told)
         assert result.resumed_at == resumable_at
         assert told.phases["copy"][0] == resumable_at
         assert compare(source, slow).first_difference is None
     support.require_same(slow, support.raw_of(large, tmp_path / "reference"))
+    assert no_journals()
+
+
+@pytest.mark.quick
+def test_a_copy_to_what_nothing_identifies_does_not_go_on(image: Path, tmp_path: Path) -> None:
+    place = tmp_path / "ramfs"  # whose files have no birth time
+    place.mkdir()
+    support.output("mount", "-t", "ramfs", "-o", "mode=700", "ramfs", place)
+    options = CopyOptions(allow_file=True, force=True)
+    try:
+        target = support.dirty(place / "disk", SIZE)
+        with open_source(image) as source:
+            with pytest.raises(CopyFailed) as failed:
+                copy(source, target, options, Told(1, enough))
+            assert failed.value.left == TargetState(complete=False, resumable_at=None)
+            with pytest.raises(ResumeMismatch) as mismatch:
+                copy(source, target, CopyOptions(allow_file=True, resume=True))
+            assert not mismatch.value.is_certain and mismatch.value.journal is None
+            copy(source, target, options)
+            assert compare(source, target).first_difference is None
+    finally:
+        support.output("umount", place)
     assert no_journals()

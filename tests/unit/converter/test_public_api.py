@@ -11,16 +11,22 @@ from converter import errors
 from node.errors import KitError
 
 SOURCE = Path(converter.__file__)
+CALLER = SOURCE.parents[1] / "tests/system/converter/test_api.py"
+OURS = ("converter", "guest", "installer", "node")
 
 
-def imported() -> dict[str, str]:
-    """What type checkers see: each name, and the module that it is imported from."""
+def imported(source: Path = SOURCE) -> dict[str, str]:
+    """What type checkers see: each name, and the module of the kit that it is imported from."""
     return {
         alias.name: str(each.module)
-        for each in ast.walk(ast.parse(SOURCE.read_text()))
-        if isinstance(each, ast.ImportFrom) and str(each.module).startswith("converter.")
+        for each in ast.walk(ast.parse(source.read_text()))
+        if isinstance(each, ast.ImportFrom) and str(each.module).partition(".")[0] in OURS
         for alias in each.names
     }
+
+
+def test_a_caller_needs_nothing_else() -> None:
+    assert set(imported(CALLER).values()) == {"converter"}
 
 
 def test_all_names_are_those_that_type_checkers_see() -> None:
