@@ -103,10 +103,10 @@ class SourceChanged(KitError):
 
 
 class SourceLost(KitError):
-    """The server that the source is read from does not answer, or the connection broke."""
+    """The server that the source is read from cannot be reached or does not answer any more."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, hint="check the server and the network")
+    def __init__(self, message: str, hint: str = "check the server and the network") -> None:
+        super().__init__(message, hint)
 
 
 class FormatMismatch(KitError):

@@ -28,6 +28,7 @@ class Service:
     ) -> None:
         self.what = what
         self.complaints: deque[str] = deque(maxlen=TAIL_LINES)  # lines of stderr, newest last
+        self.exit_code: int | None = None  # once it has ended; negative: by that signal
         self._input: Queue[str | None] = Queue()
         self._lines: Queue[str] = Queue()
         self._process: Any = spawn(
@@ -95,7 +96,7 @@ class Service:
         deadline = time.monotonic() + seconds
         while not waited(_TICK):
             if not self.running:
-                self._process.process.wait()  # until all its output has been read
+                self.exit_code = self._process.process.wait()  # until all its output has been read
                 if waited(_TICK):
                     return
                 raise KitError(f"{self.what}: {self.last_words}", hint=_HINT)

@@ -85,7 +85,7 @@ class LocalFile:
                     hint="the disk or file system under it fails: see dmesg",
                 ) from error
             if count == 0:
-                raise KitError(
+                raise SourceChanged(
                     f"read of {self.name} at byte {offset + done}: the file ends there",
                     hint="it was cut off while it was read: copy it again",
                 )

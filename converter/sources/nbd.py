@@ -45,7 +45,8 @@ def nbd_source(uri: str, image_format: str | None = None) -> Iterator["NbdSource
         image_format: None or raw: the export is the disk, whatever format the server reads.
 
     Raises:
-        KitError: the server cannot be reached, does not export that, or another format is given.
+        SourceLost: the server cannot be reached, or does not export that.
+        FormatConflict: another format is given.
     """
     if image_format not in (None, "raw"):
         raise FormatConflict(
@@ -79,7 +80,8 @@ class NbdSource:
         last_words: returns the last message of the program behind the connection, if any.
 
     Raises:
-        KitError: it cannot be reached or read.
+        SourceLost: it cannot be reached.
+        KitError: it cannot be read.
     """
 
     def __init__(
@@ -220,7 +222,8 @@ class _Connection:
         """Reads into each view from its offset; all requests are sent at once.
 
         Raises:
-            KitError: the server cannot read, or the connection is lost.
+            SourceLost: the connection is lost.
+            KitError: the server cannot read.
         """
         with self._turn:
             requests = []
@@ -263,7 +266,8 @@ class _Connection:
         "base:allocation").
 
         Raises:
-            KitError: the server fails, or the connection is lost.
+            SourceLost: the connection is lost.
+            KitError: the server fails.
         """
         if not self._has_status:
             return [_Run(self.size, Kind.DATA)]
@@ -298,7 +302,7 @@ class _Connection:
     @property
     def _open(self) -> Any:
         if self._handle is None:
-            raise KitError(
+            raise SourceLost(
                 f"source {self._name}: the connection is closed",
                 hint="check that its server still runs, then run it again",
             )

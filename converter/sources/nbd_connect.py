@@ -7,7 +7,7 @@ from typing import Any
 
 import nbd
 
-from node.errors import KitError
+from converter.errors import SourceLost
 
 ALLOCATION = "base:allocation"
 CONNECT_SECONDS = 60.0
@@ -34,7 +34,7 @@ def connected(uri: str, name: str, last_words: Callable[[], str | None]) -> Any:
     """A connected handle.
 
     Raises:
-        KitError: the server cannot be reached, or does not answer.
+        SourceLost: the server cannot be reached, turns us away, or does not answer.
     """
     try:
         handle = _started(uri)
@@ -42,7 +42,7 @@ def connected(uri: str, name: str, last_words: Callable[[], str | None]) -> Any:
         while _is_under_way(handle):
             handle.poll(TICK_MS)
             if time.monotonic() > deadline:
-                raise KitError(
+                raise SourceLost(
                     f"source {name}: no answer in {CONNECT_SECONDS:.0f} s",
                     hint="does its server run, can it be reached, and does it accept more clients?"
                     " nbdinfo URI tests it",
@@ -50,7 +50,7 @@ def connected(uri: str, name: str, last_words: Callable[[], str | None]) -> Any:
         handle.get_size()  # raises if the server refused us
     except nbd.Error as error:
         why = last_words() or error.string
-        raise KitError(
+        raise SourceLost(
             f"source {name}: the NBD connection fails: {why}",
             hint="does the server run, and export that? nbdinfo URI tests it",
         ) from error

@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
-from converter.errors import FormatConflict, FormatUnknown, ImageRefused, SourceInUse
+from converter.errors import (
+    FormatConflict,
+    FormatUnknown,
+    ImageRefused,
+    SourceChanged,
+    SourceInUse,
+    SourceLost,
+)
 from converter.formats import foreign, qcow2
 from converter.formats.disksize import Stated
 from converter.formats.recognise import check_format
@@ -42,6 +49,7 @@ ANSWER_SECONDS = 120.0
 CHECK_SECONDS = 6 * 3600.0  # enough for a large image on a slow disk
 GRACE_SECONDS = 10.0  # for the script on the other host to clean up
 COMPLAINT_SECONDS = 1.0
+SSH_FAILED = 255  # exit code of ssh(1) itself; all others are those of the script
 READ = 4 << 20  # maximum bytes of one answer
 FORMATS = ("qcow2", "raw", *foreign.NAMES)
 # The variables of our user's environment that ssh, its configuration and its keys depend on.
@@ -58,8 +66,9 @@ def ssh_source(url: str, image_format: str | None = None) -> Iterator[Source]:
             qcow2 for a file.
 
     Raises:
-        KitError: the host cannot be reached, or lacks qemu-nbd; the image is in use, damaged, of
-            another format, or needs other files.
+        SourceLost: the host cannot be reached, or does not answer any more.
+        KitError: it lacks qemu-nbd; the image is in use, damaged, of another format, or needs
+            other files.
     """
     location = _location(url, image_format)
     directory = f"/tmp/ganeti-instance-kit-{secrets.token_hex(8)}"
@@ -120,15 +129,24 @@ class _RemoteScript:
             while ssh.line(ANSWER_SECONDS) != directory:
                 pass
         except KitError as error:
-            raise KitError(
+            kind = SourceLost if self._is_lost() else KitError
+            raise kind(
                 error.message,
                 hint=f"does `ssh` to that host work without a password, does it have qemu-utils,"
                 f" and may the user there read the image? ({url})",
             ) from error
 
+    def _is_lost(self) -> bool:
+        """Whether the connection failed, or nothing comes of it; else the script has ended."""
+        code = self.ssh.exit_code
+        return code is None or code < 0 or code == SSH_FAILED
+
     def _ask(self, *words: str | int, seconds: float = ANSWER_SECONDS) -> str:
         self.ssh.send(" ".join(map(str, words)))
-        return self.ssh.line(seconds)
+        try:
+            return self.ssh.line(seconds)
+        except KitError as error:
+            raise SourceLost(error.message) from error
 
     def _told(self, read: Callable[[str], Answer], *words: str | int, seconds: float) -> Answer:
         answer = self._ask(*words, seconds=seconds)
@@ -201,11 +219,13 @@ class _RemoteScript:
         """Starts that host's qemu-nbd; raises KitError."""
         try:
             self._ask("serve", image)
-        except KitError:
+        except SourceLost:
+            if self._is_lost():
+                raise
             raise self._refused(image_format, list(self.ssh.complaints)) from None
 
-    def _in_use(self) -> KitError:
-        return KitError(
+    def _in_use(self) -> SourceInUse:
+        return SourceInUse(
             f"source {self._url}: in use: a running QEMU writes to it",
             hint="shut that machine down, or copy from a snapshot",
         )
@@ -227,7 +247,7 @@ def _connected(
 ) -> NbdSource:
     def check_origin() -> None:
         if remote.state() != state or remote.user():
-            raise KitError(
+            raise SourceChanged(
                 f"source {url}: it changed while it was copied",
                 hint="stop what writes to it, and copy again",
             )

@@ -127,9 +127,12 @@ def test_an_encrypted_disk_is_copied_as_the_hint_says(far: Sshd, tmp_path: Path)
 
 
 def test_what_is_not_there_is_said(far: Sshd, tmp_path: Path) -> None:
-    assert "no file or block device" in refused(far, tmp_path / "none")
+    told = sources.read(url(tmp_path / "none"), "", tmp_path / "out", far.argv())
+    assert "no file or block device" in told["error"] and told["kind"] == "KitError"
+    require_far_side_clean(far)
     told = sources.read("ssh://nowhere.example.org/a", "", tmp_path / "out", far.argv())
     assert "nowhere.example.org" in told["error"] and "ssh" in told["hint"]
+    assert told["kind"] == "SourceLost"
     for wrong in ("ssh://-oProxyCommand=touch@far/a", "ssh://-oX/a", f"ssh://{HOST}/"):
         assert wrong in sources.read(wrong, "", tmp_path / "out", far.argv())["error"]
 
@@ -142,8 +145,10 @@ def test_an_image_that_a_qemu_writes_to_is_refused(far: Sshd, tmp_path: Path) ->
         for byte in (101, 201):
             lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
             fcntl.fcntl(file.fileno(), 37, lock)  # F_OFD_SETLK
-        told = refused(far, path, "raw")
-    assert "in use" in told and "shut that machine down" in told
+        told = sources.read(url(path), "raw", tmp_path / "out", far.argv())
+    assert "in use" in told["error"] and "shut that machine down" in told["hint"]
+    assert told["kind"] == "SourceInUse"
+    require_far_side_clean(far)
 
 
 def test_an_image_that_is_mounted_there_is_refused(far: Sshd, tmp_path: Path) -> None:

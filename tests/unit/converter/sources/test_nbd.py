@@ -271,6 +271,19 @@ def test_as_many_readers_as_the_server_lets_in(
     assert server.handles == 9
 
 
+def test_a_server_that_lets_nobody_in(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(bytes(UNIT))
+    server.clients = 0
+    with pytest.raises(SourceLost, match="source the disk: the NBD connection fails: turned away"):
+        source()
+    server.silent = True
+    monkeypatch.setattr(nbd_connect, "CONNECT_SECONDS", 0.01)
+    with pytest.raises(SourceLost, match="source the disk: no answer in 0 s"):
+        source()
+
+
 def test_a_server_that_talks_on_without_letting_anybody_in_is_not_waited_for(
     serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,7 +321,7 @@ def test_a_lost_connection_is_told_from_a_failing_read(serve: Callable[..., Serv
     extents, view = [Extent(0, UNIT, Kind.DATA)], memoryview(bytearray(UNIT))
     with pytest.raises(SourceLost, match="byte 0: the connection was lost: out of memory"):
         reader.read(extents, view, 0)
-    with pytest.raises(KitError, match="the connection is closed"):
+    with pytest.raises(SourceLost, match="the connection is closed"):
         reader.read(extents, view, 0)
 
 
@@ -319,7 +332,7 @@ def test_a_silent_server_is_an_error(
     opened = source()
     monkeypatch.setattr(Handle, "poll", lambda _handle, _milliseconds: 0)
     monkeypatch.setattr(tested, "SILENCE_SECONDS", 0.01)
-    with pytest.raises(KitError, match="read of the disk at byte 0: no answer"):
+    with pytest.raises(SourceLost, match="read of the disk at byte 0: no answer"):
         contents(opened)
 
 
