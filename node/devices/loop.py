@@ -8,8 +8,10 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import ceil, floor
 from pathlib import Path
 
+from node import text
 from node.cleanup import undone
 from node.devices.claim import Backing
 from node.errors import KitError
@@ -127,9 +129,9 @@ def _require_room(fd: int, path: Path) -> None:
     left = room.f_bfree * room.f_frsize
     if left < FULL_BELOW:
         raise KitError(
-            f"flush of {path}: its file system is full ({left >> 10} KiB are left): what was"
-            " written last may be lost",
-            hint=f"make room there, {FULL_BELOW >> 20} MiB more than the disk takes: see df",
+            f"flush of {path}: its file system is full ({text.size(left, floor)} are left): what"
+            " was written last may be lost",
+            hint=f"make room there, {text.size(FULL_BELOW, ceil)} more than the disk takes: see df",
         )
 
 

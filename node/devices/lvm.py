@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil, floor
 from pathlib import Path
 
 from node import text
@@ -144,8 +145,8 @@ def _check(vg: str, name: str, size: int, pool: str | None, group: dict[str, int
     if pool is None:
         if size > (free := group["free"]):
             raise KitError(
-                f"new volume {vg}/{name}: it needs {text.size(size)}, and {vg} has"
-                f" {text.size(free)} free: {text.size(size - free)} too little",
+                f"new volume {vg}/{name}: it needs {text.size(size, ceil)}, and {vg} has"
+                f" {text.size(free, floor)} free: {text.size(size - free, ceil)} too little",
                 hint=f"vgextend {vg}, or choose another volume group (vgs lists them)",
             )
     elif types.get(pool) != _THIN_POOL:

@@ -16,6 +16,7 @@ from node.errors import CommandError, KitError
 from node.run import Result
 
 MIB = 1 << 20
+GIB = 1 << 30
 EXTENT = 4 * MIB
 WEB: dict[str, str] = {
     "vg_name": "xenvg",
@@ -168,6 +169,13 @@ def test_what_is_refused_before_anything_is_made(tools: Tools) -> None:
     refused(tools, EXTENT, "web1", "the name is taken")
     tools.groups = [{**VG, "vg_name": "other"}]
     refused(tools, EXTENT, None, "volume group xenvg", "other")
+
+
+def test_what_is_needed_never_looks_like_what_is_there(tools: Tools) -> None:
+    tools.groups = [{**VG, "vg_free": str(GIB)}]
+    refused(tools, GIB + 1, None, "it needs 1.1 GiB, and xenvg has 1 GiB free: 4 MiB too little")
+    tools.groups = [{**VG, "vg_free": str(GIB - EXTENT)}]
+    refused(tools, GIB, None, "it needs 1 GiB, and xenvg has 1020 MiB free: 4 MiB too little")
 
 
 def test_a_report_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
