@@ -25,7 +25,7 @@ from node.log import log, step
 from node.run import run
 from node.text import size as size_text
 
-FORMAT = 3  # raise it when the same plan results in another tree
+FORMAT = 4  # raise it when the same plan results in another tree
 TOOLS = ("tar", "zstd")
 NAMED = 5  # maximum number of files that a warning names
 _GIVEN_UP = "the create that it waited for could not store it either"
