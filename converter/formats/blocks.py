@@ -32,7 +32,7 @@ def check(image_format: str, read: Read, size: int) -> None:
     """Checks that an image's file does not end before its last block.
 
     Args:
-        image_format: one of `formats.NAMES`; the image has passed `formats.check`.
+        image_format: one of `foreign.NAMES`; the image has passed `foreign.check`.
         read: reads the file.
         size: of the file, bytes.
 

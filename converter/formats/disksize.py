@@ -38,7 +38,7 @@ def stated(image_format: str, read: Read, size: int) -> Stated:
     """The size of an image's disk, and the driver options that make QEMU use it.
 
     Args:
-        image_format: one of `formats.NAMES`; the image has passed `formats.check`.
+        image_format: one of `foreign.NAMES`; the image has passed `foreign.check`.
         read: reads the file.
         size: of the file, bytes.
 

@@ -19,7 +19,7 @@ def end(image_format: str, read: Read, size: int) -> int:
     """The offset where an image ends; the file's size, if no description is found at its end.
 
     Args:
-        image_format: one of `formats.NAMES`.
+        image_format: one of `foreign.NAMES`.
         read: reads the file.
         size: of the file, bytes.
 

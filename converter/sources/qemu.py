@@ -35,7 +35,7 @@ def format_source(name: str, image_format: str) -> Iterator[Source]:
 
     Args:
         name: of the file, as the user gave it.
-        image_format: one of `formats.NAMES`.
+        image_format: one of `foreign.NAMES`.
 
     Raises:
         KitError: the format is unknown; or the image is in use, of another format, damaged,
