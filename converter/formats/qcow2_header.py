@@ -3,7 +3,6 @@
 By QEMU's docs/interop/qcow2; limits that are QEMU's own are marked so. No input or output.
 """
 
-import os
 import struct
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -247,7 +246,7 @@ def _backing_name(head: bytes, offset: int, size: int) -> str:
 
 def _quoted(name: bytes) -> str:
     """A name from the image for messages: at most 1023 bytes (QEMU's limit), escaped."""
-    return f"'{printable(os.fsdecode(name[:1023]))}'"
+    return f"'{printable(name[:1023].decode('utf-8', 'surrogateescape'))}'"
 
 
 def _refuse_unknown(incompatible: int, names: bytes) -> None:
