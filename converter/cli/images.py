@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from converter.contents.inspect import describe, findings_json, findings_text, guest_config
-from converter.contents.report import image_json, render
+from converter.cli.report import findings_json, findings_text, image_json, render
+from converter.contents.inspect import describe, guest_config
 from converter.sources import open_source
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from converter.contents.describe import Image, work
 from converter.contents.describe import describe as describe_disk
@@ -25,7 +24,6 @@ from converter.sources import LOCAL_FORMATS
 from converter.sources.base import Disk, Source
 from node.appliance import FileSystem, GuestFiles, open_disks_read_only
 from node.errors import KitError
-from node.text import printable
 
 # Types in the appliance's list that cannot be mounted.
 NO_FILE_SYSTEMS = {"swap", "unknown", "crypto_LUKS", "LVM2_member", "linux_raid_member"}
@@ -121,26 +119,6 @@ def look_inside(
     if not any(one.file == "/etc/fstab" for one in named):
         warnings.append("no /etc/fstab that names a file system was found")
     return Findings(tuple(missing(named, all_tags)), tuple(settings), tuple(warnings))
-
-
-def findings_text(findings: Findings) -> str:
-    """The findings as text, one on each line."""
-    lines = [
-        f"{one.file}:{one.line}: {one.tag}={one.value} is on none of the disks given: {one.text}"
-        for one in findings.missing
-    ]
-    lines += [f"{one.file}:{one.line}: {one.interface}: {one.value}" for one in findings.addresses]
-    lines += [f"warning: {warning}" for warning in findings.warnings]
-    return "".join(f"{printable(line)}\n" for line in lines)
-
-
-def findings_json(findings: Findings) -> dict[str, Any]:
-    """The findings as JSON."""
-    return {
-        "missing": [one._asdict() for one in findings.missing],
-        "addresses": [one._asdict() for one in findings.addresses],
-        "warnings": list(findings.warnings),
-    }
 
 
 def _tags(listed: Iterable[FileSystem]) -> set[tuple[str, str]]:

@@ -5,8 +5,10 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from converter.cli.report import findings_json, findings_text, image_json, render
 from converter.contents.describe import DiskReport, Image, Work, describe, work
-from converter.contents.report import image_json, render
+from converter.contents.guest_config import addresses, missing, references
+from converter.contents.inspect import Findings
 from converter.extents import Extent, Kind
 from tests.unit.converter.tables import gpt, mbr, reader
 
@@ -145,3 +147,26 @@ def test_no_bytes_make_a_description_fail(
     shown = Image("a", "raw", found, Work(0, 0, 0, 0))
     assert "\x1b" not in render(shown)
     json.dumps(image_json(shown))
+
+
+FSTAB = f"""# UUID=commented
+UUID={ID.upper()} / ext4 defaults 0 1
+  UUID="{OTHER}" none swap sw 0 0
+"""
+
+
+def test_findings_are_shown() -> None:
+    findings = Findings(
+        tuple(missing(references("/etc/fstab", FSTAB), {("UUID", ID)})[:1]),
+        tuple(addresses("/etc/network/interfaces", "iface eth0 inet dhcp\n")),
+        ("x\x1b",),
+    )
+    assert findings_text(findings) == (
+        f"/etc/fstab:3: UUID={OTHER} is on none of the disks given: "
+        f'UUID="{OTHER}" none swap sw 0 0\n'
+        "/etc/network/interfaces:1: eth0: dhcp\n"
+        "warning: x\\x1b\n"
+    )
+    found = json.loads(json.dumps(findings_json(findings)))
+    assert found["missing"][0]["line"] == 3
+    assert found["addresses"][0]["interface"] == "eth0"

@@ -1,8 +1,9 @@
-"""Prints the description of an image as text and as JSON. Pure."""
+"""Prints what was found in images and in their guest, as text and as JSON. Pure."""
 
 from typing import Any
 
 from converter.contents.describe import Image, Place
+from converter.contents.inspect import Findings
 from converter.contents.superblocks import Signature, text
 from node.text import printable, size
 
@@ -98,6 +99,26 @@ def render(image: Image) -> str:
         lines.append(f"  on a larger target, {contents.gpt}")
     lines += [f"  warning: {warning}" for warning in contents.warnings]
     return "".join(f"{printable(line)}\n" for line in lines)
+
+
+def findings_text(findings: Findings) -> str:
+    """The findings as text, one on each line."""
+    lines = [
+        f"{one.file}:{one.line}: {one.tag}={one.value} is on none of the disks given: {one.text}"
+        for one in findings.missing
+    ]
+    lines += [f"{one.file}:{one.line}: {one.interface}: {one.value}" for one in findings.addresses]
+    lines += [f"warning: {warning}" for warning in findings.warnings]
+    return "".join(f"{printable(line)}\n" for line in lines)
+
+
+def findings_json(findings: Findings) -> dict[str, Any]:
+    """The findings as JSON."""
+    return {
+        "missing": [one._asdict() for one in findings.missing],
+        "addresses": [one._asdict() for one in findings.addresses],
+        "warnings": list(findings.warnings),
+    }
 
 
 def _where(place: Place) -> str:
