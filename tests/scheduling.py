@@ -13,6 +13,7 @@ LONGEST = (
     "tests/e2e/test_suites.py",
     "tests/e2e/test_trixie.py",
     "tests/e2e/test_bookworm.py",
+    "tests/system/package/test_package.py",
 )
 # In other folders, the tests of a module share its instances, which take long to make.
 SINGLE = "tests/system/"
