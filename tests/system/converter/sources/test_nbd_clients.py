@@ -43,7 +43,8 @@ def nbd_server(directory: Path, disk: Path, clients: int) -> Iterator[None]:
         yield
     finally:
         wait_until(number.exists)
-        os.kill(int(number.read_text()), signal.SIGTERM)
+        # With its processes for clients, one of which may miss a SIGTERM.
+        os.killpg(os.getpgid(int(number.read_text())), signal.SIGKILL)
 
 
 def listens(what: str) -> bool:
