@@ -19,11 +19,11 @@ PORT = 10987
 
 
 @contextmanager
-def served(*argv: str | Path) -> Iterator[None]:
-    """Runs a server in the foreground until it listens, and ends it."""
+def served(socket: Path, argv: Sequence[str | Path]) -> Iterator[None]:
+    """Runs a server in the foreground, once it listens at its socket, and ends it."""
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as server:
         try:
-            wait_until(lambda: listens(r"one-of-servers/sock$"))
+            wait_until(lambda: listens(rf"{re.escape(str(socket))}$"))
             yield
         finally:
             server.kill()
@@ -69,9 +69,7 @@ def test_as_many_connections_as_are_admitted(
     """A server for one client says that several are not safe: then all readers share one."""
     disk = tmp_path / "disk"
     disk.write_bytes(support.noise(SIZE, 1))
-    place = tmp_path / "one-of-servers"
-    place.mkdir()
-    socket = place / "sock"
+    socket = tmp_path / "sock"
     uri = f"nbd+unix:///?socket={socket}"
     if server == "qemu-nbd":
         argv: Sequence[str | Path] = (
@@ -85,7 +83,7 @@ def test_as_many_connections_as_are_admitted(
         )
     else:
         argv, uri = (), f"nbd://127.0.0.1:{PORT}/disk"
-    with served(*argv) if argv else nbd_server(tmp_path, disk, clients):
+    with served(socket, argv) if argv else nbd_server(tmp_path, disk, clients):
         if argv:  # nbd-server counts clients for a while after they are gone
             with nbd_source(uri) as source:
                 assert source.readers == readers
