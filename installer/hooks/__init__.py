@@ -27,8 +27,8 @@ def stages(
 ) -> tuple[tuple[Hook, ...], ...]:
     """All hooks, by stages; a stage begins when all hooks of the one before are finished.
 
-    Slow hooks are first: their programs run while others are applied. The password is before GRUB,
-    so that its `finish` does not wait for GRUB.
+    Slow hooks are first: their programs run while others are applied; an RSA key may take longest.
+    The password is before GRUB, so that its `finish` does not wait for GRUB.
 
     Args:
         environ: Ganeti's environment, for the site's hooks.
@@ -36,9 +36,9 @@ def stages(
         os_dir: the directory of the OS definition, the working directory of the site's hooks.
     """
     built_in = (
+        HookHostKeys(),
         HookPassword(),
         HookGrub(),
-        HookHostKeys(),
         HookFstab(),
         HookSwap(),
         HookHostname(),

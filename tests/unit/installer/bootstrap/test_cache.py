@@ -117,7 +117,7 @@ def test_unpacking_keeps_all_metadata() -> None:
         "--xattrs-include=*",
         "--numeric-owner",
         "--blocking-factor=512",
-        "--use-compress-program=zstd --no-asyncio",
+        "--use-compress-program=zstd",
         "-x",
         "-f",
         "/proc/1/fd/3",
