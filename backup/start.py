@@ -3,8 +3,7 @@
 import sys
 from typing import NoReturn
 
-from node.modules import lacking
-from node.program import give_up_streams, open_streams
+from node.modules import run_if_complete
 
 # The Debian packages of the modules that are not ours.
 PACKAGES = {
@@ -17,14 +16,11 @@ PACKAGES = {
 
 
 def start(script: str) -> NoReturn:
-    """Runs the OS script of this name, and ends with its exit code."""
-    open_streams()
-    if lacking(script, PACKAGES):
-        sys.exit(1)
-    from backup.cli import main
+    """Runs the OS script of this name, and exits with its exit code."""
 
-    try:
-        code = main(script)
-    finally:
-        give_up_streams()
-    sys.exit(code)
+    def run() -> int:
+        from backup.cli import main
+
+        return main(script)
+
+    sys.exit(run_if_complete(script, PACKAGES, run, failed=1))

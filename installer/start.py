@@ -3,8 +3,7 @@
 import sys
 from typing import NoReturn
 
-from node.modules import lacking
-from node.program import give_up_streams, open_streams
+from node.modules import run_if_complete
 
 # The Debian packages of modules from outside the kit.
 PACKAGES = {
@@ -17,13 +16,10 @@ PACKAGES = {
 
 def start(script: str) -> NoReturn:
     """Runs the OS script of this name, and exits with its exit code."""
-    open_streams()
-    if lacking(script, PACKAGES):
-        sys.exit(1)
-    from installer.cli import main
 
-    try:
-        code = main(script)
-    finally:
-        give_up_streams()
-    sys.exit(code)
+    def run() -> int:
+        from installer.cli import main
+
+        return main(script)
+
+    sys.exit(run_if_complete(script, PACKAGES, run, failed=1))

@@ -16,18 +16,15 @@ PACKAGES = {
 
 def main() -> int:
     """Runs the program; returns its exit code."""
-    from node.modules import lacking
-    from node.program import give_up_streams, open_streams
+    from node.modules import run_if_complete
 
-    open_streams()
-    if lacking("instance-kit", PACKAGES):
-        return 3
+    return run_if_complete("instance-kit", PACKAGES, _run, failed=3)
+
+
+def _run() -> int:
     from kit.cli import main as run
 
-    try:
-        return run(sys.argv[1:])
-    finally:
-        give_up_streams()
+    return run(sys.argv[1:])
 
 
 if __name__ == "__main__":
