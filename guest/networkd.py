@@ -1,5 +1,8 @@
 """The files of systemd-networkd (systemd.network(5)), and udev's .link files (systemd.link(5))."""
 
+import re
+from collections.abc import Collection
+
 from guest.addresses import LATE_METRIC, NicConfig
 
 _HEADER = "# Written when this guest was created.\n"
@@ -12,9 +15,9 @@ def network_path(config: NicConfig) -> str:
     return f"etc/systemd/network/20-{config.name}.network"
 
 
-def link_path(config: NicConfig) -> str:
-    """The path of the file of `link`, relative to the guest's root."""
-    return f"etc/systemd/network/10-{config.name}.link"
+def link_path(name: str) -> str:
+    """The path of the .link file of the NIC with this name, relative to the guest's root."""
+    return f"etc/systemd/network/10-{name}.link"
 
 
 def link(config: NicConfig) -> str:
@@ -30,6 +33,22 @@ Type=ether
 [Link]
 Name={config.name}
 """
+
+
+def relinked(text: str, mac: str, macs: Collection[str]) -> str:
+    """The text of a .link file for a NIC that may have another MAC address by now.
+
+    A file that was not made by `link`, or that names another NIC of the guest, stays as it is.
+
+    Args:
+        text: of the file.
+        mac: the NIC's address.
+        macs: the addresses of all NICs of the guest.
+    """
+    found = re.search(r"^MACAddress=(\S+)$", text, re.MULTILINE)
+    if not text.startswith(_HEADER) or found is None or found[1].lower() in macs:
+        return text
+    return text[: found.start(1)] + mac + text[found.end(1) :]
 
 
 def online() -> str:

@@ -1,10 +1,15 @@
-"""The OS script `rename`: changes the guest's name in its files, in a libguestfs appliance."""
+"""The OS script `rename`: changes the guest's name in its files, in a libguestfs appliance.
+
+Ganeti also runs it after each import, where the NICs may have new MAC addresses.
+"""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from guest import networkd
 from guest.hosts import own_name, renamed
+from guest.instance import Instance
 from installer.inputs import read_instance
 from node.appliance import GuestFiles, open_guest
 from node.devices.claim import claimed
@@ -18,7 +23,7 @@ HOSTS = "/etc/hosts"
 
 
 def rename(environ: Mapping[str, str]) -> None:
-    """Changes the host name, mail name and hosts file of an installed guest.
+    """Changes the host name, mail name, hosts file and MAC addresses of an installed guest.
 
     Raises:
         KitError: its disks are in use, or it does not have the old name.
@@ -50,6 +55,7 @@ def rename(environ: Mapping[str, str]) -> None:
             open_guest(disks, use_kvm=instance.hv.get("kvm_flag") != "disabled")
         )
         _rename_in(files, old, instance.name)
+        _link_nics(files, instance)
 
 
 def new_hostname(text: str, old: str, new: str) -> str | None:
@@ -89,3 +95,14 @@ def _rename_in(files: GuestFiles, old: str, new: str) -> None:
     if hosts is not None and renamed(hosts, old, new) != hosts:
         files.write(HOSTS, renamed(hosts, old, new))
         log.info("%s: the new name is %s", HOSTS, new)
+
+
+def _link_nics(files: GuestFiles, instance: Instance) -> None:
+    """Lets NICs with new MAC addresses keep their names, which the network's files use."""
+    macs = {nic.mac for nic in instance.nics}
+    for nic in instance.nics:
+        path = f"/{networkd.link_path(f'eth{nic.index}')}"
+        text = files.read(path)
+        if text is not None and (changed := networkd.relinked(text, nic.mac, macs)) != text:
+            files.write(path, changed)
+            log.info("%s: the new MAC address is %s", path, nic.mac)

@@ -50,7 +50,7 @@ class HookNetwork(Hook):
         else:
             files[interfaces.MAIN] = File(interfaces.main())
         for config in context.nics:
-            files[networkd.link_path(config)] = File(networkd.link(config))
+            files[networkd.link_path(config.name)] = File(networkd.link(config))
             if networked:
                 files[networkd.network_path(config)] = File(networkd.render(config))
             else:
@@ -132,7 +132,7 @@ def _without_doubles(context: Context, target: GuestTree, relative: str, ours: s
         taken = {pair for text in (main, added, *others) for pair in interfaces.configured(text)}
         return interfaces.without(ours, taken) + added
     for config in context.nics:
-        if relative in (networkd.network_path(config), networkd.link_path(config)):
+        if relative in (networkd.network_path(config), networkd.link_path(config.name)):
             rivals = _read_directory(target, path.parent, but=path, suffix=path.suffix)
             return added if any(networkd.matches(text, config) for text in rivals) else ours + added
     return ours + added

@@ -13,6 +13,7 @@ from tests.system.installer import support
 from tests.system.installer.support import MIB, OS_DIR, Node, output
 
 SECONDS = 240
+MAC = "aa:00:00:00:00:02"
 
 
 @pytest.fixture
@@ -22,6 +23,9 @@ def guest(node: Node, tmp_path: Path) -> Node:
     (tree / "etc").mkdir(parents=True)
     (tree / "etc/hostname").write_text("old.example.org\n")
     (tree / "etc/os-release").write_text("ID=debian\n")
+    (tree / "etc/systemd/network").mkdir(parents=True)
+    link = "# Written when this guest was created.\n[Match]\nMACAddress=aa:00:00:00:00:01\n"
+    (tree / "etc/systemd/network/10-eth0.link").write_text(link)
     with (tree / "etc/fstab").open("w") as fstab:
         fstab.writelines(f"/dev/nowhere{n} /mnt/{n} ext4 defaults 0 0\n" for n in range(2_000_000))
     disk = node.disk(256 * MIB)
@@ -30,6 +34,8 @@ def guest(node: Node, tmp_path: Path) -> Node:
         "OLD_INSTANCE_NAME": "old.example.org",
         "INSTANCE_NAME": "new.example.org",
         "INSTANCE_HV_kvm_flag": "disabled",
+        "NIC_COUNT": "1",
+        "NIC_0_MAC": MAC,
     }
     return node
 
@@ -81,4 +87,6 @@ def test_a_rename_that_is_killed_leaves_nothing_and_works_again(guest: Node) -> 
     assert again.returncode == 0, said
     assert "/etc/hostname: the new name is new.example.org" in said
     assert output("debugfs", "-R", "cat /etc/hostname", disk).endswith("new.example.org\n")
+    link = output("debugfs", "-R", "cat /etc/systemd/network/10-eth0.link", disk)
+    assert link.endswith(f"MACAddress={MAC}\n")  # Ganeti gave the NIC another one
     support.nothing_is_held(guest)
