@@ -36,7 +36,8 @@ def check(ours: Path, search_path: Sequence[Path] = SEARCH_PATH) -> Iterator[Fin
         yield problem(
             _ABOUT, f"{NAME} is not in {search_path[-1]}, nor anywhere else", "make install"
         )
-    elif not found.samefile(ours):
+    # The directory may have links to ours; without `create` it is invalid.
+    elif (found / "create").exists() and not (found / "create").samefile(ours / "create"):
         yield problem(
             _ABOUT,
             f"Ganeti uses {found} and not {ours} of this kit",

@@ -2,7 +2,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from kit.checks import hooks
+from kit.checks import definition, hooks
 from kit.checks.definition import invalid
 from kit.checks.finding import Finding, as_json, as_text, found_by, note, ok, problem
 from node.errors import KitError
@@ -35,6 +35,19 @@ def test_a_check_that_fails_is_a_finding() -> None:
 
 def test_the_os_definition_of_the_kit_is_valid() -> None:
     assert invalid(OS_DIR) is None
+
+
+def test_a_directory_of_links_is_the_kits_definition(tmp_path: Path) -> None:
+    linked = tmp_path / definition.NAME
+    linked.mkdir()
+    for path in OS_DIR.iterdir():
+        (linked / path.name).symlink_to(path)
+    (found,) = definition.check(OS_DIR, [tmp_path])
+    assert found.level == "ok"
+    (linked / "create").unlink()
+    (linked / "create").write_text("#!/bin/sh\n")
+    (found,) = definition.check(OS_DIR, [tmp_path])
+    assert found.level == "problem"
 
 
 def test_os_definitions_that_ganeti_does_not_take(tmp_path: Path) -> None:
