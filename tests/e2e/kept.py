@@ -26,7 +26,7 @@ def keep(nodeid: str, cluster: Cluster | None) -> Path:
     """
     place = directory(nodeid)
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)  # an overlay may not let it be removed
     for number, console in enumerate(Console.opened):
         (place / f"console-{number}.txt").write_text(console.transcript)
     if cluster is not None and cluster.process is not None:
