@@ -10,7 +10,7 @@ import pytest
 from backup import import_
 from backup.streams import stream
 from tests.system.backup import support
-from tests.system.backup.support import MIB, exported, imported, made, noise
+from tests.system.backup.support import MIB, imported, made, noise
 from tests.system.installer.support import loop, output
 
 SIZE = 64 * MIB
@@ -19,13 +19,6 @@ SIZE = 64 * MIB
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> support.Disk:
     return made(tmp_path_factory.mktemp("disk") / "disk", "gpt", "ext4", SIZE)
-
-
-@pytest.fixture(scope="module")
-def dump(disk: support.Disk) -> Path:
-    path = disk.path.with_name("dump")
-    exported(disk.path, path).done()
-    return path
 
 
 @pytest.fixture

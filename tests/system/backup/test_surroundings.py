@@ -25,13 +25,6 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> support.Disk:
     return made(tmp_path_factory.mktemp("disk") / "disk", "msdos", "ext4", SIZE)
 
 
-@pytest.fixture(scope="module")
-def dump(disk: support.Disk) -> Path:
-    path = disk.path.with_name("dump")
-    exported(disk.path, path).done()
-    return path
-
-
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[Path]:
     with loop(noise(tmp_path / "target", SIZE), read_only=False) as device:

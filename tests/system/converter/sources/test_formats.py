@@ -294,7 +294,7 @@ def nbdkit(directory: Path, *words: str | Path) -> Iterator[str]:
         wait_until(lambda: socket.exists() or server.poll() is not None)
         yield f"nbd+unix:///?socket={socket}"
     finally:
-        server.terminate()
+        server.kill()  # it may miss a SIGTERM that comes early
         server.wait()
 
 
