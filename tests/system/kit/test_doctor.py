@@ -178,7 +178,12 @@ def test_hooks_that_do_what_the_kit_does(examine: Examine, tiny: Node) -> None:
     ("before", "text"),
     [
         (EMPTY, "is not in"),
-        (f"{EMPTY}mkdir /usr/share/ganeti/os/debootstrap", "Ganeti uses"),
+        (f"{EMPTY}mkdir /usr/share/ganeti/os/debootstrap", "is invalid"),
+        (
+            f"{EMPTY}mkdir /usr/share/ganeti/os/debootstrap\n"
+            "touch /usr/share/ganeti/os/debootstrap/create",
+            "Ganeti uses",
+        ),
     ],
 )
 def test_an_os_definition_that_ganeti_does_not_find(
