@@ -18,7 +18,7 @@ NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm p
   dosfstools mtools fdisk util-linux mount debianutils arch-test python3-distro-info \
   python3-libnbd python3-xxhash python3-seccomp qemu-utils openssh-client libdeflate0 libzstd1 lvm2
 # Packages that the tests need as well: Ganeti, QEMU for guests, a kernel for libguestfs.
-TEST_PACKAGES := python3-venv python3-pytest python3-pytest-xdist python3-hypothesis python3-pexpect ganeti socat \
+TEST_PACKAGES := python3-venv python3-pytest python3-pytest-xdist python3-pytest-timeout python3-hypothesis python3-pexpect ganeti socat \
   iproute2 qemu-system-x86 ovmf openssh-server libguestfs-tools nbdkit libnbd-bin fuse3 \
   gdisk ntfs-3g cryptsetup-bin nbd-server \
   linux-image-cloud-amd64 libcap2-bin acl attr man-db shellcheck procps make git systemd zsh

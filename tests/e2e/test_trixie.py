@@ -19,6 +19,7 @@ PARTS = {
     "system": ("tests/system", "-m", "trixie"),
     "e2e": ("tests/e2e", "-m", "trixie"),
 }
+pytestmark = pytest.mark.timeout(2 * SECONDS)  # the tree is made before
 
 
 @pytest.fixture(scope="module")
