@@ -1,32 +1,23 @@
-"""The disks of an instance on this node, by the links that Ganeti keeps while they are active.
+"""The disks of an instance on this node, by what Ganeti keeps there while they are active.
 
-Ganeti tells only its master which disks an instance has. But on the node that runs an instance it
-keeps a link to each of its disks (_SymlinkBlockDev() of Ganeti's backend.py): from the start of the
-instance, or `gnt-instance activate-disks`, to its shutdown. `deactivate-disks` keeps the links, so
-what they lead to is compared with what else Ganeti left on the node.
+Ganeti tells only its master which disks an instance has. But on the node it keeps a link to each
+disk that is active, and a record of the owner of each active path (`node.ganeti`). Links stay when
+disks are deactivated, and numbers of DRBD devices are used again: only both together count.
 """
 
-import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kit import cluster
-from node.devices.lvm import volume, volume_of
-from node.devices.stack import backing_chain, backing_id, sysfs
+from node import ganeti
+from node.devices.lvm import volume_of
+from node.devices.stack import sysfs
 from node.errors import KitError
-from node.files import kernel_text, read_text
-from node.processes import of_the_node
 
-LINKS = Path("/run/ganeti/instance-disks")  # pathutils.DISK_LINKS_DIR of Ganeti
-KVM_PIDS = Path("/run/ganeti/kvm-hypervisor/pid")
 # What gnt-instance(8) says of an instance in the field `status` while it runs somewhere.
 RUNNING = ("running", "ERROR_up", "ERROR_wrongnode")
-# Ganeti tags the LVs that it makes with the name of their instance (GetInstanceInfoText()), and
-# cuts tags at 128 characters. Adopted LVs have no tag until their instance is renamed.
-_TAG, _TAG_LENGTH = "originstname+", 128
-_LINK = re.compile(r"(?P<instance>.+):(?P<index>\d+)")
 
 
 @dataclass(frozen=True)
@@ -91,7 +82,9 @@ def instance_disks(given: str) -> Disks:
     if told is None:
         for disk in disks:
             _require_local(name, disk)
-    running = f"Ganeti says: {status}" if status in RUNNING else _kvm_process(name)
+    running = f"Ganeti says: {status}" if status in RUNNING else None
+    if running is None and (process := ganeti.kvm_process(name)):
+        running = f"its QEMU is process {process}"
     return Disks(name, disks, running)
 
 
@@ -113,12 +106,9 @@ def _full_name(given: str) -> str:
 
 def _links(name: str) -> dict[int, Path]:
     """What the links of an instance lead to, by index."""
-    found = {}
-    for link in LINKS.glob("*:*"):
-        matched = _LINK.fullmatch(link.name)
-        if matched and matched["instance"] == name and link.is_symlink():
-            found[int(matched["index"])] = link.readlink()
-    return dict(sorted(found.items()))
+    return {
+        index: path for instance, index, path in sorted(ganeti.disk_links()) if instance == name
+    }
 
 
 def _activate(name: str) -> str:
@@ -147,45 +137,28 @@ def _require_complete(name: str, indices: Sequence[int], count: str | None) -> N
     expected = len(indices) if count is None else int(count)
     if list(indices) != list(range(expected)):
         raise KitError(
-            f"disks of {name}: there are links in {LINKS} for {', '.join(map(str, indices))} only,"
-            " not for all disks",
+            f"disks of {name}: only disk {', '.join(map(str, indices))} active on this node,"
+            " not all of them",
             hint=_activate(name),
         )
 
 
 def _checked(name: str, index: int, path: Path) -> Path:
-    """The path of a disk that is there, and is no other instance's by now.
+    """The path of a disk that is there and active.
 
     Raises:
-        KitError: it is not there, or may be another's.
+        KitError: it is not there, is not active, or is another instance's by now.
     """
     try:
-        status = path.stat()
+        path.stat()
     except OSError as error:
         raise KitError(
             f"disk {index} of {name}: {path}: {error.strerror}", hint=_activate(name)
         ) from error
-    if not stat.S_ISBLK(status.st_mode):
-        return path  # a file, which has the name of its instance and a UUID in its path
-    volumes = [
-        volume(*found)
-        for number in backing_chain(backing_id(status))
-        if isinstance(number, int) and (found := volume_of(number))
-    ]
-    owners = {tag for each in volumes for tag in each.tags if tag.startswith(_TAG)}
-    if owners - {f"{_TAG}{name}"[:_TAG_LENGTH]}:
-        raise KitError(
-            f"disk {index} of {name}: {path} is a disk of"
-            f" {', '.join(sorted(owner.removeprefix(_TAG) for owner in owners))} by its LVM tag",
-            hint=_activate(name),
-        )
-    # Minor numbers of DRBD are used again; the names of LVs have a UUID.
-    if _is_drbd(status.st_rdev) and not owners:
-        raise KitError(
-            f"disk {index} of {name}: {path}: its volumes have no LVM tag that says whose disk it"
-            " is",
-            hint=f"if `{_activate(name)}` prints that path, it can be given instead of the name",
-        )
+    owner = ganeti.owner_of(path)
+    if owner != name:
+        why = f"it is a disk of {owner} now" if owner else "it is not active any more"
+        raise KitError(f"disk {index} of {name}: {path}: {why}", hint=_activate(name))
     return path
 
 
@@ -214,14 +187,3 @@ def _require_local(name: str, disk: InstanceDisk) -> None:
             hint=f"on the master: gnt-instance list -o name,pnode,status {name}; if it is stopped,"
             " the path can be given instead of the name",
         )
-
-
-def _kvm_process(name: str) -> str | None:
-    """The QEMU of an instance by Ganeti's PID file, in words; None if it is not there."""
-    try:
-        pid = read_text(KVM_PIDS / name, errors="replace").strip()
-        process = next((each for each in of_the_node() if each.name == pid), None)
-        arguments = kernel_text(process / "cmdline").split("\0") if process else []
-    except OSError:
-        return None
-    return f"its QEMU is process {pid}" if name in arguments else None

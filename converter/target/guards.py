@@ -4,17 +4,15 @@ import os
 import resource
 import stat
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from contextlib import suppress
 
 from converter.errors import TargetInUse, TargetIsSource, TargetNotEmpty
 from converter.target.facts import TargetFacts
 from converter.target.probe import probe
+from node import ganeti
 from node.devices.stack import backing_chain, backing_id
 from node.errors import KitError
-from node.processes import PROC
 
-# Ganeti's pathutils.py; hypervisor/hv_kvm: a file for each running instance.
-GANETI = Path("/var/run/ganeti")
 DRBD_MAJOR = 147  # Documentation/admin-guide/devices.txt of Linux
 # LVM2's lib/format_text/layout.h: the label is in one of the first four sectors.
 LABEL, LABEL_TYPE, LABEL_SECTORS, SECTOR = b"LABELONE", b"LVM2 001", 4, 512
@@ -47,7 +45,7 @@ def refuse_running(facts: TargetFacts) -> None:
         TargetInUse: a running instance uses it.
     """
     for owner in sorted(_owners(facts)):
-        if process := _kvm_process(owner):
+        if process := ganeti.kvm_process(owner):
             raise TargetInUse(
                 f"target {facts.name}: a disk of instance {owner}, which runs here"
                 f" (process {process})",
@@ -56,38 +54,16 @@ def refuse_running(facts: TargetFacts) -> None:
 
 
 def _owners(facts: TargetFacts) -> set[str]:
-    """The instances for which Ganeti has activated this disk.
-
-    Its bdev-cache has a file for each path (backend.py, DevCacheManager: "owner state name"), and
-    instance-disks a link `owner:index` for each disk of an instance that was started.
-    """
-    owners = set()
-    for each in facts.names:
-        cached = GANETI / f"bdev-cache/bdev_{str(each).removeprefix('/dev/').replace('/', '_')}"
-        try:
-            owners.add(cached.read_text().split()[0])
-        except (OSError, IndexError):
+    """The instances for which Ganeti has activated this disk, or which have started with it."""
+    owners = {owner for each in facts.names if (owner := ganeti.owner_of(each))}
+    for instance, _, path in ganeti.disk_links():
+        # A link to a file may lead to a server that does not answer: only ask for devices.
+        if facts.is_block and not path.is_relative_to("/dev"):
             continue
-    for link in GANETI.glob("instance-disks/*:*"):
-        try:
-            # A link to a file may lead to a server that does not answer: only ask for devices.
-            if facts.is_block and not link.readlink().is_relative_to("/dev"):
-                continue
-            if backing_id(link.stat()) == facts.id:
-                owners.add(link.name.rpartition(":")[0])
-        except OSError:
-            continue
+        with suppress(OSError):
+            if backing_id(path.stat()) == facts.id:
+                owners.add(instance)
     return owners
-
-
-def _kvm_process(instance: str) -> int | None:
-    """The ID of the process that runs an instance: its command line names the instance."""
-    try:
-        number = int((GANETI / "kvm-hypervisor/pid" / instance).read_text())
-        words = (PROC / str(number) / "cmdline").read_bytes().split(b"\0")
-    except (OSError, ValueError):
-        return None
-    return number if any(instance.encode() in word for word in words) else None
 
 
 def refuse_pv(facts: TargetFacts, head: bytes) -> None:

@@ -5,7 +5,7 @@ import pytest
 from kit import cluster, instance_disks
 from kit.instance_disks import Disks, InstanceDisk
 from kit.instance_disks import instance_disks as find
-from node.devices.lvm import LogicalVolume
+from node import ganeti
 from node.errors import KitError
 from node.run import Result
 
@@ -19,10 +19,9 @@ class Node:
     def __init__(self, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.top = top
         self.monkeypatch = monkeypatch
-        for name in ("links", "ssconf", "pids", "disks"):
-            (top / name).mkdir()
-        monkeypatch.setattr(instance_disks, "LINKS", top / "links")
-        monkeypatch.setattr(instance_disks, "KVM_PIDS", top / "pids")
+        for name in ("instance-disks", "bdev-cache", "kvm-hypervisor/pid", "ssconf", "disks"):
+            (top / name).mkdir(parents=True)
+        monkeypatch.setattr(ganeti, "GANETI", top)
         monkeypatch.setattr(cluster, "SSCONF", top / "ssconf")
         monkeypatch.setattr(cluster, "this_node", lambda: HERE)
         self.ssconf("master_node", "master.example.org")
@@ -34,8 +33,13 @@ class Node:
     def disk(self, index: int, instance: str = WEB) -> Path:
         path = self.top / f"disks/{instance}.{index}"
         path.touch()
-        (self.top / f"links/{instance}:{index}").symlink_to(path)
+        (self.top / f"instance-disks/{instance}:{index}").symlink_to(path)
+        self.cached(path).write_text(f"{instance} primary disk/{index}\n")
         return path
+
+    def cached(self, path: Path) -> Path:
+        """Ganeti's record of the owner of a path."""
+        return self.top / f"bdev-cache/bdev_{str(path).replace('/', '_')}"
 
     def is_master(self, answer: str, exit_code: int = 0) -> list[list[str]]:
         """Makes it the master, with Ganeti's answer; returns the list of what Ganeti is asked."""
@@ -49,27 +53,10 @@ class Node:
         self.monkeypatch.setattr(cluster, "run", run)
         return asked
 
-    def block_devices(self, volumes: dict[int, LogicalVolume], *, drbd: bool = False) -> None:
-        """Makes all disks block devices with such volumes below them."""
-        patch = self.monkeypatch.setattr
-        patch("stat.S_ISBLK", lambda _mode: True)
-        patch(instance_disks, "backing_chain", lambda _top: set(volumes))
-        patch(
-            instance_disks,
-            "volume_of",
-            lambda number: ("vg", str(number)) if number in volumes else None,
-        )
-        patch(instance_disks, "volume", lambda _vg, name: volumes[int(name)])
-        patch(instance_disks, "_is_drbd", lambda _number: drbd)
-
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     return Node(tmp_path, monkeypatch)
-
-
-def lv(*tags: str) -> LogicalVolume:
-    return LogicalVolume("vg", "lv", "uuid", 1 << 30, tags=tags)
 
 
 def refused(given: str = WEB) -> tuple[str, str]:
@@ -130,10 +117,10 @@ def test_not_active(node: Node) -> None:
 
 def test_some_links_are_missing(node: Node) -> None:
     node.disk(1)
-    assert "for 1 only" in refused()[0]
+    assert "only disk 1 active" in refused()[0]
     node.disk(0)
     node.is_master(f"{HERE}|ADMIN_down|3|-|-\n")
-    assert "for 0, 1 only" in refused()[0]
+    assert "only disk 0, 1 active" in refused()[0]
 
 
 def test_a_disk_that_is_gone(node: Node) -> None:
@@ -156,39 +143,28 @@ def test_unknown_names(node: Node) -> None:
     assert "in no Ganeti cluster" in refused()[0]
 
 
-@pytest.mark.parametrize("drbd", [False, True])
-def test_volumes_with_the_tag_of_the_instance(node: Node, drbd: bool) -> None:
+def test_a_link_that_stayed(node: Node) -> None:
     path = node.disk(0)
-    node.block_devices({0: lv("other", f"originstname+{WEB}")}, drbd=drbd)
-    assert find(WEB).disks[0].path == path
+    node.cached(path).unlink()
+    assert refused()[0] == f"disk 0 of {WEB}: {path}: it is not active any more"
+    node.cached(path).write_text("db.example.org primary disk/0\n")
+    assert refused()[0].endswith(f"{path}: it is a disk of db.example.org now")
 
 
 @pytest.mark.parametrize("drbd", [False, True])
-def test_volumes_with_the_tag_of_another_instance(node: Node, drbd: bool) -> None:
-    node.disk(0)
-    node.block_devices({0: lv("originstname+db.example.org")}, drbd=drbd)
-    assert refused()[0].endswith(" is a disk of db.example.org by its LVM tag")
-
-
-def test_tags_are_cut_by_ganeti(node: Node) -> None:
-    name = "w" * 200
-    node.ssconf("instance_list", name)
-    node.disk(0, name)
-    node.block_devices({0: lv(f"originstname+{'w' * 115}")})
-    assert find(name).disks
-
-
-def test_adopted_volumes_have_no_tag_but_those_below_drbd_have(node: Node) -> None:
+def test_volumes_and_drbd_are_of_one_node(
+    node: Node, drbd: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = node.disk(0)
-    node.block_devices({0: lv()})
+    monkeypatch.setattr("stat.S_ISBLK", lambda _mode: True)
+    monkeypatch.setattr(instance_disks, "volume_of", lambda _number: None if drbd else ("vg", "lv"))
+    monkeypatch.setattr(instance_disks, "_is_drbd", lambda _number: drbd)
     assert find(WEB).disks[0].path == path
-    node.block_devices({0: lv()}, drbd=True)
-    assert "no LVM tag" in refused()[0]
 
 
 def test_other_block_devices_may_be_shared(node: Node) -> None:
     path = node.disk(0)
-    node.block_devices({})
+    node.monkeypatch.setattr("stat.S_ISBLK", lambda _mode: True)
     message, hint = refused()
     assert "may be on storage that nodes share" in message
     assert "gnt-instance list -o name,pnode,status" in hint
@@ -207,12 +183,11 @@ def test_shared_files(node: Node, key: str) -> None:
 
 def test_a_running_qemu(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     node.disk(0)
-    (node.top / "pids" / WEB).write_text("42\n")
+    (node.top / "kvm-hypervisor/pid" / WEB).write_text("42\n")
+    monkeypatch.setattr(ganeti, "PROC", node.top)
     assert find(WEB).running is None
-    process = node.top / "42"
-    process.mkdir()
-    (process / "cmdline").write_bytes(b"kvm\0-name\0db.example.org\0")
-    monkeypatch.setattr(instance_disks, "of_the_node", lambda: [process])
+    (node.top / "42").mkdir()
+    (node.top / "42/cmdline").write_bytes(b"kvm\0-name\0db.example.org\0")
     assert find(WEB).running is None
-    (process / "cmdline").write_bytes(b"kvm\0-name\0" + WEB.encode() + b"\0")
+    (node.top / "42/cmdline").write_bytes(b"kvm\0-name\0" + WEB.encode() + b",x=on\0")
     assert find(WEB).running == "its QEMU is process 42"

@@ -270,7 +270,7 @@ def test_a_disk_of_a_running_instance(
     ganeti = tmp_path / "ganeti"
     for name in ("bdev-cache", "kvm-hypervisor/pid", "instance-disks"):
         (ganeti / name).mkdir(parents=True)
-    monkeypatch.setattr("converter.target.device.guards.GANETI", ganeti)
+    monkeypatch.setattr("node.ganeti.GANETI", ganeti)
     cached = ganeti / f"bdev-cache/bdev_{device.name}"
     cached.write_text("web1.example.org primary disk/0\n")
     pid = ganeti / "kvm-hypervisor/pid/web1.example.org"

@@ -11,7 +11,7 @@ from converter import identity
 from converter.target import device as target
 from converter.target import guards
 from converter.target.facts import TargetFacts
-from node import processes
+from node import ganeti, processes
 from node.devices import claim, holders, stack
 from node.devices.claim import Backing
 from node.devices.lvm import LogicalVolume
@@ -81,7 +81,7 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "swaps").write_text("Filename Type Size Used Priority\n")
     (root / "sys/kernel/random").mkdir(parents=True)
     (root / "sys/kernel/random/boot_id").write_text("boot-1\n")
-    for module in (processes, guards, identity):
+    for module in (processes, ganeti, identity):
         monkeypatch.setattr(module, "PROC", root)
     return root
 
@@ -163,13 +163,13 @@ def test_a_xen_guest_uses_a_device(sys: Path, proc: Path) -> None:
 def test_a_volume_is_found_in_ganetis_cache_under_any_name(
     tmp_path: Path, proc: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ganeti = tmp_path / "ganeti"
-    monkeypatch.setattr(guards, "GANETI", ganeti)
-    (ganeti / "bdev-cache").mkdir(parents=True)
-    (ganeti / "kvm-hypervisor/pid").mkdir(parents=True)
-    cached = ganeti / "bdev-cache/bdev_xenvg_web1.disk-0"
+    top = tmp_path / "ganeti"
+    monkeypatch.setattr(ganeti, "GANETI", top)
+    (top / "bdev-cache").mkdir(parents=True)
+    (top / "kvm-hypervisor/pid").mkdir(parents=True)
+    cached = top / "bdev-cache/bdev_xenvg_web1.disk-0"
     cached.write_text("web1.example.org primary disk/0\n")
-    (ganeti / "kvm-hypervisor/pid/web1.example.org").write_text("4242\n")
+    (top / "kvm-hypervisor/pid/web1.example.org").write_text("4242\n")
     alias = Path("/dev/dm-0")
     guards.refuse_running(facts(DM0, alias))
     (proc / "4242").mkdir()
