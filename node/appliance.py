@@ -16,6 +16,8 @@ from node.errors import KitError
 MAX_SIZE = 1024 * 1024  # bytes, of a file that is read from a guest
 MAX_FILES = 100  # that a pattern may match
 
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
 Handle = Any  # a guestfs.GuestFS, which has no types
 
 
@@ -105,7 +107,7 @@ def open_guest(disks: list[Path], *, use_kvm: bool) -> Iterator[GuestFiles]:
             installed system.
     """
     raw = [(disk, "raw") for disk in disks]
-    with _launched(raw, read_only=False, use_kvm=use_kvm) as handle:
+    with launched(raw, read_only=False, use_kvm=use_kvm) as handle:
         roots = [device for device in handle.list_filesystems() if _holds_a_system(handle, device)]
         if len(roots) != 1:
             raise KitError(
@@ -149,14 +151,25 @@ def open_disks_read_only(
     Raises:
         KitError: libguestfs is missing or does not start.
     """
-    with _launched(disks, read_only=True, use_kvm=use_kvm) as handle:
+    with launched(disks, read_only=True, use_kvm=use_kvm) as handle:
         yield Appliance(handle)
 
 
 @contextmanager
-def _launched(
-    disks: Iterable[tuple[Path, str]], *, read_only: bool, use_kvm: bool
+def launched(
+    disks: Iterable[tuple[Path, str]], *, read_only: bool, use_kvm: bool, sandboxed: bool = False
 ) -> Iterator[Handle]:
+    """Starts the appliance with disks; yields libguestfs's own handle.
+
+    Args:
+        disks: each disk with its format, as QEMU names it.
+        read_only: whether changes are thrown away at the end.
+        use_kvm: see `open_guest`.
+        sandboxed: whether QEMU may no more start programs or change its user (seccomp(2)).
+
+    Raises:
+        KitError: libguestfs is missing or does not start; or a call of it failed in the block.
+    """
     try:
         import guestfs
     except ImportError as error:
@@ -169,6 +182,8 @@ def _launched(
         os.environ["LIBGUESTFS_BACKEND_SETTINGS"] = "force_tcg"
     handle = guestfs.GuestFS(python_return_dict=True)
     try:
+        if sandboxed:
+            handle.config("-sandbox", _SANDBOX)
         for disk, kind in disks:
             # Never let QEMU guess the format: a guest could write another format's header to
             # its disk.
@@ -178,7 +193,7 @@ def _launched(
         handle.shutdown()
     except RuntimeError as error:
         raise KitError(
-            f"appliance for the guest's file systems: {error}",
+            f"appliance for the guest's file systems: {str(error).splitlines()[0]}",
             hint="run libguestfs-test-tool to find the cause; libguestfs needs a Debian kernel"
             " package on the node",
         ) from error

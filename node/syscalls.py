@@ -9,10 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
-MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
+MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x2000, 0x4000, 0x40000
 UMOUNT_NOFOLLOW = 0x8
-CLONE_NEWNET = 0x40000000
-PR_SET_PDEATHSIG = 1
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWNET = 0x04000000, 0x08000000, 0x40000000
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 24, 38
+# linux/capability.h; struct __user_cap_data_struct is three numbers, twice.
+CAPABILITY_VERSION, CAPABILITY_DATA_SIZE = 0x20080522, 24
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID = 0, 1, 3, 4
 # linux/stat.h and linux/fs.h; struct statx begins with the mask of its valid fields.
 AT_FDCWD, AT_EMPTY_PATH, AT_STATX_DONT_SYNC = -100, 0x1000, 0x4000
 STATX_TYPE, STATX_INO, STATX_BTIME = 0x1, 0x100, 0x800
@@ -53,6 +57,48 @@ def unshare_network() -> None:
         OSError: the kernel refuses.
     """
     _checked(_libc.unshare(CLONE_NEWNET), "/proc/self/ns/net")
+
+
+def unshare_communication() -> None:
+    """Moves us into new namespaces for the network, System V IPC and the host name (unshare(2)).
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
+    _checked(_libc.unshare(flags), "/proc/self/ns")
+
+
+def unshare_mounts() -> None:
+    """Moves us into a new mount namespace, whose mounts the others do not see (unshare(2)).
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _checked(_libc.unshare(CLONE_NEWNS), "/proc/self/ns/mnt")
+    mount(None, "/", None, MS_REC | MS_PRIVATE)
+
+
+def limit_programs(*kept: int) -> None:
+    """Lets programs that we execute have only these capabilities, and no more (capabilities(7)).
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    for capability in set(range(last + 1)) - set(kept):
+        _checked(_libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), "capabilities")
+    _checked(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+
+
+def drop_capabilities() -> None:
+    """Drops all capabilities of the calling thread for good.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    header = struct.pack("Ii", CAPABILITY_VERSION, 0)
+    _checked(_libc.capset(header, bytes(CAPABILITY_DATA_SIZE)), "capabilities")
 
 
 def killed_with_parent() -> None:

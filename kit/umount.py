@@ -1,0 +1,62 @@
+"""`instance-kit umount`: ends a mount of `instance-kit mount`."""
+
+import argparse
+from pathlib import Path
+
+from kit import DONE, cluster
+from kit.rescue import records
+from kit.rescue.records import Record
+from node.errors import KitError
+from node.isolation.mount import unmount
+from node.log import log
+
+NAME = "umount"
+ABOUT = "end a mount; what was written is on the disk then"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this verb."""
+    parser.add_argument(
+        "instance", metavar="INSTANCE", help="the instance, the path of the disk, or the directory"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Unmounts, waits for the process that served the mount, and says whether all was written."""
+    record = chosen(options.instance)
+    directory = Path(record.directory)
+    if records.is_served(record) and records.is_mounted(directory):
+        unmount(directory)
+    left = records.ended(record)
+    if left is None:
+        return DONE
+    records.clear(left)
+    if left.error is not None:
+        raise KitError(*left.error)
+    killed = f"mount of {left.name}: its process was killed"
+    if left.write:
+        raise KitError(
+            f"{killed}: what was written last may not be on the disk",
+            hint="the mount is removed; check what you changed, the guest's journal is replayed"
+            " when it is mounted again",
+        )
+    log.warning("%s; the mount is removed", killed)
+    return DONE
+
+
+def chosen(given: str) -> Record:
+    """The mount that a user means.
+
+    Raises:
+        KitError: there is none.
+    """
+    # Path.absolute() asks no file system: that of a killed mount does not answer.
+    names = {given, str(Path(given).absolute()), cluster.full_name(given)}
+    mounts = [record for _, record in records.all_records()]
+    for record in mounts:
+        if names & {record.name, record.directory}:
+            return record
+    raise KitError(
+        f"{given}: not mounted by instance-kit",
+        hint="mounted are: " + (", ".join(record.name for record in mounts) or "none"),
+    )
