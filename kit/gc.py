@@ -1,4 +1,4 @@
-"""`instance-kit gc`: removes files that killed runs left. The kernel cleans up everything else."""
+"""`instance-kit gc`: removes files and mounts of killed runs. The kernel cleans up the rest."""
 
 import argparse
 import json
@@ -15,22 +15,25 @@ from converter.engine import journal
 from converter.identity import Identity, identity_of
 from installer.bootstrap import cache_directory
 from kit import DONE, site
+from kit.rescue import records
+from kit.rescue.records import Record
 from node.errors import KitError
 from node.lockfile import is_locked, unlink_if_free
+from node.log import log
 from node.program import say
 from node.run import run as run_program
 from node.run import which
 from node.text import printable, size
 
 NAME = "gc"
-ABOUT = "remove files that killed runs left behind"
+ABOUT = "remove files and mounts that killed runs left behind"
 # node.files.write_whole() uses the name *.new for a moment only.
 UNFINISHED_SECONDS = 3600
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file that is not needed any more.
+    """A file or mount that is not needed any more.
 
     Attributes:
         path: the file.
@@ -94,6 +97,7 @@ def leftovers(cache_directories: Sequence[Path]) -> list[Leftover]:
     return [
         *(found for directory in cache_directories for found in _of_creates(directory)),
         *_of_copies(journal.DIRECTORY),
+        *_of_mounts(),
     ]
 
 
@@ -112,6 +116,24 @@ def _of_copies(directory: Path) -> Iterator[Leftover]:
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > UNFINISHED_SECONDS:
                 yield _leftover(path, "incomplete journal of a killed copy", partial(_unlink, path))
+
+
+def _of_mounts() -> Iterator[Leftover]:
+    for record in records.all_records():
+        if not records.is_served(record):
+            why = f"it failed: {record.error[0]}" if record.error else "its process was killed"
+            what = f"mount of {record.name}: {why}"
+            # Its size is not asked for: a mount without its process does not answer.
+            yield Leftover(Path(record.directory), what, 0, partial(_clear, record))
+
+
+def _clear(record: Record) -> bool:
+    try:
+        records.clear(record)
+    except KitError as error:
+        log.warning("%s", error.message)
+        return False
+    return True
 
 
 def _leftover(path: Path, what: str, remove: Callable[[], bool]) -> Leftover:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from kit import DONE
 from kit.rescue import keeper, records, target
@@ -54,7 +53,7 @@ def partition(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Mounts, and says what and where."""
     chosen = target.find(options.instance)
-    given = Path(options.directory).absolute() if options.directory else None
+    given = target.absolute(options.directory).resolve() if options.directory else None
     directory = given or records.default_directory(chosen.name)
     made = not directory.is_dir()
     record = Record(chosen.name, str(directory), made=made, write=options.write, pid=0)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from kit import DONE, cluster
-from kit.rescue import records
+from kit.rescue import records, target
 from kit.rescue.records import Record
 from node.errors import KitError
 from node.isolation.mount import unmount
@@ -50,9 +50,10 @@ def chosen(given: str) -> Record:
     Raises:
         KitError: there is none.
     """
-    # Path.absolute() asks no file system: that of a killed mount does not answer.
-    names = {given, str(Path(given).absolute()), cluster.full_name(given)}
-    mounts = [record for _, record in records.all_records()]
+    # The last part is not asked for: the mount of a killed process does not answer.
+    path = target.absolute(given)
+    names = {given, str(path), str(path.parent.resolve() / path.name), cluster.full_name(given)}
+    mounts = list(records.all_records())
     for record in mounts:
         if names & {record.name, record.directory}:
             return record

@@ -184,6 +184,8 @@ def launched(
     try:
         if sandboxed:
             handle.config("-sandbox", _SANDBOX)
+            handle.set_tmpdir("/tmp")  # whatever TMPDIR is: these two can be written to
+            handle.set_cachedir("/var/tmp")
         for disk, kind in disks:
             # Never let QEMU guess the format: a guest could write another format's header to
             # its disk.

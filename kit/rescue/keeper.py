@@ -5,7 +5,7 @@ import logging
 import os
 import select
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from node.program import failure_of
 _TICK = 1000  # milliseconds until the mounts are looked at again, if the kernel tells of no change
 
 
-def server(disks: list[Held], partition: str | None, *, write: bool) -> Callable[[Channel], None]:
+def server(disks: list[Held], partition: str | None, *, write: bool) -> tree.Work:
     """The work of the confined process that serves a tree; for `node.isolation.apart`.
 
     It sends what is mounted, with the descriptor of the FUSE mount; and an empty message once the

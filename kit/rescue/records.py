@@ -47,8 +47,8 @@ class Record:
         return DIRECTORY / f"{self.name.strip('/').replace('/', '-')}.json"
 
 
-def all_records() -> Iterator[tuple[Path, Record]]:
-    """The records, with the file of each."""
+def all_records() -> Iterator[Record]:
+    """The records of mounts that are served, and of those that failed or whose process died."""
     for path in sorted(DIRECTORY.glob("*.json")):
         try:
             descriptor = open_regular(path, follow=False)
@@ -56,7 +56,7 @@ def all_records() -> Iterator[tuple[Path, Record]]:
             continue
         try:
             if record := _read(descriptor):
-                yield path, record
+                yield record
         finally:
             os.close(descriptor)
 

@@ -39,6 +39,11 @@ def is_disk(given: str) -> bool:
     return "/" in given
 
 
+def absolute(given: str) -> Path:
+    """A path that does not depend on the working directory; no file system is asked for links."""
+    return Path(os.path.abspath(given))  # noqa: PTH100 - Path.absolute() keeps ".."
+
+
 def find(given: str) -> Target:
     """Finds the disks.
 
@@ -49,7 +54,7 @@ def find(given: str) -> Target:
         KitError: there is no such instance on this node, it runs, or has no disks.
     """
     if is_disk(given):
-        path = Path(given).absolute()
+        path = absolute(given)
         return Target(str(path), (path,))
     found = instance_disks(given)
     if found.running is not None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,10 @@ from node import mount_fds, syscalls
 from node.appliance import GuestFiles, Handle, launched
 from node.errors import KitError
 from node.isolation import read_only_node
+from node.isolation.apart import Channel
+
+# What a confined process does, at its end of the connection.
+Work = Callable[[Channel], None]
 
 SYSTEM = ("/etc/os-release", "/usr/lib/os-release", "/etc/debian_version")
 # Types that cannot be mounted.
@@ -172,7 +176,7 @@ def told(what: str, hint: str = "--debug shows where it failed") -> Iterator[Non
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeError) as error:  # its Python module takes and gives UTF-8 only
         raise KitError(f"{what}: {' '.join(str(error).split())}", hint=hint) from error
 
 
