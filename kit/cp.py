@@ -25,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a path, or INSTANCE:/PATH in a guest")
     parser.add_argument("destination", metavar="DEST", help="likewise; one of both is in a guest")
     partition(parser)
+    parser.set_defaults(quiet=False)
 
 
 def run(options: argparse.Namespace) -> int:

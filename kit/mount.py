@@ -26,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     how(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(quiet=False)
 
 
 def what(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "instance", metavar="INSTANCE", help="the instance, the path of the disk, or the directory"
     )
+    parser.set_defaults(quiet=False)
 
 
 def run(options: argparse.Namespace) -> int:

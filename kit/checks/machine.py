@@ -72,7 +72,8 @@ def kernel() -> Iterator[Finding]:
     else:
         yield note(
             "kernel for libguestfs",
-            f"none in {KERNELS} with its modules: gnt-instance rename and qcow2raw --inspect fail",
+            f"none in {KERNELS} with its modules: gnt-instance rename, qcow2raw --inspect"
+            " and instance-kit mount fail",
             "apt-get install linux-image-amd64, or that of the node's architecture",
         )
 

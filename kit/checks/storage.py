@@ -67,7 +67,7 @@ def leftovers(directories: Sequence[Path]) -> Iterator[Finding]:
     found = gc.leftovers(directories)
     if found:
         total = size(sum(each.size for each in found))
-        yield note("leftovers", f"{len(found)} files, {total}", "instance-kit gc")
+        yield note("leftovers", f"{len(found)} files and mounts, {total}", "instance-kit gc")
     else:
         yield ok("leftovers", "none")
 

@@ -59,10 +59,12 @@ class Tree:
                 )
             self._mount(Place(partition, "/"))
             return Mounted((Place(partition, "/"),), ())
-        root = Place(self._root(), "/")
+        with told("file systems of the guest"):
+            found = self.handle.list_filesystems()
+        root = Place(self._root(found), "/")
         self._mount(root)
         fstab = GuestFiles(self.handle).read("/etc/fstab") or ""
-        rest, left_out = mount_points.places(fstab, self._volumes())
+        rest, left_out = mount_points.places(fstab, self._volumes(found))
         mounted, missing = [root], list(left_out)
         for place in rest:
             try:
@@ -124,15 +126,13 @@ class Tree:
         with told(f"mount of {place.device}", "if it is damaged: fsck in the guest's rescue mode"):
             self.handle.mount_options(",".join(options), place.device, place.point)
 
-    def _volumes(self) -> list[mount_points.Volume]:
-        devices = [device for device in self.handle.list_filesystems() if _is_device(device)]
+    def _volumes(self, found: dict[str, str]) -> list[mount_points.Volume]:
+        devices = [device for device in found if _is_device(device)]
         with told("names of the guest's file systems"):
             return [mount_points.volume(each, self.handle.blkid(each)) for each in devices]
 
-    def _root(self) -> str:
+    def _root(self, found: dict[str, str]) -> str:
         """The one root of an installed system; of btrfs, the default subvolume goes first."""
-        with told("file systems of the guest"):
-            found = self.handle.list_filesystems()
         candidates = [device for device, kind in found.items() if kind not in NO_FILE_SYSTEMS]
         roots: list[str] = []
         for device in sorted(candidates, key=lambda each: not _is_device(each)):
