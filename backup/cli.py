@@ -4,15 +4,21 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
+from backup.errors import DiskTooSmallError, StreamRefusedError
 from backup.export import export
 from backup.import_ import import_
+from backup.options import ImportOptions
 from backup.requests import read_request
 from backup.streams.pipes import Output
+from converter import paths
 from converter.progress import Lines
 from installer import oslog
 from installer.cli import is_debugged
 from node import log
+from node.errors import KitError
 from node.program import Failure, run_command
 
 # Ganeti's import-export daemon reads what we print a KiB at a time, and at our end only once more:
@@ -40,12 +46,41 @@ def _let_be_read(_error: BaseException, failure: Failure) -> Failure:
 
 
 def _export() -> int:
-    export(read_request(os.environ, "export"), Output(sys.stdout.fileno()), Lines(sys.stderr))
+    request = read_request(os.environ, "export")
+    expect = None if request.size_fd is None else partial(_tell, request.size_fd)
+    output = Output(sys.stdout.fileno())
+    export(request.device, request.origin, output, Lines(sys.stderr), expect)
     return 0
 
 
+def _tell(fd: int, count: int) -> None:
+    """Tells Ganeti how large the stream will be, roughly, for its time to go."""
+    with suppress(OSError):  # nothing depends on it
+        os.write(fd, b"%d\n" % count)
+    with suppress(OSError):
+        os.close(fd)
+
+
 def _import() -> int:
-    import_(read_request(os.environ, "import"), sys.stdin.fileno(), Lines(sys.stderr))
+    request = read_request(os.environ, "import")
+    paths.found(request.device, "target")
+    options = ImportOptions(
+        device=request.device,
+        what=f"import of disk {request.index} of {request.instance}",
+        stream="the stream on stdin",
+        key=f"{request.instance}-disk{request.index}",
+        force=True,
+        allow_file=True,
+    )
+    try:
+        import_(options, sys.stdin.fileno(), Lines(sys.stderr))
+    except StreamRefusedError as error:
+        hint = "if nothing came: is the dump's file there, and what does the exporting node's log"
+        raise KitError(error.message, f"{error.hint}; {hint} say?") from error
+    except DiskTooSmallError as error:
+        mebibytes = -(-error.needed // (1 << 20))
+        hint = f"the smallest disk that works: --disk {request.index}:size={mebibytes}M"
+        raise KitError(error.message, hint) from error
     return 0
 
 

@@ -1,14 +1,15 @@
-"""`export`: one disk of an instance becomes a stream on stdout."""
+"""A disk becomes a stream."""
 
 import os
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import islice
 
 import xxhash
 
 from backup.disks.content import Plan, frames, planned
-from backup.requests import Request
+from backup.options import Origin
 from backup.streams import stream
 from backup.streams.in_order import InOrder
 from backup.streams.pipes import Going, Output
@@ -37,13 +38,25 @@ WORKERS = 8  # at most: each has two buffers of a frame
 SAMPLES = 8  # frames that tell how well the disk compresses
 
 
-def export(request: Request, output: Output, progress: Progress) -> None:
+def export(
+    name: str,
+    origin: Origin,
+    output: Output,
+    progress: Progress,
+    expect: Callable[[int], None] | None = None,
+) -> None:
     """Writes a disk's stream; the disk is only read.
+
+    Args:
+        name: the path of the disk: a block device or file.
+        origin: whose disk it is.
+        output: where the stream goes.
+        progress: is told of it.
+        expect: is told the size of the stream in bytes, roughly, before the first one is written.
 
     Raises:
         KitError: the disk is in use, cannot be read, or changed meanwhile; or nobody reads on.
     """
-    name = request.device
     with ExitStack() as stack:
         fd = stack.enter_context(paths.open_source_file(name, name))
         file = LocalFile(fd, name)
@@ -51,15 +64,15 @@ def export(request: Request, output: Output, progress: Progress) -> None:
         source = RawSource(file)
         if not source.size:
             raise KitError(f"disk {name}: it has no bytes", hint="gnt-cluster verify-disks")
-        plan = planned(source, fd, request)
+        plan = planned(source, fd, origin)
         left_out = sum(plan.header.left_out.values())
         log.info(
             "%s of %s, %s of free blocks and swap are left out",
             *(name, size(source.size), size(left_out)),
         )
         run = _Run(plan, output, progress)
-        if request.size_fd is not None:
-            _tell(request.size_fd, run.expected_size())
+        if expect is not None:
+            expect(run.expected_size())
         run.write()
         source.check_unchanged()
         if user := writer(fd):
@@ -69,14 +82,6 @@ def export(request: Request, output: Output, progress: Progress) -> None:
             )
         run.end()
         log.info("%s in all, %s of the disk", size(output.written), size(source.size))
-
-
-def _tell(fd: int, count: int) -> None:
-    """Tells Ganeti how large the stream will be, roughly, for its time to go."""
-    with suppress(OSError):  # nothing depends on it
-        os.write(fd, b"%d\n" % count)
-    with suppress(OSError):
-        os.close(fd)
 
 
 class _Run:

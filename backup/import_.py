@@ -1,6 +1,7 @@
-"""`import`: a stream on stdin becomes a disk of an instance."""
+"""A stream becomes a disk."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -8,83 +9,104 @@ from pathlib import Path
 from backup import kinds, restoring
 from backup.disks.held_back import HeldBack, held_back
 from backup.disks.raw_size import HEAD, stated_size
+from backup.errors import DiskTooSmallError, StreamRefusedError
 from backup.kinds import Kind
-from backup.requests import Request
+from backup.options import ImportOptions
 from backup.restoring import RawRestorer, StreamRestorer
-from backup.streams import stream
 from backup.streams.frames import Frames
 from backup.streams.stream import Header, StreamError
-from converter import paths
-from converter.buffers import buffer
 from converter.progress import Progress
 from converter.target.device import Target, open_target
-from node.errors import KitError
 from node.files import write_whole
 from node.log import log
 from node.text import size
 
-NAME = "the stream on stdin"
 # Heads of disks that were whole when the end of their stream turned out to be damaged.
 HEADS = Path("/var/lib/ganeti-instance-kit/heads")
 
 
-def import_(request: Request, fd: int, progress: Progress) -> None:
+def import_(options: ImportOptions, fd: int, progress: Progress) -> None:
     """Restores a disk; where it fails, the disk begins with zeros, and looks like none.
 
+    Args:
+        options: the disk, and what may be done with it.
+        fd: of the stream: a pipe or file.
+        progress: is told of it.
+
     Raises:
-        KitError: the stream is damaged or does not fit, or the disk cannot be written.
+        StreamRefusedError: the stream is damaged.
+        DiskTooSmallError: it does not fit; nothing was written.
+        KitError: the disk cannot be written, or must not.
     """
-    with _in_words(request):
-        frames = Frames(fd, NAME)
-        begun = frames.peek(HEAD)
-        kind = kinds.recognised(begun)
-        if kind is None:
-            raise StreamError(
-                "it is empty" if not begun else "by its first bytes it is no backup that is known"
-            )
+    with in_words(options.what, options.stream):
+        frames = Frames(fd, options.stream)
+        kind = kinds.require_known(frames.peek(HEAD))
         if kind not in _IMPORTS:
             raise StreamError(f"it is {kind.value}, which cannot be imported")
-        log.info("%s is %s", NAME, kind.value)
-        paths.found(request.device, "target")
-        target = open_target(request.device, size_needed=0, force=True, allow_file=True)
-        with target as opened:
-            _IMPORTS[kind](request, frames, opened, progress)
+        log.info("%s is %s", options.stream, kind.value)
+        with _opened(options, fd, kind, frames) as opened:
+            _IMPORTS[kind](options, frames, opened, progress)
 
 
 @contextmanager
-def _in_words(request: Request) -> Iterator[None]:
-    """Makes an error for people of what is wrong with a stream."""
+def in_words(what: str, name: str) -> Iterator[None]:
+    """Makes an error for people of what is wrong with a stream.
+
+    Args:
+        what: the task.
+        name: of the stream.
+    """
     try:
         yield
     except StreamError as error:
-        raise KitError(
-            f"import of disk {request.index} of {request.instance}: {NAME}: {error}",
-            hint="take another backup, or export again; if nothing came: is the dump's file there,"
-            " and what does the exporting node's log say?",
-        ) from error
+        raise StreamRefusedError(what, name, error) from error
 
 
-def _kit(request: Request, frames: Frames, target: Target, progress: Progress) -> None:
+@contextmanager
+def _opened(options: ImportOptions, fd: int, kind: Kind, frames: Frames) -> Iterator[Target]:
+    """The target. A new file gets the size of the disk; all else keeps its own."""
+    status = os.fstat(fd)
+    is_here = stat.S_ISREG(status.st_mode)
+    is_new = not Path(options.device).exists()
+    with open_target(
+        options.device,
+        size_needed=_disk_size(kind, frames) if is_new and options.allow_file else 0,
+        force=options.force,
+        allow_file=options.allow_file,
+        source=status if is_here else None,
+        confirm=options.confirm,
+    ) as target:
+        yield target
+
+
+def _disk_size(kind: Kind, frames: Frames) -> int:
+    """Bytes of the disk in a stream, of which nothing but the beginning is read.
+
+    Raises:
+        StreamError: the stream does not state it.
+    """
+    if kind is Kind.KIT:
+        return restoring.header(frames.peek_skippable()).disk_size
+    size_stated = stated_size(frames.peek(HEAD), 1 << 62) if kind is Kind.RAW else None
+    if size_stated is None:
+        raise StreamError("it does not state the size of its disk: make a file of that size first")
+    return size_stated
+
+
+def _kit(options: ImportOptions, frames: Frames, target: Target, progress: Progress) -> None:
     """Of our own stream: see `backup.streams.stream` for the order of its parts."""
-    first = frames.next(buffer(1))
-    if not isinstance(first, bytes):
-        raise StreamError("it has no header")
-    header = stream.decode_header(first)
-    _require_fit(request, target, header)
+    header = restoring.read_header(frames)
+    _require_fit(options, target, header)
     log.info("%s: a disk of %s, exported by %s", *_described(header))
     with held_back(target, header.disk_size) as held:
         restorer = StreamRestorer(frames, header, held)
-        restoring.run(restorer, frames, progress, header.disk_size)
+        restoring.run(restorer, frames, progress, "import", header.disk_size)
         restorer.require_whole()
         held.complete()
         held.finish()
         # From here on the sender may see its stream read to the end, and remove its disk.
-        with _head_kept(request, held):
-            last = frames.next(buffer(1))
-            if not isinstance(last, bytes):
-                raise StreamError("there is a frame behind its trailer")
-            stream.require_end(last)
-            frames.require_nothing_behind()
+        with _head_kept(options, held):
+            restoring.require_end(frames)
     log.info("%s: written, flushed and read back", target.name)
 
 
@@ -93,23 +115,16 @@ def _described(header: Header) -> tuple[str, str, str]:
     return disk, size(header.disk_size), f"ganeti-instance-kit {header.kit}"
 
 
-def _require_fit(request: Request, target: Target, header: Header) -> None:
-    """Raises KitError where the disk is too small; nothing was written then."""
-    if not header.disk_size or not 0 <= header.smallest <= header.disk_size:
-        raise StreamError("its header is damaged: its sizes are not possible")
+def _require_fit(options: ImportOptions, target: Target, header: Header) -> None:
+    """Raises DiskTooSmallError where it is; nothing was written then."""
     # Streams whose header does not tell need as much as the disk had.
     needed = header.smallest or header.disk_size
     if target.size < needed:
-        mebibytes = -(-needed // (1 << 20))
-        raise KitError(
-            f"import of disk {request.index} of {request.instance}: the disk has {target.size}"
-            f" bytes ({size(target.size)}), and this backup needs {needed}",
-            hint=f"the smallest disk that works: --disk {request.index}:size={mebibytes}M",
-        )
+        raise DiskTooSmallError(options.what, target.size, needed)
 
 
 @contextmanager
-def _head_kept(request: Request, held: HeldBack) -> Iterator[None]:
+def _head_kept(options: ImportOptions, held: HeldBack) -> Iterator[None]:
     """Where the rest of the stream is wrong, keeps what the failure takes from a whole disk.
 
     All of the disk was right by then. Nothing that looks whole may stay, and yet it may be the only
@@ -118,27 +133,27 @@ def _head_kept(request: Request, held: HeldBack) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        path = HEADS / f"{request.instance}-disk{request.index}-{os.getpid()}"
+        path = HEADS / f"{options.key}-{os.getpid()}"
         with suppress(OSError):
             HEADS.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(path, held.head, mode=0o600, durable=True)
             log.warning(
                 "the disk was whole, but its stream did not end well: its first MiB is kept in %s;"
                 " dd if=%s of=%s bs=1M conv=notrunc puts it back",
-                *(path, path, request.device),
+                *(path, path, options.device),
             )
         raise
 
 
-def _raw(request: Request, frames: Frames, target: Target, progress: Progress) -> None:
+def _raw(options: ImportOptions, frames: Frames, target: Target, progress: Progress) -> None:
     """Of a raw disk: whether it is whole is told by its partition table or file system alone."""
     needed = stated_size(frames.peek(HEAD), target.size)
     if needed is None:
         raise StreamError("by its first bytes it is no disk of a size that is known")
-    _require_fit(request, target, Header(disk_size=needed, kit=""))
+    _require_fit(options, target, Header(disk_size=needed, kit=""))
     with held_back(target, target.size) as held:
         restorer = RawRestorer(frames, target.size, held)
-        restoring.run(restorer, frames, progress, needed)
+        restoring.run(restorer, frames, progress, "import", needed)
         if restorer.end < needed:
             raise StreamError(f"it ends after {restorer.end} bytes of a disk of {needed} bytes")
         held.zeros(restorer.end, target.size - restorer.end)
@@ -147,6 +162,6 @@ def _raw(request: Request, frames: Frames, target: Target, progress: Progress) -
     log.info("%s: written, flushed and read back", target.name)
 
 
-_Import = Callable[[Request, Frames, Target, Progress], None]
+_Import = Callable[[ImportOptions, Frames, Target, Progress], None]
 # Kind.DUMP: not yet.
 _IMPORTS: dict[Kind, _Import] = {Kind.KIT: _kit, Kind.RAW: _raw}

@@ -5,6 +5,7 @@ from enum import Enum
 
 from backup.disks.raw_size import stated_size
 from backup.streams import stream
+from backup.streams.stream import StreamError
 
 # dump's protocols/dumprestore.h, struct s_spcl: records of 1 KiB of 32-bit words.
 _DUMP_RECORD, _DUMP_MAGIC_AT, _DUMP_MAGIC, _DUMP_SUM = 1024, 24, 60012, 84446
@@ -26,6 +27,19 @@ def recognised(head: bytes) -> Kind | None:
     if _is_dump(head):
         return Kind.DUMP
     return Kind.RAW if stated_size(head, 1 << 62) is not None else None
+
+
+def require_known(head: bytes) -> Kind:
+    """The kind of a stream by its first HEAD bytes.
+
+    Raises:
+        StreamError: it is of no known kind, or empty.
+    """
+    if not head:
+        raise StreamError("it is empty")
+    if (kind := recognised(head)) is None:
+        raise StreamError("by its first bytes it is no backup that is known")
+    return kind
 
 
 def _is_dump(head: bytes) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from backup.options import Origin
 from guest.instance import Instance
 from installer.inputs import read_instance
 from node.errors import KitError
@@ -19,9 +20,9 @@ class Request:
     size_fd: int | None = None  # takes the size that is expected
 
     @property
-    def disk(self) -> dict[str, str | int]:
+    def origin(self) -> Origin:
         """The disk for a stream's header."""
-        return {"index": self.index} | ({"name": self.name} if self.name else {})
+        return Origin(self.instance, self.index, self.name)
 
 
 def read_request(environ: Mapping[str, str], script: str) -> Request:

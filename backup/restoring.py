@@ -1,4 +1,4 @@
-"""Threads that write what an import reads; each reads a frame, in turn, and then works on it."""
+"""Threads that read a stream; each reads a frame, in turn, and then works on it."""
 
 from collections.abc import Iterator
 from threading import local
@@ -7,7 +7,6 @@ from typing import Protocol
 import xxhash
 
 from backup.disks.content import ZERO_FRAMES
-from backup.disks.held_back import HeldBack
 from backup.export import Zeros, worker_count
 from backup.streams import stream
 from backup.streams.frames import ROOM, Frame, Frames
@@ -29,8 +28,59 @@ class Restorer(Protocol):
         """Writes what the calling thread has read."""
 
 
-def run(restorer: Restorer, frames: Frames, progress: Progress, size: int) -> None:
-    """Reads and writes a disk of `size` bytes.
+class Sink(Protocol):
+    """What takes the content of a disk: `backup.disks.held_back.HeldBack`, or nothing."""
+
+    def data(self, start: int, view: memoryview) -> None:
+        """Takes a piece of the disk, a writable view."""
+
+    def zeros(self, start: int, length: int) -> None:
+        """Takes zeros."""
+
+
+def read_header(frames: Frames) -> Header:
+    """Reads what stands first in a stream of the kit.
+
+    Raises:
+        StreamError: it is no header, or damaged.
+    """
+    payload = frames.next(buffer(1))
+    return header(payload if isinstance(payload, bytes) else None)
+
+
+def header(payload: bytes | None) -> Header:
+    """The header in the first frame's payload; None: that is no skippable frame.
+
+    Raises:
+        StreamError: it is no header, or damaged.
+    """
+    if payload is None:
+        raise StreamError("it has no header")
+    return stream.decode_header(payload)
+
+
+def require_end(frames: Frames) -> None:
+    """Reads what stands last in a stream of the kit.
+
+    Raises:
+        StreamError: it is damaged, or there is more.
+    """
+    last = frames.next(buffer(1))
+    if not isinstance(last, bytes):
+        raise StreamError("there is a frame behind its trailer")
+    stream.require_end(last)
+    frames.require_nothing_behind()
+
+
+def run(restorer: Restorer, frames: Frames, progress: Progress, phase: str, size: int) -> None:
+    """Reads a disk of `size` bytes.
+
+    Args:
+        restorer: for this kind of stream.
+        frames: the stream.
+        progress: is told of it.
+        phase: what progress calls it.
+        size: bytes of the disk.
 
     Raises:
         StreamError: the stream is damaged.
@@ -38,7 +88,7 @@ def run(restorer: Restorer, frames: Frames, progress: Progress, size: int) -> No
     """
     pool = Pool(restorer.chunks(), 0)
     workers = [_Worker(restorer, pool) for _ in range(worker_count())]
-    progress.begin("import", size)
+    progress.begin(phase, size)
     with frames.ended_by(pool.require_going):
         try:
             pool.run(workers, lambda: progress.update(pool.low_watermark()))
@@ -71,10 +121,10 @@ class _Own(local):
 class StreamRestorer:
     """Of a stream of the kit: its frames up to the trailer."""
 
-    def __init__(self, frames: Frames, header: Header, held: HeldBack) -> None:
+    def __init__(self, frames: Frames, header: Header, sink: Sink) -> None:
         self._frames = frames
         self._header = header
-        self._held = held
+        self._sink = sink
         self._own = _Own()
         self._zeros = Zeros()
         self._digest = xxhash.xxh3_128()
@@ -128,9 +178,9 @@ class StreamRestorer:
         with pool.turn(number):
             self._digest.update(digest)
         if frame is None:
-            self._held.zeros(chunk.start, chunk.length)
+            self._sink.zeros(chunk.start, chunk.length)
         else:
-            self._held.data(chunk.start, view)
+            self._sink.data(chunk.start, view)
 
     def require_whole(self) -> None:
         """Compares all that was read with the trailer.
@@ -151,10 +201,10 @@ class StreamRestorer:
 class RawRestorer:
     """Of a raw disk: pieces of FRAME_SIZE up to its end, which nothing but the pipe's end tells."""
 
-    def __init__(self, frames: Frames, size: int, held: HeldBack) -> None:
+    def __init__(self, frames: Frames, size: int, sink: Sink) -> None:
         self._frames = frames
         self._size = size  # of the target
-        self._held = held
+        self._sink = sink
         self._own = _Own()
         self.end = 0  # bytes of the disk that have come
 
@@ -168,4 +218,4 @@ class RawRestorer:
 
     def restore(self, chunk: Chunk, _number: int, _pool: Pool, /) -> None:
         """Writes a piece."""
-        self._held.data(chunk.start, self._own.content[: chunk.length])
+        self._sink.data(chunk.start, self._own.content[: chunk.length])

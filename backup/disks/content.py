@@ -12,7 +12,7 @@ from backup.disks import free_blocks
 from backup.disks.free_blocks import NotCertainError
 from backup.disks.raw_size import EXT
 from backup.disks.smallest import smallest_target
-from backup.requests import Request
+from backup.options import Origin
 from backup.streams.stream import FRAME_SIZE, Area, Header
 from converter.contents import swap_header
 from converter.contents.describe import DiskReport, Place, describe
@@ -42,13 +42,13 @@ class Plan:
     content: TargetContent
 
 
-def planned(source: Source, fd: int, request: Request) -> Plan:
+def planned(source: Source, fd: int, origin: Origin) -> Plan:
     """Looks at a disk and decides what of it is not needed; called before threads are begun.
 
     Args:
         source: the disk.
         fd: of it, for a process that looks at its file systems.
-        request: whose disk it is.
+        origin: whose disk it is.
 
     Raises:
         KitError: it cannot be read.
@@ -67,8 +67,8 @@ def planned(source: Source, fd: int, request: Request) -> Plan:
         header = Header(
             disk_size=source.size,
             kit=KIT_VERSION,
-            instance=request.instance,
-            disk=request.disk,
+            instance=origin.instance,
+            disk=origin.disk,
             partition_table=report.table.kind if report.table else None,
             areas=tuple(_areas(report)),
             smallest=smallest_target(report, source, disk.read),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from backup.streams import stream
 from backup.streams.pipes import Going, readable
-from backup.streams.stream import StreamError
+from backup.streams.stream import Piece, StreamError
 from node.errors import KitError
 
 _BLOCK_HEADER = 3  # bytes
@@ -105,12 +105,10 @@ class Frames:
         head = self._some(stream.NEEDED)
         found = stream.piece(head)
         if found.skippable:
-            if found.payload > stream.END_SIZE + stream.MAX_HEADER:
-                raise StreamError("a frame in it is larger than any that this kit writes")
+            _require_usual_size(found)
             self._push_back(head[found.header :])
             payload = self._some(found.payload)
-            if len(payload) < found.payload:
-                raise StreamError("it ends within a frame")
+            _require_all(payload, found)
             return payload
         if found.payload > stream.FRAME_SIZE or not found.checksum:
             raise StreamError("a frame in it is none that this kit writes")
@@ -127,6 +125,20 @@ class Frames:
         at += _CHECKSUM
         self._push_back(bytes(room[at:place]))
         return Frame(found.payload, room[:at])
+
+    def peek_skippable(self) -> bytes | None:
+        """The payload of the next frame, which stays to be read; None if that is of content.
+
+        Raises:
+            StreamError: it is damaged, or ends there.
+        """
+        found = stream.piece(self.peek(stream.NEEDED))
+        if not found.skippable:
+            return None
+        _require_usual_size(found)
+        payload = self.peek(found.header + found.payload)[found.header :]
+        _require_all(payload, found)
+        return payload
 
     def require_nothing_behind(self) -> None:
         """Raises StreamError unless the stream ends here."""
@@ -171,3 +183,13 @@ class Frames:
                 f"read of {self._name}: {error.strerror}",
                 hint="dmesg tells what became of its disk; df, whether there is room",
             ) from error
+
+
+def _require_usual_size(found: Piece) -> None:
+    if found.payload > stream.END_SIZE + stream.MAX_HEADER:
+        raise StreamError("a frame in it is larger than any that this kit writes")
+
+
+def _require_all(payload: bytes, found: Piece) -> None:
+    if len(payload) < found.payload:
+        raise StreamError("it ends within a frame")

@@ -1,4 +1,4 @@
-"""The standard streams that carry a backup: waited for so that a signal ends the wait."""
+"""The pipes and files that carry a backup: waited for so that a signal ends the wait."""
 
 import fcntl
 import os
@@ -29,16 +29,24 @@ class Output:
 
     A pipe gets a description of its own, which does not block: the one that we were given is
     shared with the shell that started us.
+
+    Args:
+        fd: of the pipe or file.
+        name: what errors call it.
+
+    Raises:
+        KitError: it is a terminal.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, name: str = "stdout") -> None:
+        self._name = name
         self._given = fd
         self._fd = fd
         self._own: int | None = None
         self.written = 0  # bytes
         if os.isatty(fd):
             raise KitError(
-                "stdout: a terminal, and the stream of a disk would go to it",
+                f"{name}: a terminal, and the stream of a disk would go to it",
                 hint="let it go to a file or a program",
             )
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
@@ -66,13 +74,13 @@ class Output:
                 continue
             except BrokenPipeError as error:
                 raise KitError(
-                    "stdout: what reads the stream has ended",
+                    f"{self._name}: what reads the stream has ended",
                     hint="its own log tells why: on the node that imports, or dd's and socat's"
                     " lines above",
                 ) from error
             except OSError as error:
                 raise KitError(
-                    f"stdout at byte {self.written}: {error.strerror}",
+                    f"write to {self._name} at byte {self.written}: {error.strerror}",
                     hint="df tells whether there is room for the stream",
                 ) from error
             rest = rest[count:]
@@ -92,5 +100,5 @@ class Output:
                 os.fsync(self._given)
             except OSError as error:
                 raise KitError(
-                    f"flush of stdout: {error.strerror}", hint="df and dmesg tell more"
+                    f"flush of {self._name}: {error.strerror}", hint="df and dmesg tell more"
                 ) from error

@@ -23,7 +23,9 @@ from typing import Any, NamedTuple
 VERSION = 1
 FRAME_SIZE = 2 << 20  # bytes of the disk in one frame: each thread has two of them
 END_SIZE = 8 << 20  # bytes; Ganeti may compress the stream on its way, and these do not get fewer
-MAX_HEADER = 4 << 20  # bytes of JSON; a disk with 128 partitions has 40 KiB
+MAX_DISK = (1 << 63) - 1  # bytes, as offsets in files are signed
+PAGE = 4096  # frames are made of whole pages, so that two threads never write into the same one
+MAX_HEADER = 1 << 20  # bytes of JSON; a disk with 128 partitions has 40 KiB
 
 ZSTD_MAGIC = 0xFD2FB528  # RFC 8878, 3.1.1
 SKIPPABLE = 0x184D2A5A  # 3.1.2: any of 0x184D2A50 to 5F
@@ -118,14 +120,37 @@ def decode_header(payload: bytes) -> Header:
     try:
         areas = tuple(Area(**area) for area in found.pop("areas"))
         header = Header(**found, areas=areas)
-        figures = [header.disk_size, header.frame_size, header.smallest]
     except (TypeError, KeyError) as error:
-        raise StreamError(f"its header is damaged: {error}") from error
-    if not all(type(figure) is int and figure >= 0 for figure in figures):
-        raise StreamError("its header is damaged: sizes are no whole numbers")
-    if not 0 < header.frame_size <= FRAME_SIZE:
-        raise StreamError(f"its frames have {header.frame_size} bytes, more than is ever written")
+        raise StreamError("its header is damaged: parts are missing or not known") from error
+    _check_types(header)
+    if not 0 < header.disk_size <= MAX_DISK or header.smallest > header.disk_size:
+        raise StreamError("its header is damaged: its sizes are not possible")
+    if not 0 < header.frame_size <= FRAME_SIZE or header.frame_size % PAGE:
+        raise StreamError(f"its frames have {header.frame_size} bytes, as this kit never writes")
     return header
+
+
+def _check_types(header: Header) -> None:
+    """Raises StreamError where a value is not of its type: others than this kit can write JSON."""
+    figures: list[object] = [header.disk_size, header.frame_size, header.smallest]
+    texts: list[object] = [header.kit, header.instance]
+    optional: list[object] = [header.partition_table]
+    mappings: list[object] = [header.disk, header.left_out]
+    if all(isinstance(each, dict) for each in mappings):
+        figures += [*header.left_out.values(), header.disk.get("index", 0)]
+        texts.append(header.disk.get("name", ""))
+    for area in header.areas:
+        figures += [area.start, area.length, area.partition or 0, area.used or 0]
+        texts.append(area.type)
+        optional += [area.uuid, area.label]
+    if not (
+        all(isinstance(figure, int) and figure >= 0 for figure in figures)
+        and not any(isinstance(figure, bool) for figure in figures)
+        and all(isinstance(text, str) for text in texts)
+        and all(text is None or isinstance(text, str) for text in optional)
+        and all(isinstance(each, dict) for each in mappings)
+    ):
+        raise StreamError("its header is damaged: a value in it is of another type")
 
 
 def decode_trailer(payload: bytes) -> Trailer:
@@ -137,7 +162,7 @@ def decode_trailer(payload: bytes) -> Trailer:
     try:
         return Trailer(**_part(payload, "trailer"))
     except TypeError as error:
-        raise StreamError(f"its trailer is damaged: {error}") from error
+        raise StreamError("its trailer is damaged: parts are missing or not known") from error
 
 
 def require_end(payload: bytes) -> None:
@@ -208,7 +233,7 @@ def _skippable(found: Mapping[str, Any], more: bytes = b"") -> bytes:
 def _part(payload: bytes, name: str) -> dict[str, Any]:
     line, _, _ = payload.partition(b"\n")
     try:
-        found = json.loads(line)
+        found = json.loads(line) if len(line) <= MAX_HEADER else None
     except (ValueError, RecursionError):  # of its encoding, too
         found = None
     if not isinstance(found, dict) or found.pop("part", None) != name:

@@ -1,5 +1,6 @@
 """What of a disk is exported: frames, zeros, the smallest target, the kind of a stream."""
 
+import json
 import struct
 from pathlib import Path
 
@@ -11,7 +12,15 @@ from backup import KIT_VERSION, kinds
 from backup.disks.content import ZERO_FRAMES, frames
 from backup.disks.raw_size import HEAD, stated_size
 from backup.kinds import Kind
-from backup.streams.stream import FRAME_SIZE, Header, Trailer, decode_header, decode_trailer
+from backup.streams import stream
+from backup.streams.stream import (
+    FRAME_SIZE,
+    Header,
+    StreamError,
+    Trailer,
+    decode_header,
+    decode_trailer,
+)
 from converter.contents import gpt
 from converter.engine.content import TargetContent
 from converter.extents import Extent
@@ -63,12 +72,12 @@ def test_many_frames_of_zeros_are_few_pieces_of_work() -> None:
 @given(
     st.builds(
         Header,
-        disk_size=st.integers(0, 1 << 50),
+        disk_size=st.integers(1 << 50, stream.MAX_DISK),
         kit=st.text(),
         instance=st.text(),
-        disk=st.dictionaries(st.text(), st.integers() | st.text()),
+        disk=st.fixed_dictionaries({}, optional={"index": st.integers(0), "name": st.text()}),
         smallest=st.integers(0, 1 << 50),
-        left_out=st.dictionaries(st.text(), st.integers()),
+        left_out=st.dictionaries(st.text(), st.integers(0)),
     ),
     st.builds(
         Trailer, st.integers(), st.integers(), st.integers(), st.text(alphabet="0123456789abcdef")
@@ -77,6 +86,53 @@ def test_many_frames_of_zeros_are_few_pieces_of_work() -> None:
 def test_header_and_trailer_are_read_as_they_were_written(header: Header, trailer: Trailer) -> None:
     assert decode_header(header.encode()[8:]) == header
     assert decode_trailer(trailer.encode()[8:]) == trailer
+
+
+LIES = {
+    "an array": [1, 2],
+    "another version": {"version": 2},
+    "a text as a size": {"disk_size": "1"},
+    "no size": {"disk_size": 0},
+    "a size that no file can have": {"disk_size": 1 << 63},
+    "a fraction": {"disk_size": 1e9},
+    "true": {"smallest": True},
+    "less than nothing": {"smallest": -1},
+    "more than the disk": {"smallest": 8193},
+    "large frames": {"frame_size": FRAME_SIZE * 2},
+    "parts of pages": {"frame_size": 1000},
+    "no frames": {"frame_size": 0},
+    "a list as a name": {"instance": ["web1"]},
+    "a text as a disk": {"disk": "0"},
+    "an index of text": {"disk": {"index": "0"}},
+    "a name that is a number": {"disk": {"name": 1}},
+    "left out of nothing": {"left_out": None},
+    "left out text": {"left_out": {"free": "1"}},
+    "areas that are none": {"areas": [1]},
+    "areas of one": {"areas": 1},
+    "an area without a place": {"areas": [{"type": "ext4"}]},
+    "an area of more": {"areas": [{"start": 0, "length": 1, "type": "ext4", "x": 1}]},
+    "a UUID that is none": {"areas": [{"start": 0, "length": 1, "type": "ext4", "uuid": 5}]},
+    "an area of a list": {"areas": [{"start": 0, "length": 1, "type": []}]},
+    "more": {"more": 1},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_header_that_lies_is_an_error(lie: str) -> None:
+    right = json.loads(Header(disk_size=8192, kit="1").encode()[8:])
+    found = LIES[lie]
+    payload = json.dumps(right | found if isinstance(found, dict) else found)
+    with pytest.raises(StreamError):
+        decode_header(payload.encode())
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"{", b"\xff", b"[" * 100_000, b"9" * 5000, b'{"part": "header"}', b" " * (2 * MIB)],
+)
+def test_what_is_no_json_is_an_error(payload: bytes) -> None:
+    with pytest.raises(StreamError):
+        decode_header(payload)
 
 
 def mbr(*slots: tuple[int, int, int]) -> bytes:
