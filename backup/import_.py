@@ -154,8 +154,7 @@ def _raw(options: ImportOptions, frames: Frames, target: Target, progress: Progr
     with held_back(target, target.size) as held:
         restorer = RawRestorer(frames, target.size, held)
         restoring.run(restorer, frames, progress, "import", needed)
-        if restorer.end < needed:
-            raise StreamError(f"it ends after {restorer.end} bytes of a disk of {needed} bytes")
+        restorer.require_whole(needed)
         held.zeros(restorer.end, target.size - restorer.end)
         held.complete()
         held.finish()

@@ -216,6 +216,11 @@ class RawRestorer:
                 raise StreamError(f"it is larger than the disk of {self._size} bytes")
             yield Chunk(start, self.end, ())
 
+    def require_whole(self, needed: int) -> None:
+        """Raises StreamError if fewer bytes have come than the disk has."""
+        if self.end < needed:
+            raise StreamError(f"it ends after {self.end} bytes of a disk of {needed} bytes")
+
     def restore(self, chunk: Chunk, _number: int, _pool: Pool, /) -> None:
         """Writes a piece."""
         self._sink.data(chunk.start, self._own.content[: chunk.length])

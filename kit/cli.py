@@ -6,7 +6,22 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, Protocol
 
-from kit import DONE, FAILED, USAGE, cache, cp, doctor, facts, gc, mount, shell, umount
+from kit import (
+    DONE,
+    FAILED,
+    USAGE,
+    cache,
+    cp,
+    doctor,
+    export,
+    facts,
+    gc,
+    mount,
+    restore,
+    shell,
+    umount,
+    verify,
+)
 from node import log
 from node.errors import KitError
 from node.program import complain, run_command
@@ -29,7 +44,12 @@ class Verb(Protocol):
         """Runs it; returns the exit code."""
 
 
-VERBS: tuple[Verb, ...] = (facts, doctor, cache, mount, umount, shell, cp, gc)
+VERBS: tuple[Verb, ...] = (
+    *(facts, doctor, cache),
+    *(mount, umount, shell, cp),
+    *(export, restore, verify),
+    gc,
+)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -8,8 +8,10 @@ from pathlib import Path
 PACKAGES = {
     "distro_info": "python3-distro-info",
     "jinja2": "python3-jinja2",
+    "pyudev": "python3-pyudev",
     "seccomp": "python3-seccomp",
     "sh": "python3-sh",
+    "tqdm": "python3-tqdm",
     "xxhash": "python3-xxhash",
 }
 

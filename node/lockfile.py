@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from node.files import open_regular, require_regular
+from node.files import open_regular, require_regular, sync_directory
 from node.log import log
+from node.syscalls import rename_new
 
 
 def same_file(path: Path, status: os.stat_result) -> bool:
@@ -43,6 +45,35 @@ def part_of(path: Path) -> Iterator[tuple[Path, int]]:
         with suppress(OSError):
             Path(name).unlink()
         os.close(descriptor)
+
+
+def remove_parts_of(path: Path) -> None:
+    """Removes the temporary files of a file (`part_of`) whose makers are dead."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        unlink_if_free(part)
+
+
+def give_name(part: Path, path: Path, *, replace: bool) -> None:
+    """Gives a temporary file its name, so that it is on the disk as well.
+
+    Args:
+        part: the file.
+        path: its name, in the same directory.
+        replace: whether it may take the place of another file.
+
+    Raises:
+        OSError: EEXIST: something has the name, and must not be replaced.
+    """
+    if replace:
+        part.replace(path)
+    else:
+        try:
+            rename_new(part, path)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            path.hardlink_to(part)  # NFS can do this
+    sync_directory(path.parent)
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,14 @@ def say(text: str) -> None:
         ) from error
 
 
+def confirmed(question: str) -> bool:
+    """Asks the user on the terminal; False without one, on both stdin and stderr."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def open_streams() -> None:
     """Opens the standard streams that are closed; call it before anything else is opened.
 

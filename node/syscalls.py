@@ -23,6 +23,8 @@ STATX_TYPE, STATX_INO, STATX_BTIME = 0x1, 0x100, 0x800
 STATX_SIZE, MODE_OFFSET, INO_OFFSET, BTIME_OFFSET, RDEV_OFFSET = 256, 28, 32, 80, 128
 FS_IOC_GETVERSION = 2 << 30 | struct.calcsize("l") << 16 | ord("v") << 8 | 1
 
+RENAME_NOREPLACE = 1  # linux/fs.h
+
 # linux/timex.h
 TIMEX_SIZE, TIME_ERROR = 208, 5
 
@@ -48,6 +50,16 @@ def umount(target: Path) -> None:
         OSError: it is busy, or no mount point.
     """
     _checked(_libc.umount2(os.fsencode(target), UMOUNT_NOFOLLOW), target)
+
+
+def rename_new(old: Path, new: Path) -> None:
+    """Renames a file to a name that nothing has yet (renameat2(2)).
+
+    Raises:
+        OSError: EEXIST: something has it; EINVAL: the file system cannot do that, as NFS.
+    """
+    paths = [os.fsencode(path) for path in (old, new)]
+    _checked(_libc.renameat2(AT_FDCWD, paths[0], AT_FDCWD, paths[1], RENAME_NOREPLACE), new)
 
 
 def unshare_network() -> None:

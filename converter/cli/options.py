@@ -7,8 +7,8 @@ from typing import NoReturn, get_args
 
 from converter.options import Algorithm, CopyOptions, SwapMode
 from node.devices.lvm import LogicalVolume
-from node.program import complain
-from node.text import parse_size, printable
+from node.program import complain, confirmed
+from node.text import parse_size
 
 USAGE = 2  # the exit code
 PROGRESS = "auto, bar, lines, none, json or json:FD"
@@ -93,7 +93,7 @@ def copy_options(options: argparse.Namespace, volume: LogicalVolume | None) -> C
         update=options.update,
         resume=options.resume,
         new_volume=volume,
-        confirm=_confirmed if sys.stdin.isatty() and sys.stderr.isatty() else None,
+        confirm=confirmed,
     )
 
 
@@ -102,11 +102,6 @@ def target_name(options: argparse.Namespace) -> str:
     if options.create:
         return f"/dev/{options.create.removeprefix('/dev/')}"
     return str(options.sources[-1])
-
-
-def _confirmed(question: str) -> bool:
-    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _size(text: str) -> int:

@@ -1,10 +1,12 @@
+import errno
 import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
-from node.lockfile import locked, part_of
+from node import lockfile
+from node.lockfile import give_name, locked, part_of, remove_parts_of
 
 
 def test_a_part_goes_when_it_is_not_renamed(tmp_path: Path) -> None:
@@ -39,3 +41,42 @@ def test_a_holder_that_was_killed_when_it_had_given_up_is_succeeded(tmp_path: Pa
     with locked(tmp_path / "lock", "nobody") as lock:
         assert not lock.given_up
         assert (tmp_path / "lock").stat().st_size == 0
+
+
+def test_a_file_gets_its_name_unless_something_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with part_of(path) as (part, descriptor):
+        os.write(descriptor, b"new")
+        give_name(part, path, replace=False)
+    assert path.read_bytes() == b"new"
+    with part_of(path) as (part, _), pytest.raises(FileExistsError):
+        give_name(part, path, replace=False)
+    assert path.read_bytes() == b"new"
+    with part_of(path) as (part, _):
+        give_name(part, path, replace=True)
+    assert path.read_bytes() == b"" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_gets_its_name_on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which the test machines have none; there, renameat2(2) has no flags."""
+
+    def refuse(_old: Path, new: Path) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(new))
+
+    monkeypatch.setattr(lockfile, "rename_new", refuse)
+    path = tmp_path / "file"
+    with part_of(path) as (part, _):
+        give_name(part, path, replace=False)
+    with part_of(path) as (part, _), pytest.raises(FileExistsError):
+        give_name(part, path, replace=False)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_parts_of_dead_makers_are_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a[b]"
+    other = tmp_path / ".ab.x.part"
+    for left in (other, tmp_path / ".a[b].x.part"):
+        left.write_bytes(b"x")
+    with part_of(path) as (part, _):
+        remove_parts_of(path)
+        assert sorted(tmp_path.iterdir()) == sorted([other, part])

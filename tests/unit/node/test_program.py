@@ -109,3 +109,31 @@ def test_a_result_that_cannot_be_printed_is_an_error(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stdout", Full())
     with pytest.raises(KitError, match="write to stdout: No space left on device"):
         program.say("a digest")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_questions_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    monkeypatch.setattr(sys, "stderr", shown)
+    assert program.confirmed("/dev/\x1b[2Jx holds ext4, label \u202ea. Overwrite it?")
+    assert shown.getvalue() == "/dev/\\x1b[2Jx holds ext4, label \\u202ea. Overwrite it? [y/N] "
+
+
+@pytest.mark.parametrize("typed", ["", "\n", "n\n", "yy\n"])
+def test_other_answers_mean_no(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert not program.confirmed("Overwrite it?")
+
+
+def test_nobody_is_asked_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert not program.confirmed("Overwrite it?")
+    assert capsys.readouterr().err == ""

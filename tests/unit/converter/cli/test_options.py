@@ -1,8 +1,6 @@
 """The options of qcow2raw."""
 
 import argparse
-import io
-import sys
 
 import pytest
 
@@ -59,13 +57,3 @@ def test_misuse_ends_with_2_and_both_lines(
     error, hint = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ") and complaint in error
     assert hint.startswith("hint: ")
-
-
-def test_questions_cannot_steer_the_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    assert options._confirmed("/dev/\x1b[2Jx holds ext4, label \u202ea. Overwrite it?")
-    assert capsys.readouterr().err == (
-        "/dev/\\x1b[2Jx holds ext4, label \\u202ea. Overwrite it? [y/N] "
-    )

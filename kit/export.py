@@ -1,0 +1,64 @@
+"""`instance-kit export`: a disk becomes a stream, as by gnt-backup, without Ganeti."""
+
+import argparse
+import os
+import sys
+from functools import partial
+
+from backup.export import export
+from backup.options import Origin
+from backup.streams.pipes import Output
+from converter.cli.progress import chosen
+from converter.paths import found
+from kit import DONE
+from kit.stream_files import STANDARD, new_file
+from node.errors import KitError
+from node.log import log
+from node.text import size
+
+NAME = "export"
+ABOUT = "write a disk as a stream, as gnt-backup export does"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this verb."""
+    parser.add_argument("disk", metavar="DISK", help="a block device or file that nothing writes")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default=STANDARD, help="default: - for stdout"
+    )
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", default=False, help="print errors only"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes the stream."""
+    disk, origin = options.disk, Origin()
+    progress = chosen("auto", quiet=options.quiet)
+    if options.file == STANDARD:
+        export(disk, origin, Output(sys.stdout.fileno()), progress)
+        return DONE
+    status = found(disk, "source").status
+    with new_file(options.file, force=options.force) as fd:
+        _require_other(options.file, status)
+        output = Output(fd, f"file {options.file}")
+        export(disk, origin, output, progress, partial(_warn_if_full, fd, options.file))
+    log.info("%s: written and flushed", options.file)
+    return DONE
+
+
+def _require_other(name: str, disk: os.stat_result) -> None:
+    """Raises KitError where the file to be replaced is the disk itself."""
+    if os.path.lexists(name) and os.path.samestat(os.lstat(name), disk):
+        raise KitError(f"file {name}: it is the disk itself", hint="name another file")
+
+
+def _warn_if_full(fd: int, name: str, expected: int) -> None:
+    """Says at the beginning what may end in an error; the size is known roughly only."""
+    status = os.fstatvfs(fd)
+    free = status.f_bfree * status.f_frsize
+    if free < expected:
+        log.warning(
+            "%s: about %s will be needed, and %s are free", name, size(expected), size(free)
+        )

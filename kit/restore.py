@@ -1,0 +1,56 @@
+"""`instance-kit restore`: a stream becomes a disk, as by gnt-backup, without Ganeti."""
+
+import argparse
+from pathlib import Path
+
+from backup.import_ import import_
+from backup.options import ImportOptions
+from converter.cli.progress import chosen
+from converter.errors import TargetIsFile, TargetMissing, TargetNotEmpty
+from kit import DONE
+from kit.stream_files import STANDARD, described, open_stream
+from node.errors import KitError
+from node.program import confirmed
+
+NAME = "restore"
+ABOUT = "write a stream to a disk, as gnt-backup import does"
+
+_HINTS: dict[type[KitError], str] = {
+    TargetMissing: "lvs lists volumes (lvchange -ay VG/LV makes one active); --force-file makes a"
+    " new file",
+    TargetIsFile: "if it shall be written nevertheless: --force-file",
+    TargetNotEmpty: "if it is not needed: --force; to see details: blkid -p, wipefs --no-act",
+}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this verb; those that qcow2raw has as well have the same names there."""
+    parser.add_argument("file", metavar="FILE", help="of an export; - for stdin")
+    parser.add_argument("disk", metavar="DISK", help="a block device that nothing uses")
+    parser.add_argument("--force", action="store_true", help="overwrite what is on DISK")
+    parser.add_argument("--force-file", action="store_true", help="DISK may be a file")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", default=False, help="print errors only"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes the disk."""
+    wanted = ImportOptions(
+        device=options.disk,
+        what=f"restore of {options.disk}",
+        stream=described(options.file),
+        key=f"restore-{Path(options.disk).name}",
+        force=options.force,
+        allow_file=options.force_file,
+        confirm=None if options.file == STANDARD else confirmed,
+    )
+    progress = chosen("auto", quiet=options.quiet)
+    try:
+        with open_stream(options.file) as fd:
+            import_(wanted, fd, progress)
+    except KitError as error:
+        if hint := _HINTS.get(type(error)):
+            raise KitError(error.message, hint) from error
+        raise
+    return DONE
