@@ -10,6 +10,7 @@ from kit.cli import parser
 TOP = Path(__file__).resolve().parent.parent
 # For a kind of argument, the command that lists its values.
 LISTS = {
+    "DISK|INSTANCE": "cat /var/lib/ganeti/ssconf_instance_list",
     "INSTANCE": "cat /var/lib/ganeti/ssconf_instance_list",
     "VARIANT": "grep -hv '^#' /etc/ganeti/instance-debootstrap/variants.list",
 }

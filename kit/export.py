@@ -6,11 +6,10 @@ import sys
 from functools import partial
 
 from backup.export import export
-from backup.options import Origin
 from backup.streams.pipes import Output
 from converter.cli.progress import chosen
 from converter.paths import found
-from kit import DONE
+from kit import DONE, given_disk
 from kit.stream_files import STANDARD, new_file
 from node.errors import KitError
 from node.log import log
@@ -22,7 +21,7 @@ ABOUT = "write a disk as a stream, as gnt-backup export does"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this verb."""
-    parser.add_argument("disk", metavar="DISK", help="a block device or file that nothing writes")
+    given_disk.add_arguments(parser)
     parser.add_argument(
         "file", metavar="FILE", nargs="?", default=STANDARD, help="default: - for stdout"
     )
@@ -34,16 +33,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes the stream."""
-    disk, origin = options.disk, Origin()
+    disk = given_disk.found(options.disk, options.number)
     progress = chosen("auto", quiet=options.quiet)
     if options.file == STANDARD:
-        export(disk, origin, Output(sys.stdout.fileno()), progress)
+        export(disk.path, disk.origin, Output(sys.stdout.fileno()), progress)
         return DONE
-    status = found(disk, "source").status
+    status = found(disk.path, "source").status
     with new_file(options.file, force=options.force) as fd:
         _require_other(options.file, status)
         output = Output(fd, f"file {options.file}")
-        export(disk, origin, output, progress, partial(_warn_if_full, fd, options.file))
+        expect = partial(_warn_if_full, fd, options.file)
+        export(disk.path, disk.origin, output, progress, expect)
     log.info("%s: written and flushed", options.file)
     return DONE
 

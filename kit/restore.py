@@ -7,7 +7,7 @@ from backup.import_ import import_
 from backup.options import ImportOptions
 from converter.cli.progress import chosen
 from converter.errors import TargetIsFile, TargetMissing, TargetNotEmpty
-from kit import DONE
+from kit import DONE, given_disk
 from kit.stream_files import STANDARD, described, open_stream
 from node.errors import KitError
 from node.program import confirmed
@@ -26,9 +26,9 @@ _HINTS: dict[type[KitError], str] = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this verb; those that qcow2raw has as well have the same names there."""
     parser.add_argument("file", metavar="FILE", help="of an export; - for stdin")
-    parser.add_argument("disk", metavar="DISK", help="a block device that nothing uses")
-    parser.add_argument("--force", action="store_true", help="overwrite what is on DISK")
-    parser.add_argument("--force-file", action="store_true", help="DISK may be a file")
+    given_disk.add_arguments(parser)
+    parser.add_argument("--force", action="store_true", help="overwrite what is on the disk")
+    parser.add_argument("--force-file", action="store_true", help="the disk may be a file")
     parser.add_argument(
         "-q", "--quiet", action="store_true", default=False, help="print errors only"
     )
@@ -36,13 +36,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes the disk."""
+    disk = given_disk.found(options.disk, options.number)
     wanted = ImportOptions(
-        device=options.disk,
-        what=f"restore of {options.disk}",
+        device=disk.path,
+        what=f"restore of {disk.path}",
         stream=described(options.file),
-        key=f"restore-{Path(options.disk).name}",
+        key=f"restore-{Path(disk.path).name}",
         force=options.force,
-        allow_file=options.force_file,
+        allow_file=options.force_file or disk.by_name,
         confirm=None if options.file == STANDARD else confirmed,
     )
     progress = chosen("auto", quiet=options.quiet)
