@@ -4,6 +4,10 @@ from node.errors import KitError
 from node.text import size as in_words
 
 
+class StreamUnreadableError(KitError):
+    """The stream cannot be read, whatever is in it."""
+
+
 class StreamRefusedError(KitError):
     """The stream is damaged, ends early, or is no backup that is known."""
 

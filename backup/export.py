@@ -152,6 +152,7 @@ class _Run:
             disk_size=self._content.end,
             compressed=self._output.written - self._begun,
             digest=self._digest.hexdigest(),
+            header=self._header.digest,
         )
         self._output.write(trailer.encode(), _go_on)
         self._output.write(stream.end(), _go_on)

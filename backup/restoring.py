@@ -44,8 +44,7 @@ def read_header(frames: Frames) -> Header:
     Raises:
         StreamError: it is no header, or damaged.
     """
-    payload = frames.next(buffer(1))
-    return header(payload if isinstance(payload, bytes) else None)
+    return header(frames.next_skippable())
 
 
 def header(payload: bytes | None) -> Header:
@@ -65,8 +64,8 @@ def require_end(frames: Frames) -> None:
     Raises:
         StreamError: it is damaged, or there is more.
     """
-    last = frames.next(buffer(1))
-    if not isinstance(last, bytes):
+    last = frames.next_skippable()
+    if last is None:
         raise StreamError("there is a frame behind its trailer")
     stream.require_end(last)
     frames.require_nothing_behind()
@@ -193,9 +192,10 @@ class StreamRestorer:
             disk_size=self._header.disk_size,
             compressed=self._compressed,
             digest=self._digest.hexdigest(),
+            header=self._header.digest,
         )
         if found != self._trailer:
-            raise StreamError("its content is not what its trailer says")
+            raise StreamError("its header or content is not what its trailer says")
 
 
 class RawRestorer:

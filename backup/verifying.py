@@ -58,7 +58,8 @@ def verify(fd: int, name: str, progress: Progress) -> Verdict:
         progress: is told of it.
 
     Raises:
-        KitError: it cannot be read.
+        StreamUnreadableError: it cannot be read.
+        KitError: this process lacks something that it needs for that.
     """
     frames = Frames(fd, name)
     kind = header = None

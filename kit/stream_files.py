@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from backup.errors import StreamUnreadableError
 from node.errors import KitError
 from node.lockfile import give_name, part_of, remove_parts_of
 
@@ -18,23 +19,25 @@ def open_stream(name: str) -> Iterator[int]:
     """Opens a file or pipe with a stream, or stdin for "-"; yields its descriptor.
 
     Raises:
-        KitError: it cannot be opened, or is a terminal or something else without a stream.
+        StreamUnreadableError: it cannot be opened, or is nothing that has a stream.
     """
     if name == STANDARD:
         if sys.stdin.isatty():
-            raise KitError("stdin: a terminal, not a stream", hint="name a file, or pipe one in")
+            raise StreamUnreadableError(
+                "stdin: a terminal, not a stream", hint="name a file, or pipe one in"
+            )
         yield sys.stdin.fileno()
         return
     try:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise KitError(
+        raise StreamUnreadableError(
             f"file {name}: {error.strerror}", hint="name the file of a backup that root can read"
         ) from error
     try:
         mode = os.fstat(fd).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-            raise KitError(
+            raise StreamUnreadableError(
                 f"file {name}: neither a file nor a pipe",
                 hint="name the file of a backup; qcow2raw --format raw copies disks",
             )

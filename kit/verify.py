@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backup import verifying
+from backup.errors import StreamUnreadableError
 from backup.verifying import State, Verdict
 from converter.cli.progress import chosen
 from converter.progress import Progress
@@ -14,7 +15,6 @@ from kit import DONE, PROBLEM
 from kit.export_directory import CONFIG, dumps
 from kit.stream_files import STANDARD, described, open_stream
 from kit.verdicts import as_json, as_line, as_text
-from node.errors import KitError
 from node.files import read_text
 from node.program import say
 
@@ -94,5 +94,5 @@ def _verdict(name: str, progress: Progress) -> Verdict:
     try:
         with open_stream(name) as fd:
             return verifying.verify(fd, described(name), progress)
-    except KitError as error:
+    except StreamUnreadableError as error:
         return Verdict(State.UNREADABLE, error.message)

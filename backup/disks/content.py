@@ -5,7 +5,7 @@ import os
 from array import array
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backup import KIT_VERSION
 from backup.disks import free_blocks
@@ -13,7 +13,7 @@ from backup.disks.free_blocks import NotCertainError
 from backup.disks.raw_size import EXT
 from backup.disks.smallest import smallest_target
 from backup.options import Origin
-from backup.streams.stream import FRAME_SIZE, Area, Header
+from backup.streams.stream import FRAME_SIZE, MAX_HEADER, Area, Header
 from converter.contents import swap_header
 from converter.contents.describe import DiskReport, Place, describe
 from converter.contents.magics import others
@@ -64,18 +64,31 @@ def planned(source: Source, fd: int, origin: Origin) -> Plan:
             log.warning("%s", warning)
         swap = [pages for area in report.swap if (pages := _swap_pages(disk.read, area))]
         free = [run for place in report.places for run in _free(place, disk.read, fd)]
-        header = Header(
-            disk_size=source.size,
-            kit=KIT_VERSION,
-            instance=origin.instance,
-            disk=origin.disk,
-            partition_table=report.table.kind if report.table else None,
-            areas=tuple(_areas(report)),
-            smallest=smallest_target(report, source, disk.read),
-            left_out={"swap": sum(n for _, n in swap), "free": sum(n for _, n in free)},
+        header = _limited(
+            Header(
+                disk_size=source.size,
+                kit=KIT_VERSION,
+                instance=origin.instance,
+                disk=origin.disk,
+                partition_table=report.table.kind if report.table else None,
+                areas=tuple(_areas(report)),
+                smallest=smallest_target(report, source, disk.read),
+                left_out={"swap": sum(n for _, n in swap), "free": sum(n for _, n in free)},
+            )
         )
     replaced = [Extent(start, length, Kind.ZERO) for start, length in sorted([*swap, *free])]
     return Plan(header, TargetContent(source, replaced, source.size))
+
+
+def _limited(header: Header) -> Header:
+    """The header, without its areas if it would be longer than an import reads.
+
+    A GPT of a guest can have thousands of partitions.
+    """
+    if len(header.encode()) <= MAX_HEADER:
+        return header
+    log.warning("the %d areas of the disk are too many to be named", len(header.areas))
+    return replace(header, areas=())
 
 
 def frames(content: TargetContent) -> Iterator[Chunk]:

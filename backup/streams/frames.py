@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from backup.errors import StreamUnreadableError
 from backup.streams import stream
 from backup.streams.pipes import Going, readable
 from backup.streams.stream import Piece, StreamError
-from node.errors import KitError
 
 _BLOCK_HEADER = 3  # bytes
 _CHECKSUM = 4
@@ -100,16 +100,12 @@ class Frames:
 
         Raises:
             StreamError: it is damaged, or ends there.
-            KitError: it cannot be read.
+            StreamUnreadableError: it cannot be read.
         """
         head = self._some(stream.NEEDED)
         found = stream.piece(head)
         if found.skippable:
-            _require_usual_size(found)
-            self._push_back(head[found.header :])
-            payload = self._some(found.payload)
-            _require_all(payload, found)
-            return payload
+            return self._payload(head, found)
         if found.payload > stream.FRAME_SIZE or not found.checksum:
             raise StreamError("a frame in it is none that this kit writes")
         place = len(head)
@@ -126,18 +122,35 @@ class Frames:
         self._push_back(bytes(room[at:place]))
         return Frame(found.payload, room[:at])
 
-    def peek_skippable(self) -> bytes | None:
-        """The payload of the next frame, which stays to be read; None if that is of content.
+    def next_skippable(self) -> bytes | None:
+        """The payload of the next frame; None if that is of content, which stays to be read.
 
         Raises:
             StreamError: it is damaged, or ends there.
         """
-        found = stream.piece(self.peek(stream.NEEDED))
-        if not found.skippable:
-            return None
-        _require_usual_size(found)
-        payload = self.peek(found.header + found.payload)[found.header :]
-        _require_all(payload, found)
+        head = self._some(stream.NEEDED)
+        found = stream.piece(head)
+        if found.skippable:
+            return self._payload(head, found)
+        self._push_back(head)
+        return None
+
+    def peek_skippable(self) -> bytes | None:
+        """As `next_skippable`, but the frame stays to be read in any case."""
+        head = self.peek(stream.NEEDED)
+        payload = self.next_skippable()
+        if payload is not None:
+            self._push_back(head[: stream.piece(head).header] + payload)
+        return payload
+
+    def _payload(self, head: bytes, found: Piece) -> bytes:
+        """Of a skippable frame of which only the first bytes, `head`, have been read."""
+        if found.payload > stream.END_SIZE + stream.MAX_HEADER:
+            raise StreamError("a frame in it is larger than any that this kit writes")
+        self._push_back(head[found.header :])
+        payload = self._some(found.payload)
+        if len(payload) < found.payload:
+            raise StreamError("it ends within a frame")
         return payload
 
     def require_nothing_behind(self) -> None:
@@ -179,17 +192,7 @@ class Frames:
         try:
             return os.readv(self._fd, [view])
         except OSError as error:
-            raise KitError(
+            raise StreamUnreadableError(
                 f"read of {self._name}: {error.strerror}",
                 hint="dmesg tells what became of its disk; df, whether there is room",
             ) from error
-
-
-def _require_usual_size(found: Piece) -> None:
-    if found.payload > stream.END_SIZE + stream.MAX_HEADER:
-        raise StreamError("a frame in it is larger than any that this kit writes")
-
-
-def _require_all(payload: bytes, found: Piece) -> None:
-    if len(payload) < found.payload:
-        raise StreamError("it ends within a frame")

@@ -5,7 +5,7 @@
     header    skippable: JSON, what the disk is
     frames    zstd, each with `frame_size` bytes of the disk (the last one: the rest), its content
               size and checksum in it; they are independent of each other
-    trailer   skippable: JSON, figures and a digest of all frames' content
+    trailer   skippable: JSON, figures and digests of the header and of all frames' content
     end       skippable: JSON and END_SIZE bytes that do not compress
 
 `move-instance` removes the source instance once the stream has been read to its end, but keeps it
@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass, field
 from hashlib import shake_256
 from typing import Any, NamedTuple
 
+import xxhash
+
 VERSION = 1
 FRAME_SIZE = 2 << 20  # bytes of the disk in one frame: each thread has two of them
 END_SIZE = 8 << 20  # bytes; Ganeti may compress the stream on its way, and these do not get fewer
@@ -28,8 +30,7 @@ PAGE = 4096  # frames are made of whole pages, so that two threads never write i
 MAX_HEADER = 1 << 20  # bytes of JSON; a disk with 128 partitions has 40 KiB
 
 ZSTD_MAGIC = 0xFD2FB528  # RFC 8878, 3.1.1
-SKIPPABLE = 0x184D2A5A  # 3.1.2: any of 0x184D2A50 to 5F
-_SKIPPABLE_FIRST, _SKIPPABLE_LAST = 0x184D2A50, 0x184D2A5F
+SKIPPABLE = 0x184D2A5A  # 3.1.2: one of 0x184D2A50 to 5F; we read no others
 _MAGIC = struct.Struct("<I")
 _SKIPPABLE_HEADER = struct.Struct("<II")  # magic, bytes that follow
 _MAX_BLOCK = 128 << 10  # 3.1.1.2.4
@@ -80,6 +81,11 @@ class Header:
     frame_size: int = FRAME_SIZE
 
     @property
+    def digest(self) -> str:
+        """Of all that it states, in hexadecimal."""
+        return xxhash.xxh3_128_hexdigest(self.encode())
+
+    @property
     def frames(self) -> int:
         """How many frames hold the disk."""
         return -(-self.disk_size // self.frame_size)
@@ -91,12 +97,13 @@ class Header:
 
 @dataclass(frozen=True)
 class Trailer:
-    """What must have been read before; bytes, and the digest of `Digest` in hexadecimal."""
+    """What must have been read before; bytes, and digests in hexadecimal."""
 
     frames: int
     disk_size: int
     compressed: int  # of all frames between header and trailer
-    digest: str
+    digest: str  # of the digests of all frames' content
+    header: str  # of the header
 
     def encode(self) -> bytes:
         """The frame."""
@@ -192,7 +199,7 @@ def piece(head: bytes) -> Piece:
     if len(head) < _SKIPPABLE_HEADER.size:
         raise StreamError("it ends within a frame")
     magic, length = _SKIPPABLE_HEADER.unpack_from(head)
-    if _SKIPPABLE_FIRST <= magic <= _SKIPPABLE_LAST:
+    if magic == SKIPPABLE:
         return Piece(skippable=True, header=_SKIPPABLE_HEADER.size, payload=length)
     if magic != ZSTD_MAGIC:
         raise StreamError("there are bytes between its frames that belong to none")

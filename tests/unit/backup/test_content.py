@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup import KIT_VERSION, kinds
-from backup.disks.content import ZERO_FRAMES, frames
+from backup.disks.content import ZERO_FRAMES, _limited, frames
 from backup.disks.raw_size import HEAD, stated_size
 from backup.kinds import Kind
 from backup.streams import stream
 from backup.streams.stream import (
     FRAME_SIZE,
+    Area,
     Header,
     StreamError,
     Trailer,
@@ -80,7 +82,12 @@ def test_many_frames_of_zeros_are_few_pieces_of_work() -> None:
         left_out=st.dictionaries(st.text(), st.integers(0)),
     ),
     st.builds(
-        Trailer, st.integers(), st.integers(), st.integers(), st.text(alphabet="0123456789abcdef")
+        Trailer,
+        st.integers(),
+        st.integers(),
+        st.integers(),
+        st.text(alphabet="0123456789abcdef"),
+        st.text(alphabet="0123456789abcdef"),
     ),
 )
 def test_header_and_trailer_are_read_as_they_were_written(header: Header, trailer: Trailer) -> None:
@@ -196,3 +203,12 @@ def test_any_first_bytes_are_of_a_kind_or_none(head: bytes) -> None:
 def test_streams_name_the_version_of_the_kit() -> None:
     top = Path(__file__).parents[3]
     assert f'\nversion = "{KIT_VERSION}"\n' in (top / "pyproject.toml").read_text()
+
+
+def test_a_header_is_never_longer_than_an_import_reads() -> None:
+    """A GPT of a guest can have 8192 partitions; then the header names none."""
+    areas = tuple(Area(n, 1, "ext4", "0" * 36, "label" * 20, n) for n in range(8192))
+    header = Header(disk_size=1 << 40, kit="", areas=areas)
+    assert decode_header(_limited(header).encode()[8:]) == replace(header, areas=())
+    few = replace(header, areas=areas[:1000])
+    assert decode_header(_limited(few).encode()[8:]) == few

@@ -26,7 +26,7 @@ def frame(content: bytes) -> bytes:
 
 CONTENT = [os.urandom(SIZE), bytes(SIZE), b"text " * 200]
 HEADER = Header(disk_size=2 * SIZE + 1000, kit="1", frame_size=SIZE)
-WHOLE = HEADER.encode() + b"".join(map(frame, CONTENT)) + Trailer(3, 1, 2, "d").encode()
+WHOLE = HEADER.encode() + b"".join(map(frame, CONTENT)) + Trailer(3, 1, 2, "d", "h").encode()
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def test_a_stream_is_read_whatever_was_looked_at_before(length: int) -> None:
         assert frames.read_bytes == len(WHOLE)
     assert stream.decode_header(header) == HEADER
     assert content == CONTENT
-    assert stream.decode_trailer(trailer) == Trailer(3, 1, 2, "d")
+    assert stream.decode_trailer(trailer) == Trailer(3, 1, 2, "d", "h")
 
 
 def test_a_stream_that_was_cut_anywhere_is_an_error() -> None:
