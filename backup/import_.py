@@ -14,7 +14,7 @@ from backup.kinds import Kind
 from backup.options import ImportOptions
 from backup.restoring import RawRestorer, StreamRestorer
 from backup.streams.frames import Frames
-from backup.streams.stream import Header, StreamError
+from backup.streams.stream import MAX_DISK, Header, StreamError
 from converter.progress import Progress
 from converter.target.device import Target, open_target
 from node.files import write_whole
@@ -88,7 +88,7 @@ def _disk_size(kind: Kind, frames: Frames) -> int:
     if kind is Kind.KIT:
         return restoring.header(frames.peek_skippable()).disk_size
     size_stated = stated_size(frames.peek(HEAD), 1 << 62) if kind is Kind.RAW else None
-    if size_stated is None:
+    if size_stated is None or size_stated > MAX_DISK:
         raise StreamError("it does not state the size of its disk: make a file of that size first")
     return size_stated
 

@@ -2,12 +2,18 @@
 
 import argparse
 import os
+import stat
 import sys
 from functools import partial
+from pathlib import Path
 
+from backup import kinds
+from backup.disks.raw_size import HEAD
 from backup.export import export
+from backup.kinds import Kind
 from backup.streams.pipes import Output
 from converter.cli.progress import chosen
+from converter.formats import foreign
 from converter.paths import found
 from kit import DONE, given_disk
 from kit.stream_files import STANDARD, new_file
@@ -25,7 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE", nargs="?", default=STANDARD, help="default: - for stdout"
     )
-    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    parser.add_argument(
+        "--force", action="store_true", help="replace FILE if it is an older export"
+    )
     parser.add_argument(
         "-q", "--quiet", action="store_true", default=False, help="print errors only"
     )
@@ -35,12 +43,12 @@ def run(options: argparse.Namespace) -> int:
     """Writes the stream."""
     disk = given_disk.found(options.disk, options.number)
     progress = chosen("auto", quiet=options.quiet)
+    status = found(disk.path, "source").status
+    _require_raw(disk.path, status)
     if options.file == STANDARD:
         export(disk.path, disk.origin, Output(sys.stdout.fileno()), progress)
         return DONE
-    status = found(disk.path, "source").status
     with new_file(options.file, force=options.force) as fd:
-        _require_other(options.file, status)
         output = Output(fd, f"file {options.file}")
         expect = partial(_warn_if_full, fd, options.file)
         export(disk.path, disk.origin, output, progress, expect)
@@ -48,10 +56,22 @@ def run(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _require_other(name: str, disk: os.stat_result) -> None:
-    """Raises KitError where the file to be replaced is the disk itself."""
-    if os.path.lexists(name) and os.path.samestat(os.lstat(name), disk):
-        raise KitError(f"file {name}: it is the disk itself", hint="name another file")
+def _require_raw(name: str, disk: os.stat_result) -> None:
+    """Raises KitError where a file is an image of another format, or a stream, and no disk."""
+    if not stat.S_ISREG(disk.st_mode):
+        return  # whatever a guest has on its disk
+    with Path(name).open("rb") as file:
+        begins = file.read(HEAD)
+        image = foreign.recognised(
+            lambda offset, length: os.pread(file.fileno(), length, offset), disk.st_size
+        )
+    if kinds.recognised(begins) is Kind.KIT:
+        raise KitError(f"file {name}: a stream of an export, no disk", hint="name a disk")
+    if foreign.contradicts(image, "raw"):
+        raise KitError(
+            f"file {name}: an image of {image}, not a raw disk",
+            hint="qcow2raw makes a raw disk of it",
+        )
 
 
 def _warn_if_full(fd: int, name: str, expected: int) -> None:

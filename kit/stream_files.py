@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from backup.disks.raw_size import HEAD
 from backup.errors import StreamUnreadableError
+from backup.kinds import Kind, recognised
 from node.errors import KitError
 from node.lockfile import give_name, part_of, remove_parts_of
 
@@ -60,7 +62,7 @@ def new_file(name: str, *, force: bool) -> Iterator[int]:
 
     Args:
         name: the path of the file.
-        force: whether another file may be replaced.
+        force: whether another file may be replaced, if that has a stream of the kit.
 
     Raises:
         KitError: something has the name, or no file can be made there.
@@ -101,7 +103,16 @@ def _require_free(path: Path, *, force: bool) -> None:
         )
     if not force:
         raise _taken(path)
+    with _in_words(path), path.open("rb") as file:
+        kind = recognised(file.read(HEAD))
+    if kind is not Kind.KIT:
+        raise KitError(
+            f"file {path}: it exists, and holds no stream of an export",
+            hint="name another, or remove it if it is not needed",
+        )
 
 
 def _taken(path: Path) -> KitError:
-    return KitError(f"file {path}: it exists", hint="name another; --force replaces it")
+    return KitError(
+        f"file {path}: it exists", hint="name another; --force replaces an older export"
+    )

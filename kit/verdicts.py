@@ -26,10 +26,10 @@ def as_text(name: str, verdict: Verdict) -> str:
     """A backup with all that is in it."""
     parts = [name, verdict.state.value, *([verdict.why] if verdict.why else [])]
     lines = [": ".join(parts)]
-    if verdict.kind:
-        lines.append(f"  {verdict.kind.value}")
     if verdict.header:
         lines += [f"  {line}" for line in _described(verdict.header)]
+    elif verdict.kind:
+        lines.append(f"  {verdict.kind.value}")
     return "\n".join(map(printable, lines))
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import select
+import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,7 +29,7 @@ class Output:
     """Where an export goes: all of what is written, or an error.
 
     A pipe gets a description of its own, which does not block: the one that we were given is
-    shared with the shell that started us.
+    shared with the shell that started us. A socket, as of sshd, is told with each write.
 
     Args:
         fd: of the pipe or file.
@@ -49,7 +50,11 @@ class Output:
                 f"{name}: a terminal, and the stream of a disk would go to it",
                 hint="let it go to a file or a program",
             )
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        self._socket: socket.socket | None = None
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISSOCK(mode):
+            self._socket = socket.socket(fileno=os.dup(fd))
+        if stat.S_ISFIFO(mode):
             with suppress(OSError):
                 fcntl.fcntl(fd, _SET_PIPE_SIZE, PIPE_SIZE)
             with suppress(OSError):
@@ -67,7 +72,10 @@ class Output:
         poll.register(self._fd, select.POLLOUT)
         while rest:
             try:
-                count = os.write(self._fd, rest)
+                if self._socket is not None:
+                    count = self._socket.send(rest, socket.MSG_DONTWAIT)
+                else:
+                    count = os.write(self._fd, rest)
             except BlockingIOError:
                 if not poll.poll(WAIT):
                     require_going()
@@ -92,7 +100,10 @@ class Output:
         Raises:
             KitError: it is not.
         """
-        if self._own is not None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        elif self._own is not None:
             os.close(self._own)
             self._own = None
         elif stat.S_ISREG(os.fstat(self._given).st_mode):

@@ -4,7 +4,9 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -179,11 +181,16 @@ def test_a_damaged_stream_leaves_no_disk_that_looks_whole(dump: Path, target: Pa
 
 
 class TestFilesOfExports:
-    def test_a_file_is_replaced_if_asked(self, disk: support.Disk, tmp_path: Path) -> None:
+    def test_an_older_export_is_replaced_if_asked(
+        self, disk: support.Disk, dump: Path, tmp_path: Path
+    ) -> None:
         file = tmp_path / "dump"
-        file.write_bytes(b"old")
+        file.write_bytes(b"other")
+        kit("export", disk.path, file, "--force").failed("holds no stream", exit_code=FAILED)
+        assert file.read_bytes() == b"other"
+        file.write_bytes(dump.read_bytes()[:100])
         assert "--force" in kit("export", disk.path, file).failed("exists", exit_code=FAILED).hint
-        assert file.read_bytes() == b"old"
+        assert file.stat().st_size == 100
         kit("export", disk.path, file, "--force").done()
         kit("verify", file).done()
         assert list(tmp_path.iterdir()) == [file]
@@ -195,11 +202,16 @@ class TestFilesOfExports:
         kit("export", disk.path, "/nowhere/dump").failed("No such file", exit_code=FAILED)
         assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
-    def test_the_disk_is_not_replaced_by_its_stream(self, tmp_path: Path) -> None:
-        disk = noise(tmp_path / "disk", MIB)
-        before = output("sha256sum", disk)
-        kit("export", disk, disk, "--force").failed("the disk itself", exit_code=FAILED)
-        assert output("sha256sum", disk) == before and list(tmp_path.iterdir()) == [disk]
+    def test_a_disk_or_stream_is_not_replaced_by_its_stream(
+        self, dump: Path, tmp_path: Path
+    ) -> None:
+        disk, stream = noise(tmp_path / "disk", MIB), tmp_path / "dump"
+        stream.write_bytes(dump.read_bytes())
+        before = output("sha256sum", disk, stream)
+        kit("export", disk, disk, "--force").failed("holds no stream", exit_code=FAILED)
+        kit("export", stream, stream, "--force").failed("no disk", exit_code=FAILED)
+        assert output("sha256sum", disk, stream) == before
+        assert sorted(tmp_path.iterdir()) == [disk, stream]
 
     def test_a_name_that_is_taken_meanwhile_stays(self, disk: support.Disk, tmp_path: Path) -> None:
         file = tmp_path / "dump"
@@ -222,6 +234,24 @@ class TestFilesOfExports:
             assert list(full.iterdir()) == []
         finally:
             output("umount", full)
+
+    def test_an_image_of_another_format_is_no_disk(self, tmp_path: Path) -> None:
+        image = tmp_path / "image"
+        output("qemu-img", "create", "-q", "-f", "qcow2", image, "1M")
+        refused = kit("export", image, tmp_path / "dump").failed("qcow2", exit_code=FAILED)
+        assert "qcow2raw" in refused.hint
+        assert list(tmp_path.iterdir()) == [image]
+
+    def test_a_signal_ends_it_while_a_socket_takes_no_more(self, disk: support.Disk) -> None:
+        """As sshd has it."""
+        ours, theirs = socket.socketpair()
+        with started("export", disk.path, stdout=theirs.fileno()) as process:
+            theirs.close()
+            assert ours.recv(100)
+            time.sleep(1)  # until it is full
+            process.send_signal(signal.SIGTERM)
+            ended(process).failed("stopped by SIGTERM", exit_code=128 + signal.SIGTERM)
+        ours.close()
 
     def test_a_terminal_gets_no_stream(self, disk: support.Disk) -> None:
         ours, theirs = pty.openpty()
