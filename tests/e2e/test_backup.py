@@ -57,6 +57,13 @@ def import_(cluster: Cluster, name: str, old: str, disks: tuple[str, ...]) -> st
     return ran.stdout + ran.stderr
 
 
+def verify(cluster: Cluster, exit_code: int) -> list[str]:
+    """What instance-kit says of the dumps of the export."""
+    ran = cluster.run(["instance-kit", "verify", f"{EXPORTS}/{OLD}"], check=False)
+    assert ran.returncode == exit_code, ran.stdout + ran.stderr
+    return ran.stdout.splitlines()
+
+
 class Exported(NamedTuple):
     """What is known of an instance that was exported and removed."""
 
@@ -115,7 +122,9 @@ def test_a_truncated_dump_leaves_nothing_that_boots(
     config = cluster.run(["cat", f"{EXPORTS}/{OLD}/config.ini"]).stdout
     dump = next(line for line in config.splitlines() if line.startswith("disk0_dump"))
     path = f"{EXPORTS}/{OLD}/{dump.partition('=')[2].strip()}"
+    assert [line.split(": ")[1] for line in verify(cluster, 0)] == ["whole", "whole"]
     cluster.run(["truncate", "--size=-60M", path])
+    assert [line.split(": ")[1] for line in verify(cluster, 1)] == ["damaged", "whole"]
     said = import_(cluster, instance_name(CUT), OLD, DISKS)
     assert "it ends within a frame" in said, said
     root, _ = cluster.disk_paths(CUT)
