@@ -1,6 +1,7 @@
 """`instance-kit facts`: password, addresses and host keys of an instance, from the OS logs."""
 
 import argparse
+import errno
 import json
 import os
 import stat
@@ -12,7 +13,7 @@ from typing import Any
 from kit import DONE, cluster, dns, oslogs
 from kit.oslogs import Event, Facts, Story
 from node.errors import KitError
-from node.files import read_text
+from node.files import open_regular
 from node.program import say
 from node.text import printable
 
@@ -20,6 +21,9 @@ NAME = "facts"
 ABOUT = "show root password, addresses and host keys of an instance, from Ganeti's OS logs"
 
 LOGS = Path("/var/log/ganeti/os")
+PART = 1 << 20  # bytes of a large log that are read at each end; a hook may print anything
+# Of a file that ganeti-cleaner has removed, of directories and FIFOs, of sockets, of links.
+_NO_LOG = (errno.ENOENT, errno.EINVAL, errno.ENXIO, errno.ELOOP)
 _KEPT = "Ganeti removes OS logs after three weeks (ganeti-cleaner(8))"
 
 
@@ -39,9 +43,10 @@ def run(options: argparse.Namespace) -> int:
     if given is not None and not cluster.is_instance_name(given):
         raise KitError(f"instance {given!r}: not a name of an instance", hint="gnt-instance list")
     events = _events()
-    name = _newest(events) if given is None else oslogs.whole_name(events, given)
+    # Ganeti's names have no capitals.
+    name = _newest(events) if given is None else oslogs.whole_name(events, given.lower())
     story = _story(events, name)
-    text = _read(Path(story.created.path))
+    text, _ = _read(Path(story.created.path))
     facts = oslogs.facts(text)
     if facts is None:
         raise KitError(
@@ -102,6 +107,7 @@ def _events() -> list[Event]:
 
     Raises:
         KitError: there are none.
+        OSError: a log cannot be read.
     """
     try:
         paths = sorted(LOGS.iterdir())
@@ -113,9 +119,12 @@ def _events() -> list[Event]:
     for path in paths:
         # All of them: after a rename, the logs of another name count.
         try:
-            found = oslogs.event(str(path), _read(path), path.stat().st_mtime)
-        except FileNotFoundError:  # removed by ganeti-cleaner
-            continue
+            text, time = _read(path)
+        except OSError as error:
+            if error.errno in _NO_LOG:
+                continue
+            raise  # it may be the newest
+        found = oslogs.event(str(path), text, time)
         if found is not None:
             events.append(found)
     return events
@@ -148,14 +157,19 @@ def _story(events: Sequence[Event], instance: str) -> Story:
     return story
 
 
-def _read(path: Path) -> str:
-    """The text of a log; "" if it is no regular file, or too large."""
-    try:
-        return read_text(path, errors="replace")
-    except FileNotFoundError:
-        raise
-    except OSError:
-        return ""
+def _read(path: Path) -> tuple[str, float]:
+    """The text of a log, of a large one the beginning and the end; and when it was last written.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        status = os.fstat(file.fileno())
+        data = file.read(PART)
+        if status.st_size > PART:
+            file.seek(max(PART, status.st_size - PART))
+            data += file.read(PART)
+    return data.decode(errors="replace"), status.st_mtime
 
 
 def _origin(created: Event) -> str:
@@ -164,14 +178,23 @@ def _origin(created: Event) -> str:
 
 
 def _said(event: Event) -> str:
-    if event.kind == "rename" and event.old_name != event.instance:
+    if event.kind == "import" and event.failure:
+        return (
+            f"import {event.date} failed, the disk was not restored: {event.failure} ({event.path})"
+        )
+    if event.kind == "import":
+        return (
+            f"imported {event.date}: if the backup is older than this installation, it has another"
+            " password and other host keys"
+        )
+    if event.failure:
+        return (
+            f"renamed from {event.old_name} to {event.instance} {event.date}, but not in the guest:"
+            f" {event.failure}"
+        )
+    if event.old_name != event.instance:
         return f"renamed from {event.old_name} to {event.instance} {event.date}"
-    if event.kind == "rename":
-        return f"renamed to the same name {event.date}, as Ganeti does after an import"
-    return (
-        f"imported {event.date}: if the backup is older than this installation, it has another"
-        " password and other host keys"
-    )
+    return f"renamed to the same name {event.date}, as Ganeti does after an import"
 
 
 def _elsewhere(name: str, placed: cluster.Placement) -> list[str]:
@@ -213,5 +236,5 @@ def _require_private_stdout() -> None:
         raise KitError(
             f"stdout: others may read this file (mode {status.st_mode & 0o7777:04o}), and the"
             " output has a password",
-            hint="set umask 077 first, or use --dns, which prints no password",
+            hint="umask 077 for a new file, chmod 600 for an old one; --dns prints no password",
         )

@@ -1,7 +1,7 @@
 """Ganeti's OS logs: to which instance each belongs, and what it states; pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import NamedTuple
@@ -16,6 +16,12 @@ _DISK = re.compile(r"-disk\d+")
 # What our own scripts log before they touch a disk (installer.create, installer.rename).
 _CREATE = re.compile(r"(?P<verb>create|reinstall) of (?P<name>\S+): \S+, hypervisor \S+")
 _RENAME = re.compile(r"rename of (?P<old>\S+) to (?P<name>\S+)")
+# Ganeti dates each line of an import (backup.import_). The log of the same name that the receiving
+# end of an export leaves is empty: no script runs there.
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: ", re.MULTILINE)
+_IMPORT = re.compile(r"^(the stream on stdin is|error:) ", re.MULTILINE)
+_IMPORTED = re.compile(r": written, flushed and read back$", re.MULTILINE)
+_ERROR = re.compile(r"^error: (?P<why>.*)", re.MULTILINE)
 # The facts are behind this line, not indented; the output of hooks is indented.
 _DONE = re.compile(r"done in \d+\.\d s:")
 _PASSWORD = re.compile(r"root password: (\S+)")
@@ -54,6 +60,7 @@ class Event:
         old_name: the name before a rename.
         time: when the log was last written, in seconds since the epoch.
         date: when it began, in local time, for people.
+        failure: why a rename or import failed; None if it did not.
     """
 
     path: str
@@ -62,6 +69,7 @@ class Event:
     old_name: str | None
     time: float
     date: str
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,16 +96,20 @@ def event(path: str, text: str, time: float) -> Event | None:
         return None
     date = f"{found['day']} {found['hour']}:{found['minute']}:{found['second']}"
     if found["kind"] == "import":
+        text = _STAMP.sub("", text)
+        if _IMPORT.search(text) is None:
+            return None
+        failure = None if _IMPORTED.search(text) else _error(text) or "it did not finish"
         # Only its name says which instance was imported.
         instance = _DISK.sub("", found["middle"])
-        return Event(path, "import", instance, None, time, date)
+        return Event(path, "import", instance, None, time, date, failure)
     pattern = _CREATE if found["kind"] == "add" else _RENAME
     lines = (pattern.fullmatch(line) for line in text.splitlines())
     stated = next((line for line in lines if line is not None), None)
     if stated is None or not found["middle"].endswith(f"-{stated['name']}"):
         return None
     if found["kind"] == "rename":
-        return Event(path, "rename", stated["name"], stated["old"], time, date)
+        return Event(path, "rename", stated["name"], stated["old"], time, date, _error(text))
     return Event(path, stated["verb"], stated["name"], None, time, date)
 
 
@@ -111,25 +123,46 @@ def whole_name(events: Sequence[Event], given: str) -> str:
 def story(events: Sequence[Event], instance: str) -> Story | None:
     """The create that an instance comes from; None if the logs of this node do not have it.
 
-    Names are reused, so after a rename only older logs of the old name count.
+    Names are reused, so after a rename only older logs of the old name count. Ganeti renames an
+    instance after each import: imports between that rename and the event before it are one.
     """
+    known = {each.instance for each in events if each.kind != "import"}
     since: list[Event] = []
-    name, imported = instance, {instance}
+    name, counting, imported = instance, {instance}, set[str]()
     for found in sorted(events, key=lambda each: each.time, reverse=True):
         if found.kind == "import":
-            # There is one log for each disk. Ganeti renames the instance after the import.
-            known = any(each.kind == "import" for each in since)
-            if not known and any(found.instance.endswith(f"-{one}") for one in imported):
-                since.append(found)
-        elif found.instance != name:
+            if (whose := _whose(found, known)) in counting:
+                imported.add(whose)
+                # There is one log for each disk.
+                if found.failure or not any(_succeeded(each) for each in since):
+                    since.append(found)
             continue
-        elif found.kind == "rename":
-            since.append(found)
-            name = found.old_name or name
-            imported.add(name)
-        else:
+        if found.instance != name or name in imported:
+            counting.discard(found.instance)
+        if found.instance != name:
+            continue
+        if found.kind != "rename":
             return Story(found, tuple(since))
+        since.append(found)
+        if found.old_name and found.old_name != name:
+            name = found.old_name
+            counting.add(name)
     return None
+
+
+def _whose(imported: Event, names: Collection[str]) -> str:
+    """The instance that was imported: the longest name with which the log's can end; "" if none."""
+    fitting = (name for name in names if imported.instance.endswith(f"-{name}"))
+    return max(fitting, key=len, default="")
+
+
+def _succeeded(found: Event) -> bool:
+    return found.kind == "import" and found.failure is None
+
+
+def _error(text: str) -> str | None:
+    found = _ERROR.search(text)
+    return found and found["why"]
 
 
 def facts(text: str) -> Facts | None:

@@ -1,4 +1,5 @@
 import json
+import os
 from ipaddress import ip_interface
 from pathlib import Path
 
@@ -40,6 +41,56 @@ def test_without_a_name_the_newest(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_records_hold_no_password(capsys: pytest.CaptureFixture[str]) -> None:
     assert "QGCUzj" not in shown(capsys, WEB, "--dns")
+
+
+def test_names_have_no_capitals_in_ganeti(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys, "Web.Example.ORG") == shown(capsys, "WEB") == shown(capsys, WEB)
+
+
+@pytest.fixture
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of logs of the test's own; the newest is by name the last."""
+    monkeypatch.setattr(facts, "LOGS", tmp_path)
+    (log,) = LOGS.iterdir()
+    (tmp_path / log.name).write_bytes(log.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["link to itself", "link to nothing", "FIFO", "directory"])
+def test_what_is_no_log_is_passed_over(
+    kind: str, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = logs / "add-debootstrap+default-x.example.org-2026-11-25_21_40_00.log"
+    {
+        "link to itself": lambda: path.symlink_to(path),
+        "link to nothing": lambda: path.symlink_to("nothing"),
+        "FIFO": lambda: os.mkfifo(path),
+        "directory": path.mkdir,
+    }[kind]()
+    assert "root password" in shown(capsys, WEB)
+
+
+def test_a_log_of_any_size_counts(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else an older one would be believed."""
+    (log,) = logs.iterdir()
+    text = log.read_text().replace("QGCUzjAiN5N2KhCpSbD83bfW", "newer")
+    begin, end = text.split("hook site\n")
+    newer = logs / log.name.replace("21_40", "22_40")
+    newer.write_text(f"{begin}hook site\n{'    noise' * (9 << 20)}\n{end}")
+    os.utime(log, (1, 1))
+    assert "root password: newer" in shown(capsys, WEB)
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (("import", None, "it ends"), "import day failed, the disk was not restored: it ends (/x)"),
+        (("rename", "old", "no"), "renamed from old to web day, but not in the guest: no"),
+    ],
+)
+def test_what_failed_later_is_noted(event: tuple[str, str | None, str], words: str) -> None:
+    kind, old, failure = event
+    assert facts._said(oslogs.Event("/x", kind, "web", old, 1.0, "day", failure)) == words
 
 
 def failing(capsys: pytest.CaptureFixture[str], *argv: str) -> list[str]:

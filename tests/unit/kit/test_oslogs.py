@@ -90,15 +90,82 @@ def test_a_reinstall_after_a_rename() -> None:
     assert story is not None and story.created.time == 7.0
 
 
+STREAM = (
+    "2026-11-26 00:39:30,032: the stream on stdin is the kit's own\n"
+    "2026-11-26 00:39:30,037: disk 0 of old-1.example.org: a disk of 2 GiB, exported by"
+    " ganeti-instance-kit 0.1.0\n"
+)
+WRITTEN = "2026-11-26 00:39:32,179: /srv/disk0: written, flushed and read back\n"
+
+
+def imported(name: str, time: float, text: str = STREAM + WRITTEN, disk: int = 0) -> Event | None:
+    """As Ganeti names the log of an import, and of the receiving end of an export."""
+    path = f"/import-debootstrap+bookworm-{name}-disk{disk}-2026-11-26_00_39_27.log"
+    return oslogs.event(path, text, time)
+
+
+def kinds(events: list[Event | None], name: str) -> list[tuple[str, str | None]]:
+    story = oslogs.story([each for each in events if each is not None], name)
+    assert story is not None
+    return [(each.kind, each.failure) for each in story.since]
+
+
 def test_an_import_is_named_once_whatever_the_number_of_disks() -> None:
-    names = [f"import-debootstrap+a-{WEB}-disk{n}-2026-01-02_03_04_05.log" for n in (0, 1)]
-    imports = [oslogs.event(name, "whatever", 5.0) for name in names]
-    found = [each for each in imports if each is not None]
-    assert len(found) == 2
-    events = [made("old", 1.0), *found, made(WEB, 6.0, "rename", "old")]
-    story = oslogs.story(events, WEB)
-    assert story is not None and story.created.time == 1.0
-    assert [each.kind for each in story.since] == ["rename", "import"]
+    events = [made("old", 1.0), *(imported(WEB, 5.0 + disk, disk=disk) for disk in (0, 1))]
+    events += [made(WEB, 8.0, "rename", "old")]
+    assert kinds(events, WEB) == [("rename", None), ("import", None)]
+
+
+def test_the_receiving_end_of_an_export_is_no_import() -> None:
+    """Its log has the same name, and is empty: no script runs there."""
+    assert imported(WEB, 5.0, "") is None
+    assert imported(WEB, 5.0, "2026-11-26 00:39:30,032: socat: E connection reset\n") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"{STREAM}2026-11-26 00:39:32,179: error: the stream: it ends\n", "the stream: it ends"),
+        ("2026-11-26 00:39:32,179: error: import of disk 0: it is empty\n", None),
+        (STREAM, "it did not finish"),
+    ],
+)
+def test_an_import_that_failed_is_said_to_have(text: str, why: str | None) -> None:
+    found = imported(WEB, 5.0, text)
+    assert found is not None
+    assert found.failure == (why or "import of disk 0: it is empty")
+
+
+def test_each_disk_whose_import_failed_is_named() -> None:
+    events = [made(WEB, 1.0), imported(WEB, 5.0), imported(WEB, 6.0, STREAM, disk=1)]
+    events += [made(WEB, 8.0, "rename", WEB)]
+    assert kinds(events, WEB)[1:] == [("import", "it did not finish"), ("import", None)]
+
+
+def test_an_older_import_of_the_name_was_of_another_guest() -> None:
+    renamed = made(WEB, 8.0, "rename", "old")
+    assert kinds([made("old", 1.0), imported(WEB, 2.0), made(WEB, 3.0), renamed], WEB) == [
+        ("rename", None)
+    ]
+    earlier = [made("old", 1.0), imported(WEB, 2.0, STREAM), made(WEB, 3.0, "rename", "old")]
+    assert kinds([*earlier, imported(WEB, 5.0), renamed], WEB) == [
+        ("rename", None),
+        ("import", None),
+    ]
+
+
+def test_an_import_of_a_longer_name_is_not_that_of_a_shorter() -> None:
+    longer = f"old-{WEB}"
+    events = [made(WEB, 1.0), imported(longer, 5.0), made(longer, 6.0, "rename", WEB)]
+    assert kinds(events, WEB) == []
+    assert kinds(events, longer) == [("rename", None), ("import", None)]
+
+
+def test_a_rename_that_failed_in_the_guest() -> None:
+    name = "rename-debootstrap+default-a.example.org-b.example.org-2026-01-02_03_04_05.log"
+    text = "rename of a.example.org to b.example.org\nerror: /etc/hostname in the guest: no\n"
+    found = oslogs.event(name, text, 1.0)
+    assert found is not None and found.failure == "/etc/hostname in the guest: no"
 
 
 def test_facts_are_those_behind_the_end_and_nothing_that_a_hook_says() -> None:
