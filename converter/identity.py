@@ -54,7 +54,7 @@ def _device(number: int, known: Mapping[str, str] | None = None) -> dict[str, st
         if backing := _backing(entry / "loop/backing_file", loop.file):
             device, inode = loop.file
             return {"loop": f"{device}:{inode}, {backing}", **own}
-        return _passing(number, entry)
+        return _passing(number)
     if (whole := whole_disk(number)) is not None:
         partition = {"partition": _text(entry / "partition"), "start": _text(entry / "start")}
         uuid = (known or udev.properties(number)).get("ID_PART_ENTRY_UUID", "")
@@ -67,13 +67,22 @@ def _device(number: int, known: Mapping[str, str] | None = None) -> dict[str, st
     for name in ("ID_WWN_WITH_EXTENSION", "ID_SERIAL"):
         if name in properties:
             return {name: properties[name]}
-    return _passing(number, entry)
+    return _passing(number)
 
 
-def _passing(number: int, entry: Path) -> dict[str, str | int]:
+def _passing(number: int) -> dict[str, str | int]:
     """An identity for this boot only: after a reboot, another disk may have the number."""
-    boot = _text(PROC / "sys/kernel/random/boot_id")
-    return {"number": number, "diskseq": _text(entry / "diskseq"), "boot": boot}
+    return {"number": number, "diskseq": diskseq(number), "boot": boot_id()}
+
+
+def boot_id() -> str:
+    """The ID of this boot of the node."""
+    return _text(PROC / "sys/kernel/random/boot_id")
+
+
+def diskseq(number: int) -> str:
+    """What distinguishes a device from others that have its number in this boot; "" if unknown."""
+    return _text(sysfs(number) / "diskseq")
 
 
 def _backing(name: Path, file: tuple[int, int]) -> str | None:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from converter.engine import journal
-from converter.identity import Identity, identity_of
+from converter.identity import Identity, boot_id, diskseq, identity_of
 from installer.bootstrap import cache_directory
 from kit import DONE, site
 from kit.rescue import records
@@ -159,22 +159,39 @@ def _no_target(target: str, identity: Identity) -> str | None:
     if "dm" in identity:  # an inactive logical volume has no device
         uuids = _volumes() if str(identity["dm"]).startswith("LVM-") else None
         return None if uuids is None or identity["dm"] in uuids else "the volume was removed"
+    return _no_file(Path(target), identity) if "inode" in identity else _no_device(identity)
+
+
+def _no_file(path: Path, identity: Identity) -> str | None:
+    """Why a file is gone; its file system may just not be mounted, and then that is not certain."""
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
     try:
-        descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if there.stat().st_dev != identity["device"]:
+            return None
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return "the target does not exist"
     except OSError:
         return None
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-            return "the target is no file or block device"
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return "the target is no file"
         now = identity_of(descriptor, os.lseek(descriptor, 0, os.SEEK_END))
-    except (OSError, KitError):
-        return None
     finally:
         os.close(descriptor)
     return None if dict(now) == dict(identity) else "that is another target now"
+
+
+def _no_device(identity: Identity) -> str | None:
+    """Why a device is gone; disks and files of loop devices may come back, by any name."""
+    if identity.get("boot", now := boot_id()) != now:
+        return "the node was booted since"
+    number = identity.get("number")
+    if isinstance(number, int) and diskseq(number) != identity["diskseq"]:
+        return "that device is gone"
+    return None
 
 
 def _volumes() -> set[str] | None:

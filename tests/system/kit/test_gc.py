@@ -13,13 +13,14 @@ import pytest
 
 from converter.engine import journal
 from converter.engine.journal import Journal, Record
+from converter.identity import boot_id, diskseq
 from converter.target.device import open_target
 from kit import gc, site
 from node.lockfile import is_locked
 from tests.system.converter import support as converter
 from tests.system.installer import support
 from tests.system.installer.stub_suite import StubSuite
-from tests.system.installer.support import MIB, Node
+from tests.system.installer.support import MIB, Node, output
 
 
 @pytest.fixture
@@ -49,12 +50,18 @@ def kill(node: Node, running: support.Create) -> None:
 
 
 def killed_create(node: Node) -> None:
-    running = node.start()
-    deadline = time.monotonic() + 60
-    while not list(node.cache.glob(".cache-*.part")):
-        assert time.monotonic() < deadline and running.process.poll() is None, running.log
-        time.sleep(0.005)
-    kill(node, running)
+    """One that is killed while it stores its cache, which takes less than a moment here."""
+    for _ in range(10):
+        running = node.start()
+        while not list(node.cache.glob(".cache-*.part")) and running.process.poll() is None:
+            time.sleep(0.001)
+        if running.process.poll() is None:
+            kill(node, running)
+        if list(node.cache.glob(".cache-*.part")):
+            return
+        for path in node.cache.glob("*.zst"):
+            path.unlink()
+    raise AssertionError(running.log)
 
 
 def test_what_killed_creates_left(tiny: Node) -> None:
@@ -165,12 +172,57 @@ def test_a_journal_whose_path_is_another_file_now(
     assert found.path == left and "that is another target now" in found.what
 
 
-def test_a_journal_of_a_device(interrupted: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_a_file_system_that_is_not_mounted_may_have_the_file(
+    interrupted: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    place = tmp_path / "mnt"
+    place.mkdir()
+    output("mount", "-t", "tmpfs", "tmpfs", place)
+    try:
+        (place / "sub").mkdir()
+        target = file(place / "sub/target")
+        left = interrupted(target)
+        output("mount", "-t", "tmpfs", "tmpfs", place)  # hides it, as an unmounting would
+        try:
+            assert gc.leftovers([]) == []
+            (place / "sub").mkdir()
+            file(target)
+            assert gc.leftovers([]) == []
+        finally:
+            output("umount", place)
+        (place / "sub/target").unlink()
+        (place / "sub").rmdir()
+        assert [each.path for each in gc.leftovers([])] == [left]
+    finally:
+        output("umount", place)
+
+
+def test_the_file_of_a_loop_device_may_be_attached_again(
+    interrupted: Callable[[Path], Path], tmp_path: Path
+) -> None:
     with converter.target(tmp_path / "disk", MIB) as device:
-        left = interrupted(device)
+        interrupted(device)
         assert gc.leftovers([]) == []
     with converter.target(tmp_path / "other", MIB):
-        assert [each.path for each in gc.leftovers([])] == [left]
+        assert gc.leftovers([]) == []
+
+
+def test_a_device_that_only_its_number_tells(quiet_journals: Path, tmp_path: Path) -> None:
+    """Such as DRBD's."""
+    with converter.target(tmp_path / "disk", MIB) as device:
+        number = device.stat().st_rdev
+        here = {"number": number, "diskseq": diskseq(number), "boot": boot_id(), "size": MIB}
+        for changed, gone in (
+            ({}, None),
+            ({"diskseq": "0"}, "that device is gone"),
+            ({"boot": "earlier"}, "the node was booted since"),
+        ):
+            target = here | changed
+            made = Journal(target, quiet_journals)
+            made.begin(Record({"x": 1}, target, {}, 0, str(device)))
+            whats = [found.what.rpartition(": ")[2] for found in gc.leftovers([])]
+            assert whats == ([gone] if gone else [])
+            made.path.unlink()
 
 
 def test_a_volume_that_is_not_active_is_not_gone(
