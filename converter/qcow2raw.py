@@ -1,6 +1,7 @@
 #!/usr/bin/python3 -I
 """The program `qcow2raw`. It reports missing Python modules before it loads the converter."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -28,6 +29,9 @@ def _run() -> int:
 
 
 if __name__ == "__main__":
+    # Until the command handles signals, Ctrl-C ends it without a traceback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Replaces this directory in the path: its modules must not hide the standard library's.
     sys.path[:] = [path for path in sys.path if path != str(Path(__file__).resolve().parent)]
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -172,14 +173,23 @@ def _renew_all(builder: Builder, wanted: dict[str, Decided]) -> None:
 
 
 def _prune(options: argparse.Namespace) -> int:
+    stayed: list[Path] = []
     for directory in site.cache_directories():
         before = list(cache_directory.kept(directory))
         if options.all:
             for kept in before:
-                unlink_if_free(kept.path)
-        else:
+                if not unlink_if_free(kept.path) and not is_locked(kept.path):
+                    stayed.append(kept.path)
+        elif os.access(directory, os.W_OK):
             cache_directory.tidy(directory, site.settings(""), "")
+        else:
+            stayed.append(directory)
         for kept in before:
             if not kept.path.exists():
                 say(printable(f"removed {kept.path}, {size(kept.size)}"))
+    if stayed:
+        raise KitError(
+            f"caches: not removed: {', '.join(map(str, stayed))}",
+            hint="is the file system read-only? findmnt -T, lsattr",
+        )
     return DONE

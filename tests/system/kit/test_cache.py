@@ -126,6 +126,15 @@ def test_prune(tiny: Node) -> None:
     assert out.startswith(f"removed {cache}, ") and kept(tiny) == []
 
 
+@pytest.mark.parametrize("options", [(), ("--all",)])
+def test_prune_on_a_read_only_file_system(options: tuple[str, ...], tiny: Node) -> None:
+    (tiny.cache / "cache-sid-amd64-0123456789abcdef.tar.zst").write_bytes(b"x")
+    read_only = f"mount --bind -o ro {tiny.cache} {tiny.cache}"
+    out, err = tiny.kit("cache", "prune", *options, exit_code=3, before=read_only)
+    assert out == "" and err.startswith(f"error: caches: not removed: {tiny.cache}")
+    assert len(kept(tiny)) == 1
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_the_timer_is_one_that_systemd_takes(tmp_path: Path) -> None:
     """Its command is looked up, too, so it is one that is there."""
