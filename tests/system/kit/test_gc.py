@@ -1,6 +1,5 @@
 """gc removes what killed creates and copies left, and nothing else."""
 
-import argparse
 import fcntl
 import json
 import os
@@ -15,12 +14,14 @@ from converter.engine import journal
 from converter.engine.journal import Journal, Record
 from converter.identity import boot_id, diskseq
 from converter.target.device import open_target
-from kit import gc, site
+from kit import gc
 from node.lockfile import is_locked
 from tests.system.converter import support as converter
 from tests.system.installer import support
 from tests.system.installer.stub_suite import StubSuite
 from tests.system.installer.support import MIB, Node, output
+
+MACHINES = journal.DIRECTORY
 
 
 @pytest.fixture
@@ -79,22 +80,23 @@ def test_what_killed_creates_left(tiny: Node) -> None:
 
 
 def test_gc_removes_them_and_names_each(
-    tiny: Node,
-    quiet_journals: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tiny: Node, interrupted: Callable[[Path], Path], quiet_journals: Path, tmp_path: Path
 ) -> None:
-    """In this process: the program would remove journals of the machine."""
-    assert quiet_journals.is_dir()
-    monkeypatch.setattr(site, "cache_directories", lambda: [tiny.cache])
+    """The program itself, with directories of the test's own in the places of the machine's."""
     killed_create(tiny)
+    target = file(tmp_path / "target")
+    interrupted(target)
+    target.unlink()
+    stays = interrupted(file(tmp_path / "other"))
     left = {str(path) for path in tiny.cache.iterdir()}
     assert left
-    assert gc.run(argparse.Namespace(dry_run=False, json=False)) == 0
-    out = capsys.readouterr().out
-    assert set(names(out)) == left
+    before = f"mkdir -p {MACHINES}\nmount --bind {quiet_journals} {MACHINES}"
+    out, _ = tiny.kit("gc", before=before)
     assert all(line.startswith("removed: ") for line in out.splitlines())
-    assert list(tiny.cache.iterdir()) == []
+    assert set(of(tiny, out)) == left and list(tiny.cache.iterdir()) == []
+    (copy,) = set(names(out)) - left
+    assert copy.startswith(f"{MACHINES}/") and list(quiet_journals.iterdir()) == [stays]
+    assert tiny.kit("gc", before=before)[0] == ""
     tiny.create().succeeded()
 
 
