@@ -1,5 +1,6 @@
 """What Ganeti asks an export or import for, by the environment (ganeti-os-interface(7))."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ from backup.options import Origin
 from guest.instance import Instance
 from installer.inputs import read_instance
 from node.errors import KitError
+
+_NUMBER = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,25 @@ def read_request(environ: Mapping[str, str], script: str) -> Request:
     prefix = script.upper()
     device = environ.get(f"{prefix}_DEVICE", "")
     index = environ.get(f"{prefix}_INDEX", "")
-    if not device or not index.isdecimal():
+    if not device or not _NUMBER.fullmatch(index):
         raise KitError(
             f"environment of the OS script: {prefix}_DEVICE={device!r}, {prefix}_INDEX={index!r}",
             hint="it is Ganeti that runs this program; of a disk without a path on this node"
             " (userspace access), there is no export or import",
         )
-    size_fd = environ.get("EXP_SIZE_FD", "")
     return Request(
         instance=instance.name,
         device=device,
         index=int(index),
         name=_name(instance, int(index)),
-        size_fd=int(size_fd) if script == "export" and size_fd.isdecimal() else None,
+        size_fd=_size_fd(environ) if script == "export" else None,
     )
+
+
+def _size_fd(environ: Mapping[str, str]) -> int | None:
+    """None for the standard streams, too: the size would be in the stream, or they be closed."""
+    given = environ.get("EXP_SIZE_FD", "")
+    return int(given) if _NUMBER.fullmatch(given) and int(given) > 2 else None
 
 
 def _name(instance: Instance, index: int) -> str | None:
