@@ -28,7 +28,8 @@ from node.isolation.confined import ConfinedError, confined
 from node.log import log
 from node.text import size as text_size
 
-# Free runs that are left out of one file system, the largest ones: each takes memory.
+# Free runs that are left out of a disk, the largest ones: each takes memory, and a guest can make
+# thousands of file systems.
 MAX_RUNS = 1 << 15
 ZERO_FRAMES = 512  # frames of zeros in one piece of work
 _CERTAIN, _DOUBT = b"+", b"-"
@@ -63,7 +64,8 @@ def planned(source: Source, fd: int, origin: Origin) -> Plan:
         for warning in report.warnings:
             log.warning("%s", warning)
         swap = [pages for area in report.swap if (pages := _swap_pages(disk.read, area))]
-        free = [run for place in report.places for run in _free(place, disk.read, fd)]
+        every = (run for place in report.places for run in _free(place, disk.read, fd))
+        free = heapq.nlargest(MAX_RUNS, every, key=lambda run: run[1])
         header = _limited(
             Header(
                 disk_size=source.size,

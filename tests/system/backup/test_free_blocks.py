@@ -3,11 +3,16 @@
 import os
 import re
 import subprocess
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from backup.disks import content
 from backup.disks.free_blocks import NotCertainError, free_runs, stated_size
+from converter.sources.image_file import LocalFile
+from converter.sources.local import RawSource
 from tests.system.installer.support import output
 
 MIB = 1 << 20
@@ -122,3 +127,24 @@ def test_damage_is_a_doubt(tmp_path: Path) -> None:
             file.seek(place)
             file.write(bytes([byte]))
     assert runs(path)
+
+
+def test_of_many_file_systems_only_the_largest_runs_take_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "MAX_RUNS", 3)
+    path = tmp_path / "disk"
+    path.touch()
+    os.truncate(path, 42 * MIB)
+    table = "label: gpt\n" + "".join(f"start={1 + 20 * n}MiB, size=20MiB\n" for n in range(2))
+    subprocess.run(["sfdisk", "-q", path], input=table, text=True, check=True)
+    for number in range(2):
+        at = f"offset={(1 + 20 * number) * MIB}"
+        output("mkfs.ext4", "-q", "-F", "-b", "1024", "-E", at, path, "20M")
+    with path.open("rb") as file:
+        opened = LocalFile(file.fileno(), str(path))
+        with closing(opened.pages):
+            instance = SimpleNamespace(instance="web", disk={"index": 0})
+            plan = content.planned(RawSource(opened), file.fileno(), instance)
+    assert len(plan.content.replacements) == 3
+    assert plan.header.left_out["free"] > 20 * MIB
