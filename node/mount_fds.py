@@ -66,28 +66,22 @@ def make_read_only(top: Path) -> None:
     _called(top, _MOUNT_SETATTR, *where, ctypes.byref(attributes), size)
 
 
-def abort_fuse(device: str) -> None:
-    """Ends a FUSE file system, wherever it is still mounted or in use (fuse(4), "abort").
+def fuse_abort(device: str) -> int:
+    """A descriptor by which a FUSE file system can be ended; `os.write(it, b"1")` does that.
 
-    Its server gets ENODEV; later calls of its users get ENOTCONN.
+    It ends wherever it is still mounted or in use: its server gets ENODEV, later calls of its users
+    ENOTCONN. If it has ended already, nothing happens, even if its number has been given to another
+    one meanwhile.
 
     Args:
-        device: "major:minor" of its mounts. Nothing happens if it has ended already.
+        device: "major:minor" of its mounts, which exist now.
 
     Raises:
         OSError: the kernel refuses.
     """
+    name = f"{device.partition(':')[2]}/abort"
     with _fusectl() as top:
-        try:
-            abort = os.open(
-                f"{device.partition(':')[2]}/abort", os.O_WRONLY | os.O_CLOEXEC, dir_fd=top
-            )
-        except FileNotFoundError:
-            return
-        try:
-            os.write(abort, b"1")
-        finally:
-            os.close(abort)
+        return os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=top)
 
 
 @contextmanager

@@ -70,14 +70,14 @@ def served(
             mount_fds.attach(descriptor, directory)
         finally:
             os.close(descriptor)
-        device = _mount_on(directory).device
+        abort = mount_fds.fuse_abort(_mount_on(directory).device)
         try:
             yield message, channel
         finally:
-            _end(directory, device, channel)
+            _end(directory, abort, channel)
 
 
-def _end(directory: Path, device: str, channel: Channel) -> None:
+def _end(directory: Path, abort: int, channel: Channel) -> None:
     """Ends a mount and waits for the process that serves it.
 
     A mount that is in use is ended all the same, after its time: what was written has to get to the
@@ -89,7 +89,8 @@ def _end(directory: Path, device: str, channel: Channel) -> None:
             unmount(directory)
     except KitError as error:
         busy = error
-    mount_fds.abort_fuse(device)
+    os.write(abort, b"1")
+    os.close(abort)
     channel.receive()
     if busy:
         raise busy

@@ -49,7 +49,7 @@ class Channel:
         if not data:
             raise KitError(
                 f"{self._what}: its process ended unexpectedly",
-                hint="see dmesg, perhaps it was the kernel's OOM killer; --debug shows more",
+                hint="see dmesg, perhaps it was the kernel's OOM killer; then run it again",
             )
         message: Message = json.loads(data)
         if "error" in message:
@@ -120,7 +120,11 @@ def _work(work: Callable[[Channel], None], channel: Channel) -> int:
         _fail(channel, error.message, error.hint)
     except Exception as error:  # whatever it is, the other end has to know
         log.debug("what failed, and where:", exc_info=error)
-        _fail(channel, f"unexpected: {type(error).__name__}: {error}", "--debug shows where")
+        _fail(
+            channel,
+            f"unexpected: {type(error).__name__}: {error}",
+            "this is a bug: debug mode shows where it is; report it",
+        )
     else:
         return 0
     return 1

@@ -16,13 +16,8 @@ ADDRESSES = "cat /sys/class/net/eth0/address /sys/class/net/eth1/address"
 
 
 SLOTS = "cd /sys/bus/pci/devices; cat 0000:00:1[01].0/virtio*/net/*/address"
-# Of the guest, which is off: the root file system is on partition 3.
-CHANGE_COMMAND_LINE = """
-offset=$(($(partx --raw --noheadings --output START --nr 3 "$1") * 512))
-mount --options loop,offset=$offset "$1" /mnt
-sed -i 's/ ro / ro net.ifnames=0 /' /mnt/boot/grub/grub.cfg
-umount /mnt
-"""
+CHANGE_COMMAND_LINE = ("sed", "-i", "s/ ro / ro net.ifnames=0 /", "boot/grub/grub.cfg")
+EMULATED = {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +56,13 @@ def test_boots_under_bios(instance: tuple[str, Facts], cluster: Cluster) -> None
     [disk] = cluster.disk_paths(name)
     # In the other boot the initramfs had moved the NICs out of each other's way, by giving them the
     # names of their slots. Without that, udev finds each name taken, and gives up.
-    cluster.run(["sh", "-ec", CHANGE_COMMAND_LINE, "sh", disk])
+    inactive = cluster.run(["instance-kit", "mount", name], check=False)
+    assert f"disks of {name}: not active on this node" in inactive.stderr
+    cluster.run(["gnt-instance", "activate-disks", name])
+    cluster.run(["instance-kit", "shell", "--write", name, *CHANGE_COMMAND_LINE], env=EMULATED)
     with booted(cluster, [disk], macs=list(reversed(macs))) as console:
+        used = cluster.run(["instance-kit", "mount", name], check=False)
+        assert f"disk {disk}: in use: a running QEMU writes to it" in used.stderr
         console.wait_grub()
         console.wait_login()
         assert not console.login("root", facts.password)

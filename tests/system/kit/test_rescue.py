@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,14 +29,19 @@ User = Callable[[Path], AbstractContextManager[None]]
 SECONDS = 300  # for an appliance on a loaded machine
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def _own_records() -> Iterator[None]:
     """Other workers share /run, and their gc would find the mounts that are killed here."""
     place = records.DIRECTORY.parent
     place.mkdir(exist_ok=True)
     output("mount", "-t", "tmpfs", "tmpfs", place)
     yield
-    output("umount", place)
+    for record in records.all_records():  # of a test that failed
+        with suppress(ProcessLookupError):
+            os.kill(record.pid, signal.SIGKILL)
+            await_end(record.pid)
+        output("umount", record.directory, check=False)
+    output("umount", "--recursive", place)
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +142,16 @@ def test_read_only_until_its_process_is_ended(disk: Path, tmp_path: Path) -> Non
     assert "nosuid" in options
     assert "nodev" in options
     assert "mounted already at" in refused("mount", disk)
+    # A QEMU that would run the instance is kept out.
+    assert "lock" in output("qemu-io", "-f", "raw", "-c", "write 0 512", disk, check=False)
     alias = tmp_path / "alias"
     alias.symlink_to(disk)
     assert "in use: " in refused("mount", "--write", alias)
-    os.kill(record.pid, signal.SIGTERM)
-    await_end(record.pid)
+    # A copy of the mount in another namespace, as a create has, does not keep it from its end.
+    with subprocess.Popen(["unshare", "--mount", "sleep", "600"]) as namespace:
+        os.kill(record.pid, signal.SIGTERM)
+        await_end(record.pid)
+        namespace.kill()
     assert not os.path.ismount(place)
     assert not list(records.all_records())
     assert disk.read_bytes() == before
