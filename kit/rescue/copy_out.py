@@ -20,7 +20,7 @@ from kit.rescue import tree
 from kit.rescue.target import Held, Target, held
 from kit.rescue.tree import Tree, told
 from node import mount_fds, syscalls
-from node.errors import KitError
+from node.errors import CommandError, KitError
 from node.isolation.apart import Channel, Message, apart
 from node.log import log
 from node.run import run
@@ -167,10 +167,15 @@ def _receive(about: Message, place: Path, channel: Channel) -> None:
         else:
             place.mkdir(mode=0o700)
             _unpack(place, reading)
+    except CommandError:
+        os.close(reading)  # the other process must not wait for a reader
+        reading = -1
+        channel.receive()  # perhaps it knows why
+        raise
     finally:
-        os.close(reading)
-        if writing >= 0:
-            os.close(writing)
+        for descriptor in (reading, writing):
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 def _receive_file(about: Message, place: Path, pipe: int, channel: Channel) -> None:

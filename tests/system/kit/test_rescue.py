@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ FIRST, SECOND, SECTORS = 2048, 2048 + 131072, 131072
 ROOT = "0e5e1c8a-77a8-4d0b-9f0c-3d3b8e6f4a11"
 SRV = "1f5e1c8a-77a8-4d0b-9f0c-3d3b8e6f4a12"
 User = Callable[[Path], AbstractContextManager[None]]
+DATA_TIME = 10**18  # nanoseconds
 SECONDS = 300  # for an appliance on a loaded machine
 
 
@@ -61,6 +63,8 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "etc/shadow").symlink_to("/etc/hostname")
     srv.mkdir()
     (srv / "data").write_text("data\n")
+    (srv / "data").chmod(0o640)
+    os.utime(srv / "data", ns=(DATA_TIME, DATA_TIME))
     disk = top / "disk"
     with disk.open("wb") as file:
         file.truncate(200 * MIB)
@@ -287,9 +291,9 @@ def test_a_mount_point_that_is_not_empty(disk: Path, tmp_path: Path) -> None:
 
 
 def test_copies_keep_all_and_stay_in_the_guest(disk: Path, tmp_path: Path) -> None:
-    source = tmp_path / "odd ö\nname"
+    source = tmp_path / "odd $ö' name"
     (source / "sub").mkdir(parents=True)
-    file = source / "sub/-file"
+    file = source / "sub/-file\n"
     file.write_text("content\n")
     os.chown(file, 1234, 5678)
     file.chmod(0o4750)
@@ -309,16 +313,19 @@ def test_copies_keep_all_and_stay_in_the_guest(disk: Path, tmp_path: Path) -> No
     copied = tmp_path / "copied"
     done("cp", f"{disk}:/out/{source.name}", copied)
     assert manifest(copied) == manifest(source)
-    assert "directories are not merged" in refused("cp", f"{disk}:/out", copied / "sub/..")
+    (tmp_path / "into/out").mkdir(parents=True)
+    assert "directories are not merged" in refused("cp", f"{disk}:/out", tmp_path / "into")
     assert not list(tmp_path.glob(".*.part"))
 
 
 def test_a_file_out(disk: Path, tmp_path: Path) -> None:
-    left = tmp_path / ".hostname.xyz.part"
+    left = tmp_path / ".data.xyz.part"
     left.mkdir()
-    # Both are links in the guest: to the guest's file, and copied as a link.
-    done("cp", f"{disk}:/etc/shadow", tmp_path / "hostname")
-    assert (tmp_path / "hostname").readlink() == Path("/etc/hostname")
+    (tmp_path / "data").write_text("replaced")
+    done("cp", f"{disk}:/out/data", tmp_path)  # by the link in the guest
+    assert (tmp_path / "data").read_text() == "data\n"
+    assert (tmp_path / "data").stat().st_mtime_ns == DATA_TIME
+    assert (tmp_path / "data").stat().st_mode == stat.S_IFREG | 0o640
     assert not left.exists()
 
 
