@@ -7,6 +7,7 @@ import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +163,7 @@ def _background(record: Record, target: Target, partition: str | None, pipe: int
         os.setsid()
         os.chdir("/")
         _leave_streams()
-        record = Record(**{**vars(record), "pid": os.getpid()})
-        _serve(record, target, partition, pipe)
+        _serve(replace(record, pid=os.getpid()), target, partition, pipe)
         code = 0
     except Terminated:
         code = 0
@@ -183,7 +183,6 @@ def _serve(record: Record, target: Target, partition: str | None, pipe: int) -> 
         served(target, directory, partition, write=record.write) as (message, channel),
     ):
         _tell(pipe, message)
-        os.close(pipe)
         keep_error()
         _await_end(directory, channel)
 

@@ -22,6 +22,8 @@ Work = Callable[[Channel], None]
 SYSTEM = ("/etc/os-release", "/usr/lib/os-release", "/etc/debian_version")
 # Types that cannot be mounted.
 NO_FILE_SYSTEMS = ("swap", "unknown", "crypto_LUKS", "LVM2_member", "linux_raid_member", "")
+# An fstab may have any number of lines; a message to the other process may not.
+MOST_PLACES, MOST_TEXT = 50, 300
 _BTRFS = "btrfsvol:"  # libguestfs's mark of a subvolume: btrfsvol:/dev/sda1/@
 _SERVED = Path("/run/guest")
 _WRITE_ERRORS = re.compile(r"(?:I/O error|lost async page write).*", re.I)
@@ -67,13 +69,16 @@ class Tree:
         rest, left_out = mount_points.places(fstab, self._volumes(found))
         mounted, missing = [root], list(left_out)
         for place in rest:
+            if len(mounted) > MOST_PLACES or len(place.point) > MOST_TEXT:
+                missing.append(f"{place.point}: too many or too long mount points")
+                continue
             try:
                 self._mount(place)
             except KitError as error:
                 missing.append(f"{place.point}: {error.message}")
             else:
                 mounted.append(place)
-        return Mounted(tuple(mounted), tuple(missing))
+        return Mounted(tuple(mounted), _bounded(missing))
 
     def serve(self) -> int:
         """Offers the tree by FUSE; returns the descriptor of a mount that is at no place yet.
@@ -161,6 +166,12 @@ class Tree:
     def _choices(self, found: dict[str, str]) -> str:
         named = [f"{device} ({kind})" for device, kind in found.items()]
         return f"--partition DEVICE opens one; there are: {', '.join(named) or 'none'}"
+
+
+def _bounded(lines: Sequence[str]) -> tuple[str, ...]:
+    more = len(lines) - MOST_PLACES
+    rest = (f"{more} more",) if more > 0 else ()
+    return (*(line[:MOST_TEXT] for line in lines[:MOST_PLACES]), *rest)
 
 
 def _is_device(device: str) -> bool:

@@ -14,7 +14,7 @@ from node.isolation.namespace import contained
 from node.log import flush, log
 from node.syscalls import killed_with_parent
 
-MOST = 1 << 16  # bytes of a message
+MOST = 1 << 17  # bytes of a message: fits into the buffer of a socket
 
 Message = dict[str, Any]
 
@@ -34,10 +34,17 @@ class Channel:
         """Sends a message; a descriptor stays open here, too.
 
         Raises:
+            KitError: it has more than MOST bytes.
             OSError: the other end is closed.
         """
         descriptors = [] if descriptor is None else [descriptor]
-        socket.send_fds(self._end, [json.dumps(message).encode()], descriptors)
+        data = json.dumps(message).encode()
+        if len(data) > MOST:
+            raise KitError(
+                f"{self._what}: names or attributes of more than {MOST} bytes",
+                hint="this guest may be hostile",
+            )
+        socket.send_fds(self._end, [data], descriptors)
 
     def receive(self) -> tuple[Message, int | None]:
         """Waits for the next message, and the descriptor that came with it.

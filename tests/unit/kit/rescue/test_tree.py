@@ -74,6 +74,18 @@ def test_what_does_not_mount_is_left_out() -> None:
     assert found.left_out == ("/srv: mount of /dev/sda2: mount: wrong fs type, bad superblock",)
 
 
+def test_a_message_of_what_is_mounted_stays_small() -> None:
+    lines = [f"UUID=sda2-uuid /{number} ext4" for number in range(100)]
+    lines += [f"LABEL=gone /{'x' * 5000}{number} ext4" for number in range(100)]
+    system = {"/etc/os-release": "", "/etc/fstab": "\n".join(lines)}
+    handle = Handle({"/dev/sda1": ("ext4", system), "/dev/sda2": ("ext4", {})})
+    found = Tree(handle, write=False).mount(None)
+    assert len(found.places) == 51
+    assert len(found.left_out) == 51
+    assert found.left_out[-1] == "100 more"
+    assert max(map(len, found.left_out)) == 300
+
+
 def test_one_file_system() -> None:
     handle = Handle({"/dev/sda1": ("ext4", SYSTEM), "/dev/vg/x": ("xfs", {})})
     assert Tree(handle, write=False).mount("/dev/vg/x").places == (Place("/dev/vg/x", "/"),)
