@@ -1,7 +1,7 @@
 """GUID partition tables (UEFI specification, 5.3): read, and adapted to a larger disk. Pure."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -24,6 +24,7 @@ MIN_HEADER = 92
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
 # An entry: type, the partition's GUID, first and last sector, attributes, name.
 _ENTRY = struct.Struct("<16s16sQQQ72s")
+_LAST = 40  # the offset of the last sector in it
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,13 @@ class Header:
                 text = name.decode("utf-16-le", "replace").partition("\0")[0]
                 yield Entry(number, UUID(bytes_le=kind), UUID(bytes_le=uuid), first, last, text)
 
+    def with_ends(self, ends: Mapping[int, int]) -> "Header":
+        """The same table, but partitions, by their numbers, have other last sectors."""
+        entries = bytearray(self.raw_entries)
+        for number, last in ends.items():
+            struct.pack_into("<Q", entries, (number - 1) * self.size + _LAST, last)
+        return replace(self, raw_entries=bytes(entries))
+
     def packed(self) -> bytes:
         """The header's sector with its current offsets and matching CRCs."""
         fields = list(_HEADER.unpack_from(self.block))
@@ -73,6 +81,7 @@ class Header:
         fields[3] = 0
         fields[5:9] = self.own, self.other, self.first, self.last
         fields[10] = self.array
+        fields[13] = crc32(self.raw_entries)
         block = bytearray(self.block)
         _HEADER.pack_into(block, 0, *fields)
         struct.pack_into("<I", block, 16, crc32(block[:length]))
@@ -145,17 +154,20 @@ def header_at(read: Read, size: int, sector: int, place: int) -> Header | None:
     return Header(sector, own, other, first, last, uuid, array, each, block, entries)
 
 
-def repaired(read: Read, size: int, target_size: int) -> Repair | None:
+def repaired(
+    read: Read, size: int, target_size: int, ends: Mapping[int, int] | None = None
+) -> Repair | None:
     """The replacements that make a disk's GPT correct on a target of another size.
 
     The backup moves to the target's end, and the primary and the protective MBR are adapted. A
-    damaged copy is made anew from the other. Partitions and their entries stay unchanged. The
-    extents are in order and do not overlap; some are beyond the source's end.
+    damaged copy is made anew from the other. Partitions and their entries stay unchanged, except
+    for `ends`. The extents are in order and do not overlap; some are beyond the source's end.
 
     Args:
         read: reads the source.
         size: of the source, bytes.
         target_size: bytes.
+        ends: new last sectors of partitions, by their numbers.
 
     Returns:
         None if there is no GPT, or the target has the size of the source.
@@ -166,6 +178,8 @@ def repaired(read: Read, size: int, target_size: int) -> Repair | None:
     found = copies(read, size)
     if found is None:
         return Repair((), "GPT: both its copies are damaged; left as it is")
+    if ends:
+        found = Copies(*(header and header.with_ends(ends) for header in found))
     if doubt := _doubt(found, size, target_size):
         return Repair((), f"GPT: {doubt}; left as it is")
     good = found.good
@@ -179,7 +193,7 @@ def repaired(read: Read, size: int, target_size: int) -> Repair | None:
     extents = [_literal(1 * sector, primary.packed())]
     if new_mbr := _grown(mbr, end):
         extents.insert(0, _literal(0, new_mbr))
-    if found.primary is None:
+    if found.primary is None or ends:
         extents.append(_literal(primary.array * sector, good.raw_entries))
     if found.backup is not None:
         extents += _forgotten(found.backup, good.last, array)

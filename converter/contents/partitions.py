@@ -77,6 +77,18 @@ def table(read: Read, size: int) -> Table | None:
     return _mbr(disk, slots, f"{struct.unpack_from('<I', mbr, 440)[0]:08x}")
 
 
+def with_sectors(mbr: bytes, number: int, sectors: int) -> bytes:
+    """An MBR whose partition of this number, 1 to 4, has so many sectors.
+
+    Its last cylinder, head and sector become those that say "use the sectors instead".
+    """
+    changed = bytearray(mbr)
+    entry = gpt.MBR_ENTRIES + 16 * (number - 1)
+    changed[entry + 5 : entry + 8] = b"\xfe\xff\xff"
+    struct.pack_into("<I", changed, entry + 12, sectors)
+    return bytes(changed)
+
+
 def _gpt(found: gpt.Copies, size: int) -> Table:
     header = found.good
     sector = header.sector

@@ -205,3 +205,34 @@ def test_whatever_the_disk_says_partitions_are_not_touched(
     assert after is not None and after.partitions == before.partitions
     for one in before.partitions:
         assert result[one.start : one.end] == content[one.start : one.end]
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+@pytest.mark.parametrize("damaged", ["neither", "primary", "backup"])
+def test_a_partition_that_ends_earlier_lets_the_target_be_smaller(
+    sector: int, damaged: str
+) -> None:
+    content = disk(sector=sector)
+    before = table(reader(content), SIZE)
+    assert before is not None
+    if damaged != "neither":
+        content[sector + 60 if damaged == "primary" else SIZE - sector + 60] ^= 1
+    smaller = 400 * sector
+    found = repaired(reader(content), SIZE, smaller, {2: 350})
+    assert found is not None and found.extents
+    result = bytearray(content[:smaller])
+    for extent in found.extents:
+        assert extent.end <= smaller
+        result[extent.guest_offset : extent.end] = extent.literal
+    one, two = before.partitions
+    for place in (1, 399):  # alone, too, both copies hold
+        broken = bytearray(result)
+        broken[place * sector + 60] ^= 1
+        after = table(reader(broken), smaller)
+        assert after is not None
+        assert after.partitions == (one, two._replace(length=(350 - 301 + 1) * sector))
+    after = table(reader(result), smaller)
+    assert after is not None and after.warnings == ()
+    assert repaired(reader(content), SIZE, smaller, {2: 399}) == Repair(
+        (), "GPT: on the target its backup would overlap the area for partitions; left as it is"
+    )

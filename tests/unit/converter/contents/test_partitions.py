@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.contents.partitions import MAX_LOGICAL, Table, table
+from converter.contents.partitions import MAX_LOGICAL, Table, table, with_sectors
 from tests.unit.converter.tables import DISK, LINUX, gpt, mbr, reader
 
 MIB = 1 << 20
@@ -241,3 +241,14 @@ def test_whatever_a_disk_says_its_partitions_are_inside_and_apart(
 @given(st.binary(max_size=4096))
 def test_no_bytes_make_it_fail(content: bytes) -> None:
     table(reader(content), len(content))
+
+
+def test_an_entry_of_an_mbr_gets_another_length() -> None:
+    content = bytearray(2 * MIB)
+    mbr(content, [(0x83, 100, 200), (0x82, 300, 400)])
+    content[446 + 16] = 0x80
+    changed = bytearray(with_sectors(bytes(content[:512]), 2, 7))
+    assert places(changed + content[512:]) == [(1, 100, 200), (2, 300, 7)]
+    differ = {at for at in range(512) if changed[at] != content[at]}
+    entry = 446 + 16
+    assert differ <= {*range(entry + 5, entry + 8), *range(entry + 12, entry + 16)}
