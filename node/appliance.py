@@ -6,12 +6,13 @@ may have written data that crashes or misleads a file system driver. Only this m
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from node.errors import KitError
+from node.run import ENVIRONMENT
 
 MAX_SIZE = 1024 * 1024  # bytes, of a file that is read from a guest
 MAX_FILES = 100  # that a pattern may match
@@ -155,6 +156,62 @@ def open_disks_read_only(
         yield Appliance(handle)
 
 
+class NotResizedError(Exception):
+    """A file system cannot be made so small; says why. `smallest`: bytes, if that is known."""
+
+    def __init__(self, why: str, smallest: int | None) -> None:
+        super().__init__(why)
+        self.smallest = smallest
+
+
+def shrink_ext(device: Path, size: int, *, use_kvm: bool) -> None:
+    """Checks a file system of ext2, 3 or 4 in the appliance, shrinks it, and checks it again.
+
+    Args:
+        device: all of it is the file system.
+        size: bytes, a multiple of 1024.
+        use_kvm: see `open_guest`.
+
+    Raises:
+        NotResizedError: it has errors that are not harmless, or too many files.
+        KitError: libguestfs is missing or does not start.
+    """
+    with launched([(device, "raw")], read_only=False, use_kvm=use_kvm) as handle:
+        (inside,) = handle.list_devices()
+        try:
+            handle.e2fsck(inside, correct=True)
+            handle.resize2fs_size(inside, size)
+            handle.e2fsck(inside, correct=True)
+        except RuntimeError as error:
+            raise NotResizedError(
+                str(error).rpartition("\n")[2], _smallest(handle, inside)
+            ) from error
+
+
+def _smallest(handle: Handle, device: str) -> int | None:
+    try:
+        smallest: int = handle.vfs_minimum_size(device)
+    except RuntimeError:
+        return None
+    return smallest
+
+
+def require_installed() -> None:
+    """Raises KitError if libguestfs is missing."""
+    _library()
+
+
+def _library() -> Any:
+    try:
+        import guestfs
+    except ImportError as error:
+        raise KitError(
+            "appliance for the guest's file systems: libguestfs is not installed on this node",
+            hint="apt-get install python3-guestfs",
+        ) from error
+    return guestfs
+
+
 @contextmanager
 def launched(
     disks: Iterable[tuple[Path, str]], *, read_only: bool, use_kvm: bool, sandboxed: bool = False
@@ -170,16 +227,9 @@ def launched(
     Raises:
         KitError: libguestfs is missing or does not start; or a call of it failed in the block.
     """
-    try:
-        import guestfs
-    except ImportError as error:
-        raise KitError(
-            "appliance for the guest's file systems: libguestfs is not installed on this node",
-            hint="apt-get install python3-guestfs",
-        ) from error
-    os.environ.setdefault("LIBGUESTFS_BACKEND", "direct")
-    if not use_kvm:
-        os.environ["LIBGUESTFS_BACKEND_SETTINGS"] = "force_tcg"
+    guestfs = _library()
+    before = dict(os.environ)
+    _set_environment(_environment(before, use_kvm=use_kvm))
     handle = guestfs.GuestFS(python_return_dict=True)
     try:
         if sandboxed:
@@ -201,3 +251,24 @@ def launched(
         ) from error
     finally:
         handle.close()
+        _set_environment(before)
+
+
+def _environment(given: Mapping[str, str], *, use_kvm: bool) -> dict[str, str]:
+    """The environment of libguestfs's programs: that of all programs, and settings of its own.
+
+    It makes its appliance with tar and cp, and Ganeti does not clean the environment of imports.
+    """
+    kept = {
+        name: value
+        for name, value in given.items()
+        if name.startswith("LIBGUESTFS_") or name == "TMPDIR"
+    }
+    if not use_kvm:
+        kept["LIBGUESTFS_BACKEND_SETTINGS"] = "force_tcg"
+    return {"LIBGUESTFS_BACKEND": "direct"} | kept | ENVIRONMENT
+
+
+def _set_environment(wanted: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(wanted)
