@@ -3,12 +3,13 @@
 import heapq
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from backup import KIT_VERSION
-from backup.disks import free_blocks
+from backup.disks import free_blocks, least
 from backup.disks.free_blocks import NotCertainError
 from backup.disks.raw_size import EXT
 from backup.disks.smallest import smallest_target
@@ -63,9 +64,16 @@ def planned(source: Source, fd: int, origin: Origin) -> Plan:
             ) from error
         for warning in report.warnings:
             log.warning("%s", warning)
-        swap = [pages for area in report.swap if (pages := _swap_pages(disk.read, area))]
-        every = (run for place in report.places for run in _free(place, disk.read, fd))
-        free = heapq.nlargest(MAX_RUNS, every, key=lambda run: run[1])
+        used: dict[int, int] = {}
+        swap, free = list[tuple[int, int]](), list[tuple[int, int]]()
+        for area in report.swap:
+            if pages := _swap_pages(disk.read, area):
+                swap.append(pages)
+                used[area.start] = least.SWAP
+        for place in report.places:
+            if found := _ext(place, disk.read, fd):
+                used[place.start] = found.used
+                free = heapq.nlargest(MAX_RUNS, [*free, *found.free], key=lambda run: run[1])
         header = _limited(
             Header(
                 disk_size=source.size,
@@ -73,7 +81,7 @@ def planned(source: Source, fd: int, origin: Origin) -> Plan:
                 instance=origin.instance,
                 disk=origin.disk,
                 partition_table=report.table.kind if report.table else None,
-                areas=tuple(_areas(report)),
+                areas=tuple(areas(report, {} if report.table and report.table.warnings else used)),
                 smallest=smallest_target(report, source, disk.read),
                 left_out={"swap": sum(n for _, n in swap), "free": sum(n for _, n in free)},
             )
@@ -133,14 +141,21 @@ def _cut(content: TargetContent) -> Iterator[list[Extent]]:
             rest = rest.cut(frame_end, rest.end)
 
 
-def _areas(report: DiskReport) -> Iterator[Area]:
+def areas(report: DiskReport, used: Mapping[int, int]) -> Iterator[Area]:
+    """What is on a disk, for a stream's header.
+
+    Args:
+        report: what was found.
+        used: how many bytes the areas need at least that can become smaller, by their start.
+    """
     for place in report.places:
         partition = place.partition.number if place.partition else None
         if not place.holds and partition is not None:
             yield Area(place.start, place.length, "unknown", partition=partition)
         for found in place.holds:
             yield Area(
-                place.start, place.length, found.type, found.uuid, found.label, partition=partition
+                *(place.start, place.length, found.type, found.uuid, found.label, partition),
+                used=used.get(place.start),
             )
 
 
@@ -158,15 +173,22 @@ def _swap_pages(read: Read, area: SwapArea) -> tuple[int, int] | None:
     return area.start + area.page_size, header.last_page * area.page_size
 
 
-def _free(place: Place, read: Read, fd: int) -> list[tuple[int, int]]:
-    """The free blocks of a file system of ext2, 3 or 4; none, where there is a doubt."""
+class _Ext(NamedTuple):
+    """A file system of ext2, 3 or 4; bytes."""
+
+    used: int  # what it needs at least
+    free: list[tuple[int, int]]  # start on the disk, and length
+
+
+def _ext(place: Place, read: Read, fd: int) -> _Ext | None:
+    """Looks for the free blocks of a file system; None if it is none of ext, or in doubt."""
     window = Window(read, place.start, place.length)
     if [found.type for found in place.holds if found.type in EXT] == []:
-        return []
+        return None
     where = f"partition {place.partition.number}" if place.partition else "the disk"
     if len(place.holds) > 1 or others(window):
         log.info("%s: not only a file system of ext: all its blocks are kept", where)
-        return []
+        return None
 
     def work() -> bytes:
         def from_start(offset: int, length: int) -> bytes:
@@ -176,32 +198,35 @@ def _free(place: Place, read: Read, fd: int) -> list[tuple[int, int]]:
             return found
 
         try:
+            used = least.ext(free_blocks.superblock(from_start, place.length))
             runs = free_blocks.free_runs(from_start, place.length)
             found = sorted(heapq.nlargest(MAX_RUNS, runs, key=lambda run: run[1]))
         except (NotCertainError, OSError) as error:
             return _DOUBT + str(error).encode()
-        return _CERTAIN + array("Q", [word for run in found for word in run]).tobytes()
+        return _CERTAIN + array("Q", [used, *(word for run in found for word in run)]).tobytes()
 
     try:
-        told = confined(work, readable=fd, most=1 + 16 * MAX_RUNS)
+        told = confined(work, readable=fd, most=9 + 16 * MAX_RUNS)
         if not told.startswith(_CERTAIN):
             raise ConfinedError(told[1:].decode(errors="replace") or "it said nothing")
-        found = list(_checked(told[1:], place.length))
+        used, free = _checked(told[1:], place.length)
     except ConfinedError as error:
         log.info("%s: all blocks of its file system are kept: %s", where, error)
-        return []
-    total = sum(length for _, length in found)
+        return None
+    total = sum(length for _, length in free)
     log.info("%s: %s of free blocks are left out", where, text_size(total))
-    return [(place.start + start, length) for start, length in found]
+    return _Ext(used, [(place.start + start, length) for start, length in free])
 
 
-def _checked(told: bytes, size: int) -> Iterator[tuple[int, int]]:
-    """Runs in order and within the file system, whatever the confined process has said."""
-    if len(told) % 16:
+def _checked(told: bytes, size: int) -> tuple[int, list[tuple[int, int]]]:
+    """What is needed, and runs in order within the file system, whatever the process has said."""
+    if len(told) % 16 != 8:
         raise ConfinedError("what it says cannot be")
-    words, place = array("Q", told), 0
+    used, *words = array("Q", told)
+    place, runs = 0, []
     for start, length in zip(words[::2], words[1::2], strict=True):
         if not place <= start < start + length <= size:
             raise ConfinedError("what it says cannot be")
-        yield start, length
+        runs.append((start, length))
         place = start + length
+    return used, runs

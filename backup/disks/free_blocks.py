@@ -53,6 +53,8 @@ class FileSystem:
     groups: int
     descriptor_size: int  # bytes
     inode_table_blocks: int  # of a group
+    inodes: int  # of a group
+    used_inodes: int
     reserved_descriptor_blocks: int
     sparse_super: bool
     metadata_csum: bool
@@ -148,6 +150,8 @@ def superblock(read: Read, length: int) -> FileSystem:
         groups=groups,
         descriptor_size=descriptor_size,
         inode_table_blocks=-(-inodes * inode_size // block_size),
+        inodes=inodes,
+        used_inodes=max(0, number(0x0) - number(0x10)),
         reserved_descriptor_blocks=number(0xCE, 2) if compat & 0x10 else 0,
         sparse_super=bool(read_only & _SPARSE_SUPER),
         metadata_csum=metadata_csum,

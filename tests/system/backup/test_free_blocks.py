@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from backup.disks import content
-from backup.disks.free_blocks import NotCertainError, free_runs, stated_size
+from backup.disks import content, least
+from backup.disks.free_blocks import NotCertainError, free_runs, stated_size, superblock
 from converter.sources.image_file import LocalFile
 from converter.sources.local import RawSource
 from tests.system.installer.support import output
@@ -100,6 +100,22 @@ def test_they_are_those_of_dumpe2fs(kind: str, tmp_path: Path) -> None:
     with path.open("rb") as file:
         file.seek(1024)
         assert stated_size(file.read(1024)) <= path.stat().st_size
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_least_that_it_needs_is_not_more_than_resize2fs_wants(
+    kind: str, tmp_path: Path
+) -> None:
+    path = made(tmp_path / "disk", KINDS[kind])
+    told = re.search(
+        r"Estimated minimum size of the filesystem: (\d+)", output("resize2fs", "-P", path)
+    )
+    assert told is not None
+    with path.open("rb") as file:
+        fd, size = file.fileno(), path.stat().st_size
+        system = superblock(lambda at, length: os.pread(fd, length, at), size)
+    files = sum(number * 20_000 for number in range(50))
+    assert files < least.ext(system) <= int(told[1]) * system.block_size
 
 
 @pytest.mark.parametrize("kind", DOUBTS)

@@ -120,6 +120,8 @@ LIES = {
     "an area of more": {"areas": [{"start": 0, "length": 1, "type": "ext4", "x": 1}]},
     "a UUID that is none": {"areas": [{"start": 0, "length": 1, "type": "ext4", "uuid": 5}]},
     "an area of a list": {"areas": [{"start": 0, "length": 1, "type": []}]},
+    "an area that needs text": {"areas": [{"start": 0, "length": 1, "type": "ext4", "used": "x"}]},
+    "a partition of text": {"areas": [{"start": 0, "length": 1, "type": "x", "partition": "1"}]},
     "more": {"more": 1},
 }
 
