@@ -19,6 +19,7 @@ from installer import oslog
 from installer.cli import is_debugged
 from node import log
 from node.errors import KitError
+from node.isolation.namespace import contained
 from node.program import Failure, run_command
 
 # Ganeti's import-export daemon reads what we print a KiB at a time, and at our end only once more:
@@ -29,8 +30,14 @@ PAUSE = 0.3  # seconds
 def main(script: str) -> int:
     """Runs `export` or `import`; returns the exit code: 0 only if all is there, and on the disk."""
     log.to_stream(debug=is_debugged(os.environ), stderr=True, clean=oslog.mask_log_keywords)
+    if script == "import":  # it may start a virtual machine, and nothing of that may stay
+        return _run(lambda: contained(lambda: _run(_import)))
+    return _run(_export)
+
+
+def _run(action: Callable[[], int]) -> int:
     return run_command(
-        _ACTIONS[script],
+        action,
         failed=1,
         debugging="debug level 1",
         clean=oslog.mask_log_keywords,
@@ -82,6 +89,3 @@ def _import() -> int:
         hint = f"the smallest disk that works: --disk {request.index}:size={mebibytes}M"
         raise KitError(error.message, hint) from error
     return 0
-
-
-_ACTIONS: dict[str, Callable[[], int]] = {"export": _export, "import": _import}

@@ -121,11 +121,13 @@ class Script:
 
 
 def _peak(pid: int) -> int:
+    """Of a process or the one that does its work, whichever has more."""
     try:
-        found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        told = [Path(f"/proc/{each}/status").read_text() for each in (pid, *children)]
     except OSError:
         return 0
-    return int(found[1]) << 10 if found else 0
+    return max(int(kib) << 10 for kib in re.findall(r"VmHWM:\s*(\d+) kB", "".join(told)) or [0])
 
 
 def exported(device: Path, stream: Path, **environ: str) -> Outcome:
