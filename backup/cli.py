@@ -78,6 +78,7 @@ def _import() -> int:
         key=f"{request.instance}-disk{request.index}",
         force=True,
         allow_file=True,
+        use_kvm=request.use_kvm,
     )
     try:
         import_(options, sys.stdin.fileno(), Lines(sys.stderr))
@@ -85,7 +86,7 @@ def _import() -> int:
         hint = "if nothing came: is the dump's file there, and what does the exporting node's log"
         raise KitError(error.message, f"{error.hint}; {hint} say?") from error
     except DiskTooSmallError as error:
-        mebibytes = -(-error.needed // (1 << 20))
-        hint = f"the smallest disk that works: --disk {request.index}:size={mebibytes}M"
+        mebibytes = -(-error.smallest // (1 << 20))
+        hint = f"the smallest disk that {error.works}: --disk {request.index}:size={mebibytes}M"
         raise KitError(error.message, hint) from error
     return 0

@@ -16,11 +16,27 @@ class StreamRefusedError(KitError):
 
 
 class DiskTooSmallError(KitError):
-    """The disk has `size` bytes, and the backup needs `needed`."""
+    """The disk has `size` bytes, and the backup needs `needed`, or cannot be made to fit: `why`.
 
-    def __init__(self, what: str, size: int, needed: int) -> None:
+    Attributes:
+        smallest: the smallest disk that works, bytes.
+        works: in words: whether that is certain.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        size: int,
+        needed: int,
+        *,
+        why: str = "",
+        smallest: int | None = None,
+        likely: bool = False,
+    ) -> None:
+        self.smallest = needed if smallest is None else smallest
+        self.works = "is likely to work" if likely else "works"
         super().__init__(
-            f"{what}: the disk has {size} bytes ({in_words(size)}), and this backup needs {needed}",
-            hint=f"a disk of at least {needed} bytes is needed",
+            f"{what}: the disk has {size} bytes ({in_words(size)}), and this backup needs {needed}"
+            + (f" as it is; {why}" if why else ""),
+            hint=f"the smallest disk that {self.works} has {self.smallest} bytes",
         )
-        self.needed = needed

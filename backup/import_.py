@@ -2,8 +2,9 @@
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from backup import kinds, restoring
@@ -12,11 +13,16 @@ from backup.disks.raw_size import HEAD, stated_size
 from backup.errors import DiskTooSmallError, StreamRefusedError
 from backup.kinds import Kind
 from backup.options import ImportOptions
-from backup.restoring import RawRestorer, StreamRestorer
+from backup.restoring import RawRestorer, Sink, StreamRestorer
+from backup.shrinking.copying import copy
+from backup.shrinking.plan import CannotShrinkError, planned
+from backup.shrinking.shrink import shrink
+from backup.shrinking.spool import spooled
 from backup.streams.frames import Frames
 from backup.streams.stream import MAX_DISK, Header, StreamError
 from converter.progress import Progress
 from converter.target.device import Target, open_target
+from node.appliance import require_installed
 from node.files import write_whole
 from node.log import log
 from node.text import size
@@ -96,12 +102,20 @@ def _disk_size(kind: Kind, frames: Frames) -> int:
 def _kit(options: ImportOptions, frames: Frames, target: Target, progress: Progress) -> None:
     """Of our own stream: see `backup.streams.stream` for the order of its parts."""
     header = restoring.read_header(frames)
-    _require_fit(options, target, header)
+    shrunk = _is_shrunk(options, target, header)
     log.info("%s: a disk of %s, exported by %s", *_described(header))
-    with held_back(target, header.disk_size) as held:
-        restorer = StreamRestorer(frames, header, held)
-        restoring.run(restorer, frames, progress, "import", header.disk_size)
-        restorer.require_whole()
+    with ExitStack() as stack:
+        if not shrunk:
+            held = stack.enter_context(held_back(target, header.disk_size))
+            _restore(frames, header, held, progress)
+        else:
+            spool = stack.enter_context(spooled(header, target.size))
+            _restore(frames, header, spool, progress)
+            with _sized(options, target, header):
+                shrink(spool, header, target.size, use_kvm=options.use_kvm)
+            held = stack.enter_context(held_back(target, target.size))
+            with spool.source() as source:
+                copy(source, held, progress)
         held.complete()
         held.finish()
         # From here on the sender may see its stream read to the end, and remove its disk.
@@ -110,17 +124,47 @@ def _kit(options: ImportOptions, frames: Frames, target: Target, progress: Progr
     log.info("%s: written, flushed and read back", target.name)
 
 
+def _restore(frames: Frames, header: Header, sink: Sink, progress: Progress) -> None:
+    """Writes all frames up to the trailer, which must be right."""
+    restorer = StreamRestorer(frames, header, sink)
+    restoring.run(restorer, frames, progress, "import", header.disk_size)
+    restorer.require_whole()
+
+
 def _described(header: Header) -> tuple[str, str, str]:
     disk = f"disk {header.disk.get('index', '?')} of {header.instance}"
     return disk, size(header.disk_size), f"ganeti-instance-kit {header.kit}"
 
 
-def _require_fit(options: ImportOptions, target: Target, header: Header) -> None:
-    """Raises DiskTooSmallError where it is; nothing was written then."""
+def _is_shrunk(options: ImportOptions, target: Target, header: Header) -> bool:
+    """Whether the disk must be shrunk for the target.
+
+    Raises:
+        DiskTooSmallError: it does not fit so, either; nothing was written then.
+    """
     # Streams whose header does not tell need as much as the disk had.
-    needed = header.smallest or header.disk_size
-    if target.size < needed:
-        raise DiskTooSmallError(options.what, target.size, needed)
+    if target.size >= (header.smallest or header.disk_size):
+        return False
+    with _sized(options, target, header):
+        if planned(header, target.size).area.type != "swap":
+            require_installed()
+    return True
+
+
+@contextmanager
+def _sized(options: ImportOptions, target: Target, header: Header) -> Iterator[None]:
+    """Makes an error for people of why a disk cannot be shrunk."""
+    try:
+        yield
+    except CannotShrinkError as error:
+        raise DiskTooSmallError(
+            options.what,
+            target.size,
+            header.smallest or header.disk_size,
+            why=str(error),
+            smallest=error.smallest,
+            likely=error.likely,
+        ) from error
 
 
 @contextmanager
@@ -133,7 +177,8 @@ def _head_kept(options: ImportOptions, held: HeldBack) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        path = HEADS / f"{options.key}-{os.getpid()}"
+        moment = time.strftime("%Y%m%dT%H%M%S")
+        path = HEADS / f"{options.key}-{moment}"
         with suppress(OSError):
             HEADS.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(path, held.head, mode=0o600, durable=True)
@@ -150,7 +195,7 @@ def _raw(options: ImportOptions, frames: Frames, target: Target, progress: Progr
     needed = stated_size(frames.peek(HEAD), target.size)
     if needed is None:
         raise StreamError("by its first bytes it is no disk of a size that is known")
-    _require_fit(options, target, Header(disk_size=needed, kit=""))
+    _is_shrunk(options, target, Header(disk_size=needed, kit=""))  # never: no area is known
     with held_back(target, target.size) as held:
         restorer = RawRestorer(frames, target.size, held)
         restoring.run(restorer, frames, progress, "import", needed)

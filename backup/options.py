@@ -37,6 +37,7 @@ class ImportOptions:
         force: whether the content of the device may be overwritten.
         allow_file: whether it may be a file.
         confirm: asks the user whether content may be overwritten; None if there is nobody to ask.
+        use_kvm: whether the appliance may use KVM, where a file system is shrunk.
     """
 
     device: str
@@ -46,3 +47,4 @@ class ImportOptions:
     force: bool = False
     allow_file: bool = False
     confirm: Callable[[str], bool] | None = None
+    use_kvm: bool = True

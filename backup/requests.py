@@ -21,6 +21,7 @@ class Request:
     index: int
     name: str | None  # the disk's, in Ganeti
     size_fd: int | None = None  # takes the size that is expected
+    use_kvm: bool = False  # whether the instance does
 
     @property
     def origin(self) -> Origin:
@@ -53,6 +54,7 @@ def read_request(environ: Mapping[str, str], script: str) -> Request:
         device=device,
         index=int(index),
         name=_name(instance, int(index)),
+        use_kvm=instance.hv.get("kvm_flag") != "disabled",
         size_fd=_size_fd(environ) if script == "export" else None,
     )
 

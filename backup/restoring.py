@@ -29,12 +29,12 @@ class Restorer(Protocol):
 
 
 class Sink(Protocol):
-    """What takes the content of a disk: `backup.disks.held_back.HeldBack`, or nothing."""
+    """What takes the content of a disk, from any thread: `HeldBack`, a spool file, or nothing."""
 
-    def data(self, start: int, view: memoryview) -> None:
-        """Takes a piece of the disk, a writable view."""
+    def data(self, start: int, view: memoryview, /) -> None:
+        """Takes a piece of the disk, a writable view; it begins at a multiple of PAGE."""
 
-    def zeros(self, start: int, length: int) -> None:
+    def zeros(self, start: int, length: int, /) -> None:
         """Takes zeros."""
 
 

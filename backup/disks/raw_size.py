@@ -28,7 +28,7 @@ def stated_size(head: bytes, size: int) -> int | None:
     size = max(size, HEAD)
     found = partitions.table(read, size)
     if found is None:
-        return _of_file_system(read, size)
+        return of_file_system(read, size)
     if found.kind == "gpt":
         return _of_gpt(read, size)
     return end_of_slots(head)
@@ -48,7 +48,13 @@ def _of_gpt(read: Read, size: int) -> int | None:
     return None
 
 
-def _of_file_system(read: Read, size: int) -> int | None:
+def of_file_system(read: Read, size: int) -> int | None:
+    """The bytes that a file system or swap area states; None if it is not the only one there.
+
+    Args:
+        read: reads the place that it has.
+        size: of that place, bytes.
+    """
     window = Window(read, 0, size)
     types = [found.type for found in signatures(window)]
     if not types and (area := swap_header.find_areas(read, size).areas):

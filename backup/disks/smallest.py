@@ -25,7 +25,7 @@ def smallest_target(report: DiskReport, source: Source, read: Read) -> int:
     end = _end(report, read, source.size)
     backup = copies.backup if copies else None
     stop = backup.array * backup.sector if backup else source.size  # it is made anew elsewhere
-    last = _last_data(source, end, stop) if end < stop else source.size
+    last = last_data(source, end, stop) if end < stop else source.size
     if copies:
         last += (copies.good.array_sectors + 1) * copies.good.sector
     last += -last % SECTOR
@@ -52,7 +52,7 @@ def _end(report: DiskReport, read: Read, size: int) -> int:
     return max(ends, default=size)
 
 
-def _last_data(source: Source, end: int, stop: int) -> int:
+def last_data(source: Source, end: int, stop: int) -> int:
     """Where the last byte between `end` and `stop` that is not zero ends, or `end`.
 
     The source's end where that would take too long to find out.
