@@ -1,5 +1,6 @@
-"""An instance is exported, removed, imported under another name onto larger disks, and boots."""
+"""An instance is exported, removed, imported onto larger and onto smaller disks, and boots."""
 
+import ast
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,9 +10,13 @@ from .cluster import CHECKOUT, NODE, QUICK, Cluster
 from .scrape import Facts
 
 OLD, NEW, CUT = "exported.example.org", "imported.example.org", "cut.example.org"
+SHRUNK = "shrunk.example.org"
 DISKS = ("size=3G", "size=256M,name=swap")
 LARGER = ("size=4G", "size=320M,name=swap")
+SMALLER = ("size=2G", "size=128M,name=swap")
 EXPORTS = "/var/lib/ganeti/export"
+LINK = "etc/systemd/network/10-eth0.link"
+RENAMED = ("etc/hostname", "etc/hosts", "etc/mailname", "etc", LINK)
 # Of the guest, which is off: its root file system is on partition 1, from 1 MiB on.
 ON_ITS_FILES = """
 import subprocess, sys
@@ -38,8 +43,9 @@ def files(cluster: Cluster, disk: str, options: str, work: str = "") -> list[str
 
 
 def swap_area(cluster: Cluster, disk: str) -> list[str]:
-    """UUID, label and the like."""
-    return cluster.run(["blkid", "-p", "-o", "export", disk]).stdout.splitlines()[1:]
+    """UUID, label and the like, but not the size."""
+    said = cluster.run(["blkid", "-p", "-o", "export", disk]).stdout.splitlines()[1:]
+    return [line for line in said if not line.startswith("FS")]
 
 
 def import_(cluster: Cluster, name: str, old: str, disks: tuple[str, ...]) -> str:
@@ -91,15 +97,7 @@ def test_it_comes_back_under_another_name_on_larger_disks(
     said = import_(cluster, instance_name(NEW), OLD, LARGER)
     assert "WARNING" not in said and "error" not in said, said
     root, swap = cluster.disk_paths(NEW)
-    # What the rename wrote into the guest is new; all else is as it was.
-    link = "etc/systemd/network/10-eth0.link'"
-    renamed = ("etc/hostname'", "etc/hosts'", "etc/mailname'", "etc'", link)
-    now = files(cluster, root, "ro,noload")
-    same = [
-        [one for one in each if not one.startswith(tuple(f"['{name}" for name in renamed))]
-        for each in (exported.files, now)
-    ]
-    assert same[0] == same[1]
+    assert same(files(cluster, root, "ro,noload")) == same(exported.files)
     assert swap_area(cluster, swap) == exported.swap
 
     console = cluster.start_instance(NEW)
@@ -110,6 +108,44 @@ def test_it_comes_back_under_another_name_on_larger_disks(
         ("systemctl is-system-running --wait", "running"),
         ("ip -4 -o addr show dev eth0 | grep -c 198.51.100", "1"),
         ("test $(df --output=size --block-size=1M / | tail -1) -gt 3700 && echo grown", "grown"),
+    ):
+        assert console.run(command)[1].strip() == expected, command
+
+
+def same(listed: list[str], *, renumbered: bool = False) -> list[tuple[str, dict[str, str]]]:
+    """All facts, but for what the rename writes into the guest.
+
+    Args:
+        listed: by `files`.
+        renumbered: whether inodes may have got other numbers, and their directories other times.
+    """
+    found = []
+    for name, facts in map(ast.literal_eval, listed):
+        kept = dict(facts)
+        changed = {"inode", "blocks"} | ({"mtime"} if "digest" not in kept else set())
+        if name not in RENAMED:
+            found.append(
+                (name, {k: v for k, v in kept.items() if not renumbered or k not in changed})
+            )
+    return found
+
+
+def test_it_is_shrunk_onto_smaller_disks(
+    exported: Exported, cluster: Cluster, instance_name: Callable[[str], str]
+) -> None:
+    said = import_(cluster, instance_name(SHRUNK), OLD, SMALLER)
+    assert "WARNING" not in said and "error" not in said, said
+    root, swap = cluster.disk_paths(SHRUNK)
+    now = files(cluster, root, "ro,noload")
+    assert same(now, renumbered=True) == same(exported.files, renumbered=True)
+    assert swap_area(cluster, swap) == exported.swap
+
+    console = cluster.start_instance(SHRUNK)
+    assert not console.login("root", exported.facts.password)
+    for command, expected in (
+        ("swapon --show=TYPE,SIZE --noheadings --raw", "partition 128M"),
+        ("systemctl is-system-running --wait", "running"),
+        ("test $(df --output=size --block-size=1M / | tail -1) -gt 1800 && echo full", "full"),
     ):
         assert console.run(command)[1].strip() == expected, command
 
