@@ -1,9 +1,12 @@
 """Renders and edits /etc/fstab (fstab(5))."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _TITLES = ("# file system", "mount point", "type", "options", "dump", "pass")
+# Specs that a new file system or swap area does not have any more.
+_BY_CONTENT = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "/dev/disk/by-")
 _ESCAPES = str.maketrans({"\\": r"\134", " ": r"\040", "\t": r"\011", "\n": r"\012"})
 
 
@@ -59,6 +62,64 @@ def without_doubles(
     }
     kept = "".join(line for number, line in enumerate(lines) if number not in doubles)
     return kept, tuple(doubles.values())
+
+
+def moved(text: str, spec: str, fstype: str) -> tuple[str, tuple[str, ...]]:
+    """The fstab of a guest whose root file system was made anew, and who has no other disk left.
+
+    Swap areas that are named by UUID or label are commented out: systemd waits 90 s for each at
+    every boot. File systems that are named so get `nofail`: without it, the boot ends in a shell.
+
+    Args:
+        text: the fstab.
+        spec: of the new root file system, as `UUID=...`.
+        fstype: its type.
+
+    Returns:
+        The new text, and the lines of others than the root that were changed, as they were.
+    """
+    lines, changed = [], []
+    for line in text.splitlines(keepends=True):
+        fields = line.split()
+        if len(fields) < 3 or fields[0].startswith("#"):
+            lines.append(line)
+        elif fields[1] == "/":
+            lines.append(_with_fields(line, {0: spec, 2: fstype}))
+        elif not fields[0].replace('"', "").startswith(_BY_CONTENT) or _is_optional(fields[3:4]):
+            lines.append(line)
+        elif fields[2] == "swap":
+            lines.append(f"# not in the backup: {line}")
+            changed.append(line.strip())
+        else:
+            options = fields[3] if len(fields) > 3 else "defaults"
+            if len(fields) > 3:
+                lines.append(_with_fields(line, {3: f"{options},nofail"}))
+            else:
+                lines.append(f"{line.rstrip()} {options},nofail\n")
+            changed.append(line.strip())
+    return "".join(lines), tuple(changed)
+
+
+def root_spec(text: str) -> str | None:
+    """The device of the root file system in an fstab, without quotes; None if it has none."""
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) > 2 and not fields[0].startswith("#") and fields[1] == "/":
+            return fields[0].replace('"', "")
+    return None
+
+
+def _with_fields(line: str, changes: Mapping[int, str]) -> str:
+    """Replaces fields of a line, and keeps the space between them."""
+    parts = re.split(r"(\s+)", line)
+    first = 0 if parts[0] else 2  # behind space at the start
+    for number, text in changes.items():
+        parts[first + 2 * number] = text
+    return "".join(parts)
+
+
+def _is_optional(options: Sequence[str]) -> bool:
+    return any(option in ("noauto", "nofail") for each in options for option in each.split(","))
 
 
 def _parsed(line: str, names: Mapping[str, str]) -> tuple[str, ...] | None:

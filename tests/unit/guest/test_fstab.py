@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guest.fstab import Entry, render, without_doubles
+from guest.fstab import Entry, moved, render, root_spec, without_doubles
 
 
 def test_columns_are_aligned() -> None:
@@ -83,3 +83,45 @@ def test_subvolumes_are_mounted_beside_their_whole() -> None:
     assert without_doubles(text, ours, {}) == (text, ())
     moved = render(ours) + "UUID=d /data btrfs noatime 0 0\n"
     assert without_doubles(moved, ours, {})[1] == (ours[1],)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected", "changed"),
+    [
+        (
+            "UUID=old  /   ext3  noatime,errors=remount-ro 0 1",
+            "UUID=new  /   ext4  noatime,errors=remount-ro 0 1",
+            False,
+        ),
+        ("  /dev/sda1 / ext4", "  UUID=new / ext4", False),
+        ("# UUID=old / ext3 defaults 0 1", "# UUID=old / ext3 defaults 0 1", False),
+        ("proc /proc proc defaults 0 0", "proc /proc proc defaults 0 0", False),
+        ("/dev/vdb none swap sw 0 0", "/dev/vdb none swap sw 0 0", False),
+        ("/swapfile none swap sw 0 0", "/swapfile none swap sw 0 0", False),
+        ("UUID=s none swap sw 0 0", "# not in the backup: UUID=s none swap sw 0 0", True),
+        ('UUID="d" /srv ext4 noatime 0 2', 'UUID="d" /srv ext4 noatime,nofail 0 2', True),
+        ("LABEL=d /srv ext4", "LABEL=d /srv ext4 defaults,nofail", True),
+        ("/dev/disk/by-id/x /srv ext4 rw 0 2", "/dev/disk/by-id/x /srv ext4 rw,nofail 0 2", True),
+        ("UUID=d /srv ext4 noauto,rw 0 2", "UUID=d /srv ext4 noauto,rw 0 2", False),
+        ("UUID=d /srv ext4 nofail 0 2", "UUID=d /srv ext4 nofail 0 2", False),
+    ],
+)
+def test_a_guest_whose_root_was_made_anew(line: str, expected: str, changed: bool) -> None:
+    text = f"# the first line\n{line}\n\n"
+    assert moved(text, "UUID=new", "ext4") == (
+        f"# the first line\n{expected}\n\n",
+        (line.strip(),) if changed else (),
+    )
+
+
+def test_the_root_of_an_fstab() -> None:
+    text = '# UUID=no / ext4\nproc /proc proc\nUUID="old" / ext4 defaults 0 1\n'
+    assert root_spec(text) == "UUID=old"
+    assert root_spec("proc /proc proc\n") is None
+
+
+@given(st.text(st.sampled_from("/ab =UID\t\n#,")))
+def test_a_line_without_a_device_stays_as_it_is(text: str) -> None:
+    found, changed = moved(text, "UUID=new", "ext4")
+    assert len(found.splitlines()) == len(text.splitlines())
+    assert not changed or "UUID=new" not in changed
