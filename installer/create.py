@@ -176,7 +176,7 @@ def check(decided: Decided) -> None:
     """
     for hook in decided.hooks:
         hook.check(decided.context)
-    _check_tools(decided.tools)
+    require_tools(decided.tools, "create")
     settings, plan = decided.context.settings, decided.plan
     cache.check(plan, settings)
     if decided.users:  # it takes a while
@@ -237,12 +237,13 @@ def _plan_layout(instance: Instance, settings: Settings) -> Layout:
         ) from error
 
 
-def _check_tools(names: Sequence[str]) -> None:
+def require_tools(names: Sequence[str], action: str) -> None:
+    """Raises KitError where this node lacks programs that a create or an import needs."""
     missing = [name for name in names if which(name) is None]
     if missing:
         packages = sorted({PACKAGES.get(name, name) for name in missing})
         raise KitError(
-            f"programs that this create needs: not on this node: {', '.join(missing)}",
+            f"programs that this {action} needs: not on this node: {', '.join(missing)}",
             hint=f"apt-get install {' '.join(packages)}",
         )
 

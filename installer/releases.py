@@ -80,6 +80,7 @@ _KERNELS = {
 # given: every release can read a file system without the feature.
 _FEATURES = {
     "ext4": {
+        "64bit": Since("jessie", "trusty"),  # e2fsprogs 1.42, GRUB 2.00
         "metadata_csum": Since("stretch", "bionic"),  # e2fsprogs 1.43
         # e2fsprogs 1.47, Linux 5.15; GRUB 2.12 for metadata_csum_seed.
         "metadata_csum_seed": Since("trixie", "noble"),

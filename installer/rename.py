@@ -3,8 +3,8 @@
 Ganeti also runs it after each import, where the NICs may have new MAC addresses.
 """
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from guest import networkd
@@ -45,17 +45,26 @@ def rename(environ: Mapping[str, str]) -> None:
         with claimed(disk):
             pass  # not in use; from here on QEMU's own locks protect it
     with (
-        ExitStack() as stack,
         step(f"rename of {old} to {instance.name}"),
+        guest_in_appliance(disks, instance) as files,
     ):
+        _rename_in(files, old, instance.name)
+        _link_nics(files, instance)
+
+
+@contextmanager
+def guest_in_appliance(disks: list[Path], instance: Instance) -> Iterator[GuestFiles]:
+    """Opens a guest's disks in the libguestfs appliance; in namespaces, see `contained`.
+
+    Raises:
+        KitError: see `node.appliance.open_guest`.
+    """
+    with ExitStack() as stack:
         if not any(disk.resolve().is_relative_to("/tmp") for disk in disks):
             # libguestfs makes its sockets in /tmp. On this tmpfs nothing stays after a SIGKILL.
             stack.enter_context(mounted("tmpfs", Path("/tmp"), fstype="tmpfs"))
-        files = stack.enter_context(
-            open_guest(disks, use_kvm=instance.hv.get("kvm_flag") != "disabled")
-        )
-        _rename_in(files, old, instance.name)
-        _link_nics(files, instance)
+        use_kvm = instance.hv.get("kvm_flag") != "disabled"
+        yield stack.enter_context(open_guest(disks, use_kvm=use_kvm))
 
 
 def new_hostname(text: str, old: str, new: str) -> str | None:

@@ -12,7 +12,7 @@ from guest.fstab import Entry
 from guest.instance import Disk, Instance
 from installer.disks.partitions import MSDOS_LIMIT, Partition, plan_partitions
 from installer.settings import MIB, Settings
-from node.text import size
+from node.text import size as size_text
 
 # The least that a guest needs, in bytes: measured with all hooks, plus a quarter for updates.
 BASE_SIZE = 700 * MIB
@@ -200,6 +200,27 @@ def plan_layout(
     )
 
 
+def plan_only_root(
+    disk: Disk, size: int, settings: Settings, new_uuid: Callable[[], UUID]
+) -> Layout:
+    """Plans one disk like a root disk, for a file system that comes from a backup.
+
+    Raises:
+        ValueError: its size is not possible; see `plan_layout`.
+    """
+    root = _plan_root(disk, size, settings, new_uuid)
+    _require_addressable(root, settings)
+    room = root.partitions[-1].size if root.partitions else size
+    least = DATA_SIZE[settings.filesystem]
+    if room < least:
+        raise ValueError(
+            f"disk {disk.index}: too small: its file system needs {size_text(least, ceil)} at least"
+        )
+    gpt = settings.partition_style == "gpt"
+    label = str(new_uuid())
+    return Layout(root, (), (), (), (), label, _fat_id(new_uuid()) if gpt else None)
+
+
 def _fat_id(uuid: UUID) -> str:
     digits = uuid.hex[:8].upper()
     return f"{digits[:4]}-{digits[4:]}"
@@ -253,7 +274,7 @@ def _check(planned: list[PlannedDisk], settings: Settings, *, has_kernel: bool) 
         if disk.size < least:
             raise ValueError(
                 f"disk {index} ({disk.mountpoint or disk.role.value}): too small: it has"
-                f" {size(disk.size, floor)}, but needs at least {size(least, ceil)}"
+                f" {size_text(disk.size, floor)}, but needs at least {size_text(least, ceil)}"
             )
         if disk.role is not Role.UNTOUCHED and disk.disk.access != "rw":
             raise ValueError(
@@ -275,7 +296,12 @@ def _check(planned: list[PlannedDisk], settings: Settings, *, has_kernel: bool) 
     root = planned[0]
     if root.disk.name == "swap":
         raise ValueError("disk 0 (swap): it is the root disk; give another disk the name swap")
+    _require_addressable(root, settings)
+
+
+def _require_addressable(root: PlannedDisk, settings: Settings) -> None:
     if settings.partition_style == "msdos" and root.size > MSDOS_LIMIT:
         raise ValueError(
-            "disk 0 (/): larger than 2 TiB, the limit of partition_style msdos; use gpt"
+            f"disk {root.disk.index} (/): larger than 2 TiB, the limit of partition_style msdos;"
+            " use gpt"
         )

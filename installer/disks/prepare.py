@@ -135,7 +135,7 @@ def prepared(layout: Layout, suite: str, disks: Mapping[int, Backing]) -> Iterat
             backing = disks[disk.disk.index]
             places = blank.signature_places(layout, disk.disk.index, backing.size)
             blank.zero_regions(backing, places, _name_in_errors(disk))
-        root = disks[0]
+        root = disks[layout.root.disk.index]
         # Also over block devices: GRUB supports loop devices, but for a logical volume
         # it would have to ask the device mapper, which it cannot in the guest's chroot.
         whole = stack.enter_context(attached(root))
@@ -174,7 +174,7 @@ def _make_partitions(
     run(
         ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", whole],
         input=sfdisk_script(style, layout.label_uuid, layout.root.partitions),
-        what="partition table of disk 0",
+        what=f"partition table of disk {layout.root.disk.index}",
     )
     devices = {
         part.use: stack.enter_context(attached(root, part.offset, part.size))

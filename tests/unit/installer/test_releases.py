@@ -302,3 +302,11 @@ def test_features_that_a_suite_cannot_read(
 
 def test_other_file_systems_are_the_same_for_all() -> None:
     assert unreadable_features("jessie", "ext3") == unreadable_features("jessie", "ext2") == ()
+
+
+def test_the_oldest_releases_get_no_later_feature() -> None:
+    """The guests of old backups."""
+    later = {"64bit", "metadata_csum", "metadata_csum_seed", "orphan_file"}
+    assert set(unreadable_features("woody", "ext4")) == later
+    assert "64bit" in unreadable_features("wheezy", "ext4")
+    assert "64bit" not in unreadable_features("jessie", "ext4")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from guest.fstab import render
 from guest.instance import Instance
-from installer.disks.layout import Layout, mountpoint_of, plan_layout
+from installer.disks.layout import Layout, mountpoint_of, plan_layout, plan_only_root
 from installer.disks.prepare import mkfs_argv
 from installer.settings import MIB, Settings
 
@@ -265,3 +265,27 @@ def test_older_suites_get_an_xfs_that_they_can_read() -> None:
     assert argv[3:7] == ["-i", "sparse=0,nrext64=0", "-m", "uuid=ID,bigtime=0,inobtcount=0"]
     argv = mkfs_argv("xfs", "ID", "xenial", Path("/dev/loop0"))
     assert argv[6] == "uuid=ID,bigtime=0,inobtcount=0,reflink=0,rmapbt=0"
+
+
+@pytest.mark.parametrize("style", ["msdos", "gpt", "none"])
+def test_a_disk_from_a_backup_needs_no_room_for_an_installation(style: str) -> None:
+    disk = instance(None, "swap").disks[1]
+    layout = plan_only_root(disk, 200 * MIB, Settings(partition_style=style), counted())
+    assert layout.root.disk is disk
+    assert len(layout.root.partitions) == {"msdos": 1, "gpt": 3, "none": 0}[style]
+    assert (layout.esp_id is not None) == (style == "gpt")
+    assert not any((layout.swaps, layout.data, layout.kept, layout.untouched))
+
+
+@pytest.mark.parametrize(
+    ("style", "size", "why"),
+    [
+        ("msdos", MIB, "disk 1: too small: its file system needs 8 MiB at least"),
+        ("gpt", 130 * MIB, "disk 1: too small"),
+        ("msdos", 3 << 40, "disk 1 \\(/\\): larger than 2 TiB"),
+    ],
+)
+def test_sizes_that_such_a_disk_cannot_have(style: str, size: int, why: str) -> None:
+    disk = instance(None, None).disks[1]
+    with pytest.raises(ValueError, match=why):
+        plan_only_root(disk, size, Settings(partition_style=style), counted())
