@@ -6,15 +6,17 @@ may have written data that crashes or misleads a file system driver. Only this m
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from node.errors import KitError
+from node.log import log
 from node.run import ENVIRONMENT
 
 MAX_SIZE = 1024 * 1024  # bytes, of a file that is read from a guest
+FIRST = "first"  # the label of the first disk: letters only
 MAX_FILES = 100  # that a pattern may match
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -44,6 +46,30 @@ class GuestFiles:
     def write(self, path: str, text: str) -> None:
         """Replaces a file's content and keeps its owner and permission bits."""
         self._handle.write(path, text.encode("utf-8", "surrogateescape"))
+
+    def run(self, argv: Sequence[str]) -> None:
+        """Runs a program of the guest in the appliance; see `first_disk`.
+
+        Raises:
+            KitError: it fails; the error has the last line that it printed.
+        """
+        try:
+            self._handle.command(list(argv))
+        except RuntimeError as error:
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            for line in lines:
+                log.info("  %s: %s", argv[0], line)
+            raise KitError(
+                f"{argv[0]} of the guest, in the appliance: {lines[-1] if lines else 'it failed'}",
+                hint="see the lines above",
+            ) from error
+
+    def first_disk(self) -> str:
+        """The name of the guest's first disk for programs in the appliance.
+
+        /dev/sda may be another one there: only libguestfs's own functions translate it.
+        """
+        return f"/dev/disk/guestfs/{FIRST}"
 
 
 class FileSystem(NamedTuple):
@@ -236,10 +262,11 @@ def launched(
             handle.config("-sandbox", _SANDBOX)
             handle.set_tmpdir("/tmp")  # whatever TMPDIR is: these two can be written to
             handle.set_cachedir("/var/tmp")
-        for disk, kind in disks:
+        for number, (disk, kind) in enumerate(disks):
+            label = {} if number else {"label": FIRST}
             # Never let QEMU guess the format: a guest could write another format's header to
             # its disk.
-            handle.add_drive_opts(str(disk), format=kind, readonly=read_only)
+            handle.add_drive_opts(str(disk), format=kind, readonly=read_only, **label)
         handle.launch()
         yield handle
         handle.shutdown()
