@@ -21,7 +21,7 @@ NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm p
 TEST_PACKAGES := python3-venv python3-pytest python3-pytest-xdist python3-pytest-timeout python3-hypothesis python3-pexpect ganeti socat \
   iproute2 qemu-system-x86 ovmf openssh-server libguestfs-tools nbdkit libnbd-bin fuse3 \
   gdisk ntfs-3g cryptsetup-bin nbd-server \
-  linux-image-cloud-amd64 libcap2-bin acl attr man-db shellcheck procps make git systemd zsh
+  linux-image-cloud-amd64 libcap2-bin acl attr dump man-db shellcheck procps make git systemd zsh
 # Packages that build and check the Debian package.
 DEB_PACKAGES := dpkg-dev debhelper dh-python lintian
 # The directory of the built package; its old content is removed.

@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
+from backup.dumps.restore import import_dump
 from backup.errors import DiskTooSmallError, StreamRefusedError
 from backup.export import export
-from backup.import_ import import_
+from backup.import_ import begun, import_
+from backup.kinds import Kind
 from backup.options import ImportOptions
 from backup.requests import read_request
 from backup.streams.pipes import Output
@@ -81,7 +84,11 @@ def _import() -> int:
         use_kvm=request.use_kvm,
     )
     try:
-        import_(options, sys.stdin.fileno(), Lines(sys.stderr))
+        frames, kind = begun(options, sys.stdin.fileno())
+        if kind is Kind.DUMP:
+            import_dump(options, request.index, frames, os.environ, Path.cwd())
+        else:
+            import_(options, frames, kind, Lines(sys.stderr))
     except StreamRefusedError as error:
         hint = "if nothing came: is the dump's file there, and what does the exporting node's log"
         raise KitError(error.message, f"{error.hint}; {hint} say?") from error

@@ -1,6 +1,5 @@
 """A stream becomes a disk."""
 
-import os
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from backup import kinds, restoring
-from backup.disks.held_back import HeldBack, held_back
+from backup.disks.held_back import held_back
 from backup.disks.raw_size import HEAD, stated_size
 from backup.errors import DiskTooSmallError, StreamRefusedError
 from backup.kinds import Kind
@@ -31,8 +30,33 @@ from node.text import size
 HEADS = Path("/var/lib/ganeti-instance-kit/heads")
 
 
-def import_(options: ImportOptions, fd: int, progress: Progress) -> None:
-    """Restores a disk; where it fails, the disk begins with zeros, and looks like none.
+def begun(options: ImportOptions, fd: int) -> tuple[Frames, Kind]:
+    """The stream on a descriptor, and its kind.
+
+    Args:
+        options: the task.
+        fd: a pipe or file.
+
+    Raises:
+        StreamRefusedError: it is of no kind that is known.
+    """
+    with in_words(options.what, options.stream):
+        frames = Frames(fd, options.stream)
+        kind = kinds.require_known(frames.peek(HEAD))
+        log.info("%s is %s", options.stream, kind.value)
+        return frames, kind
+
+
+def import_(options: ImportOptions, frames: Frames, kind: Kind, progress: Progress) -> None:
+    """Restores a disk from a stream of the kit or a raw one; `backup.dumps` does it from a dump.
+
+    Where it fails, the disk begins with zeros, and looks like none.
+
+    Args:
+        options: the disk, and what may be done with it.
+        frames: the stream.
+        kind: of the stream.
+        progress: is told of it.
 
     Args:
         options: the disk, and what may be done with it.
@@ -45,12 +69,9 @@ def import_(options: ImportOptions, fd: int, progress: Progress) -> None:
         KitError: the disk cannot be written, or must not.
     """
     with in_words(options.what, options.stream):
-        frames = Frames(fd, options.stream)
-        kind = kinds.require_known(frames.peek(HEAD))
         if kind not in _IMPORTS:
-            raise StreamError(f"it is {kind.value}, which cannot be imported")
-        log.info("%s is %s", options.stream, kind.value)
-        with _opened(options, fd, kind, frames) as opened:
+            raise StreamError(f"it is {kind.value}: only `gnt-backup import` restores such")
+        with _opened(options, frames, kind) as opened:
             _IMPORTS[kind](options, frames, opened, progress)
 
 
@@ -69,9 +90,9 @@ def in_words(what: str, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(options: ImportOptions, fd: int, kind: Kind, frames: Frames) -> Iterator[Target]:
+def _opened(options: ImportOptions, frames: Frames, kind: Kind) -> Iterator[Target]:
     """The target. A new file gets the size of the disk; all else keeps its own."""
-    status = os.fstat(fd)
+    status = frames.status()
     is_here = stat.S_ISREG(status.st_mode)
     is_new = not Path(options.device).exists()
     with open_target(
@@ -119,7 +140,7 @@ def _kit(options: ImportOptions, frames: Frames, target: Target, progress: Progr
         held.complete()
         held.finish()
         # From here on the sender may see its stream read to the end, and remove its disk.
-        with _head_kept(options, held):
+        with _head_kept(options, held.head):
             restoring.require_end(frames)
     log.info("%s: written, flushed and read back", target.name)
 
@@ -168,7 +189,7 @@ def _sized(options: ImportOptions, target: Target, header: Header) -> Iterator[N
 
 
 @contextmanager
-def _head_kept(options: ImportOptions, held: HeldBack) -> Iterator[None]:
+def _head_kept(options: ImportOptions, head: bytes) -> Iterator[None]:
     """Where the rest of the stream is wrong, keeps what the failure takes from a whole disk.
 
     All of the disk was right by then. Nothing that looks whole may stay, and yet it may be the only
@@ -177,17 +198,28 @@ def _head_kept(options: ImportOptions, held: HeldBack) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        moment = time.strftime("%Y%m%dT%H%M%S")
-        path = HEADS / f"{options.key}-{moment}"
-        with suppress(OSError):
-            HEADS.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(path, held.head, mode=0o600, durable=True)
-            log.warning(
-                "the disk was whole, but its stream did not end well: its first MiB is kept in %s;"
-                " dd if=%s of=%s bs=1M conv=notrunc puts it back",
-                *(path, path, options.device),
-            )
+        keep_head(options, head, "its stream did not end well")
         raise
+
+
+def keep_head(options: ImportOptions, head: bytes, why: str) -> None:
+    """Keeps the first MiB of a disk that is whole, before a failure makes it zero.
+
+    Args:
+        options: the disk.
+        head: its first MiB.
+        why: what has failed.
+    """
+    moment = time.strftime("%Y%m%dT%H%M%S")
+    path = HEADS / f"{options.key}-{moment}"
+    with suppress(OSError):
+        HEADS.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(path, head, mode=0o600, durable=True)
+        log.warning(
+            "the disk was whole, but %s: its first MiB is kept in %s; dd if=%s of=%s bs=1M"
+            " conv=notrunc puts it back",
+            *(why, path, path, options.device),
+        )
 
 
 def _raw(options: ImportOptions, frames: Frames, target: Target, progress: Progress) -> None:
@@ -207,5 +239,4 @@ def _raw(options: ImportOptions, frames: Frames, target: Target, progress: Progr
 
 
 _Import = Callable[[ImportOptions, Frames, Target, Progress], None]
-# Kind.DUMP: not yet.
 _IMPORTS: dict[Kind, _Import] = {Kind.KIT: _kit, Kind.RAW: _raw}

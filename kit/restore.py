@@ -3,14 +3,15 @@
 import argparse
 from pathlib import Path
 
-from backup.import_ import import_
+from backup.import_ import begun, import_
 from backup.options import ImportOptions
 from converter.cli.progress import chosen
 from converter.errors import TargetIsFile, TargetMissing, TargetNotEmpty
-from kit import DONE, given_disk
+from kit import DONE, FAILED, given_disk
 from kit.stream_files import STANDARD, described, open_stream
 from node.errors import KitError
-from node.program import confirmed
+from node.isolation.namespace import contained
+from node.program import confirmed, run_command
 
 NAME = "restore"
 ABOUT = "write a stream to a disk, as gnt-backup import does"
@@ -35,7 +36,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Writes the disk."""
+    """Writes the disk; in namespaces of its own, as it may start a virtual machine."""
+    return contained(
+        lambda: run_command(lambda: _restore(options), failed=FAILED, debugging="--debug")
+    )
+
+
+def _restore(options: argparse.Namespace) -> int:
     disk = given_disk.found(options.disk, options.number)
     wanted = ImportOptions(
         device=disk.path,
@@ -49,7 +56,8 @@ def run(options: argparse.Namespace) -> int:
     progress = chosen("auto", quiet=options.quiet)
     try:
         with open_stream(options.file) as fd:
-            import_(wanted, fd, progress)
+            frames, kind = begun(wanted, fd)
+            import_(wanted, frames, kind, progress)
     except KitError as error:
         if hint := _HINTS.get(type(error)):
             raise KitError(error.message, hint) from error

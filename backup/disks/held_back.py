@@ -120,16 +120,8 @@ class HeldBack:
         return self._head.tobytes()
 
     def spoil(self) -> None:
-        """Makes the ends zero again, as far as that can be done.
-
-        Of a disk that is whole the first one alone: who puts that back has all of it.
-        """
-        length = min(EDGE, self._target.size)
-        for place in (0,) if self._verified else (0, self._target.size - length):
-            with suppress(KitError):
-                self._target.write(buffer(length), place)
-        with suppress(KitError):
-            self._target.sync()
+        """Makes the ends zero again, as far as that can be done."""
+        spoil(self._target, only_head=self._verified)
 
     def _read(self, offset: int, length: int) -> bytes:
         """What the disk holds: its ends from memory."""
@@ -178,6 +170,21 @@ class HeldBack:
 
     def _held(self) -> tuple[tuple[int, memoryview], ...]:
         return (0, self._head), (self._tail_start, self._tail)
+
+
+def spoil(target: Target, *, only_head: bool = False) -> None:
+    """Makes the ends of a target zero, as far as that can be done.
+
+    Args:
+        target: open, for us alone.
+        only_head: of a disk that is whole: who puts that back has all of it.
+    """
+    length = min(EDGE, target.size)
+    for place in (0,) if only_head else (0, target.size - length):
+        with suppress(KitError):
+            target.write(buffer(length), place)
+    with suppress(KitError):
+        target.sync()
 
 
 @contextmanager

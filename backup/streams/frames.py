@@ -55,6 +55,10 @@ class Frames:
         finally:
             self._require_going = lambda: None
 
+    def status(self) -> os.stat_result:
+        """Of the pipe or file."""
+        return os.fstat(self._fd)
+
     def fill(self, view: memoryview) -> int:
         """Reads so many bytes, or less at the end of the stream; returns how many."""
         place = 0
