@@ -18,7 +18,7 @@ VERSIONS = (
 )
 # Creates do not need them.
 MODULES = {
-    "guestfs": ("python3-guestfs", "gnt-instance rename"),
+    "guestfs": ("python3-guestfs", "gnt-instance rename and gnt-backup import"),
     "nbd": ("python3-libnbd", "qcow2raw"),
     "pyudev": ("python3-pyudev", "qcow2raw"),
     "tqdm": ("python3-tqdm", "qcow2raw"),
@@ -72,7 +72,7 @@ def kernel() -> Iterator[Finding]:
     else:
         yield note(
             "kernel for libguestfs",
-            f"none in {KERNELS} with its modules: gnt-instance rename, qcow2raw --inspect"
+            f"none in {KERNELS} with its modules: renames, imports, qcow2raw --inspect"
             " and instance-kit mount fail",
             "apt-get install linux-image-amd64, or that of the node's architecture",
         )
