@@ -49,11 +49,11 @@ def copied(
     try:
         if dirty:
             _dirty(file, image)
-        with _device(file) as device:
-            _set_cached(image.path, warm=warm)
+        with device(file) as place:
+            set_cached(image.path, warm=warm)
             os.sync()  # dirty pages of earlier runs must not slow this one
-            argv = contender.argv(image, device, warm)
-            result = _timed(contender.name, argv, (device, file), log)
+            argv = contender.argv(image, place, warm)
+            result = timed(contender.name, argv, (place, file), log)
         if check and contender.copies and contents_digest(file) != image.digest:
             raise BenchError(f"{contender.name}: {image.path}: the copy differs from the image")
     finally:
@@ -84,22 +84,30 @@ def _dirty(file: Path, image: Image) -> None:
 
 
 @contextmanager
-def _device(file: Path) -> Iterator[Path]:
-    """Attaches a loop device and does not keep it open: qcow2raw refuses targets in use."""
-    attach = ["losetup", "--find", "--show", "--direct-io=on", str(file)]
-    device = Path(tool(attach).strip())
+def device(file: Path, offset: int = 0, *, read_only: bool = False) -> Iterator[Path]:
+    """Attaches a loop device and does not keep it open: the kit refuses targets in use.
+
+    Args:
+        file: a file or a device.
+        offset: where the loop device begins in it, bytes.
+        read_only: whether it cannot be written: the kit refuses sources that can.
+    """
+    attach = ["losetup", "--find", "--show", "--direct-io=on", f"--offset={offset}"]
+    if read_only:
+        attach.append("--read-only")
+    attached = Path(tool([*attach, str(file)]).strip())
     try:
-        yield device
+        yield attached
     finally:
-        tool(["losetup", "--detach", str(device)])  # takes effect after its last user, loop(4)
+        tool(["losetup", "--detach", str(attached)])  # takes effect after its last user, loop(4)
         deadline = time.monotonic() + DETACH_SECONDS
-        while tool(["losetup", "--noheadings", "--associated", str(file)]):
+        while str(attached) in tool(["losetup", "--noheadings", "--output=NAME"]).split():
             if time.monotonic() > deadline:
-                raise BenchError(f"{device}: something still holds it")
+                raise BenchError(f"{attached}: something still holds it")
             time.sleep(POLL_SECONDS)
 
 
-def _set_cached(path: Path, *, warm: bool) -> None:
+def set_cached(path: Path, *, warm: bool) -> None:
     """Reads a file into the page cache or removes it from there, and checks the result.
 
     /proc/sys/vm/drop_caches is not used: it would remove all pages, also those of the programs.
@@ -121,7 +129,18 @@ def _set_cached(path: Path, *, warm: bool) -> None:
     raise BenchError(f"{path}: {share:.0%} of it is in the page cache: the run cannot be compared")
 
 
-def _timed(name: str, argv: list[str], written: tuple[Path, Path], log: Path) -> Copied:
+def timed(name: str, argv: list[str], written: tuple[Path, ...], log: Path) -> Copied:
+    """Runs a program and flushes what it has written, which counts as its time.
+
+    Args:
+        name: the contender's, for errors.
+        argv: the program.
+        written: the files and devices that it writes.
+        log: where its output goes.
+
+    Raises:
+        BenchError: it failed; the message has the end of its output.
+    """
     before = _pids()
     with log.open("wb") as output:
         started = time.monotonic()

@@ -1,7 +1,7 @@
 """The converter's goals in comparison with its peers: pure arithmetic on medians."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 OURS = "ours"
 VERIFIED = "ours --verify"
@@ -41,8 +41,14 @@ class Verdict(NamedTuple):
         """Whether the goal is reached; a ratio equal to the goal is enough."""
         return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
 
+    def __str__(self) -> str:
+        relation = "<=" if self.at_most else ">="
+        met = "met" if self.met else "missed"
+        return f"{self.what:44}{self.ratio:7.2f}  {relation} {self.goal:.2f}  {met}"
+
 
 Medians = Mapping[str, Figures]
+Row = TypeVar("Row", bound=tuple[str, str, str])
 
 # Goals for compressed images: how many times faster than the best peer, by page cache.
 _INFLATED = {"zlib": {"cold": 1.5, "warm": 2.2}, "zstd": {"cold": 1.1, "warm": 1.3}}
@@ -96,7 +102,7 @@ def verdicts(cell: Cell, medians: Medians) -> list[Verdict]:
     return found
 
 
-def matrix(medians: Mapping[Cell, Medians], shown: Callable[[Figures], str]) -> list[str]:
+def matrix(medians: Mapping[Row, Medians], shown: Callable[[Figures], str]) -> list[str]:
     """The lines of a table with a row for each cell and a column for each contender that ran."""
     names = list(dict.fromkeys(name for found in medians.values() for name in found))
     widths = [max(len(name), 6) + 2 for name in names]
@@ -113,9 +119,7 @@ def matrix(medians: Mapping[Cell, Medians], shown: Callable[[Figures], str]) -> 
 def rows(medians: Mapping[Cell, Medians]) -> list[str]:
     """A line for each goal: the ratio, the goal, and whether it is met."""
     lines = [
-        "{:11}{:6}{:6}".format(*cell)
-        + f"{verdict.what:44}{verdict.ratio:7.2f}  {'<=' if verdict.at_most else '>='}"
-        + f" {verdict.goal:.2f}  {'met' if verdict.met else 'missed'}"
+        "{:11}{:6}{:6}".format(*cell) + str(verdict)
         for cell, found in medians.items()
         for verdict in verdicts(cell, found)
     ]
@@ -126,8 +130,11 @@ def rows(medians: Mapping[Cell, Medians]) -> list[str]:
         if name in found
     ]
     if peaks:
-        met = "met" if max(peaks) < MEMORY_GOAL else "missed"
-        lines.append(
-            f"peak memory {max(peaks) / 2**20:.0f} MiB, goal < {MEMORY_GOAL >> 20} MiB: {met}"
-        )
+        lines.append(memory_row(max(peaks)))
     return lines
+
+
+def memory_row(peak: int) -> str:
+    """The line of the goal for memory."""
+    met = "met" if peak < MEMORY_GOAL else "missed"
+    return f"peak memory {peak / 2**20:.0f} MiB, goal < {MEMORY_GOAL >> 20} MiB: {met}"

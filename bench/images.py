@@ -192,13 +192,18 @@ def _read(place: Path, name: str) -> Image:
     return Image(**{**read, "path": place / read["path"]})
 
 
-def tool(argv: list[str]) -> str:
+def tool(argv: list[str], given: str = "") -> str:
     """Runs a program that is not measured; returns its stdout.
+
+    Args:
+        argv: the program.
+        given: its stdin.
 
     Raises:
         BenchError: it failed; the message has its stderr.
     """
-    ran = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    # In a group of its own: a Ctrl-C must not end the program that cleans up.
+    ran = subprocess.run(argv, input=given, capture_output=True, text=True, process_group=0)
     if ran.returncode != 0:
         raise BenchError(f"{' '.join(argv)}: ended with {ran.returncode}: {ran.stderr.strip()}")
     return ran.stdout
