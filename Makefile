@@ -60,9 +60,10 @@ lint: .venv/installed ## Check format, lint, types and imports
 	$(PYTEST) tests/lint
 
 .PHONY: bench
-bench: test-packages ## Compare speed with ganeti-instance-debootstrap, qemu-img and nbdcopy
+bench: test-packages ## Compare speed with ganeti-instance-debootstrap, qemu-img, nbdcopy, dd and tar
 	bench/run
 	bench/convert
+	bench/backup
 
 .PHONY: generate
 generate: ## Write the files that are made from the settings and from the verbs of instance-kit
