@@ -28,6 +28,10 @@ from node.program import Failure, run_command
 # Ganeti's import-export daemon reads what we print a KiB at a time, and at our end only once more:
 # of a burst it shows the beginning. So it gets time to read what stands before the last lines.
 PAUSE = 0.3  # seconds
+STOPPED = (
+    "Ganeti stops a script when the other end of its stream fails: why is in what Ganeti says of"
+    " that end, and in that end's log"
+)
 
 
 def main(script: str) -> int:
@@ -44,15 +48,15 @@ def _run(action: Callable[[], int]) -> int:
         failed=1,
         debugging="debug level 1",
         clean=oslog.mask_log_keywords,
-        explain=_let_be_read,
+        explain=_explained,
     )
 
 
-def _let_be_read(_error: BaseException, failure: Failure) -> Failure:
-    """Waits until what was logged has been read."""
+def _explained(_error: BaseException, failure: Failure) -> Failure:
+    """Waits until what was logged has been read; who stops a script is Ganeti."""
     log.flush()
     time.sleep(PAUSE)
-    return failure
+    return failure._replace(hint=STOPPED) if failure.stopped else failure
 
 
 def _export() -> int:
