@@ -16,7 +16,6 @@ CREATE_ENVIRONMENT = CHECKOUT / "tests/data/create.env"
 OS_DEFINITION = "/usr/share/ganeti/os/debootstrap"
 LIBRARY = "/usr/lib/ganeti-instance-kit"
 SITE_SETTINGS = "/etc/default/ganeti-instance-debootstrap"
-NODE = "node1.example.org"
 
 # Seconds; a bootstrap from a slow mirror takes long, one from the cache some seconds.
 CREATE_TIMEOUT = 1800
@@ -40,8 +39,10 @@ print(pathlib.Path(decided.context.settings.cache_dir) / cache.file_name(decided
 class Cluster(Sandbox):
     """A one-node cluster whose instances are managed by Ganeti's own commands."""
 
-    def __init__(self, cache: Path) -> None:
-        super().__init__(cache)
+    def __init__(self, cache: Path, number: int = 1) -> None:
+        super().__init__(cache, number)
+        self.name = f"cluster{number}.example.org"
+        self.node = f"node{number}.example.org"
         self._filled: set[tuple[str, frozenset[tuple[str, str]]]] = set()
         self._consoles: dict[str, Console] = {}
 
@@ -128,7 +129,7 @@ class Cluster(Sandbox):
         self.run(
             [
                 *("gnt-instance", "add", f"--os-type={os}", "--disk-template=file"),
-                *(f"--node={NODE}", "--no-ip-check", "--no-name-check", "--no-start"),
+                *(f"--node={self.node}", "--no-ip-check", "--no-name-check", "--no-start"),
                 *("--backend-parameters=memory=1g,vcpus=1", *options, name),
             ],
             timeout=CREATE_TIMEOUT,

@@ -1,12 +1,14 @@
-"""The cluster that all end-to-end tests share."""
+"""The cluster that all end-to-end tests share, and another one for those that need two."""
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import bootstraps, leaks
+from tests.system.installer.support import output
 
 from . import kept, ssh
 from .cluster import Cluster
@@ -31,8 +33,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     outcome = yield
     report = outcome.get_result()
     if report.failed and item.path.is_relative_to(HERE):
-        cluster = getattr(item, "funcargs", {}).get("cluster")
-        where = kept.keep(item.nodeid, cluster)
+        given = getattr(item, "funcargs", {}).values()
+        where = kept.keep(item.nodeid, [each for each in given if isinstance(each, Cluster)])
         report.sections.append(("consoles and Ganeti's logs", f"kept in {where}"))
 
 
@@ -50,7 +52,25 @@ def cluster() -> Iterator[Cluster]:
     why = missing_capability()
     if why:
         pytest.skip(why)
-    cluster = Cluster(bootstraps.directory())
+    with _running() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def second_cluster(cluster: Cluster) -> Iterator[Cluster]:
+    """Another cluster, whose network is joined to the first one's."""
+    with _running(2) as second:
+        join = ["ip", "link", "add", "join", "netns", str(cluster.pid), "type", "veth"]
+        output(*join, "peer", "name", "join", "netns", str(second.pid))
+        for each in (cluster, second):
+            each.run(["ip", "link", "set", "join", "up", "master", "gnt0"])
+        yield second
+
+
+@contextmanager
+def _running(number: int = 1) -> Iterator[Cluster]:
+    """A running cluster, which ends with the block."""
+    cluster = Cluster(bootstraps.directory(), number)
     try:
         cluster.start()
         cluster.install_kit()

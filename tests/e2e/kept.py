@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from .cluster import Cluster
@@ -17,20 +18,22 @@ def directory(nodeid: str) -> Path:
     return TOP / "build/e2e" / name[:200]
 
 
-def keep(nodeid: str, cluster: Cluster | None) -> Path:
+def keep(nodeid: str, clusters: Sequence[Cluster]) -> Path:
     """Writes the files of a failed test, and removes those of an earlier run of it.
 
     Returns:
         The directory, with console-N.txt for each console since the tests began, and the node's
-        log files in ganeti/ (the OS logs in ganeti/os).
+        log files in ganeti/ (the OS logs in ganeti/os); of a second node, in ganeti2/.
     """
     place = directory(nodeid)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True, exist_ok=True)  # an overlay may not let it be removed
     for number, console in enumerate(Console.opened):
         (place / f"console-{number}.txt").write_text(console.transcript)
-    if cluster is not None and cluster.process is not None:
-        (place / "ganeti").mkdir()
-        # The checkout is mounted on the node at its own path.
-        cluster.run(["cp", "--recursive", f"{LOGS}/.", place / "ganeti"], check=False)
+    for cluster in clusters:
+        if cluster.process is not None:
+            logs = place / ("ganeti" if cluster.number == 1 else f"ganeti{cluster.number}")
+            logs.mkdir()
+            # The checkout is mounted on the node at its own path.
+            cluster.run(["cp", "--recursive", f"{LOGS}/.", logs], check=False)
     return place

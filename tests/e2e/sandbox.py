@@ -32,10 +32,12 @@ class Sandbox:
 
     Args:
         cache: the directory that is the kit's cache on the node; it stays after the node's end.
+        number: 2 for a second cluster beside the first.
     """
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, number: int = 1) -> None:
         self.cache = cache
+        self.number = number
         self.process: subprocess.Popen[str] | None = None
         self.pid = 0
 
@@ -52,7 +54,12 @@ class Sandbox:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**ENVIRONMENT, "SANDBOX_CACHE": str(self.cache), **sandbox_settings()},
+            env={
+                **ENVIRONMENT,
+                "SANDBOX_CACHE": str(self.cache),
+                "SANDBOX_NUMBER": str(self.number),
+                **sandbox_settings(),
+            },
         )
         assert self.process.stdout is not None and self.process.stderr is not None
         if self.process.stdout.readline().strip() != READY:

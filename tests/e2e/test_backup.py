@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from .cluster import CHECKOUT, NODE, QUICK, Cluster
+from .cluster import CHECKOUT, QUICK, Cluster
 from .scrape import Facts
 
 OLD, NEW, CUT = "exported.example.org", "imported.example.org", "cut.example.org"
@@ -52,8 +52,8 @@ def import_(cluster: Cluster, name: str, old: str, disks: tuple[str, ...]) -> st
     """Imports an instance; gives what Ganeti says."""
     ran = cluster.run(
         [
-            *("gnt-backup", "import", f"--node={NODE}", "--disk-template=file"),
-            *(f"--src-node={NODE}", f"--src-dir={EXPORTS}/{old}"),
+            *("gnt-backup", "import", f"--node={cluster.node}", "--disk-template=file"),
+            *(f"--src-node={cluster.node}", f"--src-dir={EXPORTS}/{old}"),
             *(f"--disk={number}:{disk}" for number, disk in enumerate(disks)),
             "--net=0:ip=pool,network=gnt-fsn,mac=generate",
             *("--no-ip-check", "--no-name-check", name),
@@ -86,7 +86,7 @@ def exported(cluster: Cluster, instance_name: Callable[[str], str]) -> Exported:
     found = files(cluster, root, "rw", "fill")
     area = swap_area(cluster, swap)
     cluster.run(["mkdir", "-p", EXPORTS])
-    cluster.run(["gnt-backup", "export", f"--node={NODE}", name], timeout=600)
+    cluster.run(["gnt-backup", "export", f"--node={cluster.node}", name], timeout=600)
     cluster.remove(name)
     return Exported(facts, found, area)
 

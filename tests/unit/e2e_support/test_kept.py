@@ -12,5 +12,5 @@ def test_consoles_of_an_earlier_failure_go(tmp_path: Path, monkeypatch: pytest.M
     assert old == tmp_path / "build/e2e/test_gpt.py-test_boots[a-b-c]"
     old.mkdir(parents=True)
     (old / "console-7.txt").touch()
-    assert kept.keep("tests/e2e/test_gpt.py::test_boots[a/b c]", None) == old
+    assert kept.keep("tests/e2e/test_gpt.py::test_boots[a/b c]", []) == old
     assert list(old.iterdir()) == []
