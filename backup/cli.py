@@ -8,7 +8,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from backup.dumps.restore import import_dump
 from backup.errors import DiskTooSmallError, StreamRefusedError
 from backup.export import export
 from backup.import_ import begun, import_
@@ -19,7 +18,6 @@ from backup.streams.pipes import Output
 from converter import paths
 from converter.progress import Lines
 from installer import oslog
-from installer.cli import is_debugged
 from node import log
 from node.errors import KitError
 from node.isolation.namespace import contained
@@ -36,7 +34,7 @@ STOPPED = (
 
 def main(script: str) -> int:
     """Runs `export` or `import`; returns the exit code: 0 only if all is there, and on the disk."""
-    log.to_stream(debug=is_debugged(os.environ), stderr=True, clean=oslog.mask_log_keywords)
+    log.to_stream(debug=oslog.is_debugged(os.environ), stderr=True, clean=oslog.mask_log_keywords)
     if script == "import":  # it may start a virtual machine, and nothing of that may stay
         return _run(lambda: contained(lambda: _run(_import)))
     return _run(_export)
@@ -90,6 +88,8 @@ def _import() -> int:
     try:
         frames, kind = begun(options, sys.stdin.fileno())
         if kind is Kind.DUMP:
+            from backup.dumps.restore import import_dump  # it loads all that a create does
+
             import_dump(options, request.index, frames, os.environ, Path.cwd())
         else:
             import_(options, frames, kind, Lines(sys.stderr))

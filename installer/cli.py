@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from installer import oslog
@@ -23,16 +23,11 @@ def main(script: str) -> int:
         script: create, rename or verify; its arguments are in sys.argv.
     """
     os.umask(UMASK)
-    log.to_stream(debug=is_debugged(os.environ), clean=oslog.mask_log_keywords)
+    log.to_stream(debug=oslog.is_debugged(os.environ), clean=oslog.mask_log_keywords)
     action = _ACTIONS[script]
     if script in ("create", "rename"):
         return _run(lambda: contained(lambda: _run(action)))
     return _run(action)
-
-
-def is_debugged(environ: Mapping[str, str]) -> bool:
-    """Whether Ganeti's user wants to see more (gnt-instance --debug-level)."""
-    return environ.get("DEBUG_LEVEL", "0") not in ("", "0")
 
 
 def _run(action: Callable[[], int | None]) -> int:

@@ -1,7 +1,7 @@
 """The lines of Ganeti's OS log: users search it, so only the lines that they want may match."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from node import log
 from node.errors import KitError
@@ -42,3 +42,8 @@ def log_facts(facts: Sequence[str]) -> None:
             hint="the guest is complete, but nobody knows its password: free space for the log, and"
             " reinstall the guest",
         )
+
+
+def is_debugged(environ: Mapping[str, str]) -> bool:
+    """Whether Ganeti's user wants to see more (gnt-instance --debug-level)."""
+    return environ.get("DEBUG_LEVEL", "0") not in ("", "0")

@@ -1,7 +1,10 @@
 """What is said on a node that lacks Debian's Python packages."""
 
+import ast
+import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,8 @@ from converter import qcow2raw
 from installer import start
 from kit import instance_kit
 from node import modules
+
+TOP = Path(__file__).parents[2]
 
 
 def lacks(*missing: str):
@@ -60,3 +65,41 @@ PACKAGES = (
 
 def test_the_names_are_those_of_modules() -> None:
     assert all(find_spec(module) for module in PACKAGES)
+
+
+OURS = ("backup", "converter", "guest", "installer", "kit", "node")
+
+
+def loaded_with(name: str) -> set[str]:
+    """The packages of others that are loaded with a module of ours."""
+    wanted, seen, others = [name], set(), set()
+    while wanted:
+        name = wanted.pop()
+        if name.partition(".")[0] not in OURS:
+            others.add(name.partition(".")[0])
+            continue
+        stem = TOP.joinpath(*name.split("."))
+        for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if path in seen or not path.is_file():
+                continue
+            seen.add(path)
+            wanted.append(name.rpartition(".")[0] or name)
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.Import):
+                    wanted += [each.name for each in node.names]
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    wanted += [node.module, *(f"{node.module}.{each.name}" for each in node.names)]
+    return others - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(
+    ("entry", "packages"),
+    [
+        ("backup.cli", backup.start.PACKAGES),
+        ("converter.cli.main", qcow2raw.PACKAGES),
+        ("installer.cli", start.PACKAGES),
+        ("kit.cli", instance_kit.PACKAGES),
+    ],
+)
+def test_all_that_is_loaded_is_looked_for_before(entry: str, packages: dict[str, str]) -> None:
+    assert loaded_with(entry) <= packages.keys()
