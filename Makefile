@@ -70,6 +70,10 @@ generate: ## Write the files that are made from the settings and from the verbs 
 	/usr/bin/python3 -m installer.settings.generate
 	/usr/bin/python3 -m kit.completion
 
+.PHONY: picture
+picture: test-packages ## Record the picture of the README on a fresh Ganeti node
+	tools/isolated.py tools/record.py
+
 .PHONY: install
 install: ## Install below DESTDIR; existing configuration files stay
 	install -d $(LIB) $(OS) $(DESTDIR)/usr/sbin $(ETC)/default $(ETC)/ganeti/instance-debootstrap/variants \

@@ -27,6 +27,13 @@ def make_key(cluster: Cluster) -> None:
     cluster.write(AUTHORIZED_KEYS, f"# root of the node\n{OPTIONS} {public}")
 
 
+def use_key(cluster: Cluster) -> None:
+    """Makes the key that of `ssh` on the node, which accepts the host keys of new guests."""
+    known = "StrictHostKeyChecking accept-new\nUserKnownHostsFile /root/e2e/known_hosts\n"
+    quiet = "LogLevel ERROR\nBatchMode yes\n"
+    cluster.write("/root/.ssh/config", f"IdentityFile {KEY}\n{known}{quiet}")
+
+
 _numbers = itertools.count()
 
 
