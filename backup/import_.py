@@ -58,11 +58,6 @@ def import_(options: ImportOptions, frames: Frames, kind: Kind, progress: Progre
         kind: of the stream.
         progress: is told of it.
 
-    Args:
-        options: the disk, and what may be done with it.
-        fd: of the stream: a pipe or file.
-        progress: is told of it.
-
     Raises:
         StreamRefusedError: the stream is damaged.
         DiskTooSmallError: it does not fit; nothing was written.
@@ -226,7 +221,7 @@ def _raw(options: ImportOptions, frames: Frames, target: Target, progress: Progr
     """Of a raw disk: whether it is whole is told by its partition table or file system alone."""
     needed = stated_size(frames.peek(HEAD), target.size)
     if needed is None:
-        raise StreamError("by its first bytes it is no disk of a size that is known")
+        raise StreamError("its first bytes do not tell how large the disk is")
     _is_shrunk(options, target, Header(disk_size=needed, kit=""))  # never: no area is known
     with held_back(target, target.size) as held:
         restorer = RawRestorer(frames, target.size, held)

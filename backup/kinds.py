@@ -38,7 +38,7 @@ def require_known(head: bytes) -> Kind:
     if not head:
         raise StreamError("it is empty")
     if (kind := recognised(head)) is None:
-        raise StreamError("by its first bytes it is no backup that is known")
+        raise StreamError("its first bytes are not those of a known kind of backup")
     return kind
 
 

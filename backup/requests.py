@@ -46,8 +46,8 @@ def read_request(environ: Mapping[str, str], script: str) -> Request:
     if not device or not _NUMBER.fullmatch(index):
         raise KitError(
             f"environment of the OS script: {prefix}_DEVICE={device!r}, {prefix}_INDEX={index!r}",
-            hint="it is Ganeti that runs this program; of a disk without a path on this node"
-            " (userspace access), there is no export or import",
+            hint="this program is run by Ganeti; a disk without a path on this node (userspace"
+            " access) cannot be exported or imported",
         )
     return Request(
         instance=instance.name,

@@ -187,7 +187,7 @@ def _ext(place: Place, read: Read, fd: int) -> _Ext | None:
         return None
     where = f"partition {place.partition.number}" if place.partition else "the disk"
     if len(place.holds) > 1 or others(window):
-        log.info("%s: not only a file system of ext: all its blocks are kept", where)
+        log.info("%s: an ext file system and something else: all its blocks are kept", where)
         return None
 
     def work() -> bytes:

@@ -198,5 +198,5 @@ class Frames:
         except OSError as error:
             raise StreamUnreadableError(
                 f"read of {self._name}: {error.strerror}",
-                hint="dmesg tells what became of its disk; df, whether there is room",
+                hint="see dmesg for errors of its disk, and df for free space",
             ) from error

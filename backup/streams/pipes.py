@@ -48,7 +48,7 @@ class Output:
         if os.isatty(fd):
             raise KitError(
                 f"{name}: a terminal, and the stream of a disk would go to it",
-                hint="let it go to a file or a program",
+                hint="redirect it to a file or a program",
             )
         self._socket: socket.socket | None = None
         mode = os.fstat(fd).st_mode
@@ -89,7 +89,7 @@ class Output:
             except OSError as error:
                 raise KitError(
                     f"write to {self._name} at byte {self.written}: {error.strerror}",
-                    hint="df tells whether there is room for the stream",
+                    hint="see df: is there room for the stream?",
                 ) from error
             rest = rest[count:]
             self.written += count
@@ -111,5 +111,5 @@ class Output:
                 os.fsync(self._given)
             except OSError as error:
                 raise KitError(
-                    f"flush of {self._name}: {error.strerror}", hint="df and dmesg tell more"
+                    f"flush of {self._name}: {error.strerror}", hint="see df and dmesg"
                 ) from error

@@ -57,7 +57,7 @@ def found_by(check: Callable[[], Iterable[Finding]], about: str) -> Iterator[Fin
         yield failure(about, error)
     except OSError as error:
         text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        yield problem(about, text, "dmesg and df tell more")
+        yield problem(about, text, "see dmesg and df")
 
 
 def as_text(findings: Sequence[Finding]) -> str:
