@@ -12,6 +12,7 @@ LONGEST = (
     "tests/e2e/test_convert_lvm.py",
     "tests/e2e/test_suites.py",
     "tests/e2e/test_trixie.py",
+    "tests/e2e/test_cookbook.py",
     "tests/e2e/test_bookworm.py",
     "tests/system/package/test_package.py",
 )

@@ -52,11 +52,12 @@ def screen(command: str, output: str) -> list[tuple[str, str]]:
     typed = f"{PROMPT}{command}".splitlines()
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output)
     # A carriage return puts the cursor at the start of the line, which is then written again.
-    printed = [line.rstrip("\r").rpartition("\r")[2] for line in plain.splitlines()]
+    lines = plain.removesuffix("\n").split("\n")
+    printed = [line.rstrip("\r").rpartition("\r")[2] for line in lines]
     return [
         (line[start : start + COLUMNS], kind)
-        for kind, lines in (("typed", typed), ("printed", printed))
-        for line in lines
+        for kind, shown in (("typed", typed), ("printed", printed))
+        for line in shown
         for start in range(0, max(len(line), 1), COLUMNS)
     ]
 

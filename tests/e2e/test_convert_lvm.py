@@ -15,7 +15,7 @@ import pytest
 from tests.system.converter import support
 from tests.system.converter.support import MIB, REFUSED, Write
 
-from . import lvm_guest
+from . import cookbook, lvm_guest
 from .console import Console
 from .lvm_guest import SOURCES, TENANT, TENANT_SIZE, Guest
 
@@ -425,3 +425,21 @@ def place(guest: Guest, name: str) -> tuple[int, int]:
     first = int(segment["seg_pe_ranges"].rpartition(":")[2].partition("-")[0])
     start = int(guest.run("pvs -q --noheadings --units b --nosuffix -o pe_start /dev/vdb"))
     return start + first * int(segment["vg_extent_size"]), int(segment["seg_size"])
+
+
+def test_commands_of_the_cookbook(guest: Guest) -> None:
+    guest.run(
+        f"mkdir -p /srv/vmstore/old; ln -sf {SMALL} /srv/vmstore/old/root.qcow2;"
+        " echo 127.0.0.1 kvm1.example.org >>/etc/hosts;"
+        " echo StrictHostKeyChecking accept-new >/root/.ssh/config;"
+        " ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519;"
+        " cat /root/.ssh/id_ed25519.pub >>/root/.ssh/authorized_keys"
+    )
+    page = cookbook.blocks(cookbook.PAGE.read_text())
+    ours = [block for block in page if block.mark == cookbook.IN_A_GUEST]
+    assert len(ours) == 2
+    for block in ours:
+        said = guest.run(f"exec 2>&1; {block.commands}")
+        assert cookbook.missing(block.expected, said) is None, said
+    require_same(guest, "/dev/xenvg/old-root")
+    assert guest.run("systemctl is-active ganeti-instance-kit-cache.timer") == "active"
