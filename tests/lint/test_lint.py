@@ -36,7 +36,8 @@ def test_shell_scripts_are_clean() -> None:
         text=True,
         check=True,
     )
-    scripts = listed.stdout.split()
+    # Not texts that show a script further down.
+    scripts = [name for name in listed.stdout.split() if (TOP / name).read_text().startswith("#!")]
     assert scripts
     ran = subprocess.run(
         ["shellcheck", *scripts], cwd=TOP, capture_output=True, text=True, check=False

@@ -37,8 +37,8 @@ def target(tmp_path: Path) -> Iterator[Path]:
 
 BEFORE_A_BYTE = {
     "empty": (instead(b""), "empty"),
-    "noise": (instead(b"nonsense" * (2 * MIB)), "no backup that is known"),
-    "other zstd": (lambda dump: dump[places(dump)["frames"] :], "no backup that is known"),
+    "noise": (instead(b"nonsense" * (2 * MIB)), "known kind of backup"),
+    "other zstd": (lambda dump: dump[places(dump)["frames"] :], "known kind of backup"),
     "cut header": (cut("header", 20), "ends within a frame"),
     "version": (with_header(version=2), "version"),
     "sizes": (with_header(smallest=SIZE + 1), "not possible"),

@@ -14,7 +14,8 @@ def test_who_is_stopped_points_to_the_other_end(
         raise Terminated(15)
 
     monkeypatch.setattr(cli, "PAUSE", 0)
-    monkeypatch.setitem(cli._ACTIONS, script, stopped)
+    monkeypatch.setattr(cli, f"_{script}", stopped)
+    monkeypatch.setattr(cli, "contained", lambda main: main())
     assert cli.main(script) == 143
     error, hint = capfd.readouterr().err.splitlines()
     assert error == "error: stopped by SIGTERM"
