@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from installer import create, debootstrap
@@ -10,6 +10,7 @@ from installer.bootstrap import cache, cache_directory, mirror_check
 from installer.create import Decided
 from installer.disks import prepare
 from node.devices.claim import Backing
+from node.devices.loop import FULL_BELOW
 from node.errors import KitError
 from node.lockfile import part_of
 
@@ -86,11 +87,22 @@ class Builder:
         if (directory / cache.file_name(plan)).exists():  # else `create.check` has asked them
             mirror_check.check(plan)
         layout = decided.context.layout
-        with part_of(directory / cache_directory.BUILD) as (disk, descriptor), ExitStack() as stack:
+        with part_of(directory / cache_directory.BUILD) as (disk, descriptor):
             os.truncate(descriptor, DISK_SIZE)
             backings = {0: Backing(disk, DISK_SIZE, descriptor, is_block=False)}
-            made = stack.enter_context(prepare.prepared(layout, settings.suite, backings))
-            return cache.renew(made.root, plan, settings, debootstrap.bootstrap)
+            try:
+                with prepare.prepared(layout, settings.suite, backings) as made:
+                    return cache.renew(made.root, plan, settings, debootstrap.bootstrap)
+            except KitError as error:
+                room = os.fstatvfs(descriptor)
+                if room.f_blocks and room.f_bfree * room.f_frsize < FULL_BELOW:
+                    raise KitError(
+                        f"cache directory {directory}: its file system became full:"
+                        f" {error.message}",
+                        hint="make room there: a bootstrap takes about 2 GiB for a while;"
+                        " instance-kit cache prune",
+                    ) from error
+                raise
 
 
 @contextmanager

@@ -77,6 +77,15 @@ def test_a_mirror_that_is_gone_leaves_the_old_one(tiny: Node, stub: StubSuite) -
     assert kept(tiny) == [cache] and cache.stat().st_ino == inode
 
 
+def test_a_build_on_a_full_file_system_says_so(tiny: Node) -> None:
+    small = f"mount -t tmpfs -o size=2m,mode=700 tmpfs {tiny.cache}"
+    _, err = tiny.kit("cache", "build", "bookworm", exit_code=3, before=small)
+    error, hint = err.splitlines()[-2:]
+    assert error.startswith(f"error: cache directory {tiny.cache}: its file system became full: ")
+    assert "make room there" in hint
+    assert kept(tiny) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_build_that_is_ended_leaves_nothing(tiny: Node, number: signal.Signals) -> None:
     with tiny.start_kit("cache", "build", "bookworm") as process:
