@@ -3,11 +3,11 @@
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from backup import kinds, restoring
-from backup.disks.held_back import held_back
+from backup.disks.held_back import HeldBack, held_back
 from backup.disks.raw_size import HEAD, stated_size
 from backup.errors import DiskTooSmallError, StreamRefusedError
 from backup.kinds import Kind
@@ -135,7 +135,7 @@ def _kit(options: ImportOptions, frames: Frames, target: Target, progress: Progr
         held.complete()
         held.finish()
         # From here on the sender may see its stream read to the end, and remove its disk.
-        with _head_kept(options, held.head):
+        with _head_kept(options, held):
             restoring.require_end(frames)
     log.info("%s: written, flushed and read back", target.name)
 
@@ -184,7 +184,7 @@ def _sized(options: ImportOptions, target: Target, header: Header) -> Iterator[N
 
 
 @contextmanager
-def _head_kept(options: ImportOptions, head: bytes) -> Iterator[None]:
+def _head_kept(options: ImportOptions, held: HeldBack) -> Iterator[None]:
     """Where the rest of the stream is wrong, keeps what the failure takes from a whole disk.
 
     All of the disk was right by then. Nothing that looks whole may stay, and yet it may be the only
@@ -193,28 +193,40 @@ def _head_kept(options: ImportOptions, head: bytes) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        keep_head(options, head, "its stream did not end well")
+        if not keep_head(options, held.head, "its stream did not end well"):
+            held.leave()
         raise
 
 
-def keep_head(options: ImportOptions, head: bytes, why: str) -> None:
+def keep_head(options: ImportOptions, head: bytes, why: str) -> bool:
     """Keeps the first MiB of a disk that is whole, before a failure makes it zero.
 
     Args:
         options: the disk.
         head: its first MiB.
         why: what has failed.
+
+    Returns:
+        Whether it is kept. If not, the disk must stay as it is: it may be the only copy.
     """
     moment = time.strftime("%Y%m%dT%H%M%S")
     path = HEADS / f"{options.key}-{moment}"
-    with suppress(OSError):
+    try:
         HEADS.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(path, head, mode=0o600, durable=True)
+    except OSError as error:
         log.warning(
-            "the disk was whole, but %s: its first MiB is kept in %s; dd if=%s of=%s bs=1M"
-            " conv=notrunc puts it back",
-            *(why, path, path, options.device),
+            "the disk is whole, but %s: the disk stays as it is, as its first MiB cannot be kept in"
+            " %s: %s",
+            *(why, HEADS, error.strerror),
         )
+        return False
+    log.warning(
+        "the disk was whole, but %s: its first MiB is kept in %s; dd if=%s of=%s bs=1M"
+        " conv=notrunc puts it back",
+        *(why, path, path, options.device),
+    )
+    return True
 
 
 def _raw(options: ImportOptions, frames: Frames, target: Target, progress: Progress) -> None:

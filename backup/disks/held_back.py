@@ -119,6 +119,10 @@ class HeldBack:
         """The first MiB, as it is to be."""
         return self._head.tobytes()
 
+    def leave(self) -> None:
+        """Leaves a whole disk as it is, also where what follows fails."""
+        self.ends_begun = False
+
     def spoil(self) -> None:
         """Makes the ends zero again, as far as that can be done."""
         spoil(self._target, only_head=self._verified)

@@ -242,5 +242,5 @@ def _take_back(options: ImportOptions) -> None:
     with _opened(options) as target:
         head = buffer(min(EDGE, target.size))
         target.read_into(head, 0)
-        keep_head(options, head.tobytes(), "its boot loader could not be installed")
-        spoil(target, only_head=True)
+        if keep_head(options, head.tobytes(), "its boot loader could not be installed"):
+            spoil(target, only_head=True)
