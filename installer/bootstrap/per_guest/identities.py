@@ -12,9 +12,10 @@ from pathlib import PurePosixPath
 
 _ACCOUNTS = re.compile(r"etc/(passwd|group|shadow|gshadow)-?")
 # Files that are made only from files of packages: ucf(1), debconf(7), depmod(8). The files in an
-# initramfs are checked in `installer.bootstrap.per_guest.remake`.
+# initramfs are checked in `installer.bootstrap.per_guest.remake`. And the one that the bootstrap
+# writes itself: all guests of this cache have these mirrors.
 _KNOWN = re.compile(
-    r"var/lib/ucf/hashfile(\.\d+)?|var/cache/debconf/templates\.dat(-old)?"
+    r"etc/apt/sources\.list|var/lib/ucf/hashfile(\.\d+)?|var/cache/debconf/templates\.dat(-old)?"
     r"|(usr/)?lib/modules/[^/]+/modules\.[a-z.]+|boot/init(rd|ramfs)[^/]*"
 )
 

@@ -66,6 +66,7 @@ def test_keys_in_binary_data(path: str, mode: int, data: bytes) -> None:
         ("boot/initrd.img-6.1.0-56-amd64", 0o600, b"\x28\xb5\x2f\xfd\0"),
         ("etc/shadow", RESTRICTED, b"root:*:19000:0:::\nbind:!:19000::::::\nx:!*:1::::::\n"),
         ("etc/passwd", PUBLIC, b"root:x:0:0:root:/root:/bin/bash\n"),
+        ("etc/apt/sources.list", PUBLIC, b"deb http://deb.66b0u39o/t/stub0/debian bookworm main\n"),
         ("var/lib/ucf/hashfile.1", PUBLIC, b"e1e0a4dcd5a8a4e4ad6a5f8a4ab0cbb1  /etc/ssh/x\n"),
         ("var/lib/initramfs-tools/6.1.0-56-amd64", PUBLIC,
          b"da39a3ee5e6b4b0d3255bfef95601890afd80709  /boot/initrd.img-6.1.0-56-amd64\n"),
