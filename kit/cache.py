@@ -128,7 +128,16 @@ def _refresh(options: argparse.Namespace) -> int:
     builder = site.builder()
     if options.variants:
         return _renew(builder, {name: builder.decide(name) for name in options.variants})
-    kept = {name: each for name, each in site.published().items() if site.cache_path(each).exists()}
+    site.settings("")  # if these are wrong, no variant is right
+    kept = {}
+    for name in site.variants():
+        try:
+            decided = builder.decide(name)
+        except KitError as error:
+            log.info("variant %s: left out: %s", name, error.message)
+            continue
+        if site.cache_path(decided).exists():
+            kept[name] = decided
     return _renew(builder, kept)
 
 

@@ -53,6 +53,15 @@ def test_refresh_replaces_it_and_keeps_when_it_was_used(tiny: Node) -> None:
     tiny.create().succeeded()
 
 
+def test_refresh_says_what_it_cannot_decide(tiny: Node) -> None:
+    """The timer's service must not succeed where it did nothing."""
+    del tiny.settings["MIRROR"]  # else the suite is there
+    assert "variant buster: left out: " in tiny.kit("cache", "refresh")[1]
+    tiny.settings["CACHE_SIZE"] = "much"
+    _, err = tiny.kit("cache", "refresh", exit_code=3)
+    assert err.splitlines()[-2].startswith("error: ") and "CACHE_SIZE" in err
+
+
 def test_build_leaves_alone_what_is_there(tiny: Node) -> None:
     tiny.kit("cache", "build", "bookworm")
     (cache,) = kept(tiny)
