@@ -28,9 +28,8 @@ ABOUT = "write a disk as a stream, as gnt-backup export does"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this verb."""
     given_disk.add_arguments(parser)
-    parser.add_argument(
-        "file", metavar="FILE", nargs="?", default=STANDARD, help="default: - for stdout"
-    )
+    # Not optional: argparse would take it only directly behind DISK, not behind an option.
+    parser.add_argument("file", metavar="FILE", help="a new file; - for stdout")
     parser.add_argument(
         "--force", action="store_true", help="replace FILE if it is an older export"
     )

@@ -104,7 +104,7 @@ def test_a_disk_is_exported_verified_and_restored(
 
 
 def test_an_export_is_piped_into_a_restore(disk: support.Disk, target: Path) -> None:
-    with started("export", disk.path, "--quiet", stdout=subprocess.PIPE) as process:
+    with started("export", disk.path, "--quiet", "-", stdout=subprocess.PIPE) as process:
         kit("restore", "-", target, stdin=process.stdout).done()
         ended(process).done()
     support.require_restored(disk, target)
@@ -245,7 +245,7 @@ class TestFilesOfExports:
     def test_a_signal_ends_it_while_a_socket_takes_no_more(self, disk: support.Disk) -> None:
         """As sshd has it."""
         ours, theirs = socket.socketpair()
-        with started("export", disk.path, stdout=theirs.fileno()) as process:
+        with started("export", disk.path, "-", stdout=theirs.fileno()) as process:
             theirs.close()
             assert ours.recv(100)
             time.sleep(1)  # until it is full
@@ -255,21 +255,21 @@ class TestFilesOfExports:
 
     def test_a_terminal_gets_no_stream(self, disk: support.Disk) -> None:
         ours, theirs = pty.openpty()
-        with started("export", disk.path, stdout=theirs) as process:
+        with started("export", disk.path, "-", stdout=theirs) as process:
             ended(process).failed("a terminal", exit_code=FAILED)
         os.close(ours)
         os.close(theirs)
 
     def test_a_reader_that_goes_is_an_error(self, disk: support.Disk) -> None:
         here, there = os.pipe()
-        with started("export", disk.path, stdout=there) as process:
+        with started("export", disk.path, "-", stdout=there) as process:
             os.close(there)
             assert os.read(here, 100)
             os.close(here)
             ended(process).failed("what reads the stream has ended", exit_code=FAILED)
         with (
             Path("/dev/full").open("wb") as full,
-            started("export", disk.path, stdout=full) as process,
+            started("export", disk.path, "-", stdout=full) as process,
         ):
             ended(process).failed("No space left on device", exit_code=FAILED)
 

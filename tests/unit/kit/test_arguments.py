@@ -5,9 +5,14 @@ import pytest
 from kit.cli import parser
 
 
-def test_the_file_of_an_export_is_stdout_by_default() -> None:
-    options = parser().parse_args(["export", "/dev/vg/web1"])
-    assert (options.disk, options.file, options.force) == ("/dev/vg/web1", "-", False)
+@pytest.mark.parametrize(
+    "argv",
+    [["web1", "--disk", "1", "-"], ["--disk=1", "web1", "-"], ["web1", "-", "--disk", "1"]],
+)
+def test_options_stand_anywhere(argv: list[str]) -> None:
+    options = parser().parse_args(["export", *argv])
+    assert (options.disk, options.number, options.file) == ("web1", 1, "-")
+    assert not options.force
 
 
 def test_a_restore_is_told_what_may_go() -> None:
@@ -23,7 +28,7 @@ def test_many_files_are_verified() -> None:
 @pytest.mark.parametrize(
     "argv",
     [
-        ["export"],
+        ["export", "a"],
         ["export", "a", "b", "c"],
         ["restore", "a"],
         ["restore", "a", "b", "--resume"],
