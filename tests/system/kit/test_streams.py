@@ -135,6 +135,33 @@ def test_what_a_disk_holds_is_not_overwritten_unless_asked(dump: Path, tmp_path:
         kit("restore", dump, device, "--force").done()
 
 
+@pytest.mark.parametrize(("answer", "exit_code"), [("n", FAILED), ("y", 0)])
+def test_on_a_terminal_the_user_is_asked(
+    answer: str, exit_code: int, dump: Path, target: Path
+) -> None:
+    output("mkfs.ext4", "-q", "-L", "old", target)
+    ours, theirs = pty.openpty()
+    argv = [*PROGRAM, "restore", str(dump), str(target)]
+    with subprocess.Popen(argv, stdin=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        os.write(ours, f"{answer}\n".encode())
+        said = b""
+        while piece := read_terminal(ours):
+            said += piece
+        assert process.wait(support.SECONDS) == exit_code, said
+    os.close(ours)
+    assert b"holds ext4, label old" in said and b"Overwrite it? [y/N]" in said
+    assert ("old" in support.found_on(target)) == (answer == "n")
+
+
+def read_terminal(fd: int) -> bytes:
+    """What comes next; nothing once its other end is closed."""
+    try:
+        return os.read(fd, 1000)
+    except OSError:
+        return b""
+
+
 def test_a_disk_that_is_in_use_is_refused(dump: Path, target: Path, tmp_path: Path) -> None:
     output("mkfs.ext4", "-q", target)
     (tmp_path / "there").mkdir()
