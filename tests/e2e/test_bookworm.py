@@ -226,6 +226,11 @@ def test_nothing_stays_attached_on_the_node(story: Story, cluster: Cluster) -> N
     assert story.name and cluster.loops() == []
 
 
+def test_its_disks_are_not_opened_while_it_runs(story: Story, cluster: Cluster) -> None:
+    ran = cluster.run(["instance-kit", "mount", story.name], check=False)
+    assert f"instance {story.name}: it is running (Ganeti says: running)" in ran.stderr
+
+
 @dataclass(frozen=True)
 class Changed:
     """The instance after a shutdown, the growth of two disks, a renaming and a second boot."""
