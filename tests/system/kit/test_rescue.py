@@ -290,6 +290,7 @@ def test_a_mount_point_that_is_not_empty(disk: Path, tmp_path: Path) -> None:
     assert not list(records.DIRECTORY.iterdir())
 
 
+@pytest.mark.trixie
 def test_copies_keep_all_and_stay_in_the_guest(disk: Path, tmp_path: Path) -> None:
     source = tmp_path / "odd $ö' name"
     (source / "sub").mkdir(parents=True)
@@ -347,6 +348,7 @@ def manifest(top: Path) -> list[tuple[object, ...]]:
     return found
 
 
+@pytest.mark.trixie
 def test_a_shell_s_exit_code_and_what_it_sees(disk: Path) -> None:
     script = 'pwd; cat data; findmnt -no FSTYPE /mnt; echo x > new 2>/dev/null || exit "$0"'
     ran = kit("shell", "--partition", "/dev/sda2", disk, "sh", "-c", script, "7")
