@@ -129,10 +129,10 @@ def _require_complete(name: str, indices: Sequence[int], count: str | None) -> N
         KitError: links are missing.
     """
     if not indices and count != "0":
+        elsewhere = f"; then run this on its primary node: gnt-instance list -o pnode {name}"
         raise KitError(
             f"disks of {name}: not active on this node ({cluster.this_node()})",
-            hint=f"{_activate(name)}; then run this on its primary node:"
-            f" gnt-instance list -o pnode {name}",
+            hint=_activate(name) + (elsewhere if count is None else ""),
         )
     expected = len(indices) if count is None else int(count)
     if list(indices) != list(range(expected)):
