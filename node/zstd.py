@@ -9,7 +9,8 @@ from node.errors import KitError
 
 LIBRARY = "libzstd.so.1"  # Debian's name of the ABI that is declared below (zstd.h)
 # ZSTD_cParameter
-_LEVEL, _HASH_LOG, _MIN_MATCH, _CONTENT_SIZE, _CHECKSUM = 100, 102, 105, 200, 201
+_LEVEL, _WINDOW_LOG, _HASH_LOG, _MIN_MATCH = 100, 101, 102, 105
+_CONTENT_SIZE, _CHECKSUM = 200, 201
 
 
 class ZstdError(ValueError):
@@ -21,11 +22,15 @@ class Compressor:
 
     Args:
         level: of zstd.
+        window_log: how far back it looks for matches, bytes, as a power of two; by default, as the
+            level does.
         hash_log: the size of its hash table, as a power of two; by default, that of the level.
         min_match: the shortest match that it looks for, in bytes; by default, the level's.
     """
 
-    def __init__(self, level: int, hash_log: int = 0, min_match: int = 0) -> None:
+    def __init__(
+        self, level: int, window_log: int = 0, hash_log: int = 0, min_match: int = 0
+    ) -> None:
         library = _library()
         self._compress = library.ZSTD_compress2
         self._context = library.ZSTD_createCCtx()
@@ -34,6 +39,7 @@ class Compressor:
         weakref.finalize(self, library.ZSTD_freeCCtx, self._context)
         for parameter, value in (
             (_LEVEL, level),
+            (_WINDOW_LOG, window_log),
             (_HASH_LOG, hash_log),
             (_MIN_MATCH, min_match),
             (_CONTENT_SIZE, 1),
