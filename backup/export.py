@@ -11,9 +11,9 @@ import xxhash
 from backup.disks.content import Plan, frames, planned
 from backup.options import Origin
 from backup.streams import stream
-from backup.streams.in_order import InOrder
+from backup.streams.in_order import InOrder, Packed, Rooms
 from backup.streams.pipes import Going, Output
-from backup.streams.stream import FRAME_SIZE, Trailer
+from backup.streams.stream import END_SIZE, FRAME_SIZE, Trailer
 from converter import paths
 from converter.buffers import buffer, is_zero
 from converter.engine.chunks import Chunk
@@ -36,7 +36,8 @@ LEVEL = 1  # of zstd: it keeps up with disks
 # moving a smaller one along takes 4 % of the time.
 WINDOW_LOG, HASH_LOG, MIN_MATCH = 21, 15, 6
 WORKERS = 8  # at most: each has two buffers of a frame
-SAMPLES = 8  # frames that tell how well the disk compresses
+# Pieces of frames that tell how well the disk compresses, and the bytes of each.
+SAMPLES, SAMPLE = 16, 256 << 10
 
 
 def export(
@@ -94,6 +95,7 @@ class _Run:
         self._output = output
         self._progress = progress
         self.zeros = Zeros()
+        self._rooms = Rooms(zstd.bound(FRAME_SIZE))
         self._digest = xxhash.xxh3_128()
         self._frames = 0
         self._read = 0  # bytes of the disk, for progress
@@ -108,13 +110,16 @@ class _Run:
         step = max(1, count // SAMPLES)
         sampled = compressed = 0
         with closing(self._content.source.reader()) as reader:
-            packer = Packer(reader, self.zeros)
+            packer = Packer(reader, self.zeros, self._rooms)
             whole = (chunk for chunk in frames(self._content) if chunk.parts)
             for chunk in islice(whole, step // 2, None, step):
-                sampled += 1
-                compressed += len(packer.pack(chunk)[0])
-        around = len(self._header.encode()) + len(stream.end()) + 200
-        return around + zeros + (compressed * count // sampled if sampled else 0)
+                sample = begun(chunk, SAMPLE)
+                sampled += sample.length
+                packed = packer.pack(sample)
+                compressed += len(packed.frames)
+                self._free(packed)
+        around = len(self._header.encode()) + END_SIZE + 200
+        return around + zeros + (compressed * count * FRAME_SIZE // sampled if sampled else 0)
 
     def write(self) -> None:
         """Writes the header and all frames.
@@ -132,19 +137,22 @@ class _Run:
                 workers = []
                 for _ in range(worker_count()):
                     reader = stack.enter_context(closing(self._content.source.reader()))
-                    workers.append(_Worker(Packer(reader, self.zeros), pool, order))
+                    workers.append(_Worker(Packer(reader, self.zeros, self._rooms), pool, order))
                 pool.run(workers, lambda: self._progress.update(self._read))
         finally:
             self._progress.end()
 
-    def _take(
-        self, require_going: Going, chunk: Chunk, packed: memoryview | bytes, digests: bytes
-    ) -> None:
+    def _take(self, require_going: Going, chunk: Chunk, packed: Packed) -> None:
         """The frames of a chunk, when those before them are written."""
-        self._digest.update(digests)
+        self._digest.update(packed.digests)
         self._frames += -(-chunk.length // FRAME_SIZE)
-        self._output.write(packed, require_going)
+        self._output.write(packed.frames, require_going)
+        self._free(packed)
         self._read = chunk.end
+
+    def _free(self, packed: Packed) -> None:
+        if packed.room is not None:
+            self._rooms.give_back(packed.room)
 
     def end(self) -> None:
         """Writes what stands behind the frames, once it is certain that these are right."""
@@ -187,22 +195,35 @@ class Zeros:
 
     def _made(self, length: int) -> tuple[bytes, bytes]:
         view, out = buffer(length), buffer(zstd.bound(length))
-        packed = bytes(out[: Compressor(LEVEL, WINDOW_LOG, HASH_LOG, MIN_MATCH).compress(view, out)])
+        packed = bytes(
+            out[: Compressor(LEVEL, WINDOW_LOG, HASH_LOG, MIN_MATCH).compress(view, out)]
+        )
         return packed, xxhash.xxh3_128_digest(view)
+
+
+def begun(chunk: Chunk, length: int) -> Chunk:
+    """The first `length` bytes of a chunk with parts, or all of a shorter one."""
+    end = min(chunk.start + length, chunk.end)
+    parts = [part for part in chunk.parts if part.guest_offset < end]
+    return Chunk(
+        chunk.start,
+        end,
+        tuple(part.cut(part.guest_offset, min(part.end, end)) for part in parts),
+    )
 
 
 class Packer:
     """Reads and compresses frames; each thread has its own."""
 
-    def __init__(self, reader: Reader, zeros: Zeros) -> None:
+    def __init__(self, reader: Reader, zeros: Zeros, rooms: Rooms) -> None:
         self._reader = reader
         self._zeros = zeros
+        self._rooms = rooms
         self._compressor = Compressor(LEVEL, WINDOW_LOG, HASH_LOG, MIN_MATCH)
         self._content = buffer(FRAME_SIZE)
-        self._packed = buffer(zstd.bound(FRAME_SIZE))
 
-    def pack(self, chunk: Chunk) -> tuple[memoryview | bytes, bytes]:
-        """Frames of a chunk, and their digests; good until the next call."""
+    def pack(self, chunk: Chunk) -> Packed:
+        """Makes the frames of a chunk; one of content takes a room."""
         if chunk.parts:
             view = self._content[: chunk.length]
             for part in chunk.parts:
@@ -212,9 +233,10 @@ class Packer:
             reads = [part for part in chunk.parts if part.kind is not Kind.ZERO]
             self._reader.read(reads, view, chunk.start)
             if not is_zero(view):
-                length = self._compressor.compress(view, self._packed)
-                return self._packed[:length], xxhash.xxh3_128_digest(view)
-        return self._zeros.frames(chunk.length), self._zeros.digests(chunk.length)
+                room = self._rooms.take()
+                length = self._compressor.compress(view, room)
+                return Packed(room[:length], xxhash.xxh3_128_digest(view), room)
+        return Packed(self._zeros.frames(chunk.length), self._zeros.digests(chunk.length))
 
 
 class _Worker:
@@ -227,5 +249,4 @@ class _Worker:
 
     def work(self, chunk: Chunk, number: int) -> None:
         """Reads and compresses a chunk, and hands it on."""
-        packed, digests = self._packer.pack(chunk)
-        self._order.put(number, chunk, packed, digests, self._pool.require_going)
+        self._order.put(number, chunk, self._packer.pack(chunk), self._pool.require_going)

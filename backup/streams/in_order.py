@@ -2,57 +2,90 @@
 
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from backup.streams.pipes import Going
+from converter.buffers import buffer
 from converter.engine.chunks import Chunk
 
 MOST = 8 << 20  # bytes that wait for those before them; one thread's more
+MOST_WAITING = 16  # runs of frames, each of which keeps its room
 WAIT = 0.2  # seconds between two questions whether to go on
 
-Write = Callable[[Chunk, memoryview | bytes, bytes], None]
+
+class Packed(NamedTuple):
+    """Frames, their digests, and the room that the frames are in, if they are in one."""
+
+    frames: memoryview | bytes
+    digests: bytes
+    room: memoryview | None = None
+
+
+Write = Callable[[Chunk, Packed], None]
+
+
+class Rooms:
+    """Memory for frames, each room for one at a time; safe for threads.
+
+    There are never more than were in use at once.
+
+    Args:
+        size: of each, bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._spare: list[memoryview] = []
+
+    def take(self) -> memoryview:
+        """A room, whose content is of no use."""
+        try:
+            return self._spare.pop()
+        except IndexError:
+            return buffer(self._size)
+
+    def give_back(self, room: memoryview) -> None:
+        """Takes a room whose frames are written."""
+        self._spare.append(room)
 
 
 class InOrder:
     """Takes frames with their numbers, which begin at 0; any number of threads may give them.
 
     Args:
-        write: takes a chunk, its frames and their digests; called by one thread at a time.
+        write: takes a chunk and its frames; called by one thread at a time.
     """
 
     def __init__(self, write: Write) -> None:
         self._write = write
         self._changed = threading.Condition()
         self._next = 0
-        self._waiting: dict[int, tuple[Chunk, bytes, bytes]] = {}
+        self._waiting: dict[int, tuple[Chunk, Packed]] = {}
         self._held = 0  # bytes
 
-    def put(
-        self,
-        number: int,
-        chunk: Chunk,
-        packed: memoryview | bytes,
-        digests: bytes,
-        require_going: Going,
-    ) -> None:
+    def put(self, number: int, chunk: Chunk, packed: Packed, require_going: Going) -> None:
         """Writes frames and all that wait for them, or lets them wait for those before them."""
         with self._changed:
-            while number != self._next and self._held >= MOST:
+            while number != self._next and self._is_full():
                 self._changed.wait(WAIT)
                 require_going()
             if number != self._next:
-                self._waiting[number] = chunk, bytes(packed), digests
-                self._held += len(packed)
+                self._waiting[number] = chunk, packed
+                self._held += len(packed.frames)
                 return
-        self._write(chunk, packed, digests)
+        self._write(chunk, packed)
         while (found := self._following()) is not None:
             self._write(*found)
 
-    def _following(self) -> tuple[Chunk, bytes, bytes] | None:
+    def _is_full(self) -> bool:
+        return self._held >= MOST or len(self._waiting) >= MOST_WAITING
+
+    def _following(self) -> tuple[Chunk, Packed] | None:
         """What comes next, if it waits; the thread that gives it later writes it otherwise."""
         with self._changed:
             self._next += 1
             self._changed.notify_all()
             found = self._waiting.pop(self._next, None)
             if found is not None:
-                self._held -= len(found[1])
+                self._held -= len(found[1].frames)
             return found

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from backup.streams import in_order
-from backup.streams.in_order import InOrder
+from backup.streams.in_order import InOrder, Packed, Rooms
 from converter.engine.chunks import Chunk
 
 
@@ -29,7 +29,7 @@ def test_frames_are_written_in_order_whatever_order_they_come_in() -> None:
             if number is None:
                 return
             time.sleep(chance.random() / 1000)
-            order.put(number, Chunk(number, number + 1, ()), b"x" * (1 << 20), b"", going)
+            order.put(number, Chunk(number, number + 1, ()), Packed(b"x" * (1 << 20), b""), going)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
     for thread in threads:
@@ -39,18 +39,47 @@ def test_frames_are_written_in_order_whatever_order_they_come_in() -> None:
     assert written == list(range(500))
 
 
-def test_no_more_waits_than_memory_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("count", [2, in_order.MOST_WAITING])
+def test_no_more_waits_than_memory_is_for(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the first frame takes long, and where all is about to end."""
     monkeypatch.setattr(in_order, "WAIT", 0.001)
     order = InOrder(lambda *_: None)
-    piece = b"x" * (in_order.MOST // 2)
-    for number in (1, 2):
-        order.put(number, Chunk(number, number + 1, ()), piece, b"", going)
+    piece = Packed(b"x" * (in_order.MOST // count), b"")
+
+    def put(number: int) -> None:
+        order.put(number, Chunk(number, number + 1, ()), piece, stopping)
 
     def stopping() -> None:
         raise KeyboardInterrupt
 
+    for number in range(1, 1 + count):
+        put(number)
     with pytest.raises(KeyboardInterrupt):
-        order.put(3, Chunk(3, 4, ()), piece, b"", stopping)
-    order.put(0, Chunk(0, 1, ()), piece, b"", stopping)
-    order.put(3, Chunk(3, 4, ()), piece, b"", stopping)
+        put(count + 1)
+    put(0)
+    put(count + 1)
+
+
+def test_many_small_frames_do_not_wait_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each keeps a room that may have been full before."""
+    monkeypatch.setattr(in_order, "WAIT", 0.001)
+    order = InOrder(lambda *_: None)
+
+    def stopping() -> None:
+        raise KeyboardInterrupt
+
+    def put(count: int) -> None:
+        for number in range(1, 1 + count):
+            order.put(number, Chunk(number, number + 1, ()), Packed(b"x", b""), stopping)
+
+    put(in_order.MOST_WAITING)
+    with pytest.raises(KeyboardInterrupt):
+        put(in_order.MOST_WAITING + 1)
+
+
+def test_a_room_is_for_one_at_a_time() -> None:
+    rooms = Rooms(4096)
+    one, other = rooms.take(), rooms.take()
+    assert one is not other
+    rooms.give_back(one)
+    assert rooms.take() is one
