@@ -177,6 +177,12 @@ def worker_count() -> int:
     return min(WORKERS, len(os.sched_getaffinity(0)) + 2)
 
 
+def digest(view: memoryview) -> bytes:
+    """Of the content of a frame. Other threads go on: xxhash's functions would keep the GIL."""
+    found: bytes = xxhash.xxh3_128(view).digest()
+    return found
+
+
 class Zeros:
     """Frames of zeros, and digests of such; each is made once."""
 
@@ -198,7 +204,7 @@ class Zeros:
         packed = bytes(
             out[: Compressor(LEVEL, WINDOW_LOG, HASH_LOG, MIN_MATCH).compress(view, out)]
         )
-        return packed, xxhash.xxh3_128_digest(view)
+        return packed, digest(view)
 
 
 def begun(chunk: Chunk, length: int) -> Chunk:
@@ -235,7 +241,7 @@ class Packer:
             if not is_zero(view):
                 room = self._rooms.take()
                 length = self._compressor.compress(view, room)
-                return Packed(room[:length], xxhash.xxh3_128_digest(view), room)
+                return Packed(room[:length], digest(view), room)
         return Packed(self._zeros.frames(chunk.length), self._zeros.digests(chunk.length))
 
 

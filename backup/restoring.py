@@ -7,7 +7,7 @@ from typing import Protocol
 import xxhash
 
 from backup.disks.content import ZERO_FRAMES
-from backup.export import Zeros, worker_count
+from backup.export import Zeros, digest, worker_count
 from backup.streams import stream
 from backup.streams.frames import ROOM, Frame, Frames
 from backup.streams.stream import FRAME_SIZE, Header, StreamError, Trailer
@@ -167,15 +167,15 @@ class StreamRestorer:
         """Writes a frame's content, or zeros."""
         frame, view = self._own.frame, self._own.content[: chunk.length]
         if frame is None:
-            digest = self._zeros.digests(chunk.length)
+            found = self._zeros.digests(chunk.length)
         else:
             try:
                 self._own.decompressor.decompress(frame, view)
             except ZstdError as error:
                 raise StreamError(f"a frame in it is damaged: {error}") from error
-            digest = xxhash.xxh3_128_digest(view)
+            found = digest(view)
         with pool.turn(number):
-            self._digest.update(digest)
+            self._digest.update(found)
         if frame is None:
             self._sink.zeros(chunk.start, chunk.length)
         else:
