@@ -7,16 +7,18 @@ from typing import NamedTuple
 
 from backup.errors import StreamUnreadableError
 from backup.streams import stream
-from backup.streams.pipes import Going, readable
+from backup.streams.pipes import Going, enlarge, readable
 from backup.streams.stream import Piece, StreamError
 
 _BLOCK_HEADER = 3  # bytes
 _CHECKSUM = 4
 
 
-AHEAD = 64 << 10  # bytes: what is read at least, as frames of zeros are small
+# Bytes that are read beyond what is needed, at most: a read for each block would cost more than
+# its decompression, and frames of zeros are small.
+AHEAD = 256 << 10
 # Room for a frame, bytes: as ZSTD_compressBound() counts it (zstd.h), and what is read ahead of it.
-ROOM = stream.FRAME_SIZE + (stream.FRAME_SIZE >> 8) + (64 << 10)
+ROOM = stream.FRAME_SIZE + (stream.FRAME_SIZE >> 8) + (64 << 10) + AHEAD
 
 
 class Frame(NamedTuple):
@@ -38,6 +40,7 @@ class Frames:
     """
 
     def __init__(self, fd: int, name: str) -> None:
+        enlarge(fd)
         self._fd = fd
         self._require_going: Going = lambda: None
         self._name = name
@@ -163,11 +166,12 @@ class Frames:
             raise StreamError("there are bytes behind its end")
 
     def _filled(self, room: memoryview, place: int, upto: int) -> int:
-        """Reads until `room` holds `upto` bytes; returns how many it holds."""
-        if upto > len(room):
+        """Reads until `room` holds `upto` bytes, or up to AHEAD more; returns how many it has."""
+        if upto + AHEAD > len(room):
             raise StreamError("a frame in it is larger than any that this kit writes")
         while place < upto:
-            count = self._into(room[place:upto])
+            is_held = self._at < len(self._buffer)
+            count = self._into(room[place : upto if is_held else upto + AHEAD])
             if not count:
                 raise StreamError("it ends within a frame")
             place += count

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup.streams import stream
-from backup.streams.frames import ROOM, Frame, Frames
+from backup.streams.frames import AHEAD, ROOM, Frame, Frames
 from backup.streams.stream import Header, StreamError, Trailer
 from converter.buffers import buffer
 from node import zstd
@@ -94,3 +94,25 @@ def test_noise_is_an_error(noise: bytes) -> None:
 def test_bytes_behind_are_an_error() -> None:
     with reading(WHOLE + b"x") as frames, pytest.raises(StreamError, match="behind its end"):
         read_all(frames)
+
+
+def test_no_more_is_read_ahead_than_is_stated() -> None:
+    """The sender sees what is not read: it must be most of the last frame."""
+    data = WHOLE + stream.end()
+    with reading(data) as frames:
+        room = buffer(ROOM)
+        while not isinstance(found := frames.next(room), bytes) or b'"trailer"' not in found:
+            pass
+        unread = len(data) - os.lseek(frames._fd, 0, os.SEEK_CUR)
+        assert unread >= stream.END_SIZE - AHEAD
+        stream.require_end(bytes(frames.next(room)))
+        frames.require_nothing_behind()
+
+
+def test_frames_larger_than_what_is_read_ahead() -> None:
+    content = os.urandom(stream.FRAME_SIZE)
+    large = frame(content)
+    header = Header(disk_size=3 * len(content), kit="1")
+    with reading(header.encode() + large * 3 + Trailer(3, 1, 2, "d").encode()) as frames:
+        assert read_all(frames)[1:-1] == [content] * 3
+        assert frames.read_bytes == os.lseek(frames._fd, 0, os.SEEK_CUR)
