@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from threading import local
 from typing import Protocol
 
-import xxhash
-
 from backup.disks.content import ZERO_FRAMES
 from backup.export import Zeros, digest, worker_count
 from backup.streams import stream
 from backup.streams.frames import ROOM, Frame, Frames
+from backup.streams.in_order import DigestInOrder
 from backup.streams.stream import FRAME_SIZE, Header, StreamError, Trailer
 from converter.buffers import buffer
 from converter.engine.chunks import Chunk
@@ -24,7 +23,7 @@ class Restorer(Protocol):
     def chunks(self) -> Iterator[Chunk]:
         """Reads one piece after the other, into memory of the thread that asks for it."""
 
-    def restore(self, chunk: Chunk, number: int, pool: Pool, /) -> None:
+    def restore(self, chunk: Chunk, number: int, /) -> None:
         """Writes what the calling thread has read."""
 
 
@@ -86,7 +85,7 @@ def run(restorer: Restorer, frames: Frames, progress: Progress, phase: str, size
         KitError: it cannot be read, or the disk not be written.
     """
     pool = Pool(restorer.chunks(), 0)
-    workers = [_Worker(restorer, pool) for _ in range(worker_count())]
+    workers = [_Worker(restorer) for _ in range(worker_count())]
     progress.begin(phase, size)
     with frames.ended_by(pool.require_going):
         try:
@@ -98,13 +97,12 @@ def run(restorer: Restorer, frames: Frames, progress: Progress, phase: str, size
 class _Worker:
     """One thread of an import."""
 
-    def __init__(self, restorer: Restorer, pool: Pool) -> None:
+    def __init__(self, restorer: Restorer) -> None:
         self._restorer = restorer
-        self._pool = pool
 
     def work(self, chunk: Chunk, number: int) -> None:
         """Writes one piece."""
-        self._restorer.restore(chunk, number, self._pool)
+        self._restorer.restore(chunk, number)
 
 
 class _Own(local):
@@ -126,7 +124,7 @@ class StreamRestorer:
         self._sink = sink
         self._own = _Own()
         self._zeros = Zeros()
-        self._digest = xxhash.xxh3_128()
+        self._digest = DigestInOrder()
         self._compressed = 0
         self._trailer: Trailer | None = None
 
@@ -163,7 +161,7 @@ class StreamRestorer:
                 end += FRAME_SIZE
         return end if end > place else None
 
-    def restore(self, chunk: Chunk, number: int, pool: Pool, /) -> None:
+    def restore(self, chunk: Chunk, number: int, /) -> None:
         """Writes a frame's content, or zeros."""
         frame, view = self._own.frame, self._own.content[: chunk.length]
         if frame is None:
@@ -174,8 +172,7 @@ class StreamRestorer:
             except ZstdError as error:
                 raise StreamError(f"a frame in it is damaged: {error}") from error
             found = digest(view)
-        with pool.turn(number):
-            self._digest.update(found)
+        self._digest.put(number, found)
         if frame is None:
             self._sink.zeros(chunk.start, chunk.length)
         else:
@@ -221,6 +218,6 @@ class RawRestorer:
         if self.end < needed:
             raise StreamError(f"it ends after {self.end} bytes of a disk of {needed} bytes")
 
-    def restore(self, chunk: Chunk, _number: int, _pool: Pool, /) -> None:
+    def restore(self, chunk: Chunk, _number: int, /) -> None:
         """Writes a piece."""
         self._sink.data(chunk.start, self._own.content[: chunk.length])

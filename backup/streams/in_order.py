@@ -1,8 +1,10 @@
-"""What threads make in any order is written in order, without one waiting for the other."""
+"""What threads make in any order is put in order, without one waiting for the other."""
 
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
+
+import xxhash
 
 from backup.streams.pipes import Going
 from converter.buffers import buffer
@@ -89,3 +91,26 @@ class InOrder:
             if found is not None:
                 self._held -= len(found[1].frames)
             return found
+
+
+class DigestInOrder:
+    """A digest over the digests of frames, which any number of threads give with their numbers."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._digest = xxhash.xxh3_128()
+        self._next = 0
+        self._waiting: dict[int, bytes] = {}  # for those of the slowest thread
+
+    def put(self, number: int, digests: bytes) -> None:
+        """Adds digests once all those before them are there."""
+        with self._lock:
+            self._waiting[number] = digests
+            while (found := self._waiting.pop(self._next, None)) is not None:
+                self._digest.update(found)
+                self._next += 1
+
+    def hexdigest(self) -> str:
+        """The digest; all must have been put."""
+        with self._lock:
+            return str(self._digest.hexdigest())

@@ -5,9 +5,10 @@ import threading
 import time
 
 import pytest
+import xxhash
 
 from backup.streams import in_order
-from backup.streams.in_order import InOrder, Packed, Rooms
+from backup.streams.in_order import DigestInOrder, InOrder, Packed, Rooms
 from converter.engine.chunks import Chunk
 
 
@@ -83,3 +84,15 @@ def test_a_room_is_for_one_at_a_time() -> None:
     assert one is not other
     rooms.give_back(one)
     assert rooms.take() is one
+
+
+def test_a_digest_is_that_of_all_in_order() -> None:
+    pieces = [bytes([number]) * 16 for number in range(100)]
+    expected = xxhash.xxh3_128(b"".join(pieces)).hexdigest()
+    numbers = list(range(100))
+    for seed in range(3):
+        random.Random(seed).shuffle(numbers)
+        digest = DigestInOrder()
+        for number in numbers:
+            digest.put(number, pieces[number])
+        assert digest.hexdigest() == expected
