@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from seccomp import ALLOW, ERRNO, SyscallFilter
 
@@ -16,7 +17,7 @@ from node.log import flush
 
 SECONDS = 60
 NOBODY = 65534  # base-passwd's nobody and nogroup
-MEMORY = 1 << 30  # bytes of address space; our own libraries take a part of it
+MEMORY = 1 << 30  # bytes of address space that it may take in addition to what we have
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
 _EPERM = 1
 # What Python needs to compute, read at a place and end: nothing opens or changes anything.
@@ -25,7 +26,6 @@ SYSCALLS = (
     *("mprotect", "madvise", "futex", "rt_sigreturn", "clock_gettime", "getrandom"),
 )
 LIMITS = {
-    resource.RLIMIT_AS: MEMORY,
     resource.RLIMIT_CPU: SECONDS,
     resource.RLIMIT_FSIZE: 0,
     resource.RLIMIT_CORE: 0,
@@ -118,7 +118,9 @@ def _do(
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent or _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
             return
-        for limit, value in LIMITS.items():
+        # It has all that we have mapped: that may be a whole disk.
+        space = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        for limit, value in {**LIMITS, resource.RLIMIT_AS: space + MEMORY}.items():
             resource.setrlimit(limit, (value, value))
         allowed.load()
         found = memoryview(work())

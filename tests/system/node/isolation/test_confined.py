@@ -1,5 +1,6 @@
 """What work on hostile bytes can reach in its own process: one descriptor, and memory."""
 
+import mmap
 import os
 import signal
 import socket
@@ -26,6 +27,12 @@ def fd(tmp_path: Path) -> Iterator[int]:
 def test_it_reads_and_gives_what_it_found(fd: int) -> None:
     assert confined(lambda: os.pread(fd, 4, 3), readable=fd, most=10) == b"3456"
     assert confined(lambda: b"x" * (1 << 20), readable=fd, most=1 << 20) == b"x" * (1 << 20)
+
+
+def test_it_has_memory_whatever_we_have_mapped(fd: int) -> None:
+    """An export maps its disk to ask what the page cache holds."""
+    with mmap.mmap(-1, 4 * module.MEMORY, prot=mmap.PROT_READ):
+        assert confined(lambda: bytes(64 << 20)[-1:], readable=fd, most=1) == b"\0"
 
 
 def tries(action: Callable[[], object]) -> Callable[[], bytes]:
