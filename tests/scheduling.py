@@ -9,7 +9,7 @@ TOP = Path(__file__).parents[1]
 # The longest modules start first. Otherwise a run could end with one worker busy with such a
 # module and the others idle.
 LONGEST = (
-    "tests/e2e/test_convert_lvm.py",
+    "tests/e2e/lvm",
     "tests/e2e/test_suites.py",
     "tests/e2e/test_trixie.py",
     "tests/e2e/test_cookbook.py",
@@ -18,14 +18,20 @@ LONGEST = (
 )
 # In other folders, the tests of a module share its instances, which take long to make.
 SINGLE = "tests/system/"
+# The modules of these share a guest.
+TOGETHER = ("tests/e2e/lvm",)
 
 
 def unit_of(nodeid: str) -> str:
     """The unit of work that a test belongs to: its module, if that has shared fixtures.
 
-    If a module of system tests has no fixture that outlives a test, each test is a unit.
+    Modules that share a guest are one unit. If a module of system tests has no fixture that
+    outlives a test, each test is a unit.
     """
     path = nodeid.partition("::")[0]
+    for folder in TOGETHER:
+        if path.startswith(f"{folder}/"):
+            return folder
     return path if _shares(path) else nodeid
 
 

@@ -3,104 +3,28 @@
 import contextlib
 import hashlib
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
+from tests.e2e import cookbook
+from tests.e2e.console import Console
 from tests.system.converter import support
-from tests.system.converter.support import MIB, REFUSED, Write
+from tests.system.converter.support import MIB, REFUSED
 
-from . import cookbook, lvm_guest
-from .console import Console
-from .lvm_guest import SOURCES, TENANT, TENANT_SIZE, Guest
-
-# Not a multiple of LVM's extents of 4 MiB.
-SIZE = 66 * MIB + 512
-DATA = 6 * MIB
-SWAP_UUID = "0d5b6c2e-3c1f-4f0e-9a57-5a1f3f1c7a11"
-SWAP_LABEL = "tenant-swap"
-DEBIAN_SIZE = lvm_guest.ROOT_SIZE
-
-SMALL = f"{SOURCES}/small.qcow2"
-SMALL_RAW = f"{SOURCES}/small.raw"
-DAMAGED = f"{SOURCES}/damaged.qcow2"
-DAMAGED_AT = 40 * MIB
-SWAP = f"{SOURCES}/swap.qcow2"
-DEBIAN = f"{SOURCES}/debian.qcow2"
-
-
-@dataclass(frozen=True)
-class Node:
-    """The node, and the Debian to be copied as a file out here."""
-
-    guest: Guest
-    debian: Path
-
-
-def make_sources(directory: Path, debian: Path) -> None:
-    writes = (
-        Write(0, support.noise(2 * MIB, 1)),
-        Write(8 * MIB, support.prose(2 * MIB, 2), compressed=True),
-        Write(16 * MIB, 4 * MIB),
-        Write(40 * MIB, support.prose(MIB, 3), compressed=True),
-        Write(65 * MIB, support.noise(MIB + 512, 4)),
-    )
-    small = support.qcow2(directory / "small.qcow2", SIZE, *writes)
-    raw = support.raw_of(small, directory / "small.raw")
-    shutil.copy(raw, directory.parent)
-    damaged = Path(shutil.copy(small, directory / "damaged.qcow2"))
-    support.damage(damaged, DAMAGED_AT)
-    area = directory / "swap.raw"
-    area.write_bytes(support.noise(48 * MIB, 6))
-    support.output("mkswap", "-q", "-U", SWAP_UUID, "-L", SWAP_LABEL, area)
-    convert = ("qemu-img", "convert", "-O", "qcow2")
-    support.output(*convert, "-f", "raw", area, directory / "swap.qcow2")
-    area.unlink()
-    options = ("-c", "-m", "2", "-o", "compression_type=zstd", "-f", "raw")
-    support.output(*convert, *options, debian, directory / "debian.qcow2")
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    why = lvm_guest.missing_capability()
-    if why:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
-    directory = tmp_path_factory.mktemp("lvm")
-    try:
-        debian = lvm_guest.install(directory)
-        (directory / "sources").mkdir()
-        make_sources(directory / "sources", debian)
-        sources = lvm_guest.sources_disk(directory / "sources.ext4", directory / "sources")
-        disk = lvm_guest.volume_group_disk(directory / "vg.raw")
-        with lvm_guest.booted(directory, debian, disk, sources) as guest:
-            yield Node(guest, debian)
-    finally:
-        shutil.rmtree(directory)
-
-
-@pytest.fixture
-def guest(node: Node) -> Iterator[Guest]:
-    """The guest; no logical volume, program or journal of a test is left in it."""
-    yield node.guest
-    left = node.guest.run(
-        "pgrep -af '[q]cow2raw|[q]emu-nbd' || true; swapon --noheadings --show=NAME | grep dm- ||"
-        " true; find /var/lib/ganeti-instance-kit/copies -type f 2>/dev/null || true;"
-        " pkill -KILL -f '[q]cow2raw' || true; lvremove -qqfy xenvg"
-    )
-    assert not left
-
-
-def volume(guest: Guest, name: str, size: int = TENANT_SIZE) -> str:
-    """A new thick volume full of an old tenant's bytes."""
-    target = f"/dev/xenvg/{name}"
-    dd = f"dd if={TENANT} of={target} bs=4M iflag=direct,count_bytes oflag=direct status=none"
-    guest.run(f"lvcreate -qqy -Wn -Zn -L {size}b -n {name} xenvg; {dd} count={size}")
-    return target
+from .lvm_guest import Guest, Node, volume
+from .sources import (
+    DAMAGED,
+    DAMAGED_AT,
+    DEBIAN,
+    DEBIAN_SIZE,
+    SIZE,
+    SMALL,
+    SMALL_RAW,
+    SWAP,
+    SWAP_LABEL,
+    SWAP_UUID,
+)
 
 
 def vast_volume(guest: Guest, name: str, size: int) -> str:

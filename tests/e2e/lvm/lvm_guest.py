@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.system.converter.support import MIB, TOP, WARM, Outcome, Warm, noise, output, warm
-from tests.system.installer.support import Node
+from tests.system.installer.support import Node as InstallingNode
 
-# Packages that a node needs for the converter. Results are compared with those of qemu-img.
+# Packages that a node needs for the converter and backups. Results are compared with qemu-img's.
 PACKAGES = (
     "lvm2 thin-provisioning-tools qemu-utils python3-sh python3-tqdm python3-pyudev"
-    " python3-libnbd python3-xxhash libdeflate0 libzstd1"
+    " python3-distro-info python3-libnbd python3-seccomp python3-xxhash libdeflate0 libzstd1"
 )
 MAC = "aa:00:00:4c:56:4d"
 # The addresses of QEMU's user network.
@@ -60,7 +60,7 @@ def install(directory: Path) -> Path:
     """Installs the guest, with an SSH key, on a disk in the directory; returns the disk."""
     key = directory / "key"
     output("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
-    node = Node(
+    node = InstallingNode(
         directory / "node",
         parameters={"extra_pkgs": PACKAGES, "password_expire": "no", "grub_timeout": "0"},
         environ=ENVIRON,
@@ -157,6 +157,22 @@ class Guest:
             return b"".join(
                 os.pread(file.fileno(), int(row[1]) * 512, int(row[4]) * 512) for row in rows
             )
+
+
+@dataclass(frozen=True)
+class Node:
+    """The node, and the Debian to be copied as a file out here."""
+
+    guest: Guest
+    debian: Path
+
+
+def volume(guest: Guest, name: str, size: int = TENANT_SIZE) -> str:
+    """A new thick volume full of an old tenant's bytes."""
+    target = f"/dev/xenvg/{name}"
+    dd = f"dd if={TENANT} of={target} bs=4M iflag=direct,count_bytes oflag=direct status=none"
+    guest.run(f"lvcreate -qqy -Wn -Zn -L {size}b -n {name} xenvg; {dd} count={size}")
+    return target
 
 
 @contextmanager
