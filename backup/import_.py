@@ -178,7 +178,7 @@ def _sized(options: ImportOptions, target: Target, header: Header) -> Iterator[N
             target.size,
             header.smallest or header.disk_size,
             why=str(error),
-            smallest=error.smallest,
+            smallest=error.smallest or header.disk_size,
             likely=error.likely,
         ) from error
 

@@ -18,6 +18,7 @@ from node.run import ENVIRONMENT
 MAX_SIZE = 1024 * 1024  # bytes, of a file that is read from a guest
 FIRST = "first"  # the label of the first disk: letters only
 MAX_FILES = 100  # that a pattern may match
+MAX_REASON = 300  # characters of a tool's own words
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
@@ -209,9 +210,10 @@ def shrink_ext(device: Path, size: int, *, use_kvm: bool) -> None:
             handle.resize2fs_size(inside, size)
             handle.e2fsck(inside, correct=True)
         except RuntimeError as error:
-            raise NotResizedError(
-                str(error).rpartition("\n")[2], _smallest(handle, inside)
-            ) from error
+            why = " ".join(str(error).split())[:MAX_REASON]
+            # Of a damaged file system, too, resize2fs tells a size, which would not help.
+            smallest = _smallest(handle, inside) if "smaller than minimum" in why else None
+            raise NotResizedError(why, smallest) from error
 
 
 def _smallest(handle: Handle, device: str) -> int | None:

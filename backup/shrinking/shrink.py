@@ -43,7 +43,7 @@ def shrink(spool: Spool, header: Header, target_size: int, *, use_kvm: bool) -> 
         report = _described(disk, source)
         plan = planned(_as_found(header, report, source, disk.read), target_size)
         end = _end_of_content(report, plan, disk.read)
-        _require_zeros(source, plan, end)
+        _require_zeros(source, plan, end, header.smallest)
         table = _table(disk.read, report, plan, target_size)
     log.info(
         "%s: %s becomes %s", plan.name, text_size(end - plan.area.start), text_size(plan.length)
@@ -94,11 +94,13 @@ def _end_of_content(report: DiskReport, plan: Shrink, read: Read) -> int:
     return start + stated
 
 
-def _require_zeros(source: Source, plan: Shrink, end: int) -> None:
+def _require_zeros(source: Source, plan: Shrink, end: int, smallest: int) -> None:
     """Raises CannotShrinkError if bytes of something else are behind the last area's content."""
     upto = plan.area.start + plan.area.length
     if last_data(source, end, upto) > end:
-        raise CannotShrinkError(f"there are bytes of something else behind the {plan.name}", upto)
+        raise CannotShrinkError(
+            f"there are bytes of something else behind the {plan.name}", smallest
+        )
 
 
 def _resized(spool: Spool, header: Header, plan: Shrink, end: int, *, use_kvm: bool) -> int:

@@ -110,6 +110,7 @@ def test_it_comes_back_under_another_name_on_larger_disks(
         ("test $(df --output=size --block-size=1M / | tail -1) -gt 3700 && echo grown", "grown"),
     ):
         assert console.run(command)[1].strip() == expected, command
+    cluster.remove(NEW)  # the next one has its address
 
 
 def same(listed: list[str], *, renumbered: bool = False) -> list[tuple[str, dict[str, str]]]:

@@ -13,7 +13,7 @@ import pytest
 from backup import import_
 from backup.streams import stream
 from tests.system.backup import support
-from tests.system.backup.support import MIB, Script, exported, imported, made, noise
+from tests.system.backup.support import KIB, MIB, Script, exported, imported, made, noise
 from tests.system.converter.support import wait_until
 from tests.system.installer.support import loop, output
 
@@ -107,6 +107,22 @@ def test_too_small_is_refused_with_the_size_that_works(tmp_path: Path) -> None:
     assert "is likely to work" in outcome.hint
     assert outcome.unread > 7 * MIB
     assert digest(small) == before
+
+
+def test_a_damaged_file_system_is_refused(tmp_path: Path) -> None:
+    """Its superblock and bitmaps are in order, but not the inode of its first file."""
+    disk = made(tmp_path / "disk", "none", "ext4", SIZE)
+    told = output("debugfs", "-R", "imap <12>", disk.path)
+    place = re.search(r"located at block (\d+), offset (0x[0-9a-f]+)", told)
+    assert place is not None
+    damaged(disk.path, int(place[1]) * KIB + int(place[2], 16) + 0x28, b"\xff" * 60)
+    exported(disk.path, tmp_path / "dump").done()
+    target = noise(tmp_path / "target", SMALLER)
+    before = digest(target)
+    outcome = imported(target, tmp_path / "dump").failed("Inode 12 has", "RUN fsck MANUALLY")
+    assert f"works: --disk 0:size={SIZE // MIB}M" in outcome.hint
+    assert outcome.unread > 7 * MIB
+    assert digest(target) == before
 
 
 def test_a_shrink_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
@@ -286,6 +302,53 @@ def test_what_cannot_be_shrunk_is_refused_before_a_byte_is_written(
     before = digest(target)
     outcome = imported(target, tmp_path / "dump").failed(words)
     assert f"works: --disk 0:size={-(-smallest // MIB)}M" in outcome.hint
+    assert outcome.unread > 7 * MIB
+    assert digest(target) == before
+
+
+def with_small_ext4(path: Path, style: str) -> support.Disk:
+    """A disk of 160 MiB with a file system of 60 MiB in a partition that is larger."""
+    disk = made(path, style, "ext4", 160 * MIB)
+    damaged(path, disk.start, bytes(disk.length))
+    with loop(path, disk.start, disk.length, read_only=False) as device:
+        output("mkfs.ext4", "-q", "-F", device, "60M")
+    return disk
+
+
+def test_a_partition_that_is_larger_than_its_file_system_alone_is_cut(tmp_path: Path) -> None:
+    disk = with_small_ext4(tmp_path / "disk", "gpt")
+    exported(disk.path, tmp_path / "dump").done()
+    restored = noise(tmp_path / "restored", 100 * MIB)
+    imported(restored, tmp_path / "dump").done()
+    smaller = support.Disk(restored, "gpt", "ext4", disk.start, 99 * MIB - disk.start)
+    require_table(restored, "gpt", smaller)
+    output("cmp", f"--ignore-initial={disk.start}", f"--bytes={60 * MIB}", disk.path, restored)
+    with restored.open("rb") as file:
+        file.seek(disk.start + 60 * MIB)
+        assert not any(file.read()[: -33 * 512])
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("bytes in the partition", "bytes of something else behind the file system of partition 1"),
+        ("hybrid MBR", "hybrid"),
+    ],
+)
+def test_what_the_content_tells_is_refused_before_a_byte_is_written(
+    case: str, words: str, tmp_path: Path
+) -> None:
+    if case == "hybrid MBR":
+        disk = with_small_ext4(tmp_path / "disk", "gpt")
+        sectors = struct.pack("<II", disk.start // 512, disk.length // 512)
+        damaged(disk.path, 446 + 16, b"\0\0\0\0\x83\0\0\0" + sectors)
+    else:
+        disk = with_small_ext4(tmp_path / "disk", "msdos")
+        damaged(disk.path, disk.start + disk.length - MIB, b"metadata")
+    exported(disk.path, tmp_path / "dump").done()
+    target = noise(tmp_path / "target", 100 * MIB)
+    before = digest(target)
+    outcome = imported(target, tmp_path / "dump").failed(words)
     assert outcome.unread > 7 * MIB
     assert digest(target) == before
 
