@@ -20,7 +20,7 @@ _RENAME = re.compile(r"rename of (?P<old>\S+) to (?P<name>\S+)")
 # end of an export leaves is empty: no script runs there.
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: ", re.MULTILINE)
 _IMPORT = re.compile(r"^(the stream on stdin is|error:) ", re.MULTILINE)
-_IMPORTED = re.compile(r": written, flushed and read back$", re.MULTILINE)
+_IMPORTED = re.compile(r": (written, flushed and read back|restored from the dump)$", re.MULTILINE)
 _ERROR = re.compile(r"^error: (?P<why>.*)", re.MULTILINE)
 # The facts are behind this line, not indented; the output of hooks is indented.
 _DONE = re.compile(r"done in \d+\.\d s:")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from guest import fstab
 from installer.guest_tree import GuestTree
+from node.errors import KitError
 from node.log import log
 
 FSTAB = "etc/fstab"
@@ -58,6 +59,12 @@ def make_right(tree: GuestTree, uuid: str, fstype: str) -> None:
         log.info("/%s/%s: removed, as it names the old MAC addresses", UDEV_RULES, path.name)
 
 
+def has_grub(tree: GuestTree) -> bool:
+    """Whether a guest has the program that installs GRUB."""
+    path = _path(tree, GRUB_INSTALL)
+    return path is not None and os.path.lexists(path)
+
+
 def with_root(text: str, old: str | None, uuid: str) -> str:
     """A boot loader's menu or the like, with the new root file system.
 
@@ -75,15 +82,25 @@ def with_root(text: str, old: str | None, uuid: str) -> str:
 
 
 def _mac_rules(tree: GuestTree) -> Iterator[Path]:
-    place = tree.path(f"{UDEV_RULES}/rule").parent
-    if place.is_dir():
+    path = _path(tree, f"{UDEV_RULES}/rule")
+    if path is not None and path.parent.is_dir():
+        place = path.parent
         yield from sorted({path for pattern in MAC_RULES for path in place.glob(pattern)})
+
+
+def _path(tree: GuestTree, relative: str) -> Path | None:
+    """The node's path of a file, or None where symlinks lead out of the guest or in circles."""
+    try:
+        return tree.path(relative)
+    except (KitError, OSError, RuntimeError) as error:
+        log.warning("/%s in the guest: left as it is: %s", relative, error)
+        return None
 
 
 def _read(tree: GuestTree, relative: str) -> str | None:
     """The text of a regular file of a usual size, else None."""
-    path = tree.path(relative)
-    if not os.path.lexists(path):
+    path = _path(tree, relative)
+    if path is None or not os.path.lexists(path):
         return None
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_SIZE:

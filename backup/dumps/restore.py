@@ -65,14 +65,14 @@ def import_dump(
 ) -> None:
     """Restores a disk from a dump; in namespaces of its own (`contained`).
 
+    Where it fails, the disk has no partition table or file system.
+
     Args:
         options: the disk.
         index: its number in the instance.
         frames: the dump.
         environ: of the OS script.
         os_dir: of the OS definition.
-
-    Where it fails, the disk has no partition table or file system.
 
     Raises:
         KitError: the dump is damaged or does not fit, the disk cannot be written, or the guest gets
@@ -88,18 +88,17 @@ def import_dump(
             layout = _layout(options, plan, target)
             with _spoiled_by_failure(target):
                 bootable = _restore(reader, start, plan, layout, target)
-        if not plan.boots:
-            return
-        if not bootable:
+        if plan.boots and not bootable:
             log.warning("the guest has no GRUB: it starts only with a kernel of the node")
-            return
-        # From here on all of the dump is on the disk, and its sender may have removed its own.
-        try:
-            uuid, bare = str(layout.root.uuid), not layout.root.partitions
-            boot_loader.install(Path(options.device), plan.instance, uuid, bare=bare)
-        except BaseException:
-            _take_back(options)
-            raise
+        elif plan.boots:
+            # All of the dump is on the disk by now, and its sender may have removed its own.
+            try:
+                uuid, bare = str(layout.root.uuid), not layout.root.partitions
+                boot_loader.install(Path(options.device), plan.instance, uuid, bare=bare)
+            except BaseException:
+                _take_back(options)
+                raise
+        log.info("%s: restored from the dump", target.name)
 
 
 def _plan(index: int, environ: Mapping[str, str], os_dir: Path) -> Plan:
@@ -189,7 +188,7 @@ def _fill(reader: DumpReader, top: Path, layout: Layout) -> bool:
         tree = GuestTree(root)
         if layout.root.disk.index == 0:
             guest.make_right(tree, str(layout.root.uuid), str(layout.root.fstype))
-        bootable = tree.exists(guest.GRUB_INSTALL)
+        bootable = guest.has_grub(tree)
         naming.move_up(root)
     return bootable
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backup import import_
 from backup.dumps import staging
 from tests.system.backup import dumps, payload, support
 from tests.system.backup.dumps import KERNEL_PATH, MIB, OLD_UUID, Import, imported, restored
@@ -253,12 +254,16 @@ def test_names_of_an_enemy_stay_within_the_guest(target: Node, tmp_path: Path) -
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "fstab").write_text("of the node")
-    link = entry(b"etc", 12) + entry(b"loop", 13, 4) + entry(b"gone", 99)
+    link = entry(b"etc", 12) + entry(b"loop", 13, 4) + entry(b"gone", 99) + entry(b"boot", 14)
     made = MadeDump().start().inode(2, 0o40755, entry(b".", 2, 4) + link)
     made.inode(13, 0o40755, entry(b".", 13, 4) + entry(b"again", 13, 4) + entry(b"up", 2, 4))
-    made.inode(12, 0o120777, str(outside).encode())
-    imported(target, made.end()).failed("a symlink leads out of the guest")
-    require_nothing(target)
+    made.inode(12, 0o120777, str(outside).encode()).inode(14, 0o120777, b"boot")
+    outcome = imported(target, made.end()).done()
+    assert "a symlink leads out of the guest" in outcome.stderr
+    assert "the dump does not have the file /gone" in outcome.stderr
+    with restored(target) as top:
+        assert {path.name for path in top.iterdir()} == {"etc", "loop", "boot", "lost+found"}
+        assert list((top / "loop").iterdir()) == []
     assert (outside / "fstab").read_text() == "of the node"
 
 
@@ -299,3 +304,35 @@ def require_no_system(node: Node) -> None:
         with support.mounted(device, node.directory / "killed") as place:
             assert {path.name for path in place.iterdir()} <= {"lost+found", staging.NAME}
             assert stat.S_IMODE(place.lstat().st_mode) == 0o755
+
+
+def test_a_boot_loader_that_fails_keeps_what_has_come(
+    tmp_path: Path, facts: dict[str, dict[str, Any]], node: Node
+) -> None:
+    """All of the dump is on the disk by then, and move-instance may have removed the source."""
+
+    def fill_broken(top: Path) -> None:
+        fill(top)
+        (top / "etc/debian_version").write_text("6.0.10\n")
+        (top / "usr/sbin").mkdir(parents=True)
+        (top / "usr/sbin/grub-install").write_text("broken")
+
+    node.disk(SIZE + 40 * MIB)
+    disk = node.disks[0][0]
+    dump = dumps.dump_of(dumps.file_system(tmp_path / "broken", SIZE, fill_broken))
+    outcome = imported(node, dump).failed("boot loader of web1.example.org", "grub-install")
+    assert "kernel_path" in outcome.hint
+    require_nothing(node)
+    (head,) = import_.HEADS.iterdir()
+    assert f"dd if={head} of={disk} bs=1M conv=notrunc" in outcome.stderr
+    support.output("dd", f"if={head}", f"of={disk}", "bs=1M", "conv=notrunc")
+    head.unlink()
+    with restored(node) as top:
+        now = payload.manifest(top / "srv")
+        assert now["random"]["digest"] == facts["srv/random"]["digest"]
+
+
+def test_a_guest_without_grub_is_told(dump: bytes, node: Node) -> None:
+    node.disk(SIZE + 40 * MIB)
+    outcome = imported(node, dump).done()
+    assert "the guest has no GRUB" in outcome.stderr

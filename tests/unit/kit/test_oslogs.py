@@ -116,6 +116,12 @@ def test_an_import_is_named_once_whatever_the_number_of_disks() -> None:
     assert kinds(events, WEB) == [("rename", None), ("import", None)]
 
 
+@pytest.mark.parametrize("last", ["written, flushed and read back", "restored from the dump"])
+def test_an_import_that_succeeded(last: str) -> None:
+    found = imported(WEB, 5.0, f"{STREAM}2026-11-26 00:39:32,179: /srv/disk0: {last}\n")
+    assert found is not None and found.failure is None
+
+
 def test_the_receiving_end_of_an_export_is_no_import() -> None:
     """Its log has the same name, and is empty: no script runs there."""
     assert imported(WEB, 5.0, "") is None
