@@ -113,6 +113,6 @@ def test_frames_larger_than_what_is_read_ahead() -> None:
     content = os.urandom(stream.FRAME_SIZE)
     large = frame(content)
     header = Header(disk_size=3 * len(content), kit="1")
-    with reading(header.encode() + large * 3 + Trailer(3, 1, 2, "d").encode()) as frames:
+    with reading(header.encode() + large * 3 + Trailer(3, 1, 2, "d", "h").encode()) as frames:
         assert read_all(frames)[1:-1] == [content] * 3
         assert frames.read_bytes == os.lseek(frames._fd, 0, os.SEEK_CUR)
