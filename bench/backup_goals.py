@@ -6,7 +6,7 @@ from typing import NamedTuple
 from goals import OURS, Figures, Verdict, best, memory_row
 
 EXPORT, RESTORE = "export", "restore"
-DEVICE, FILE = "device", "file"
+DEVICE, FILE = "block", "file"
 USUAL, LARGE = "4 GiB", "100 GiB"
 
 DUMP, DUMP_ZSTD, DD, TAR, E2IMAGE = "dump", "dump zstd", "dd zstd", "tar zstd", "e2image"

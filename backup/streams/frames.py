@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from backup.errors import StreamUnreadableError
 from backup.streams import stream
-from backup.streams.pipes import Going, enlarge, readable
+from backup.streams.pipes import READ_PIPE, Going, enlarge, readable
 from backup.streams.stream import Piece, StreamError
 
 _BLOCK_HEADER = 3  # bytes
@@ -40,7 +40,7 @@ class Frames:
     """
 
     def __init__(self, fd: int, name: str) -> None:
-        enlarge(fd)
+        enlarge(fd, READ_PIPE)
         self._fd = fd
         self._require_going: Going = lambda: None
         self._name = name

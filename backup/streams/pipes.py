@@ -11,16 +11,18 @@ from contextlib import suppress
 from node.errors import KitError
 
 WAIT = 200  # milliseconds between two questions whether to go on
-PIPE_SIZE = 1 << 20  # bytes; what fcntl(2) allows everyone, and much less than stream.END_SIZE
+# Bytes. Writing: what fcntl(2) allows everyone. Reading: what a pipe holds counts as read for the
+# sender, so it must be much less than stream.END_SIZE.
+WRITTEN_PIPE, READ_PIPE = 1 << 20, 256 << 10
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, of which Python 3.11 knows, and mypy does not everywhere
 
 Going = Callable[[], None]  # raises where the wait is to end
 
 
-def enlarge(fd: int) -> None:
-    """Lets a pipe hold PIPE_SIZE bytes, so that its two ends wait less for each other."""
+def enlarge(fd: int, size: int) -> None:
+    """Lets a pipe hold more bytes, so that its two ends wait less for each other."""
     with suppress(OSError):  # it is no pipe, or there are too many large ones
-        fcntl.fcntl(fd, _SET_PIPE_SIZE, PIPE_SIZE)
+        fcntl.fcntl(fd, _SET_PIPE_SIZE, size)
 
 
 def readable(fd: int, require_going: Going) -> None:
@@ -61,7 +63,7 @@ class Output:
         if stat.S_ISSOCK(mode):
             self._socket = socket.socket(fileno=os.dup(fd))
         if stat.S_ISFIFO(mode):
-            enlarge(fd)
+            enlarge(fd, WRITTEN_PIPE)
             with suppress(OSError):
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
                 self._own = self._fd = os.open(f"/proc/self/fd/{fd}", flags)

@@ -32,7 +32,7 @@ def rows(export: dict[str, float], restore: dict[str, float], large: float) -> l
 
 def test_what_does_not_compress_is_no_peer_of_an_export() -> None:
     first = rows({"ours": 4.0, "dump": 3.0, "e2image": 1.0, "tar zstd": 5.0}, {}, 5.0)[0]
-    assert first.startswith("export   device  4 GiB    time / best (tar zstd)")
+    assert first.startswith("export   block   4 GiB    time / best (tar zstd)")
     assert first.endswith("0.80  <= 0.80  met")
 
 
