@@ -135,7 +135,7 @@ def on_a_terminal(cluster: Cluster, blocks: list[Block]) -> list[tuple[Block, st
     [block] = blocks
     password = cluster.facts().password
     argv = cluster.argv(["bash", "-c", f"{wait_for_guest(block)}\n{block.commands}"])
-    with pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=BOOT_TIMEOUT) as process:
+    with pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=2 * BOOT_TIMEOUT) as process:
         process.delaybeforesend = 0.3
         printed = ""
         for question, answer in (
