@@ -1,168 +1,171 @@
-"""An instance is exported, removed, imported onto larger and onto smaller disks, and boots."""
+"""Instances are exported, removed, imported under another name onto other disks, and boot."""
 
-import ast
 from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
 
-from .cluster import CHECKOUT, QUICK, Cluster
+from . import backups
+from .backups import EXPORTS
+from .cluster import QUICK, Cluster
 from .scrape import Facts
 
-OLD, NEW, CUT = "exported.example.org", "imported.example.org", "cut.example.org"
-SHRUNK = "shrunk.example.org"
-DISKS = ("size=3G", "size=256M,name=swap")
-LARGER = ("size=4G", "size=320M,name=swap")
-SMALLER = ("size=2G", "size=128M,name=swap")
-EXPORTS = "/var/lib/ganeti/export"
-LINK = "etc/systemd/network/10-eth0.link"
-RENAMED = ("etc/hostname", "etc/hosts", "etc/mailname", "etc", LINK)
-# Of the guest, which is off: its root file system is on partition 1, from 1 MiB on.
-ON_ITS_FILES = """
-import subprocess, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from tests.system.backup import payload
-disk, options, work = sys.argv[2:]
-subprocess.run(["mount", "-o", f"{options},offset={1 << 20}", disk, "/mnt"], check=True)
-try:
-    if work == "fill":
-        Path("/mnt/srv/payload").mkdir()
-        payload.fill(Path("/mnt/srv/payload"))
-    for name, facts in payload.manifest(Path("/mnt")).items():
-        print([name, sorted((fact, str(value)) for fact, value in facts.items())])
-finally:
-    subprocess.run(["umount", "/mnt"], check=True)
-"""
+ORIGINAL = ("size=3G", "size=256M,name=swap")
 
 
-def files(cluster: Cluster, disk: str, options: str, work: str = "") -> list[str]:
-    """All facts of all files on a guest's root disk."""
-    argv = ["/usr/bin/python3", "-B", "-c", ON_ITS_FILES, CHECKOUT, disk, options, work]
-    return cluster.run(argv).stdout.splitlines()
+class Onto(NamedTuple):
+    """What an export is imported onto."""
+
+    disks: tuple[str, ...]
+    size: int  # MiB, the least that the root file system has in the end
+    swap: str  # its size in the end
+    renumbered: bool = False  # whether inodes may get other numbers
 
 
-def swap_area(cluster: Cluster, disk: str) -> list[str]:
-    """UUID, label and the like, but not the size."""
-    said = cluster.run(["blkid", "-p", "-o", "export", disk]).stdout.splitlines()[1:]
-    return [line for line in said if not line.startswith("FS")]
+LARGER = Onto(("size=4G", "size=320M,name=swap"), 3700, "320M")
+SMALLER = Onto(("size=2G", "size=128M,name=swap"), 1800, "128M", renumbered=True)
 
 
-def import_(cluster: Cluster, name: str, old: str, disks: tuple[str, ...]) -> str:
-    """Imports an instance; gives what Ganeti says."""
-    ran = cluster.run(
-        [
-            *("gnt-backup", "import", f"--node={cluster.node}", "--disk-template=file"),
-            *(f"--src-node={cluster.node}", f"--src-dir={EXPORTS}/{old}"),
-            *(f"--disk={number}:{disk}" for number, disk in enumerate(disks)),
-            "--net=0:ip=pool,network=gnt-fsn,mac=generate",
-            *("--no-ip-check", "--no-name-check", name),
-        ],
-        timeout=600,
-    )
-    return ran.stdout + ran.stderr
+class Guest(NamedTuple):
+    """A kind of root disk."""
+
+    params: dict[str, str]
+    root: str
 
 
-def verify(cluster: Cluster, exit_code: int) -> list[str]:
-    """What instance-kit says of the dumps of the export."""
-    ran = cluster.run(["instance-kit", "verify", f"{EXPORTS}/{OLD}"], check=False)
-    assert ran.returncode == exit_code, ran.stdout + ran.stderr
-    return ran.stdout.splitlines()
+# All partition styles and file systems; on a bare disk, only ext4 leaves room for a boot loader.
+GUESTS = {
+    "usual": Guest({}, "/dev/vda1 ext4"),
+    "bare": Guest({"partition_style": "none"}, "/dev/vda ext4"),
+    "btrfs": Guest({"filesystem": "btrfs"}, "/dev/vda1 btrfs"),
+    "gpt": Guest({"partition_style": "gpt", "filesystem": "xfs"}, "/dev/vda3 xfs"),
+}
 
 
 class Exported(NamedTuple):
     """What is known of an instance that was exported and removed."""
 
+    name: str
     facts: Facts
-    files: list[str]
+    files: backups.Files
     swap: list[str]
 
 
-@pytest.fixture(scope="module")
-def exported(cluster: Cluster, instance_name: Callable[[str], str]) -> Exported:
-    name = instance_name(OLD)
-    facts = cluster.add(name, disks=DISKS, params=QUICK, start=False)
+def exported(cluster: Cluster, name: str, kind: str) -> Exported:
+    """Creates an instance with files of all kinds, exports and removes it."""
+    params = GUESTS[kind].params | QUICK
+    facts = cluster.add(name, disks=ORIGINAL, params=params, start=False)
     root, swap = cluster.disk_paths(name)
-    found = files(cluster, root, "rw", "fill")
-    area = swap_area(cluster, swap)
-    cluster.run(["mkdir", "-p", EXPORTS])
-    cluster.run(["gnt-backup", "export", f"--node={cluster.node}", name], timeout=600)
+    files, area = backups.filled(cluster, root), backups.swap_area(cluster, swap)
+    backups.export(cluster, name)
     cluster.remove(name)
-    return Exported(facts, found, area)
+    return Exported(name, facts, files, area)
 
 
-def test_it_comes_back_under_another_name_on_larger_disks(
-    exported: Exported, cluster: Cluster, instance_name: Callable[[str], str]
+def require_restored(
+    cluster: Cluster, name: str, original: Exported, kind: str, onto: Onto = LARGER
 ) -> None:
-    said = import_(cluster, instance_name(NEW), OLD, LARGER)
+    """Imports it under a name, compares all that is on its disks, and boots it."""
+    said = backups.import_(cluster, name, original.name, onto.disks)
     assert "WARNING" not in said and "error" not in said, said
-    root, swap = cluster.disk_paths(NEW)
-    assert same(files(cluster, root, "ro,noload")) == same(exported.files)
-    assert swap_area(cluster, swap) == exported.swap
-
-    console = cluster.start_instance(NEW)
-    assert not console.login("root", exported.facts.password)
+    root, swap = cluster.disk_paths(name)
+    now = backups.files(cluster, root)
+    backups.require_same_files(now, original.files, renumbered=onto.renumbered)
+    assert backups.swap_area(cluster, swap) == original.swap
+    console = cluster.start_instance(name)
+    assert not console.login("root", original.facts.password)
+    grown = f"test $(df --output=size --block-size=1M / | tail -1) -ge {onto.size}; echo $?"
     for command, expected in (
-        ("hostname -f", NEW),
-        ("swapon --show=TYPE --noheadings", "partition"),
+        ("hostname -f", name),
+        ("swapon --show=TYPE,SIZE --noheadings --raw", f"partition {onto.swap}"),
         ("systemctl is-system-running --wait", "running"),
         ("ip -4 -o addr show dev eth0 | grep -c 198.51.100", "1"),
-        ("test $(df --output=size --block-size=1M / | tail -1) -gt 3700 && echo grown", "grown"),
+        ("findmnt --noheadings --raw --output SOURCE,FSTYPE /", GUESTS[kind].root),
+        (grown, "0"),
     ):
         assert console.run(command)[1].strip() == expected, command
-    cluster.remove(NEW)  # the next one has its address
+    cluster.remove(name)
 
 
-def same(listed: list[str], *, renumbered: bool = False) -> list[tuple[str, dict[str, str]]]:
-    """All facts, but for what the rename writes into the guest.
+@pytest.fixture(scope="module")
+def usual(cluster: Cluster, instance_name: Callable[[str], str]) -> Exported:
+    return exported(cluster, instance_name("usual.example.org"), "usual")
 
-    Args:
-        listed: by `files`.
-        renumbered: whether inodes may have got other numbers, and their directories other times.
-    """
-    found = []
-    for name, facts in map(ast.literal_eval, listed):
-        kept = dict(facts)
-        changed = {"inode", "blocks"} | ({"mtime"} if "digest" not in kept else set())
-        if name not in RENAMED:
-            found.append(
-                (name, {k: v for k, v in kept.items() if not renumbered or k not in changed})
-            )
-    return found
+
+@pytest.mark.trixie
+def test_it_comes_back_under_another_name_on_larger_disks(
+    usual: Exported, cluster: Cluster, instance_name: Callable[[str], str]
+) -> None:
+    name = instance_name("imported.example.org")
+    require_restored(cluster, name, usual, "usual")
+    said = cluster.run(["instance-kit", "facts", name]).stdout
+    assert f"root password: {usual.facts.password}" in said
+    assert f"note: renamed from {usual.name} to {name} " in said and "note: imported " in said
+    assert "note: imported " not in cluster.run(["instance-kit", "facts", usual.name]).stdout
 
 
 def test_it_is_shrunk_onto_smaller_disks(
-    exported: Exported, cluster: Cluster, instance_name: Callable[[str], str]
+    usual: Exported, cluster: Cluster, instance_name: Callable[[str], str]
 ) -> None:
-    said = import_(cluster, instance_name(SHRUNK), OLD, SMALLER)
-    assert "WARNING" not in said and "error" not in said, said
-    root, swap = cluster.disk_paths(SHRUNK)
-    now = files(cluster, root, "ro,noload")
-    assert same(now, renumbered=True) == same(exported.files, renumbered=True)
-    assert swap_area(cluster, swap) == exported.swap
-
-    console = cluster.start_instance(SHRUNK)
-    assert not console.login("root", exported.facts.password)
-    for command, expected in (
-        ("swapon --show=TYPE,SIZE --noheadings --raw", "partition 128M"),
-        ("systemctl is-system-running --wait", "running"),
-        ("test $(df --output=size --block-size=1M / | tail -1) -gt 1800 && echo full", "full"),
-    ):
-        assert console.run(command)[1].strip() == expected, command
+    require_restored(cluster, instance_name("shrunk.example.org"), usual, "usual", SMALLER)
 
 
-def test_a_truncated_dump_leaves_nothing_that_boots(
-    exported: Exported, cluster: Cluster, instance_name: Callable[[str], str]
+@pytest.mark.parametrize("kind", ["bare", "btrfs", "gpt"])
+def test_every_kind_of_root_disk_comes_back(
+    kind: str, cluster: Cluster, instance_name: Callable[[str], str]
+) -> None:
+    original = exported(cluster, instance_name(f"{kind}.example.org"), kind)
+    require_restored(cluster, instance_name(f"{kind}-imported.example.org"), original, kind)
+    cluster.run(["rm", "-r", f"{EXPORTS}/{original.name}"])
+
+
+DAMAGE = """
+import configparser, os, shutil, sys
+source, damaged = sys.argv[1:]
+os.mkdir(damaged)
+config = configparser.RawConfigParser()
+config.read(f"{source}/config.ini")
+dump = f"{source}/{config['instance']['disk0_dump']}"
+for number, kind in enumerate(("truncated", "altered", "missing")):
+    path = f"{damaged}/{kind}"
+    shutil.copy(dump, path)
+    size = os.stat(path).st_size
+    with open(path, "r+b") as file:
+        if kind == "truncated":
+            file.truncate(size - (60 << 20))
+        elif kind == "altered":
+            byte = os.pread(file.fileno(), 1, size // 2)[0]
+            os.pwrite(file.fileno(), bytes([byte ^ 1]), size // 2)
+        else:
+            os.unlink(path)
+    config["instance"][f"disk{number}_dump"] = kind
+config["instance"]["disk_count"] = "3"
+with open(f"{damaged}/config.ini", "w") as file:
+    config.write(file)
+"""
+
+
+def test_damaged_dumps_leave_nothing_that_boots(
+    usual: Exported, cluster: Cluster, instance_name: Callable[[str], str]
 ) -> None:
     """`gnt-backup import` keeps the instance, whatever the script says, and exits with 0."""
-    assert exported.files
-    config = cluster.run(["cat", f"{EXPORTS}/{OLD}/config.ini"]).stdout
-    dump = next(line for line in config.splitlines() if line.startswith("disk0_dump"))
-    path = f"{EXPORTS}/{OLD}/{dump.partition('=')[2].strip()}"
-    assert [line.split(": ")[1] for line in verify(cluster, 0)] == ["whole", "whole"]
-    cluster.run(["truncate", "--size=-60M", path])
-    assert [line.split(": ")[1] for line in verify(cluster, 1)] == ["damaged", "whole"]
-    said = import_(cluster, instance_name(CUT), OLD, DISKS)
-    assert "it ends within a frame" in said, said
-    root, _ = cluster.disk_paths(CUT)
-    assert cluster.run(["blkid", "-p", root], check=False).returncode == 2
+    name, damaged = instance_name("damaged.example.org"), "made-of-damaged-dumps"
+    paths = [f"{EXPORTS}/{each}" for each in (usual.name, damaged)]
+    cluster.run(["/usr/bin/python3", "-c", DAMAGE, *paths])
+    verified = cluster.run(["instance-kit", "verify", *paths], check=False)
+    states = [line.split(": ")[1] for line in verified.stdout.splitlines()]
+    assert verified.returncode == 1
+    assert states == ["whole", "whole", "damaged", "damaged", "missing"], verified.stdout
+    said = backups.import_(cluster, name, damaged, ["size=3G"] * 3)
+    assert cluster.instance_field(name, "status") == "ADMIN_down"
+    disks = cluster.disk_paths(name)
+    assert [backups.looks_empty(cluster, disk) for disk in disks] == [True] * 3
+    blocks = said.replace("\\n", "\n").split("disk/")
+    for number, why in enumerate(("it ends within a frame", "a frame in it is damaged")):
+        start = f"{number} failed to receive data"
+        [told] = [block for block in blocks if block.startswith(start)]
+        [error] = [line for line in told.splitlines() if line.startswith("error: ")]
+        assert error.startswith(f"error: import of disk {number} of {name}: "), told
+        assert why in error, told
+    [told] = [block for block in blocks if block.startswith("2 failed to send data")]
+    assert "missing: No such file" in told
