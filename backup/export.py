@@ -13,7 +13,7 @@ from backup.options import Origin
 from backup.streams import stream
 from backup.streams.in_order import InOrder, Packed, Rooms
 from backup.streams.pipes import Going, Output
-from backup.streams.stream import END_SIZE, FRAME_SIZE, Trailer
+from backup.streams.stream import ENDS_SIZE, FRAME_SIZE, Trailer
 from converter import paths
 from converter.buffers import buffer, is_zero
 from converter.engine.chunks import Chunk
@@ -118,7 +118,7 @@ class _Run:
                 packed = packer.pack(sample)
                 compressed += len(packed.frames)
                 self._free(packed)
-        around = len(self._header.encode()) + END_SIZE + 200
+        around = len(self._header.encode()) + ENDS_SIZE + 600
         return around + zeros + (compressed * count * FRAME_SIZE // sampled if sampled else 0)
 
     def write(self) -> None:
@@ -164,7 +164,8 @@ class _Run:
             header=self._header.digest,
         )
         self._output.write(trailer.encode(), _go_on)
-        self._output.write(stream.end(), _go_on)
+        for number in range(stream.END_FRAMES):
+            self._output.write(stream.end(number), _go_on)
         self._output.close()
 
 

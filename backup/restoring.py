@@ -63,10 +63,11 @@ def require_end(frames: Frames) -> None:
     Raises:
         StreamError: it is damaged, or there is more.
     """
-    last = frames.next_skippable()
-    if last is None:
-        raise StreamError("there is a frame behind its trailer")
-    stream.require_end(last)
+    for number in range(stream.END_FRAMES):
+        last = frames.next_skippable()
+        if last is None:
+            raise StreamError("there is a frame behind its trailer")
+        stream.require_end(last, number)
     frames.require_nothing_behind()
 
 

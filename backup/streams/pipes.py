@@ -12,7 +12,7 @@ from node.errors import KitError
 
 WAIT = 200  # milliseconds between two questions whether to go on
 # Bytes. Writing: what fcntl(2) allows everyone. Reading: what a pipe holds counts as read for the
-# sender, so it must be much less than stream.END_SIZE.
+# sender, so it must be much less than stream.ENDS_SIZE.
 WRITTEN_PIPE, READ_PIPE = 1 << 20, 256 << 10
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, of which Python 3.11 knows, and mypy does not everywhere
 

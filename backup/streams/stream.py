@@ -6,11 +6,13 @@
     frames    zstd, each with `frame_size` bytes of the disk (the last one: the rest), its content
               size and checksum in it; they are independent of each other
     trailer   skippable: JSON, figures and digests of the header and of all frames' content
-    end       skippable: JSON and END_SIZE bytes that do not compress
+    ends      END_FRAMES, skippable: JSON and END_SIZE bytes that do not compress
 
 `move-instance` removes the source instance once the stream has been read to its end, but keeps it
-if the reader ends with more unread than the pipes and sockets between hold (about 3 MiB). So the
-last frame is read only when the disk is written, flushed and verified.
+if the reader ends with more unread than the pipes and sockets between hold. So the last frames are
+read only when the disk is written, flushed and verified. The kernel lets a socket receive up to the
+third number of net.ipv4.tcp_rmem (6 MiB; since Linux 6.16: 32 MiB) and send up to that of tcp_wmem
+(4 MiB); pipes and programs hold less than 5 MiB.
 """
 
 import json
@@ -25,6 +27,8 @@ import xxhash
 VERSION = 1
 FRAME_SIZE = 2 << 20  # bytes of the disk in one frame: each thread has two of them
 END_SIZE = 8 << 20  # bytes; Ganeti may compress the stream on its way, and these do not get fewer
+END_FRAMES = 6
+ENDS_SIZE = END_FRAMES * END_SIZE
 MAX_DISK = (1 << 63) - 1  # bytes, as offsets in files are signed
 PAGE = 4096  # frames are made of whole pages, so that two threads never write into the same one
 MAX_HEADER = 1 << 20  # bytes of JSON; a disk with 128 partitions has 40 KiB
@@ -110,9 +114,10 @@ class Trailer:
         return _skippable({"part": "trailer", **asdict(self)})
 
 
-def end() -> bytes:
-    """The last frame; always the same bytes."""
-    return _skippable({"part": "end"}, shake_256(b"ganeti-instance-kit").digest(END_SIZE))
+def end(number: int) -> bytes:
+    """One of the last frames, from 0 on; always the same bytes."""
+    seed = b"ganeti-instance-kit %d" % number
+    return _skippable({"part": "end", "number": number}, shake_256(seed).digest(END_SIZE))
 
 
 def decode_header(payload: bytes) -> Header:
@@ -172,10 +177,10 @@ def decode_trailer(payload: bytes) -> Trailer:
         raise StreamError("its trailer is damaged: parts are missing or not known") from error
 
 
-def require_end(payload: bytes) -> None:
-    """Raises StreamError if this is not the payload of the last frame."""
-    if payload != end()[_SKIPPABLE_HEADER.size :]:
-        raise StreamError("its last frame is damaged")
+def require_end(payload: bytes, number: int) -> None:
+    """Raises StreamError if this is not the payload of one of the last frames."""
+    if payload != end(number)[_SKIPPABLE_HEADER.size :]:
+        raise StreamError("one of its last frames is damaged")
 
 
 class Piece(NamedTuple):

@@ -15,6 +15,7 @@ from .cluster import Cluster
 from .sandbox import missing_capability
 
 HERE = Path(__file__).parent
+_started: list[Cluster] = []  # and not stopped
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,8 +34,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     outcome = yield
     report = outcome.get_result()
     if report.failed and item.path.is_relative_to(HERE):
-        given = getattr(item, "funcargs", {}).values()
-        where = kept.keep(item.nodeid, [each for each in given if isinstance(each, Cluster)])
+        where = kept.keep(item.nodeid, _started)
         report.sections.append(("consoles and Ganeti's logs", f"kept in {where}"))
 
 
@@ -71,6 +71,7 @@ def second_cluster(cluster: Cluster) -> Iterator[Cluster]:
 def _running(number: int = 1) -> Iterator[Cluster]:
     """A running cluster, which ends with the block."""
     cluster = Cluster(bootstraps.directory(), number)
+    _started.append(cluster)
     try:
         cluster.start()
         cluster.install_kit()
@@ -78,6 +79,7 @@ def _running(number: int = 1) -> Iterator[Cluster]:
         yield cluster
         held = cluster.loops()
     finally:
+        _started.remove(cluster)
         cluster.stop()
     assert not held, f"loop devices were left attached: {held}"
 

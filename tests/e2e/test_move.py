@@ -129,14 +129,21 @@ def size_of_import(cluster: Cluster, disk: str) -> int:
     return int(cluster.run([*chdir, "sh", "-ec", work], env=environ).stdout) * 512
 
 
+@pytest.fixture
+def short_storage(moved: Moved, clusters: tuple[Cluster, Cluster]) -> Iterator[None]:
+    """On the first cluster there are some MiB less than the instance needs."""
+    assert moved
+    destination, source = clusters
+    size = size_of_import(source, source.disk_paths(NAME)[0]) - 3 * MIB
+    destination.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", DISKS])
+    yield
+    destination.run(["umount", DISKS])
+
+
+@pytest.mark.usefixtures("short_storage")
 def test_a_disk_that_fails_at_its_end(back: list[str], clusters: tuple[Cluster, Cluster]) -> None:
     """Ganeti removes the source as soon as all was read, whatever the import says then."""
-    destination, source = clusters
-    place = f"{DISKS}/{NAME}"
-    size = size_of_import(source, source.disk_paths(NAME)[0]) - 3 * MIB
-    destination.run(["mkdir", "-p", place])
-    destination.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place])
-    ran = source.run(back, check=False, timeout=600)
+    ran = clusters[1].run(back, check=False, timeout=600)
     said = ran.stdout + ran.stderr
     assert f"{NAME}: Failed" in said
     assert "No space left on device" in said, said

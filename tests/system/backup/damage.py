@@ -10,7 +10,9 @@ from backup.streams import stream
 def places(dump: bytes) -> dict[str, int]:
     """Where the parts of a stream begin, and where it ends."""
     (length,) = struct.unpack_from("<I", dump, 4)
-    trailer = dump.index(struct.pack("<I", stream.SKIPPABLE), len(dump) - (9 << 20))
+    trailer = dump.index(
+        struct.pack("<I", stream.SKIPPABLE), len(dump) - stream.ENDS_SIZE - (1 << 20)
+    )
     (rest,) = struct.unpack_from("<I", dump, trailer + 4)
     end = trailer + 8 + rest
     return {"header": 0, "frames": 8 + length, "trailer": trailer, "end": end, "eof": len(dump)}
@@ -33,7 +35,8 @@ def instead(content: bytes) -> Callable[[bytes], bytes]:
 
 
 def without_trailer(dump: bytes) -> bytes:
-    return dump[: places(dump)["trailer"]] + stream.end()
+    at = places(dump)
+    return dump[: at["trailer"]] + dump[at["end"] :]
 
 
 def without_a_frame(dump: bytes) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from backup import import_
+from backup.streams.stream import ENDS_SIZE
 from tests.system.backup import support
 from tests.system.backup.support import MIB, Script, exported, imported, made, noise
 from tests.system.converter.nbd_device import served
@@ -46,7 +47,7 @@ def test_a_disk_that_fails_at_the_end_leaves_the_sender_unread(
         here, there = os.pipe()
         script = Script("import", device.path, stdin=here)
         os.close(here)
-        last = len(content) - (8 << 20) - 300  # within the trailer: all frames are there
+        last = len(content) - ENDS_SIZE - 300  # within the trailer: all frames are there
         send(there, content[:last])
         if stage == "the last bytes":
             trigger.touch()
@@ -57,7 +58,7 @@ def test_a_disk_that_fails_at_the_end_leaves_the_sender_unread(
         left = send(there, content[last:])
         os.close(there)
         outcome = script.wait().failed("Input/output error")
-        assert left > 7 * MIB, outcome
+        assert left > ENDS_SIZE - MIB, outcome
         trigger.unlink()
         assert support.found_on(device.path) == ""
 
@@ -112,7 +113,7 @@ def test_a_disk_in_use_is_refused(dump: Path, tmp_path: Path) -> None:
         assert "96 MiB" in io.stdout.readline()
         exported(used, tmp_path / "dump").failed("in use")
         outcome = imported(used, dump).failed("in use")
-        assert outcome.unread > 8 * MIB
+        assert outcome.unread > ENDS_SIZE
         io.stdin.close()
 
 
@@ -169,7 +170,7 @@ def test_an_import_that_is_ended_leaves_nothing(
         script = Script("import", target, stdin=here)
         os.close(here)
         if moment:
-            send(there, content[: (len(content) - (8 << 20)) * moment // MOMENTS])
+            send(there, content[: (len(content) - ENDS_SIZE) * moment // MOMENTS])
             wait_until(lambda script=script: "exported by" in script.stderr)  # type: ignore[misc]
             time.sleep(0.05)
         script.kill(number)

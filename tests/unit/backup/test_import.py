@@ -46,6 +46,7 @@ def content(size: int, used: int, seed: int) -> list[bytes]:
 
 RIGHT = Header(disk_size=3 * EDGE, kit="1", frame_size=FRAME)
 DATA = made(content(3 * EDGE, 3 * EDGE, 1), RIGHT)
+ENDS = b"".join(map(stream.end, range(stream.END_FRAMES)))
 sizes = st.integers(1, 3 * EDGE // 512).map(lambda sectors: sectors * 512)
 
 
@@ -57,7 +58,7 @@ def test_sizes_that_may_lie(size: int, target: int, used: int, smallest: int, se
     disk = Disk(b"\xa5" * target)
     before = bytes(disk.content)
     try:
-        imported(made(frames, header) + stream.end(), disk)
+        imported(made(frames, header) + ENDS, disk)
     except DiskTooSmallError:
         assert disk.content == before and target < (header.smallest or size)
     except StreamError:
@@ -80,5 +81,5 @@ def test_a_header_of_another_stream(size: int, smallest: int, frame_size: int) -
     disk = Disk(b"\xa5" * 4 * EDGE)
     before = bytes(disk.content)
     with pytest.raises((StreamError, KitError)):
-        imported(other.encode() + DATA[len(RIGHT.encode()) :] + stream.end(), disk)
+        imported(other.encode() + DATA[len(RIGHT.encode()) :] + ENDS, disk)
     assert disk.content == before or not any(disk.content[:EDGE])

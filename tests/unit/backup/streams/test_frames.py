@@ -97,15 +97,17 @@ def test_bytes_behind_are_an_error() -> None:
 
 
 def test_no_more_is_read_ahead_than_is_stated() -> None:
-    """The sender sees what is not read: it must be most of the last frame."""
-    data = WHOLE + stream.end()
+    """The sender sees what is not read: it must be most of the last frames."""
+    ends = [stream.end(number) for number in range(stream.END_FRAMES)]
+    data = WHOLE + b"".join(ends)
     with reading(data) as frames:
         room = buffer(ROOM)
         while not isinstance(found := frames.next(room), bytes) or b'"trailer"' not in found:
             pass
         unread = len(data) - os.lseek(frames._fd, 0, os.SEEK_CUR)
-        assert unread >= stream.END_SIZE - AHEAD
-        stream.require_end(bytes(frames.next(room)))
+        assert unread >= stream.ENDS_SIZE - AHEAD
+        for number in range(stream.END_FRAMES):
+            stream.require_end(bytes(frames.next(room)), number)
         frames.require_nothing_behind()
 
 
