@@ -167,6 +167,9 @@ def _receive(about: Message, place: Path, channel: Channel) -> None:
         else:
             place.mkdir(mode=0o700)
             _unpack(place, reading)
+            # tar stops at the end of the archive, and the padding behind it may still come.
+            while os.read(reading, _BUFFER):
+                pass
     except CommandError:
         os.close(reading)  # the other process must not wait for a reader
         reading = -1

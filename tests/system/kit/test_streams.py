@@ -16,6 +16,7 @@ from typing import IO
 
 import pytest
 
+from backup.streams.stream import ENDS_SIZE
 from tests.system.backup import support
 from tests.system.backup.damage import cut
 from tests.system.backup.support import MIB, TOP, Outcome, made, noise
@@ -181,7 +182,7 @@ def test_a_smaller_disk_is_refused_with_the_size_that_is_needed(dump: Path, tmp_
     refused = kit("restore", dump, small, "--force", "--force-file").failed(
         "this backup needs", exit_code=FAILED
     )
-    assert "is needed" in refused.hint
+    assert "the smallest disk that is likely to work" in refused.hint
     assert output("sha256sum", small) == before
 
 
@@ -338,7 +339,7 @@ def test_a_restore_that_is_ended_leaves_no_disk_that_looks_whole(
         here, there = os.pipe()
         with started("restore", "-", target, stdin=here) as process:
             os.close(here)
-            os.write(there, content[: (len(content) - 9 * MIB) * moment // MOMENTS])
+            os.write(there, content[: (len(content) - ENDS_SIZE - MIB) * moment // MOMENTS])
             process.send_signal(number)
             outcome = ended(process)
         os.close(there)

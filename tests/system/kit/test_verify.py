@@ -38,7 +38,7 @@ def dump(disk: support.Disk) -> Path:
 
 CASES = {
     "empty": (instead(b""), "damaged: it is empty"),
-    "noise": (instead(b"nonsense" * MIB), "damaged: by its first bytes"),
+    "noise": (instead(b"nonsense" * MIB), "damaged: its first bytes"),
     "cut header": (cut("header", 20), "damaged: it ends within a frame"),
     "header": (altered("header", 9), "damaged: there is no header"),
     "version": (with_header(version=2), "damaged: its format is of a version"),
