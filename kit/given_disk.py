@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup.options import Origin
-from kit.instance_disks import Disks, InstanceDisk, instance_disks
+from kit.instance_disks import Disks, InstanceDisk, stopped_instance
 from node import ganeti
 from node.devices.stack import backing_id
 from node.errors import KitError
@@ -56,13 +56,7 @@ def found(given: str, number: int | None) -> GivenDisk:
                 f"--disk {number}: {given} is a path", hint="it goes with the name of an instance"
             )
         return GivenDisk(given, _origin(given), by_name=False)
-    disks = instance_disks(given)
-    if disks.running is not None:
-        raise KitError(
-            f"instance {disks.instance}: it is running ({disks.running})",
-            hint=f"gnt-instance shutdown {disks.instance}; gnt-instance activate-disks"
-            f" {disks.instance}",
-        )
+    disks = stopped_instance(given)
     disk = _chosen(disks, number)
     origin = Origin(disks.instance, disk.index, disk.name)
     return GivenDisk(str(disk.path), origin, by_name=True)

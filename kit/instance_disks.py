@@ -51,6 +51,22 @@ class Disks:
     running: str | None
 
 
+def stopped_instance(given: str) -> Disks:
+    """Finds the disks of an instance on this node that does not run.
+
+    Raises:
+        KitError: it runs; and as `instance_disks`.
+    """
+    disks = instance_disks(given)
+    if disks.running is not None:
+        name = disks.instance
+        raise KitError(
+            f"instance {name}: it is running ({disks.running})",
+            hint=f"gnt-instance shutdown {name}; gnt-instance activate-disks {name}",
+        )
+    return disks
+
+
 def instance_disks(given: str) -> Disks:
     """Finds the disks of an instance on this node.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.formats import foreign
-from kit.instance_disks import instance_disks
+from kit.instance_disks import stopped_instance
 from node.cleanup import undone
 from node.devices import claim, qemu_locks
 from node.devices.settling import InUseError, settled
@@ -56,13 +56,7 @@ def find(given: str) -> Target:
     if is_disk(given):
         path = absolute(given)
         return Target(str(path), (path,))
-    found = instance_disks(given)
-    if found.running is not None:
-        raise KitError(
-            f"instance {found.instance}: it is running ({found.running})",
-            hint=f"gnt-instance shutdown {found.instance};"
-            f" gnt-instance activate-disks {found.instance}",
-        )
+    found = stopped_instance(given)
     if not found.disks:
         raise KitError(f"instance {found.instance}: it has no disks", hint="gnt-instance info")
     return Target(found.instance, tuple(disk.path for disk in found.disks))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kit import FAILED, USAGE, cli, cluster, cp, mount
+from kit import FAILED, USAGE, cli, cluster, cp, instance_disks, mount
 from kit.cp import InGuest
 from kit.instance_disks import Disks
-from kit.rescue import copy_out, keeper, records, target
+from kit.rescue import copy_out, keeper, records
 from kit.rescue.records import Record
 from kit.rescue.target import Target
 from node.errors import KitError
@@ -139,13 +139,11 @@ def test_a_record_lasts_as_long_as_its_block(tmp_path: Path) -> None:
 def test_a_running_instance_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        target, "instance_disks", lambda _given: Disks(WEB, (), "Ganeti says: running")
-    )
+    found = [Disks(WEB, (), "Ganeti says: running"), Disks(WEB, (), None)]
+    monkeypatch.setattr(instance_disks, "instance_disks", lambda _given: found.pop(0))
     error, hint = failing(capsys, "mount", "web")
     assert error == f"error: instance {WEB}: it is running (Ganeti says: running)"
     assert hint == f"hint: gnt-instance shutdown {WEB}; gnt-instance activate-disks {WEB}"
-    monkeypatch.setattr(target, "instance_disks", lambda _given: Disks(WEB, (), None))
     assert "it has no disks" in failing(capsys, "shell", "web")[0]
 
 
