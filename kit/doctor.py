@@ -43,6 +43,7 @@ def examine(names: list[str] | None) -> list[Finding]:
         *found_by(machine.master, "cluster"),
         *found_by(machine.clock, "clock"),
         *found_by(machine.kernel, "kernel"),
+        *found_by(machine.sockets, "sockets"),
         *found_by(lambda: definition.check(site.OS_DIR), "gnt-os diagnose"),
     ]
     looked = variants.Variants()

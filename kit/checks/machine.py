@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from backup.streams.stream import ENDS_SIZE
 from kit import cluster
 from kit.checks.finding import Finding, note, ok, problem
+from node.files import read_text
 from node.run import run
 from node.syscalls import clock_is_synchronised
+from node.text import size
 
 # Their versions are useful in bug reports.
 VERSIONS = (
@@ -20,12 +23,12 @@ VERSIONS = (
 MODULES = {
     "guestfs": ("python3-guestfs", "gnt-instance rename and gnt-backup import"),
     "nbd": ("python3-libnbd", "qcow2raw"),
-    "pyudev": ("python3-pyudev", "qcow2raw"),
-    "tqdm": ("python3-tqdm", "qcow2raw"),
 }
 CONTROL = Path("/dev/loop-control")
 KERNELS = Path("/boot")
 MODULE_DIRECTORY = Path("/lib/modules")
+SOCKETS = tuple(Path("/proc/sys/net/ipv4", name) for name in ("tcp_rmem", "tcp_wmem"))
+PROGRAMS_HOLD = 5 << 20  # bytes, of a stream: pipes, dd and socat, with those of both nodes
 
 
 def versions() -> Iterator[Finding]:
@@ -93,4 +96,22 @@ def clock() -> Iterator[Finding]:
             "clock",
             "it is not synchronised, as far as the kernel knows",
             "apt-get install systemd-timesyncd, or chrony",
+        )
+
+
+def sockets() -> Iterator[Finding]:
+    """Their buffers: what they can hold behind a failed import (see `backup.streams.stream`)."""
+    try:
+        most = sum(int(read_text(path).split()[2]) for path in SOCKETS)
+    except (OSError, ValueError, IndexError):
+        return
+    if most + PROGRAMS_HOLD < ENDS_SIZE:
+        yield ok("sockets", f"they hold up to {size(most)} of a stream")
+    else:
+        yield note(
+            "sockets",
+            f"they hold up to {size(most)} of a stream: if an import fails at its very end,"
+            " move-instance may remove the source instance all the same",
+            "let the third numbers of net.ipv4.tcp_rmem and tcp_wmem be at most"
+            f" {size(ENDS_SIZE - PROGRAMS_HOLD)} together (sysctl -w), while instances are moved",
         )

@@ -1,3 +1,6 @@
+import fcntl
+import os
+
 import pytest
 
 from backup import cli
@@ -20,3 +23,14 @@ def test_who_is_stopped_points_to_the_other_end(
     error, hint = capfd.readouterr().err.splitlines()
     assert error == "error: stopped by SIGTERM"
     assert "the other end" in hint and "run it again" not in hint
+
+
+def test_a_size_that_nobody_reads_does_not_wait() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    size = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
+    assert os.write(writing, bytes(size)) == size
+    os.set_blocking(writing, True)
+    cli._tell(writing, 1)
+    assert len(os.read(reading, 2 * size)) == size
+    os.close(reading)

@@ -2,7 +2,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from kit.checks import definition, hooks
+import pytest
+
+from kit.checks import definition, hooks, machine
 from kit.checks.definition import invalid
 from kit.checks.finding import Finding, as_json, as_text, found_by, note, ok, problem
 from node.errors import KitError
@@ -70,3 +72,17 @@ def test_comments_and_programs_name_nothing(tmp_path: Path) -> None:
     assert hooks.code(script) == "true"
     script.write_bytes(b"\x7fELF grub-install")
     assert hooks.code(script) == ""
+
+
+@pytest.mark.parametrize(("most", "level"), [(33554432, "ok"), (67108864, "note")])
+def test_sockets_that_hold_more_than_what_is_behind_a_stream(
+    most: int, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = (tmp_path / "tcp_rmem", tmp_path / "tcp_wmem")
+    monkeypatch.setattr(machine, "SOCKETS", files)
+    assert list(machine.sockets()) == []
+    files[0].write_text(f"4096\t131072\t{most}\n")
+    files[1].write_text("4096\t16384\t4194304\n")
+    (found,) = machine.sockets()
+    assert found.level == level
+    assert ("move-instance" in found.text) == (level == "note")
