@@ -22,6 +22,7 @@ from installer import oslog
 from node import log
 from node.errors import KitError
 from node.isolation.namespace import contained
+from node.modules import lacking
 from node.program import Failure, run_command
 
 # Ganeti's import-export daemon reads what we print a KiB at a time, and at our end only once more:
@@ -31,6 +32,7 @@ STOPPED = (
     "Ganeti stops a script when the other end of its stream fails: why is in what Ganeti says of"
     " that end, and in that end's log"
 )
+OF_DUMPS = {"jinja2": "python3-jinja2"}  # more than what `backup.start` asks for
 
 
 def main(script: str) -> int:
@@ -90,6 +92,8 @@ def _import() -> int:
     try:
         frames, kind = begun(options, sys.stdin.fileno())
         if kind is Kind.DUMP:
+            if lacking("import of a dump", OF_DUMPS):
+                return 1
             from backup.dumps.restore import import_dump  # it loads all that a create does
 
             import_dump(options, request.index, frames, os.environ, Path.cwd())

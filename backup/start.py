@@ -8,7 +8,6 @@ from node.modules import run_if_complete
 # The Debian packages of the modules that are not ours.
 PACKAGES = {
     "distro_info": "python3-distro-info",
-    "jinja2": "python3-jinja2",
     "pyudev": "python3-pyudev",
     "seccomp": "python3-seccomp",
     "sh": "python3-sh",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import backup.cli
 import backup.start
 from converter import qcow2raw
 from installer import start
@@ -96,6 +97,7 @@ def loaded_with(name: str) -> set[str]:
     ("entry", "packages"),
     [
         ("backup.cli", backup.start.PACKAGES),
+        ("backup.dumps.restore", backup.start.PACKAGES | backup.cli.OF_DUMPS),
         ("converter.cli.main", qcow2raw.PACKAGES),
         ("installer.cli", start.PACKAGES),
         ("kit.cli", instance_kit.PACKAGES),
