@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from .cluster import NODE, QUICK, Cluster
-from .test_backup import EXPORTS, import_
+from . import backups
+from .backups import EXPORTS
+from .cluster import QUICK, Cluster
 
 OLD, NEW = "dumped.example.org", "restored.example.org"
 # As that program's export does: its dump of the root file system, which is on partition 1.
@@ -20,15 +21,14 @@ def test_a_dump_comes_back_under_another_name_and_boots(
     facts = cluster.add(instance_name(OLD), params=QUICK, start=False)
     (disk,) = cluster.disk_paths(OLD)
     old = cluster.run(["blkid", "-p", "-O", "1M", "-o", "value", "-s", "UUID", disk]).stdout.strip()
-    cluster.run(["mkdir", "-p", EXPORTS])
-    cluster.run(["gnt-backup", "export", f"--node={NODE}", OLD], timeout=600)
+    backups.export(cluster, OLD)
     config = cluster.run(["cat", f"{EXPORTS}/{OLD}/config.ini"]).stdout
     name = next(line for line in config.splitlines() if line.startswith("disk0_dump"))
     dump = f"{EXPORTS}/{OLD}/{name.partition('=')[2].strip()}"
     cluster.run(["sh", "-ec", DUMP, "sh", disk, dump], timeout=600)
     cluster.remove(OLD)
 
-    said = import_(cluster, instance_name(NEW), OLD, ("size=4G",))
+    said = backups.import_(cluster, instance_name(NEW), OLD, ("size=4G",))
     assert "WARNING" not in said and "error" not in said, said
     (disk,) = cluster.disk_paths(NEW)
     new = cluster.run(["blkid", "-p", "-O", "1M", "-o", "value", "-s", "UUID", disk]).stdout.strip()

@@ -18,6 +18,8 @@ BIN = Path(sys.executable).parent
         # Debian 12's Python, and Debian 13's.
         *(["mypy", f"--python-version={version}"] for version in ("3.11", "3.13")),
         ["lint-imports"],
+        # Nothing else imports the slow tests in a quick check.
+        ["python", "-m", "pytest", "--collect-only", "-q", "tests/system", "tests/e2e"],
     ],
     ids=lambda argv: " ".join(argv[:2]),
 )
