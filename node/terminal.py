@@ -33,12 +33,7 @@ def run_on_terminal(argv: Sequence[str], directory: Path) -> int:
     Raises:
         KitError: there is no such program.
     """
-    program = shutil.which(argv[0], path=os.environ.get("PATH", os.defpath))
-    if program is None:
-        raise KitError(
-            f"program {argv[0]}: it is not on this node",
-            hint="the command is one of the node's, not of the guest's",
-        )
+    program = _found(argv[0])
     ours = {number: signal.getsignal(number) for number in (*heeded(), signal.SIGQUIT)}
     flush()
     us = os.getpid()
@@ -58,6 +53,21 @@ def run_on_terminal(argv: Sequence[str], directory: Path) -> int:
             signal.signal(number, handler)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def _found(name: str) -> str:
+    """The absolute path of a program: the directory that it starts in may have one of that name.
+
+    Raises:
+        KitError: there is none.
+    """
+    program = shutil.which(name, path=os.environ.get("PATH", os.defpath))
+    if program is None:
+        raise KitError(
+            f"program {name}: it is not on this node",
+            hint="the command is one of the node's, not of the guest's",
+        )
+    return str(Path(program).absolute())
 
 
 def _become(
