@@ -54,4 +54,9 @@ def run(options: argparse.Namespace) -> int:
         if not options.command:
             mode = "writable" if options.write else "read-only"
             log.info("%s: mounted on %s for this shell, %s", chosen.name, PLACE, mode)
-        return run_on_terminal(command, PLACE)
+        try:
+            return run_on_terminal(command, PLACE)
+        finally:
+            # What the node has mounted at or below PLACE is unmounted here, too, and our directory
+            # may be there.
+            os.chdir("/")
