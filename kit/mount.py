@@ -56,8 +56,7 @@ def run(options: argparse.Namespace) -> int:
     chosen = target.find(options.instance)
     given = target.absolute(options.directory).resolve() if options.directory else None
     directory = given or records.default_directory(chosen.name)
-    made = not directory.is_dir()
-    record = Record(chosen.name, str(directory), made=made, write=options.write, pid=0)
+    record = Record(chosen.name, str(directory), write=options.write, pid=0)
     found = keeper.in_background(record, chosen, options.partition)
     for each in found["left_out"]:
         log.warning("not mounted: %s", each)

@@ -28,17 +28,17 @@ class Record:
     Attributes:
         name: the instance or the path of the disk.
         directory: the mount point.
-        made: whether we made that directory.
         write: whether the guest may be changed.
         pid: the process that serves it.
+        made: whether we made that directory; `begun` finds out.
         error: why not all was written, and the hint, once it has ended; None if all was.
     """
 
     name: str
     directory: str
-    made: bool
     write: bool
     pid: int
+    made: bool = False
     error: tuple[str, str] | None = None
 
     @property
@@ -80,8 +80,7 @@ def begun(record: Record) -> Iterator[Callable[[], None]]:
     descriptor = _locked(record)
     kept = threading.Event()
     try:
-        _write(descriptor, record)
-        _make(Path(record.directory), record)
+        record = _with_directory(descriptor, record)
         try:
             yield kept.set
         except KitError as error:
@@ -164,14 +163,17 @@ def _locked(record: Record) -> int:
         os.close(descriptor)
 
 
-def _make(directory: Path, record: Record) -> None:
-    """Makes the mount point, or checks it.
+def _with_directory(descriptor: int, record: Record) -> Record:
+    """Makes the mount point, or checks it; returns the record that was written.
 
     Raises:
         KitError: it is no empty directory, or something is mounted there.
     """
     hint = "name an empty directory, or one that does not exist"
+    directory = Path(record.directory)
     try:
+        record = replace(record, made=not directory.is_dir())
+        _write(descriptor, record)
         if record.made:
             directory.mkdir(mode=MODE)
         elif any(directory.iterdir()):
@@ -182,6 +184,7 @@ def _make(directory: Path, record: Record) -> None:
     if is_mounted(directory):
         record.path.unlink()
         raise KitError(f"mount point {directory}: something is mounted there", hint=hint)
+    return record
 
 
 def _read(descriptor: int) -> Record | None:

@@ -136,6 +136,27 @@ def test_a_record_lasts_as_long_as_its_block(tmp_path: Path) -> None:
         assert list(records.all_records()) == [record]
 
 
+def test_a_mount_after_one_whose_process_was_killed(tmp_path: Path) -> None:
+    """The directory goes with the old record, and has to be made again."""
+    record = replace(RECORD, directory=str(tmp_path / "place"))
+    records.DIRECTORY.mkdir()
+    Path(record.directory).mkdir()
+    with record.path.open("wb") as file:
+        records._write(file.fileno(), record)
+    with records.begun(replace(record, made=False)):
+        assert list(records.all_records()) == [record]
+        assert Path(record.directory).is_dir()
+    assert not Path(record.directory).exists()
+
+
+def test_a_directory_that_was_there_stays(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    with records.begun(replace(RECORD, directory=str(place))):
+        assert not next(records.all_records()).made
+    assert place.exists()
+
+
 def test_a_running_instance_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +189,7 @@ def test_what_mount_prints(
         "instance-kit umount /dev/xenvg/disk0  ends it",
     ]
     assert err == "warning: not mounted: /x: why\n"
-    assert asked == [Record("/dev/xenvg/disk0", str(place), made=True, write=False, pid=0)]
+    assert asked == [Record("/dev/xenvg/disk0", str(place), write=False, pid=0)]
     assert cli.main(["mount", "--write", "--json", "/dev/xenvg/disk0", "/srv/new"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said == mount.as_json(asked[1], found)
