@@ -129,11 +129,10 @@ def _of_mounts() -> Iterator[Leftover]:
 
 def _clear(record: Record) -> bool:
     try:
-        records.clear(record)
+        return records.clear_if_ended(record)
     except KitError as error:
         log.warning("%s", error.message)
         return False
-    return True
 
 
 def _leftover(path: Path, what: str, remove: Callable[[], bool]) -> Leftover:

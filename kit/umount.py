@@ -1,6 +1,7 @@
 """`instance-kit umount`: ends a mount of `instance-kit mount`."""
 
 import argparse
+import time
 from pathlib import Path
 
 from kit import DONE, cluster
@@ -12,6 +13,7 @@ from node.log import log
 
 NAME = "umount"
 ABOUT = "end a mount; what was written is on the disk then"
+POLL_SECONDS = 0.1
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +28,15 @@ def run(options: argparse.Namespace) -> int:
     """Unmounts, waits for the process that served the mount, and says whether all was written."""
     record = chosen(options.instance)
     directory = Path(record.directory)
-    if records.is_served(record) and records.is_mounted(directory):
-        unmount(directory)
+    while records.is_served(record):  # a mount that is starting is waited for
+        if records.is_mounted(directory):
+            unmount(directory)
+            break
+        time.sleep(POLL_SECONDS)
     left = records.ended(record)
     if left is None:
         return DONE
-    records.clear(left)
+    records.clear_if_ended(left)
     if left.error is not None:
         raise KitError(*left.error)
     killed = f"mount of {left.name}: its process was killed"

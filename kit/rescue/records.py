@@ -135,6 +135,27 @@ def clear(record: Record) -> None:
     record.path.unlink(missing_ok=True)
 
 
+def clear_if_ended(record: Record) -> bool:
+    """As `clear`, unless a new mount has taken its place; returns whether it was cleared.
+
+    Raises:
+        KitError: something holds the mount.
+    """
+    try:
+        descriptor = open_regular(record.path, follow=False)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if same_file(record.path, os.fstat(descriptor)):
+            clear(record)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def is_mounted(directory: Path) -> bool:
     """Whether anything is mounted at or below a directory."""
     return bool(mounts_below(directory, kernel_text(PROC / "self/mountinfo")))

@@ -1,12 +1,13 @@
 """What the users of mount, umount, shell and cp give and get."""
 
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kit import FAILED, USAGE, cli, cluster, cp, instance_disks, mount
+from kit import FAILED, USAGE, cli, cluster, cp, instance_disks, mount, umount
 from kit.cp import InGuest
 from kit.instance_disks import Disks
 from kit.rescue import copy_out, keeper, records
@@ -155,6 +156,31 @@ def test_a_directory_that_was_there_stays(tmp_path: Path) -> None:
     with records.begun(replace(RECORD, directory=str(place))):
         assert not next(records.all_records()).made
     assert place.exists()
+
+
+def test_a_mount_is_not_cleared_for_the_one_before(tmp_path: Path) -> None:
+    """gc and umount find one whose process was killed, and then the user mounts again."""
+    record = replace(RECORD, directory=str(tmp_path / "place"))
+    with records.begun(record):
+        assert not records.clear_if_ended(record)
+        assert list(records.all_records()) == [record]
+        assert Path(record.directory).is_dir()
+    assert records.clear_if_ended(record)
+
+
+def test_umount_waits_for_a_mount_that_is_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = replace(RECORD, directory=str(tmp_path / "place"))
+    with ExitStack() as serving:
+        serving.enter_context(records.begun(record))
+        answers = [False, False, True]
+        monkeypatch.setattr(records, "is_mounted", lambda _: bool(answers) and answers.pop(0))
+        monkeypatch.setattr(umount, "unmount", lambda _: serving.close())
+        monkeypatch.setattr(umount, "POLL_SECONDS", 0)
+        assert cli.main(["umount", WEB]) == 0
+    assert answers == []
+    assert list(records.all_records()) == []
 
 
 def test_a_running_instance_is_refused(
