@@ -43,9 +43,11 @@ def rows(found: Found, streams: Mapping[str, int], peak: int) -> list[str]:
         if OURS in contenders
         for verdict in _verdicts(cell, contenders, found)
     ]
-    smallest = min((name for name in SAME_LEVEL if name in streams), key=lambda n: streams[n])
-    size = Verdict(f"size / smallest ({smallest})", streams[OURS] / streams[smallest], 1.0, True)
-    return [*lines, f"{'stream':26}{size}", memory_row(peak)]
+    if peers := [name for name in SAME_LEVEL if name in streams]:
+        least = min(peers, key=lambda name: streams[name])
+        size = Verdict(f"size / smallest ({least})", streams[OURS] / streams[least], 1.0, True)
+        lines.append(f"{'stream':26}{size}")
+    return [*lines, memory_row(peak)]
 
 
 def _verdicts(cell: Cell, contenders: Mapping[str, Figures], found: Found) -> Iterator[Verdict]:

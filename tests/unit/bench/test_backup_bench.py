@@ -53,3 +53,9 @@ def test_the_stream_is_compared_with_those_of_the_same_level() -> None:
     assert "size / smallest (tar zstd)" in stream
     assert stream.endswith("missed")
     assert memory == "peak memory 127 MiB, goal < 128 MiB: met"
+
+
+def test_without_peers_there_is_only_the_goal_for_memory() -> None:
+    assert backup_goals.rows({}, {"ours": 100}, 127 * MIB) == [
+        "peak memory 127 MiB, goal < 128 MiB: met"
+    ]
