@@ -53,19 +53,19 @@ class Tree:
         Raises:
             KitError: there is no installed system, or more than one; or the root does not mount.
         """
+        with told("file systems of the guest"):
+            found: dict[str, str] = self.handle.list_filesystems()
         if partition is not None:
-            found = self.handle.list_filesystems()
             if partition not in found:
                 raise KitError(
                     f"file system {partition}: not on these disks", hint=self._choices(found)
                 )
             self._mount(Place(partition, "/"))
             return Mounted((Place(partition, "/"),), ())
-        with told("file systems of the guest"):
-            found = self.handle.list_filesystems()
         root = Place(self._root(found), "/")
         self._mount(root)
-        fstab = GuestFiles(self.handle).read("/etc/fstab") or ""
+        with told("/etc/fstab of the guest", "--partition DEVICE opens one file system without it"):
+            fstab = GuestFiles(self.handle).read("/etc/fstab") or ""
         rest, left_out = mount_points.places(fstab, self._volumes(found))
         mounted, missing = [root], list(left_out)
         for place in rest:
@@ -160,6 +160,8 @@ class Tree:
             return False  # damaged, or of a kind that the appliance's kernel does not know
         try:
             return any(handle.is_file(name, followsymlinks=True) for name in SYSTEM)
+        except RuntimeError:
+            return False  # damaged further down
         finally:
             handle.umount_all()
 

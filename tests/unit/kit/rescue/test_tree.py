@@ -18,6 +18,8 @@ class Handle:
         self.messages = ""
 
     def list_filesystems(self) -> dict[str, str]:
+        if not self.found:
+            raise RuntimeError("list_filesystems: Input/output error")
         return {device: kind for device, (kind, _) in self.found.items()}
 
     def blkid(self, device: str) -> dict[str, str]:
@@ -36,6 +38,8 @@ class Handle:
 
     def is_file(self, path: str, *, followsymlinks: bool) -> bool:
         assert followsymlinks
+        if "damaged" in self.found[self.mounted["/"][0]][1]:
+            raise RuntimeError("is_file: Input/output error")
         return path in self.found[self.mounted["/"][0]][1]
 
     def filesize(self, path: str) -> int:
@@ -101,6 +105,32 @@ def test_no_installed_system() -> None:
     assert error.message == "disks of the guest: no installed system"
     assert error.hint == (
         "--partition DEVICE opens one; there are: /dev/sda (ext4), /dev/sdb (swap)"
+    )
+
+
+def test_a_file_system_that_cannot_be_read_is_not_the_system() -> None:
+    handle = Handle({"/dev/sda1": ("ext4", SYSTEM), "/dev/sda2": ("xfs", {"damaged": ""})})
+    assert Tree(handle, write=False).mount(None).places[0] == Place("/dev/sda1", "/")
+
+
+@pytest.mark.parametrize("partition", [None, "/dev/sda1"])
+def test_disks_that_cannot_be_read(partition: str | None) -> None:
+    assert refused(Handle({}), partition).message == (
+        "file systems of the guest: list_filesystems: Input/output error"
+    )
+
+
+class Unreadable(dict[str, str]):
+    """Files that are there, but cannot be read."""
+
+    def __getitem__(self, path: str) -> str:
+        raise RuntimeError(f"read_file: {path}: Input/output error")
+
+
+def test_an_fstab_that_cannot_be_read() -> None:
+    handle = Handle({"/dev/sda1": ("ext4", Unreadable(SYSTEM))})
+    assert refused(handle).message == (
+        "/etc/fstab of the guest: read_file: /etc/fstab: Input/output error"
     )
 
 
