@@ -21,7 +21,7 @@ VERSIONS = (
 )
 # Creates do not need them.
 MODULES = {
-    "guestfs": ("python3-guestfs", "gnt-instance rename and gnt-backup import"),
+    "guestfs": ("python3-guestfs", "gnt-instance rename, instance-kit mount, some imports"),
     "nbd": ("python3-libnbd", "qcow2raw"),
 }
 CONTROL = Path("/dev/loop-control")
@@ -47,7 +47,11 @@ def versions() -> Iterator[Finding]:
     yield ok("versions", ", ".join([release, *there]))
     for module, (package, job) in MODULES.items():
         if find_spec(module) is None:
-            yield note("programs", f"{job} needs {package}", f"apt-get install {package}")
+            yield note(
+                "programs",
+                f"{package} is not installed; it is for: {job}",
+                f"apt-get install {package}",
+            )
 
 
 def master() -> Iterator[Finding]:
