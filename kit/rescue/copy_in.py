@@ -1,6 +1,7 @@
 """Copies a file or directory of the node into a guest, by libguestfs."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from kit.rescue import tree
@@ -41,12 +42,17 @@ def copy(target: Target, source: Path, destination: str, partition: str | None) 
         except CommandError as error:
             if "Broken pipe" in error.stderr:
                 channel.receive()  # the other process knows why
+            os.close(writing)
+            writing = -1
+            with suppress(KitError, OSError):  # its error is what follows from ours
+                channel.send({"error": error.message, "hint": error.hint})
+                channel.receive()  # it has removed what came, and unmounted the guest
             raise
         finally:
             packing.end()
-            os.close(writing)
-            if reading >= 0:
-                os.close(reading)
+            for descriptor in (reading, writing):
+                if descriptor >= 0:
+                    os.close(descriptor)
         channel.send({})  # all was read
         channel.receive()
 
