@@ -79,7 +79,7 @@ def kernel() -> Iterator[Finding]:
     else:
         yield note(
             "kernel for libguestfs",
-            f"none in {KERNELS} with its modules: renames, imports, qcow2raw --inspect"
+            f"none in {KERNELS} with its modules: renames, some imports, qcow2raw --inspect"
             " and instance-kit mount fail",
             "apt-get install linux-image-amd64, or that of the node's architecture",
         )
@@ -116,6 +116,6 @@ def sockets() -> Iterator[Finding]:
             "sockets",
             f"they hold up to {size(most)} of a stream: if an import fails at its very end,"
             " move-instance may remove the source instance all the same",
-            "let the third numbers of net.ipv4.tcp_rmem and tcp_wmem be at most"
+            "let the third numbers of net.ipv4.tcp_rmem and tcp_wmem be less than"
             f" {size(ENDS_SIZE - PROGRAMS_HOLD)} together (sysctl -w), while instances are moved",
         )
