@@ -22,6 +22,7 @@ from backup.streams.stream import MAX_DISK, Header, StreamError
 from converter.progress import Progress
 from converter.target.device import Target, open_target
 from node.appliance import require_installed
+from node.errors import KitError
 from node.files import write_whole
 from node.log import log
 from node.text import size
@@ -61,13 +62,15 @@ def import_(options: ImportOptions, frames: Frames, kind: Kind, progress: Progre
     Raises:
         StreamRefusedError: the stream is damaged.
         DiskTooSmallError: it does not fit; nothing was written.
-        KitError: the disk cannot be written, or must not.
+        KitError: it is a dump; or the disk cannot be written, or must not.
     """
-    with in_words(options.what, options.stream):
-        if kind not in _IMPORTS:
-            raise StreamError(f"it is {kind.value}: only `gnt-backup import` restores such")
-        with _opened(options, frames, kind) as opened:
-            _IMPORTS[kind](options, frames, opened, progress)
+    if kind not in _IMPORTS:
+        raise KitError(
+            f"{options.what}: {options.stream}: it is {kind.value}",
+            hint="gnt-backup import restores such backups: it makes the guest bootable again",
+        )
+    with in_words(options.what, options.stream), _opened(options, frames, kind) as opened:
+        _IMPORTS[kind](options, frames, opened, progress)
 
 
 @contextmanager

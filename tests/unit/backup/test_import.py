@@ -12,6 +12,7 @@ from backup import import_
 from backup.disks import held_back
 from backup.disks.held_back import EDGE
 from backup.errors import DiskTooSmallError
+from backup.kinds import Kind
 from backup.options import ImportOptions
 from backup.streams import stream
 from backup.streams.frames import Frames
@@ -83,3 +84,12 @@ def test_a_header_of_another_stream(size: int, smallest: int, frame_size: int) -
     with pytest.raises((StreamError, KitError)):
         imported(other.encode() + DATA[len(RIGHT.encode()) :] + ENDS, disk)
     assert disk.content == before or not any(disk.content[:EDGE])
+
+
+def test_a_dump_is_refused_with_its_remedy() -> None:
+    with (
+        opened(b"any") as file,
+        pytest.raises(KitError, match=r"it is of ganeti-instance-debootstrap") as error,
+    ):
+        import_.import_(OPTIONS, Frames(file, "the stream"), Kind.DUMP, Silent())
+    assert error.value.hint.startswith("gnt-backup import restores such backups")
