@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     if (source is None) == (destination is None):
         raise KitError(
             f"{options.source}, {options.destination}: "
-            + ("none of them is in a guest" if source is None else "both are in guests"),
+            + ("neither is in a guest" if source is None else "both are in guests"),
             hint="a path in a guest is INSTANCE:/PATH or DISK:/PATH, with a colon and a slash",
         )
     if source is not None:

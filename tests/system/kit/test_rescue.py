@@ -359,6 +359,6 @@ def test_a_shell_s_exit_code_and_what_it_sees(disk: Path) -> None:
 
 def test_what_cp_takes(disk: Path, tmp_path: Path) -> None:
     assert "both are in guests" in refused("cp", "a:/b", "c:/d")
-    assert "none of them is in a guest" in refused("cp", "a", "c")
+    assert "neither is in a guest" in refused("cp", "a", "c")
     assert "no such file" in refused("cp", tmp_path / "none", f"{disk}:/")
     assert "no such directory" in refused("cp", f"{disk}:/etc/hostname", tmp_path / "a/b")
