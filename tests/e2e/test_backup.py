@@ -22,7 +22,7 @@ class Onto(NamedTuple):
     renumbered: bool = False  # whether inodes may get other numbers
 
 
-LARGER = Onto(("size=4G", "size=320M,name=swap"), 3700, "320M")
+LARGER = Onto(("size=4G", "size=320M,name=swap"), 3700, "256M")  # swap does not grow
 SMALLER = Onto(("size=2G", "size=128M,name=swap"), 1800, "128M", renumbered=True)
 
 
