@@ -73,8 +73,9 @@ class DumpReader:
         Raises:
             StreamError: it is damaged, or ends before its end.
         """
-        place = 0  # in the content of an inode
-        current = size = 0
+        place = size = 0  # in the content of an inode
+        current = -1
+        has_ended = True  # whether no more content of it may come
         while True:
             found = self._header(Type.INODE, Type.ADDR, Type.END)
             if found.type is not Type.ADDR and place < size:
@@ -83,15 +84,16 @@ class DumpReader:
                 self._rest_of_end()
                 return
             if found.type is Type.ADDR:
-                if found.inode != current:
+                if found.inode != current or has_ended:
                     raise StreamError("the content of a file in it is not where it belongs")
             elif found.flags & records.ATTRIBUTES:
                 self._attributes(found, current, sink)
+                has_ended = True
                 continue
             else:
                 if found.flags & records.WITHOUT_CONTENT:
                     raise StreamError("it has files without their content: not of level 0")
-                current, place = found.inode, 0
+                current, place, has_ended = found.inode, 0, False
                 inode = records.inode(self._record.tobytes())
                 size = inode.size if stat.S_ISREG(inode.mode) else 0
                 sink.begin(current, inode)

@@ -149,6 +149,19 @@ def foreign_attributes(made: MadeDump) -> None:
     made.start().inode(2, 0o40755).attributes(12, ATTRIBUTES)
 
 
+def content_behind_attributes(made: MadeDump) -> None:
+    made.start().inode(2, 0o40755).inode(12, 0o100644, NOISE).attributes(12, ATTRIBUTES)
+    made.header(Type.ADDR, inode=12, addresses=b"\0")
+
+
+def content_of_nothing(made: MadeDump) -> None:
+    made.start().header(Type.ADDR, addresses=b"\0")
+
+
+def attributes_of_nothing(made: MadeDump) -> None:
+    made.start().attributes(0, ATTRIBUTES)
+
+
 def of_level_1(made: MadeDump) -> None:
     made.header(Type.TAPE, flags=3, level=1)
 
@@ -174,7 +187,8 @@ def maps_in_other_order(made: MadeDump) -> None:
     "make",
     [
         *(other_date, behind_its_end, elsewhere, foreign_attributes, of_level_1, second_volume),
-        *(compressed, without_content, maps_in_other_order),
+        *(compressed, without_content, maps_in_other_order, content_behind_attributes),
+        *(content_of_nothing, attributes_of_nothing),
     ],
 )
 def test_what_is_no_complete_dump_is_refused(make: Callable[[MadeDump], None]) -> None:
