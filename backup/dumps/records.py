@@ -31,7 +31,7 @@ _WORDS = struct.Struct("<256I")
 _HEADER = struct.Struct("<i8xiIIII")  # type, volume, number of the record, inode, magic, checksum
 _INODE = struct.Struct("<HH4xQ6i15II8xII8x")
 _COUNT, _ADDRESSES, _MOST_ADDRESSES = 160, 164, 512
-_LEVEL, _FLAGS, _KIND_OF_ATTRIBUTES = 692, 888, 900
+_LEVEL, _FLAGS = 692, 888  # three words behind the flags follows the kind of attributes
 _DATE = 4
 _ENTRY = struct.Struct("<IHBB")  # inode, length of the entry, type, length of the name
 # Equal bytes of single records are taken together: a gigabyte has a million.

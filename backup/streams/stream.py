@@ -35,11 +35,9 @@ MAX_HEADER = 1 << 20  # bytes of JSON; a disk with 128 partitions has 40 KiB
 
 ZSTD_MAGIC = 0xFD2FB528  # RFC 8878, 3.1.1
 SKIPPABLE = 0x184D2A5A  # 3.1.2: one of 0x184D2A50 to 5F; we read no others
-_MAGIC = struct.Struct("<I")
 _SKIPPABLE_HEADER = struct.Struct("<II")  # magic, bytes that follow
 _MAX_BLOCK = 128 << 10  # 3.1.1.2.4
 _RAW, _RLE, _COMPRESSED = range(3)  # 3.1.1.2.2: types of blocks
-_CHECKSUM = 4
 
 
 class StreamError(ValueError):
