@@ -15,7 +15,7 @@ have a checksum, content has none.
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -159,29 +159,38 @@ def runs(addresses: bytes) -> Iterator[tuple[int, bool]]:
             raise StreamError("a header in it is damaged: it ends within a run of records")
 
 
-def entries(data: bytes) -> Iterator[Entry]:
+def entries(pieces: Iterable[bytes]) -> Iterator[Entry]:
     """The entries of a directory, but for `.` and `..`.
 
     Of names with 252 and more bytes, dump writes a wrong length of the entry and no name.
 
+    Args:
+        pieces: its content; no more than one of them is held, and the start of an entry.
+
     Raises:
         StreamError: it is damaged.
     """
-    place = 0
-    while place + _ENTRY.size <= len(data):
-        number, length, _, name_length = _ENTRY.unpack_from(data, place)
-        if length < _ENTRY.size or length % 4 or place + length > len(data):
-            raise StreamError("a directory in it is damaged")
-        start = place + _ENTRY.size
-        place += length
-        if not number:
-            continue
-        name = bytes(data[start : start + name_length]) if start + name_length <= place else None
-        if name in (b".", b".."):
-            continue
-        if name is not None and (not name or b"/" in name or b"\0" in name):
-            raise StreamError(f"a directory in it is damaged: it has the name {name!r}")
-        yield Entry(name, number)
+    data, place = b"", 0
+    for piece in pieces:
+        data, place = data[place:] + piece, 0
+        while place + _ENTRY.size <= len(data):
+            number, length, _, name_length = _ENTRY.unpack_from(data, place)
+            if length < _ENTRY.size or length % 4:
+                raise StreamError("a directory in it is damaged")
+            if place + length > len(data):
+                break  # the rest of it is in the next piece
+            name = data[place + _ENTRY.size : place + length][:name_length]
+            place += length
+            if number and name not in (b".", b".."):
+                yield _entry(name if len(name) == name_length else None, number)
+    if len(data) - place >= _ENTRY.size:
+        raise StreamError("a directory in it is damaged")
+
+
+def _entry(name: bytes | None, inode: int) -> Entry:
+    if name is not None and (not name or b"/" in name or b"\0" in name):
+        raise StreamError(f"a directory in it is damaged: it has the name {name!r}")
+    return Entry(name, inode)
 
 
 def attributes(data: bytes) -> Iterator[tuple[str, bytes]]:

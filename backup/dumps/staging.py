@@ -24,6 +24,7 @@ KEPT_FLAGS = 0x1 | 0x2 | 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x4000 | 0x8000 | 0x1
 _NUMBER = struct.Struct("<I")
 _FLAGGED = struct.Struct("<II")
 _PER_DIRECTORY = 4096
+_PIECE = 64 << 10  # bytes
 
 
 class Staging:
@@ -162,11 +163,29 @@ def add_flags(fd: int, flags: int) -> None:
     fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("l", before | flags))
 
 
-def read_entries(staging: Staging, number: int) -> tuple[int, bytes] | None:
-    """The flags of a directory and its content, once; None if there is no such directory left."""
+def read_entries(staging: Staging, number: int) -> tuple[int, Iterator[bytes]] | None:
+    """The flags of a directory and its content, once; None if there is no such directory left.
+
+    The content comes in pieces: what claims to be a directory may be as large as any file.
+    """
     path = staging.path("entries", number)
+    taken = path.with_name(f"{number}.taken")
     with suppress(FileNotFoundError):
-        content = path.read_bytes()
-        path.unlink()
-        return _NUMBER.unpack_from(content)[0], content[_NUMBER.size :]
+        path.rename(taken)
+        with taken.open("rb") as file:
+            return _NUMBER.unpack(file.read(_NUMBER.size))[0], _pieces(taken)
     return None
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """What is behind the flags; not open in between, as there may be thousands of such files."""
+    place = _NUMBER.size
+    while True:
+        with path.open("rb", buffering=0) as file:
+            file.seek(place)
+            piece = file.read(_PIECE)
+        if not piece:
+            break
+        place += len(piece)
+        yield piece
+    path.unlink()

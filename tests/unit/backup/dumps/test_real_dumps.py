@@ -66,13 +66,13 @@ def test_a_real_dump(version: str) -> None:
         os.close(file)
     assert start.inodes == len(found.inodes)
     assert not reader.short
-    top = dict(records.entries(found.digests[records.ROOT]))
+    top = dict(records.entries([found.digests[records.ROOT]]))
     assert set(top) == {*FILES, b"lost+found", b"d"}
     for name, (expected, size) in FILES.items():
         number = top[name]
         assert found.inodes[number].size == size, name
         assert sha256(found.digests[number]).digest() == sha256(expected).digest(), name
         assert found.places[number] >= PLACES.get(name, {0}), name
-    assert list(records.entries(found.digests[top[b"d"]])) == [(b"hard", top[b"pattern"])]
+    assert list(records.entries([found.digests[top[b"d"]]])) == [(b"hard", top[b"pattern"])]
     assert found.inodes[top[b"pattern"]].links == 2
     assert found.attributes_of == {"user.a": b"value", "user.b": b"v" * 300}

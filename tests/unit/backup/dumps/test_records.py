@@ -79,23 +79,41 @@ def test_entries() -> None:
     free = struct.pack("<IHBB", 0, 12, 0, 0) + bytes(4)
     data = entry(b".", 2, 4) + entry(b"..", 2, 4) + entry(b"one", 12) + lost + free
     data += entry(b"n\xff\n", 13)
-    assert list(records.entries(data)) == [
+    assert list(records.entries([data])) == [
         Entry(b"one", 12),
         Entry(None, 20),
         Entry(b"n\xff\n", 13),
     ]
 
 
+def test_entries_in_pieces() -> None:
+    data = b"".join(entry(b"name %d" % number, number) for number in range(1, 40))
+    whole = list(records.entries([data]))
+    assert len(whole) == 39
+    for size in (1, 7, 8, 100, len(data)):
+        pieces = [data[at : at + size] for at in range(0, len(data), size)]
+        assert list(records.entries(pieces)) == whole
+    for missing in (1, 4, 8):
+        with pytest.raises(StreamError):
+            list(records.entries([data[:100], data[100:-missing]]))
+
+
+def test_a_directory_that_is_a_hole_is_left_at_once() -> None:
+    """It may claim to have more bytes than there is memory."""
+    with pytest.raises(StreamError):
+        list(records.entries(iter(lambda: bytes(64 << 10), None)))
+
+
 @pytest.mark.parametrize("name", [b"a/b", b"/", b"a\0b"])
 def test_names_that_lead_elsewhere_are_refused(name: bytes) -> None:
     with pytest.raises(StreamError):
-        list(records.entries(entry(name, 12)))
+        list(records.entries([entry(name, 12)]))
 
 
 @given(st.binary(max_size=64))
 def test_a_directory_of_noise(data: bytes) -> None:
     try:
-        found = list(records.entries(data))
+        found = list(records.entries([data]))
     except StreamError:
         return
     for name, _ in found:

@@ -1,0 +1,33 @@
+"""What is kept of directories until their files get names."""
+
+import struct
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from backup.dumps import staging
+from backup.dumps.staging import Staging
+
+
+def kept(made: Staging, number: int, content: bytes) -> Path:
+    path = made.path("entries", number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack("<I", 0x10) + content)
+    return path
+
+
+def test_a_directory_is_read_once_and_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "_PIECE", 4)
+    with closing(Staging(tmp_path)) as made:
+        path = kept(made, 12, b"0123456789")
+        found = staging.read_entries(made, 12)
+        assert found is not None
+        flags, pieces = found
+        assert flags == 0x10
+        assert staging.read_entries(made, 12) is None
+        assert list(pieces) == [b"0123", b"4567", b"89"]
+        assert list(path.parent.iterdir()) == []
+        assert staging.read_entries(made, 13) is None
