@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
-from backup.disks.held_back import spoil
+from backup.disks.held_back import EDGE, spoil
+from backup.disks.raw_size import EXT
 from backup.dumps import boot_loader, guest
 from backup.dumps.naming import Naming
 from backup.dumps.reader import DumpReader, Sink, Start
@@ -39,10 +40,8 @@ from node.log import log, step
 from node.run import run
 from node.text import size
 
-EXT = ("ext2", "ext3", "ext4")
 # The guest may be as old as dumps are: its file system gets no feature that came later.
 OLDEST_SUITE = "woody"
-EDGE = 1 << 20  # bytes: without them at its start, a disk is not whole
 LINE = 1 << 30  # bytes between two lines of progress
 
 
@@ -237,9 +236,18 @@ def _spoiled_by_failure(target: Target) -> Iterator[None]:
 
 
 def _take_back(options: ImportOptions) -> None:
-    """Keeps the start of a disk that holds all of the dump elsewhere, and makes it zero."""
-    with _opened(options) as target:
-        head = buffer(min(EDGE, target.size))
-        target.read_into(head, 0)
-        if keep_head(options, head.tobytes(), "its boot loader could not be installed"):
-            spoil(target, only_head=True)
+    """Keeps the start of a disk that holds all of the dump elsewhere, and makes it zero.
+
+    A failure of this must not hide why it is called.
+    """
+    try:
+        with _opened(options) as target:
+            head = buffer(min(EDGE, target.size))
+            target.read_into(head, 0)
+            if keep_head(options, head.tobytes(), "its boot loader could not be installed"):
+                spoil(target, only_head=True)
+    except KitError as error:
+        log.warning(
+            "the disk holds all of the dump, and stays as it is without a boot loader: %s",
+            error.message,
+        )
