@@ -5,6 +5,8 @@ from enum import Enum
 
 from backup import kinds, restoring
 from backup.disks.raw_size import HEAD, stated_size
+from backup.dumps.reader import DumpReader
+from backup.dumps.records import Inode
 from backup.kinds import Kind
 from backup.restoring import RawRestorer, StreamRestorer
 from backup.streams.frames import Frames
@@ -49,8 +51,29 @@ class _Nothing:
         """Nothing."""
 
 
+class _NoFiles:
+    """Takes the files of a dump, and forgets them."""
+
+    def __init__(self, frames: Frames, progress: Progress) -> None:
+        self._frames = frames
+        self._progress = progress
+
+    def begin(self, _number: int, _inode: Inode, /) -> None:
+        """Tells how far it is."""
+        self._progress.update(self._frames.read_bytes)
+
+    def data(self, _place: int, _view: memoryview, /) -> None:
+        """Tells how far it is."""
+        self._progress.update(self._frames.read_bytes)
+
+    def attributes(self, _data: bytes, /) -> None:
+        """Nothing."""
+
+
 def verify(fd: int, name: str, progress: Progress) -> Verdict:
     """Reads a stream to its end; of ours, every frame, digest and figure is checked.
+
+    A raw disk or a dump that is not all there is damaged. Nothing tells whether the rest is right.
 
     Args:
         fd: of the stream.
@@ -71,6 +94,8 @@ def verify(fd: int, name: str, progress: Progress) -> Verdict:
             return Verdict(State.WHOLE, None, kind, header)
         if kind is Kind.RAW:
             _read_raw(frames, progress)
+        else:
+            _read_dump(frames, progress)
         return Verdict(State.UNCERTAIN, "it has no checksums of its content", kind)
     except StreamError as error:
         return Verdict(State.DAMAGED, str(error), kind, header)
@@ -89,3 +114,14 @@ def _read_raw(frames: Frames, progress: Progress) -> None:
     restorer = RawRestorer(frames, MAX_DISK, _Nothing())
     restoring.run(restorer, frames, progress, "verify", needed)
     restorer.require_whole(needed)
+
+
+def _read_dump(frames: Frames, progress: Progress) -> None:
+    """Raises StreamError where a record of a dump is missing, or a header is damaged."""
+    progress.begin("verify", frames.status().st_size)  # of a pipe, 0
+    try:
+        reader = DumpReader(frames)
+        reader.start()
+        reader.inodes(_NoFiles(frames, progress))
+    finally:
+        progress.end()

@@ -15,6 +15,7 @@ from backup.streams import stream
 from backup.streams.stream import FRAME_SIZE, Header
 from backup.verifying import State, Verdict
 from converter.progress import Silent
+from tests.unit.backup.dumps.made_dumps import MadeDump
 from tests.unit.backup.made import frame, made, opened, trailer_of
 
 SMALL = 4096
@@ -122,3 +123,12 @@ def test_any_header_is_read_or_refused(changed: dict[str, int]) -> None:
 @given(st.binary(max_size=200_000))
 def test_noise_is_never_whole(data: bytes) -> None:
     assert verified(data).state is not State.WHOLE
+
+
+def test_a_dump_is_not_verifiable_or_not_all_there() -> None:
+    dump = MadeDump(compact=True).start().inode(2, 0o40755).inode(12, 0o100644, b"x" * 9000).end()
+    verdict = verified(dump)
+    assert (verdict.state, verdict.kind) == (State.UNCERTAIN, Kind.DUMP)
+    for cut in (dump[:7000], dump[: 7 * 1024], dump[: 6 * 1024] + dump[7 * 1024 :], dump + b"\0"):
+        verdict = verified(cut)
+        assert (verdict.state, verdict.kind) == (State.DAMAGED, Kind.DUMP)
