@@ -6,11 +6,14 @@ may have written data that crashes or misleads a file system driver. Only this m
 """
 
 import os
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from node.cleanup import signals_blocked
 from node.errors import KitError
 from node.log import log
 from node.run import ENVIRONMENT
@@ -19,6 +22,8 @@ MAX_SIZE = 1024 * 1024  # bytes, of a file that is read from a guest
 FIRST = "first"  # the label of the first disk: letters only
 MAX_FILES = 100  # that a pattern may match
 MAX_REASON = 300  # characters of a tool's own words
+MAX_LINES = 20  # of what a program of the guest prints
+RUN_SECONDS = 1800.0  # for a program of the guest; GRUB's need some minutes without KVM
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
@@ -52,16 +57,25 @@ class GuestFiles:
         """Runs a program of the guest in the appliance; see `first_disk`.
 
         Raises:
-            KitError: it fails; the error has the last line that it printed.
+            KitError: it fails; the error has the last line that it printed. Or it does not end in
+                RUN_SECONDS; the appliance is gone then.
         """
+        what = f"{argv[0]} of the guest, in the appliance"
+        late = threading.Event()
         try:
-            self._handle.command(list(argv))
+            with _killed_if_late(self._handle.get_pid(), late):
+                self._handle.command(list(argv))
         except RuntimeError as error:
-            lines = [line for line in str(error).splitlines() if line.strip()]
+            if late.is_set():
+                raise KitError(
+                    f"{what}: it did not end in {RUN_SECONDS:.0f} s",
+                    hint="this guest may be hostile; or the node is very slow",
+                ) from error
+            lines = [line for line in str(error).splitlines() if line.strip()][-MAX_LINES:]
             for line in lines:
-                log.info("  %s: %s", argv[0], line)
+                log.info("  %s: %s", argv[0], line[:MAX_REASON])
             raise KitError(
-                f"{argv[0]} of the guest, in the appliance: {lines[-1] if lines else 'it failed'}",
+                f"{what}: {lines[-1][:MAX_REASON] if lines else 'it failed'}",
                 hint="see the lines above",
             ) from error
 
@@ -71,6 +85,27 @@ class GuestFiles:
         /dev/sda may be another one there: only libguestfs's own functions translate it.
         """
         return f"/dev/disk/guestfs/{FIRST}"
+
+
+@contextmanager
+def _killed_if_late(qemu: int, late: threading.Event) -> Iterator[None]:
+    """Kills QEMU after RUN_SECONDS, and sets an event: calls of libguestfs have no limit.
+
+    Signals do not end them, either.
+    """
+
+    def end() -> None:
+        late.set()
+        with suppress(ProcessLookupError):
+            os.kill(qemu, signal.SIGKILL)
+
+    timer = threading.Timer(RUN_SECONDS, end)
+    with signals_blocked():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class FileSystem(NamedTuple):
