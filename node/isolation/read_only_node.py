@@ -1,8 +1,8 @@
 """A view of the node in which a process can read programs, and write to nothing but its disks.
 
 For libguestfs and its QEMU: a hostile file system may take over the appliance, and then QEMU. They
-see the node's files read-only, without the directories of users, of Ganeti and of sockets; no
-device but those that QEMU needs and the disks; no network; no other process.
+see the node's files read-only, without the directories of users, of Ganeti and of sockets, and
+without logs; no device but those that QEMU needs and the disks; no network; no other process.
 """
 
 import os
@@ -25,7 +25,11 @@ from node.syscalls import (
 )
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "fuse", "kvm")
-HIDDEN = ("/run", "/root", "/home", "/var/lib/ganeti")
+# Ganeti keeps disks in files below /srv/ganeti, and passwords of new guests in its OS logs.
+HIDDEN = (
+    *("/run", "/root", "/home", "/srv", "/var/log"),
+    *("/var/lib/ganeti", "/var/lib/ganeti-instance-kit"),
+)
 # Images need not be root's, and tar restores the owners of files when the appliance is made.
 CAPABILITIES = (
     syscalls.CAP_CHOWN,

@@ -102,6 +102,7 @@ def test_what_is_there(disk: Path) -> None:
             "disks": [name for name, kind in kinds.items() if kind != stat.S_IFCHR],
             "root": names("/root"),
             "run": names("/run"),
+            "log": names("/var/log"),
             "processes": [name for name in names("/proc") if name.isdecimal()],
             "interfaces": [name for _, name in socket.if_nameindex()],
             "mounts": refused(lambda: syscalls.mount("tmpfs", "/tmp", "tmpfs", 0)),
@@ -115,7 +116,7 @@ def test_what_is_there(disk: Path) -> None:
     assert set(found["devices"]) <= set(read_only_node.DEVICES)
     assert "null" in found["devices"]
     assert found["disks"] == ["disk0"]
-    assert found["root"] == found["run"] == []
+    assert found["root"] == found["run"] == found["log"] == []
     assert found["processes"] == ["1"]
     assert found["interfaces"] == ["lo"]
     assert found["mounts"] and found["nodes"]
