@@ -70,7 +70,7 @@ def _export() -> int:
 
 def _tell(fd: int, count: int) -> None:
     """Tells Ganeti how large the stream will be, roughly, for its time to go."""
-    with suppress(OSError):  # nothing depends on it
+    with suppress(OSError, ValueError):  # nothing depends on it; select(2) takes no large numbers
         if select([], [fd], [], 0)[1]:  # where nobody reads, it must not wait
             os.write(fd, b"%d\n" % count)
     with suppress(OSError):

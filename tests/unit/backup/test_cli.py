@@ -34,3 +34,8 @@ def test_a_size_that_nobody_reads_does_not_wait() -> None:
     cli._tell(writing, 1)
     assert len(os.read(reading, 2 * size)) == size
     os.close(reading)
+
+
+def test_a_size_that_nobody_can_be_told_is_no_error() -> None:
+    for number in (1023, 1024, 999_999_999):
+        cli._tell(number, 1)
