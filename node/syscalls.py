@@ -52,14 +52,22 @@ def umount(target: Path) -> None:
     _checked(_libc.umount2(os.fsencode(target), UMOUNT_NOFOLLOW), target)
 
 
-def rename_new(old: Path, new: Path) -> None:
+def rename_new(old: bytes | Path, new: bytes | Path, directory: int | None = None) -> None:
     """Renames a file to a name that nothing has yet (renameat2(2)).
+
+    Args:
+        old: its path.
+        new: its new path.
+        directory: a descriptor of the directory that `new` is below, if it is relative.
 
     Raises:
         OSError: EEXIST: something has it; EINVAL: the file system cannot do that, as NFS.
     """
     paths = [os.fsencode(path) for path in (old, new)]
-    _checked(_libc.renameat2(AT_FDCWD, paths[0], AT_FDCWD, paths[1], RENAME_NOREPLACE), new)
+    below = AT_FDCWD if directory is None else directory
+    _checked(
+        _libc.renameat2(AT_FDCWD, paths[0], below, paths[1], RENAME_NOREPLACE), os.fsdecode(new)
+    )
 
 
 def unshare_network() -> None:

@@ -13,6 +13,7 @@ from backup.dumps.records import Entry
 from backup.dumps.staging import Staging, add_flags
 from backup.streams.stream import StreamError
 from node.log import log
+from node.syscalls import rename_new
 
 LOST = "lost+found"
 MOST_WARNINGS = 10
@@ -156,15 +157,22 @@ class Naming:
         return above
 
     def _place(self, number: int, name: bytes, directory: int | None) -> bool:
-        """Gives an inode a name, if the dump has it."""
+        """Gives an inode a name, if the dump has it.
+
+        Raises:
+            StreamError: something else has the name.
+        """
         single = os.fsencode(self._made.path("single", number))
         shared = os.fsencode(self._made.path("shared", number))
-        with suppress(FileNotFoundError):
-            os.rename(single, name, dst_dir_fd=directory)
-            return True
-        with suppress(FileNotFoundError):
-            os.link(shared, name, dst_dir_fd=directory, follow_symlinks=False)
-            return True
+        try:
+            with suppress(FileNotFoundError):
+                rename_new(single, name, directory)
+                return True
+            with suppress(FileNotFoundError):
+                os.link(shared, name, dst_dir_fd=directory, follow_symlinks=False)
+                return True
+        except FileExistsError as error:
+            raise StreamError(f"a directory in it has the name {name!r} twice") from error
         return False
 
 
