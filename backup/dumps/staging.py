@@ -64,6 +64,8 @@ class Staging:
         flags = inode.flags & KEPT_FLAGS
         is_single = kind == stat.S_IFDIR or (inode.links < 2 and not flags)
         path = self._room("single" if is_single else "shared", number)
+        if os.path.lexists(path):
+            raise StreamError(f"inode {number} comes twice in it")
         opened = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         if kind == stat.S_IFREG:
             self._fd = os.open(path, opened, 0o600)

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from backup.dumps import staging
+from backup.dumps import records, staging
 from backup.dumps.staging import Staging
+from backup.streams.stream import StreamError
+
+from .made_dumps import inode_body
 
 
 def kept(made: Staging, number: int, content: bytes) -> Path:
@@ -31,3 +34,14 @@ def test_a_directory_is_read_once_and_in_pieces(
         assert list(pieces) == [b"0123", b"4567", b"89"]
         assert list(path.parent.iterdir()) == []
         assert staging.read_entries(made, 13) is None
+
+
+@pytest.mark.parametrize("mode", [0o100644, 0o120777, 0o40755])
+def test_an_inode_that_comes_twice_is_refused(mode: int, tmp_path: Path) -> None:
+    with closing(Staging(tmp_path)) as made:
+        path = made.path("single", 12)
+        path.parent.mkdir(parents=True)
+        path.touch()
+        inode = records.inode((bytes(32) + inode_body(mode, 1)).ljust(records.RECORD, b"\0"))
+        with pytest.raises(StreamError, match="inode 12 comes twice"):
+            made.begin(12, inode._replace(flags=0))
