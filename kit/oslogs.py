@@ -20,7 +20,10 @@ _RENAME = re.compile(r"rename of (?P<old>\S+) to (?P<name>\S+)")
 # end of an export leaves is empty: no script runs there.
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: ", re.MULTILINE)
 _IMPORT = re.compile(r"^(the stream on stdin is|error:) ", re.MULTILINE)
-_IMPORTED = re.compile(r": (written, flushed and read back|restored from the dump)$", re.MULTILINE)
+# Behind the name of the disk. Other lines may end with words of a guest.
+_IMPORTED = re.compile(
+    r"^/\S+( \(\S+\))?: (written, flushed and read back|restored from the dump)$", re.MULTILINE
+)
 _ERROR = re.compile(r"^error: (?P<why>.*)", re.MULTILINE)
 # The facts are behind this line, not indented; the output of hooks is indented.
 _DONE = re.compile(r"done in \d+\.\d s:")
@@ -99,7 +102,7 @@ def event(path: str, text: str, time: float) -> Event | None:
         text = _STAMP.sub("", text)
         if _IMPORT.search(text) is None:
             return None
-        failure = None if _IMPORTED.search(text) else _error(text) or "it did not finish"
+        failure = _error(text) or (None if _IMPORTED.search(text) else "it did not finish")
         # Only its name says which instance was imported.
         instance = _DISK.sub("", found["middle"])
         return Event(path, "import", instance, None, time, date, failure)

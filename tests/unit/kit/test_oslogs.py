@@ -117,8 +117,9 @@ def test_an_import_is_named_once_whatever_the_number_of_disks() -> None:
 
 
 @pytest.mark.parametrize("last", ["written, flushed and read back", "restored from the dump"])
-def test_an_import_that_succeeded(last: str) -> None:
-    found = imported(WEB, 5.0, f"{STREAM}2026-11-26 00:39:32,179: /srv/disk0: {last}\n")
+@pytest.mark.parametrize("disk", ["/srv/disk0", "/dev/vg/disk0 (/dev/dm-3)"])
+def test_an_import_that_succeeded(last: str, disk: str) -> None:
+    found = imported(WEB, 5.0, f"{STREAM}2026-11-26 00:39:32,179: {disk}: {last}\n")
     assert found is not None and found.failure is None
 
 
@@ -134,6 +135,8 @@ def test_the_receiving_end_of_an_export_is_no_import() -> None:
         (f"{STREAM}2026-11-26 00:39:32,179: error: the stream: it ends\n", "the stream: it ends"),
         ("2026-11-26 00:39:32,179: error: import of disk 0: it is empty\n", None),
         (STREAM, "it did not finish"),
+        (f"{STREAM}{WRITTEN}error: flush of /srv/disk0\n", "flush of /srv/disk0"),
+        (f"{STREAM}/etc/fstab: it has no /x: restored from the dump\n", "it did not finish"),
     ],
 )
 def test_an_import_that_failed_is_said_to_have(text: str, why: str | None) -> None:
