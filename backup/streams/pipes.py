@@ -102,7 +102,7 @@ class Output:
             self.written += count
 
     def close(self) -> None:
-        """Ends our part of the stream, and sees to it that a file is on its disk.
+        """Ends our part of the stream, and sees to it that a file or disk has all of it.
 
         Raises:
             KitError: it is not.
@@ -113,10 +113,15 @@ class Output:
         elif self._own is not None:
             os.close(self._own)
             self._own = None
-        elif stat.S_ISREG(os.fstat(self._given).st_mode):
+        elif _is_storage(self._given):
             try:
                 os.fsync(self._given)
             except OSError as error:
                 raise KitError(
                     f"flush of {self._name}: {error.strerror}", hint="see df and dmesg"
                 ) from error
+
+
+def _is_storage(fd: int) -> bool:
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
