@@ -196,18 +196,18 @@ def _head_kept(options: ImportOptions, held: HeldBack) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not keep_head(options, held.head, "its stream did not end well"):
+        if not keep_head(options, held.head, "the disk is whole, but its stream did not end well"):
             held.leave()
         raise
 
 
-def keep_head(options: ImportOptions, head: bytes, why: str) -> bool:
-    """Keeps the first MiB of a disk that is whole, before a failure makes it zero.
+def keep_head(options: ImportOptions, head: bytes, what: str) -> bool:
+    """Keeps the first MiB of a disk that has all that came, before a failure makes it zero.
 
     Args:
         options: the disk.
         head: its first MiB.
-        why: what has failed.
+        what: in words: what the disk has, and what has failed.
 
     Returns:
         Whether it is kept. If not, the disk must stay as it is: it may be the only copy.
@@ -219,15 +219,13 @@ def keep_head(options: ImportOptions, head: bytes, why: str) -> bool:
         write_whole(path, head, mode=0o600, durable=True)
     except OSError as error:
         log.warning(
-            "the disk is whole, but %s: the disk stays as it is, as its first MiB cannot be kept in"
-            " %s: %s",
-            *(why, HEADS, error.strerror),
+            "%s: it stays as it is, as its first MiB cannot be kept in %s: %s",
+            *(what, HEADS, error.strerror),
         )
         return False
     log.warning(
-        "the disk was whole, but %s: its first MiB is kept in %s; dd if=%s of=%s bs=1M"
-        " conv=notrunc puts it back",
-        *(why, path, path, options.device),
+        "%s: its first MiB is kept in %s; dd if=%s of=%s bs=1M conv=notrunc puts it back",
+        *(what, path, path, options.device),
     )
     return True
 

@@ -50,6 +50,7 @@ class DumpReader:
         # Files whose content ends before their size. Versions 0.4b42 and 0.4b43 (Debian 6) wrote a
         # hole at the start of a file too short: its content is not where it was.
         self.short: set[int] = set()
+        self.has_ended = False  # whether all of it came
 
     def start(self) -> Start:
         """Reads up to the first inode.
@@ -82,6 +83,7 @@ class DumpReader:
                 self.short.add(current)
             if found.type is Type.END:
                 self._rest_of_end()
+                self.has_ended = True
                 return
             if found.type is Type.ADDR:
                 if found.inode != current or has_ended:

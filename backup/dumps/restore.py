@@ -19,10 +19,11 @@ from backup.dumps import boot_loader, guest
 from backup.dumps.naming import Naming
 from backup.dumps.reader import DumpReader, Sink, Start
 from backup.dumps.records import Inode
-from backup.dumps.staging import Staging
+from backup.dumps.staging import NAME, Staging
 from backup.import_ import in_words, keep_head
 from backup.options import ImportOptions
 from backup.streams.frames import Frames
+from backup.streams.stream import StreamError
 from converter import paths
 from converter.buffers import buffer
 from converter.target.device import Target, open_target
@@ -85,7 +86,7 @@ def import_dump(
         paths.found(options.device, "target")
         with _opened(options) as target:
             layout = _layout(options, plan, target)
-            with _spoiled_by_failure(target):
+            with _spoiled_by_failure(options, reader, target):
                 bootable = _restore(reader, start, plan, layout, target)
         if plan.boots and not bootable:
             log.warning("the guest has no GRUB: it starts only with a kernel of the node")
@@ -95,7 +96,7 @@ def import_dump(
                 uuid, bare = str(layout.root.uuid), not layout.root.partitions
                 boot_loader.install(Path(options.device), plan.instance, uuid, bare=bare)
             except BaseException:
-                _take_back(options)
+                _without_boot_loader(options)
                 raise
         log.info("%s: restored from the dump", target.name)
 
@@ -226,28 +227,49 @@ class _Told:
 
 
 @contextmanager
-def _spoiled_by_failure(target: Target) -> Iterator[None]:
-    """Where what follows fails, makes the ends of the disk zero."""
+def _spoiled_by_failure(
+    options: ImportOptions, reader: DumpReader, target: Target
+) -> Iterator[None]:
+    """Where what follows fails, makes the ends of the disk zero.
+
+    Once all of a dump has come, and nothing is wrong with it, its sender may have removed its own:
+    then the start of the disk is kept.
+    """
     try:
         yield
-    except BaseException:
+    except StreamError:
         spoil(target)
+        raise
+    except BaseException:
+        if not reader.has_ended:
+            spoil(target)
+        else:
+            _take_back(
+                options, target, f"all of the dump is on the disk, below /{NAME} or at its place"
+            )
         raise
 
 
-def _take_back(options: ImportOptions) -> None:
-    """Keeps the start of a disk that holds all of the dump elsewhere, and makes it zero.
+def _without_boot_loader(options: ImportOptions) -> None:
+    """Takes back a disk that is whole but for its boot loader.
 
     A failure of this must not hide why it is called.
     """
+    what = "the disk is whole, but its boot loader could not be installed"
     try:
         with _opened(options) as target:
-            head = buffer(min(EDGE, target.size))
-            target.read_into(head, 0)
-            if keep_head(options, head.tobytes(), "its boot loader could not be installed"):
-                spoil(target, only_head=True)
+            _take_back(options, target, what)
     except KitError as error:
-        log.warning(
-            "the disk holds all of the dump, and stays as it is without a boot loader: %s",
-            error.message,
-        )
+        log.warning("%s: it stays as it is: %s", what, error.message)
+
+
+def _take_back(options: ImportOptions, target: Target, what: str) -> None:
+    """Keeps the start of a disk elsewhere and makes it zero; if that fails, the disk stays."""
+    head = buffer(min(EDGE, target.size))
+    try:
+        target.read_into(head, 0)
+    except KitError as error:
+        log.warning("%s: it stays as it is: %s", what, error.message)
+        return
+    if keep_head(options, head.tobytes(), what):
+        spoil(target, only_head=True)
