@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from node.processes import PROC
+from node.processes import process_of_the_node
 
 # Ganeti's pathutils.py; hypervisor/hv_kvm: a file for each running instance.
 GANETI = Path("/var/run/ganeti")
@@ -45,7 +45,7 @@ def kvm_process(instance: str) -> int | None:
     """The ID of the process that runs an instance: its command line names the instance."""
     try:
         number = int((GANETI / "kvm-hypervisor/pid" / instance).read_text())
-        words = (PROC / str(number) / "cmdline").read_bytes().split(b"\0")
+        words = (process_of_the_node(number) / "cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return None
     return number if any(instance.encode() in word for word in words) else None

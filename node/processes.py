@@ -76,6 +76,11 @@ def of_the_node() -> Iterator[Path]:
     yield from (_outside.proc or PROC).glob("[0-9]*")
 
 
+def process_of_the_node(number: int) -> Path:
+    """The directory in /proc of a process, by its ID in the node's PID namespace."""
+    return (_outside.proc or PROC) / str(number)
+
+
 def descriptors() -> Iterator[Path]:
     """The open descriptors of all processes of the node (/proc/PID/fd/N), except our own."""
     own = (_outside.proc / "self").readlink().name if _outside.proc else str(os.getpid())

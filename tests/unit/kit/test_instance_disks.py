@@ -5,7 +5,7 @@ import pytest
 from kit import cluster, instance_disks
 from kit.instance_disks import Disks, InstanceDisk
 from kit.instance_disks import instance_disks as find
-from node import ganeti
+from node import ganeti, processes
 from node.errors import KitError
 from node.run import Result
 
@@ -184,7 +184,7 @@ def test_shared_files(node: Node, key: str) -> None:
 def test_a_running_qemu(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     node.disk(0)
     (node.top / "kvm-hypervisor/pid" / WEB).write_text("42\n")
-    monkeypatch.setattr(ganeti, "PROC", node.top)
+    monkeypatch.setattr(processes, "PROC", node.top)
     assert find(WEB).running is None
     (node.top / "42").mkdir()
     (node.top / "42/cmdline").write_bytes(b"kvm\0-name\0db.example.org\0")

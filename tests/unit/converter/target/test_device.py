@@ -81,7 +81,7 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "swaps").write_text("Filename Type Size Used Priority\n")
     (root / "sys/kernel/random").mkdir(parents=True)
     (root / "sys/kernel/random/boot_id").write_text("boot-1\n")
-    for module in (processes, ganeti, identity):
+    for module in (processes, identity):
         monkeypatch.setattr(module, "PROC", root)
     return root
 
