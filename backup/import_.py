@@ -140,7 +140,7 @@ def _kit(options: ImportOptions, frames: Frames, target: Target, progress: Progr
         # From here on the sender may see its stream read to the end, and remove its disk.
         with _head_kept(options, held):
             restoring.require_end(frames)
-    log.info("%s: written, flushed and read back", target.name)
+    log.info("%s: written and flushed", target.name)
 
 
 def _restore(frames: Frames, header: Header, sink: Sink, progress: Progress) -> None:
@@ -243,7 +243,7 @@ def _raw(options: ImportOptions, frames: Frames, target: Target, progress: Progr
         held.zeros(restorer.end, target.size - restorer.end)
         held.complete()
         held.finish()
-    log.info("%s: written, flushed and read back", target.name)
+    log.info("%s: written and flushed", target.name)
 
 
 _Import = Callable[[ImportOptions, Frames, Target, Progress], None]

@@ -22,7 +22,7 @@ _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: ", re.MULTILINE)
 _IMPORT = re.compile(r"^(the stream on stdin is|error:) ", re.MULTILINE)
 # Behind the name of the disk. Other lines may end with words of a guest.
 _IMPORTED = re.compile(
-    r"^/\S+( \(\S+\))?: (written, flushed and read back|restored from the dump)$", re.MULTILINE
+    r"^/\S+( \(\S+\))?: (written and flushed|restored from the dump)$", re.MULTILINE
 )
 _ERROR = re.compile(r"^error: (?P<why>.*)", re.MULTILINE)
 # The facts are behind this line, not indented; the output of hooks is indented.
