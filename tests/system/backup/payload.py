@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 FS_IOC_GETFLAGS, FS_IOC_SETFLAGS = 0x80086601, 0x40086602  # linux/fs.h
-_NODUMP = 0x40
+_NODUMP, _IMMUTABLE, _APPEND = 0x40, 0x10, 0x20
 KEPT_FLAGS = 0x10 | 0x20 | 0x40 | 0x80  # immutable, append, nodump, noatime
 SECOND = 10**9
+FUTURE = 5 * 10**9 * SECOND + 987654321  # behind the year 2038
 
 
 def fill(top: Path) -> None:
@@ -57,6 +58,34 @@ def fill(top: Path) -> None:
     os.chown(top / "setuid", 3_000_000_000, 2_999_999_999)
     os.utime(top / "text", ns=(1, 1_600_000_000 * SECOND + 123456789))
     _add_flag(top / "xattrs", _NODUMP)
+    os.setxattr(top / "xattrs", "user.empty", b"")
+    os.setxattr(top / "many", "user.directory", b"on a directory")
+    os.mknod(top / "terminal", 0o20660 | stat.S_IFCHR, os.makedev(4, 300))
+    (top / "sticky").mkdir()
+    (top / "sticky").chmod(0o1777)
+    deep = top.joinpath(*["d" * 100] * 15)
+    deep.mkdir(parents=True)
+    (deep / "leaf").write_text("deep")
+    with (top / "preallocated").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 1 << 20)
+    for name, moment in (("old", -3 * 365 * 86400 * SECOND + 123456789), ("future", FUTURE)):
+        (top / name).touch()
+        os.utime(top / name, ns=(1, moment))
+    (top / "acl").touch()
+    os.setxattr(top / "acl", "system.posix_acl_access", _acl(0o7))
+    (top / "acls").mkdir()
+    os.setxattr(top / "acls", "system.posix_acl_default", _acl(0o5))
+    for name, flag in (("immutable", _IMMUTABLE), ("append", _APPEND)):
+        (top / name).touch()
+        _add_flag(top / name, flag)
+
+
+def _acl(rights: int) -> bytes:
+    """An ACL with rights for user 33, as linux/posix_acl_xattr.h has it: version, then entries."""
+    entries = ((0x01, 6, 2**32 - 1), (0x02, rights, 33), (0x04, 4, 2**32 - 1), (0x10, 7, 2**32 - 1))
+    return struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", *entry) for entry in (*entries, (0x20, 0, 2**32 - 1))
+    )
 
 
 def _add_flag(path: Path, flag: int) -> None:
@@ -95,7 +124,7 @@ def manifest(top: Path) -> dict[str, dict[str, Any]]:
             facts["digest"] = _digest(path)
         elif stat.S_ISLNK(own.st_mode):
             facts["target"] = os.readlink(path)  # noqa: PTH115 - as it is
-        elif stat.S_ISBLK(own.st_mode):
+        elif stat.S_ISBLK(own.st_mode) or stat.S_ISCHR(own.st_mode):
             facts["device"] = own.st_rdev
         for name in os.listxattr(path, follow_symlinks=False):
             facts[name] = os.getxattr(path, name, follow_symlinks=False)
