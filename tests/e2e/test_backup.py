@@ -104,6 +104,7 @@ def test_it_comes_back_under_another_name_on_larger_disks(
     assert "note: imported " not in cluster.run(["instance-kit", "facts", usual.name]).stdout
 
 
+@pytest.mark.trixie
 def test_it_is_shrunk_onto_smaller_disks(
     usual: Exported, cluster: Cluster, instance_name: Callable[[str], str]
 ) -> None:
