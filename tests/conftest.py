@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         os.execv(ISOLATED, words)
     if config.option.basetemp is None:
         config.option.basetemp = f"{run}/t"
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """A program that a signal ends blocks others until its end; we go on."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _is_worker(config: pytest.Config) -> bool:

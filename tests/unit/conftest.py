@@ -1,7 +1,6 @@
 """Unit tests run no program: they test pure code, or the command line that would be run."""
 
 import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import date
@@ -33,14 +32,6 @@ def _no_subprocess(monkeypatch: pytest.MonkeyPatch) -> None:
 def _one_day(monkeypatch: pytest.MonkeyPatch) -> None:
     """Releases reach their end of life; what the tests expect of them does not wait for that."""
     monkeypatch.setattr(releases, "_today", lambda: date(2026, 1, 1))
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_they_were() -> Iterator[None]:
-    """A program that a signal ends blocks others until its end; we go on."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    yield
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.fixture(autouse=True)
