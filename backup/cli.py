@@ -22,7 +22,7 @@ from installer import oslog
 from node import log
 from node.errors import KitError
 from node.isolation.namespace import contained
-from node.modules import lacking
+from node.modules import require_modules
 from node.program import Failure, run_command
 
 # Ganeti's import-export daemon reads what we print a KiB at a time, and at our end only once more:
@@ -92,8 +92,7 @@ def _import() -> int:
     try:
         frames, kind = begun(options, sys.stdin.fileno())
         if kind is Kind.DUMP:
-            if lacking("import of a dump", OF_DUMPS):
-                return 1
+            require_modules(f"{options.what} from a dump", OF_DUMPS)
             from backup.dumps.restore import import_dump  # it loads all that a create does
 
             import_dump(options, request.index, frames, os.environ, Path.cwd())

@@ -72,11 +72,6 @@ class Instance:
     reinstall: bool
     old_name: str | None  # on a rename only
 
-    @property
-    def short_name(self) -> str:
-        """The name up to its first dot."""
-        return self.name.partition(".")[0]
-
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Instance":
         """Reads the instance from the environment of an OS script.

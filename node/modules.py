@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
+from node.errors import KitError
 from node.program import complain, give_up_streams, open_streams
 
 
@@ -18,7 +19,10 @@ def run_if_complete(
         failed: the exit code if modules are missing.
     """
     open_streams()
-    if lacking(program, packages):
+    try:
+        require_modules(program, packages)
+    except KitError as error:
+        complain(error.message, error.hint)
         return failed
     try:
         return run()
@@ -26,18 +30,20 @@ def run_if_complete(
         give_up_streams()
 
 
-def lacking(program: str, packages: Mapping[str, str]) -> bool:
-    """Whether modules are missing on this node; prints all of them and what to install.
+def require_modules(program: str, packages: Mapping[str, str]) -> None:
+    """Looks for modules that are not ours.
 
     Args:
         program: the program that needs them, for the message.
         packages: the Debian package of each module.
+
+    Raises:
+        KitError: modules are missing; it names all of them and what to install.
     """
     missing = [module for module in packages if find_spec(module) is None]
     if missing:
         install = " ".join(packages[module] for module in missing)
-        complain(
+        raise KitError(
             f"{program}: Python modules: missing: {', '.join(missing)}",
             hint=f"apt-get install {install}",
         )
-    return bool(missing)

@@ -24,7 +24,6 @@ from backup.import_ import in_words, keep_head
 from backup.options import ImportOptions
 from backup.streams.frames import Frames
 from backup.streams.stream import StreamError
-from converter import paths
 from converter.buffers import buffer
 from converter.target.device import Target, open_target
 from guest.instance import Disk, Instance
@@ -83,7 +82,6 @@ def import_dump(
         start = reader.start()
         plan = _plan(index, environ, os_dir)
         log.info("%s: a dump of %s with %d files", options.stream, start.device, start.inodes)
-        paths.found(options.device, "target")
         with _opened(options) as target:
             layout = _layout(options, plan, target)
             with _spoiled_by_failure(options, reader, target):

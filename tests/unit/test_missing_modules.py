@@ -14,6 +14,7 @@ from converter import qcow2raw
 from installer import start
 from kit import instance_kit
 from node import modules
+from node.errors import KitError
 
 TOP = Path(__file__).parents[2]
 
@@ -54,6 +55,15 @@ def test_an_os_script_names_all_that_is_missing(
         "error: create: Python modules: missing: distro_info, jinja2\n"
         "hint: apt-get install python3-distro-info python3-jinja2\n"
     )
+
+
+def test_an_import_of_a_dump_names_what_is_missing_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(modules, "find_spec", lacks("jinja2"))
+    with pytest.raises(KitError, match="missing: jinja2") as caught:
+        modules.require_modules("import", backup.cli.OF_DUMPS)
+    assert caught.value.hint == "apt-get install python3-jinja2"
 
 
 PACKAGES = (

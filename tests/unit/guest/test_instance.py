@@ -29,7 +29,6 @@ def ganeti_environ() -> dict[str, str]:
 def test_reads_what_ganeti_gives() -> None:
     instance = Instance.from_environ(ganeti_environ())
     assert instance.name == "web1.example.org"
-    assert instance.short_name == "web1"
     assert instance.hypervisor == "kvm"
     assert instance.variant == "bookworm"
     assert not instance.reinstall

@@ -1,6 +1,5 @@
 """Dumps that are whole, cut at every place, and altered."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,6 +11,7 @@ from backup.dumps.reader import DumpReader, Start
 from backup.dumps.records import RECORD, Inode, Type
 from backup.streams.frames import Frames
 from backup.streams.stream import StreamError
+from tests.unit.backup.made import opened
 
 from .made_dumps import MadeDump, entry
 
@@ -49,13 +49,8 @@ class Collected:
 
 @contextmanager
 def reading(data: bytes) -> Iterator[DumpReader]:
-    file = os.memfd_create("dump")
-    try:
-        os.write(file, data)
-        os.lseek(file, 0, os.SEEK_SET)
+    with opened(data) as file:
         yield DumpReader(Frames(file, "the stream"))
-    finally:
-        os.close(file)
 
 
 def read(data: bytes) -> tuple[Start, Collected]:

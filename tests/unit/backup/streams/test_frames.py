@@ -14,6 +14,7 @@ from backup.streams.stream import Header, StreamError, Trailer
 from converter.buffers import buffer
 from node import zstd
 from node.zstd import Compressor, Decompressor, ZstdError
+from tests.unit.backup.made import opened
 
 SIZE = 4096
 
@@ -31,13 +32,8 @@ WHOLE = HEADER.encode() + b"".join(map(frame, CONTENT)) + Trailer(3, 1, 2, "d", 
 
 @contextmanager
 def reading(data: bytes) -> Iterator[Frames]:
-    file = os.memfd_create("stream")
-    try:
-        os.write(file, data)
-        os.lseek(file, 0, os.SEEK_SET)
+    with opened(data) as file:
         yield Frames(file, "the stream")
-    finally:
-        os.close(file)
 
 
 def read_all(frames: Frames) -> list[bytes]:

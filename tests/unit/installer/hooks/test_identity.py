@@ -18,9 +18,7 @@ def context(
     dhcp: bool = True,
     enabled: bool = True,
 ) -> Context:
-    instance: Any = SimpleNamespace(
-        name=name, short_name=name.partition(".")[0], nics=nics(*scenario)
-    )
+    instance: Any = SimpleNamespace(name=name, nics=nics(*scenario))
     settings: Any = SimpleNamespace(hostname=hostname, dhcp=dhcp, hook_hostname=enabled)
     other: Any = None  # nobody asks for the disks and the node
     return Context(instance, settings, other, other)
