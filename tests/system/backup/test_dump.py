@@ -273,11 +273,11 @@ def test_an_import_that_is_ended_leaves_nothing(
     number: signal.Signals, dump: bytes, target: Node
 ) -> None:
     disk = target.disks[0][0]
-    for moment in range(5):
+    for moment in range(10):
         here, there = os.pipe()
         running = Import(target, here)
         os.close(here)
-        left = memoryview(dump)[: len(dump) * moment // 4]
+        left = memoryview(dump)[: len(dump) * moment // 9]
         with suppress(BrokenPipeError):
             while left:
                 left = left[os.write(there, left[: 64 << 10]) :]
