@@ -1,4 +1,9 @@
-"""What is mounted: a file for each mount, locked while the process that serves it lives."""
+"""What is mounted: a file for each mount, locked while a process that serves it lives.
+
+That is the background process and those of `node.isolation.apart` that it starts, which inherit the
+lock. If it is killed, the kernel kills them, too; the lock is free some milliseconds later, when
+these have ended.
+"""
 
 import errno
 import fcntl
@@ -98,7 +103,7 @@ def begun(record: Record) -> Iterator[Callable[[], None]]:
 
 
 def ended(record: Record) -> Record | None:
-    """Waits for the end of the process that serves a mount.
+    """Waits for the end of all processes that serve a mount.
 
     Returns:
         None if all went well. Else the record, with the error, or without: it was killed.
@@ -116,7 +121,7 @@ def ended(record: Record) -> Record | None:
 
 
 def is_served(record: Record) -> bool:
-    """Whether the process that serves it lives."""
+    """Whether a process that serves it lives."""
     return is_locked(record.path)
 
 

@@ -33,7 +33,7 @@ SECONDS = 300  # for an appliance on a loaded machine
 
 @pytest.fixture(autouse=True)
 def _own_records() -> Iterator[None]:
-    """Other workers share /run, and their gc would find the mounts that are killed here."""
+    """A node on which nothing was mounted, for each test; nothing stays of one that failed."""
     place = records.DIRECTORY.parent
     place.mkdir(exist_ok=True)
     output("mount", "-t", "tmpfs", "tmpfs", place)
@@ -41,7 +41,7 @@ def _own_records() -> Iterator[None]:
     for record in records.all_records():  # of a test that failed
         with suppress(ProcessLookupError):
             os.kill(record.pid, signal.SIGKILL)
-            await_end(record.pid)
+        records.ended(record)
         output("umount", record.directory, check=False)
     output("umount", "--recursive", place)
 
@@ -117,13 +117,6 @@ def on_disk(disk: Path, start: int, command: str, tmp_path: Path) -> str:
     return output("debugfs", "-R", command, part)
 
 
-def await_end(pid: int) -> None:
-    deadline = time.monotonic() + 60
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_read_only_until_its_process_is_ended(disk: Path, tmp_path: Path) -> None:
     before = disk.read_bytes()
     ran = kit("mount", disk)
@@ -154,7 +147,7 @@ def test_read_only_until_its_process_is_ended(disk: Path, tmp_path: Path) -> Non
     # A copy of the mount in another namespace, as a create has, does not keep it from its end.
     with subprocess.Popen(["unshare", "--mount", "sleep", "600"]) as namespace:
         os.kill(record.pid, signal.SIGTERM)
-        await_end(record.pid)
+        assert records.ended(record) is None
         namespace.kill()
     assert not os.path.ismount(place)
     assert not list(records.all_records())
@@ -188,7 +181,7 @@ def test_written_until_umount_and_after_a_kill(disk: Path, tmp_path: Path) -> No
     (record,) = records.all_records()
     (place / "srv/later").write_text("later\n")
     os.kill(record.pid, signal.SIGKILL)
-    await_end(record.pid)
+    assert records.ended(record) == record
     found = [each for each in gc.leftovers([]) if each.path == place]
     assert [each.what for each in found] == [f"mount of {disk}: its process was killed"]
     assert "may not be on the disk" in refused("umount", disk)
