@@ -6,6 +6,7 @@ import signal
 import struct
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -135,12 +136,14 @@ def test_a_shrink_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
         script = Script("import", target, stdin=file, environ={"TMPDIR": str(cache)})
     wait_until(lambda: "file system of the whole disk" in script.stderr)
     wait_until(lambda: emulators())
+    spools = unnamed_files()
+    assert spools & backing_files()
     os.kill(script.process.pid, signal.SIGKILL)
     script.process.wait()
     wait_until(lambda: not emulators())
     assert os.read(script.held, 1) == b""
     os.close(script.held)
-    wait_until(lambda: not spools())
+    wait_until(lambda: not spools & backing_files())
     assert digest(target) == before
 
 
@@ -156,16 +159,22 @@ def emulators() -> list[str]:
     return found
 
 
-def spools() -> list[str]:
-    """Loop devices over files in /var/tmp that have no name any more."""
-    found = []
+def unnamed_files() -> set[str]:
+    """Files in /var/tmp without a name that processes of this run have open."""
+    found = set()
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if (name := str(descriptor.readlink())).startswith("/var/tmp/#"):
+                found.add(name)
+    return found
+
+
+def backing_files() -> set[str]:
+    """Of the machine's loop devices."""
+    found = set()
     for state in Path("/sys/block").glob("loop*/loop/backing_file"):
-        try:
-            name = state.read_text().strip()
-        except OSError:
-            continue
-        if name.startswith("/var/tmp/#"):
-            found.append(name)
+        with suppress(OSError):
+            found.add(state.read_text().strip())
     return found
 
 
