@@ -33,7 +33,8 @@ RUN = "KIT_TESTS_RUN"
 DISKS = Path("/var/tmp")
 PREFIX = "kit-tests."
 TMP = Path("/tmp")
-JOURNALS = Path("/var/lib/ganeti-instance-kit")  # where the kit keeps files on a node
+# Where the kit keeps files on a node: journals of copies, records of mounts.
+STATE = (Path("/var/lib/ganeti-instance-kit"), Path("/run/ganeti-instance-kit/mounts"))
 # How long the command may go on after Ctrl-C, to print its summary. It gets the SIGINT, too.
 INTERRUPT_SECONDS = 20
 USAGE = 64  # EX_USAGE of sysexits.h
@@ -119,8 +120,9 @@ def _mount_private() -> None:
         mount(f"/proc/self/fd/{checkout}", TOP, None, MS_BIND)
         os.chdir(here)
     os.close(checkout)
-    JOURNALS.mkdir(parents=True, exist_ok=True)
-    mount("tmpfs", JOURNALS, "tmpfs", 0, "mode=755")
+    for path in STATE:
+        path.mkdir(parents=True, exist_ok=True)
+        mount("tmpfs", path, "tmpfs", 0, "mode=755")
 
 
 def main(command: list[str]) -> int:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from backup import import_
+from converter.engine import journal
+from kit.rescue import records
 from tests import leaks
 from tests.system.installer.support import output
 from tests.system.loops import loop
@@ -134,6 +137,21 @@ def test_what_others_do_is_no_leak(tmp_path: Path) -> None:
         stack.callback(foreign.rmdir)
         process.communicate("\n", timeout=SECONDS)
         assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "directory", [journal.DIRECTORY, import_.HEADS, records.DIRECTORY], ids=str
+)
+def test_what_the_kit_keeps_is_not_seen_by_others(directory: Path) -> None:
+    """Their gc would remove it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / "x"
+    file.touch()
+    try:
+        found = f"from pathlib import Path; print(Path({str(file)!r}).exists())"
+        assert runs(found) == "False\n"
+    finally:
+        file.unlink()
 
 
 def leave_process(_: Path, stack: ExitStack) -> None:
