@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,36 +16,43 @@ from tests.system.converter import support
 from tests.system.converter.support import MIB, qcow2raw, wait_until
 
 SIZE = 16 * MIB
-PORT = 10987
 
 
 @contextmanager
-def served(socket: Path, argv: Sequence[str | Path]) -> Iterator[None]:
+def served(place: Path, argv: Sequence[str | Path]) -> Iterator[None]:
     """Runs a server in the foreground, once it listens at its socket, and ends it."""
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as server:
         try:
-            wait_until(lambda: listens(rf"{re.escape(str(socket))}$"))
+            wait_until(lambda: listens(rf"{re.escape(str(place))}$"))
             yield
         finally:
             server.kill()
 
 
 @contextmanager
-def nbd_server(directory: Path, disk: Path, clients: int) -> Iterator[None]:
+def nbd_server(directory: Path, disk: Path, clients: int, port: int) -> Iterator[None]:
     """Runs an nbd-server, which serves several clients as a daemon only."""
     config, number = directory / "config", directory / "pid"
     config.write_text(
-        f"[generic]\nport = {PORT}\nlistenaddr = 127.0.0.1\n"
+        f"[generic]\nport = {port}\nlistenaddr = 127.0.0.1\n"
         f"[disk]\nexportname = {disk}\nreadonly = true\nmaxconnections = {clients}\n"
     )
     subprocess.run(["nbd-server", "-C", config, "-p", number], check=True, capture_output=True)
     try:
-        wait_until(lambda: listens(rf":{PORT:04X} 0+:0000 0A"))
+        wait_until(lambda: listens(rf":{port:04X} 0+:0000 0A"))
         yield
     finally:
         wait_until(number.exists)
         # With its processes for clients, one of which may miss a SIGTERM.
         os.killpg(os.getpgid(int(number.read_text())), signal.SIGKILL)
+
+
+def free_port() -> int:
+    """Workers and runs share the machine's network."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 def listens(what: str) -> bool:
@@ -69,21 +77,22 @@ def test_as_many_connections_as_are_admitted(
     """A server for one client says that several are not safe: then all readers share one."""
     disk = tmp_path / "disk"
     disk.write_bytes(support.noise(SIZE, 1))
-    socket = tmp_path / "sock"
-    uri = f"nbd+unix:///?socket={socket}"
+    place = tmp_path / "sock"
+    port = free_port()
+    uri = f"nbd+unix:///?socket={place}"
     if server == "qemu-nbd":
         argv: Sequence[str | Path] = (
             *("qemu-nbd", "--read-only", "--persistent", f"--shared={clients}"),
-            *("--format=raw", f"--socket={socket}", disk),
+            *("--format=raw", f"--socket={place}", disk),
         )
     elif server == "nbdkit":
         argv = (
-            *("nbdkit", "--foreground", "--read-only", "-U", socket, "--filter=limit"),
+            *("nbdkit", "--foreground", "--read-only", "-U", place, "--filter=limit"),
             *("file", disk, f"limit={clients}"),
         )
     else:
-        argv, uri = (), f"nbd://127.0.0.1:{PORT}/disk"
-    with served(socket, argv) if argv else nbd_server(tmp_path, disk, clients):
+        argv, uri = (), f"nbd://127.0.0.1:{port}/disk"
+    with served(place, argv) if argv else nbd_server(tmp_path, disk, clients, port):
         if argv:  # nbd-server counts clients for a while after they are gone
             with nbd_source(uri) as source:
                 assert source.readers == readers
