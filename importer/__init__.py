@@ -1,0 +1,1 @@
+"""Moves virtual machines of a libvirt host into Ganeti; `instance-kit import` is its command."""

@@ -1,0 +1,70 @@
+"""A libvirt domain, as its XML describes it. Pure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """What cannot be moved, such as a passed-through device, and what the user can do."""
+
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class SourceDisk:
+    """A disk of a domain.
+
+    Attributes:
+        target: its name in the domain, such as vda.
+        bus: virtio, scsi, sata, ide, …
+        format: of its image, as the XML states it; never guessed.
+        path: on the KVM host, absolute.
+        is_block: whether that is a block device, such as a logical volume.
+        boot_order: of its `<boot order=.../>`, if any.
+    """
+
+    target: str
+    bus: str
+    format: Literal["qcow2", "raw"]
+    path: str
+    is_block: bool
+    boot_order: int | None = None
+
+
+@dataclass(frozen=True)
+class SourceNic:
+    """A network card: its MAC address (lower case), model, and libvirt's network or bridge."""
+
+    mac: str
+    model: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain; `disks` are in boot order: that of the XML's boot orders, then of bus and name.
+
+    Attributes:
+        memory: bytes.
+        firmware: bios or uefi.
+        machine: QEMU's machine type, such as pc-i440fx-7.2.
+        cpu: mode of the XML (host-passthrough, host-model) or the name of a model; "" for QEMU's
+            default.
+        has_console: whether it has a serial console.
+        has_agent: whether it has a channel for the QEMU guest agent.
+    """
+
+    name: str
+    uuid: str
+    vcpus: int
+    memory: int
+    firmware: Literal["bios", "uefi"]
+    machine: str
+    cpu: str
+    disks: tuple[SourceDisk, ...]
+    nics: tuple[SourceNic, ...]
+    has_console: bool
+    has_agent: bool
+    obstacles: tuple[Obstacle, ...] = ()

@@ -1,0 +1,1 @@
+"""The KVM host: one SSH connection, libvirt and QEMU behind it."""
