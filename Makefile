@@ -10,7 +10,7 @@ OS := $(DESTDIR)/usr/share/ganeti/os
 ETC := $(DESTDIR)/etc
 MAN := $(DESTDIR)/usr/share/man
 UNITS := $(DESTDIR)/usr/lib/systemd/system
-PACKAGES := node guest installer converter backup kit
+PACKAGES := node guest installer converter backup importer kit
 
 # Packages that a node needs for the kit, by names that are valid in Debian 12 and 13.
 NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm python3-guestfs \

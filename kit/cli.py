@@ -16,6 +16,7 @@ from kit import (
     export,
     facts,
     gc,
+    import_,
     mount,
     restore,
     shell,
@@ -48,6 +49,7 @@ VERBS: tuple[Verb, ...] = (
     *(facts, doctor, cache),
     *(mount, umount, shell, cp),
     *(export, restore, verify),
+    import_,
     gc,
 )
 

@@ -15,7 +15,7 @@ from tests.e2e import scrape
 from tools import record
 
 TOP = Path(__file__).parents[2]
-PACKAGES = ("node", "guest", "installer", "converter", "backup", "kit")
+PACKAGES = ("node", "guest", "installer", "converter", "backup", "importer", "kit")
 PAGES = sorted([TOP / "README.md", TOP / "CONTRIBUTING.md", *(TOP / "docs").glob("*.md")])
 
 

@@ -78,7 +78,7 @@ def test_the_names_are_those_of_modules() -> None:
     assert all(find_spec(module) for module in PACKAGES)
 
 
-OURS = ("backup", "converter", "guest", "installer", "kit", "node")
+OURS = ("backup", "converter", "guest", "importer", "installer", "kit", "node")
 
 
 def loaded_with(name: str) -> set[str]:
