@@ -16,12 +16,12 @@ from converter.sources import sized
 from converter.sources.base import Source
 from converter.sources.image_file import LocalFile
 from converter.sources.nbd import NbdSource, unix_uri
+from converter.sources.qemu_image import CLIENTS, driver_options
 from converter.sources.refusal import refusal
 from converter.sources.sandbox import IMAGE, SOCKET, confined, outside
 from node.run import run
 from node.service import serving
 
-CLIENTS = 16  # maximum connections: those of the threads and the first one
 CHECK_SECONDS = 600  # limit of processor time
 START_SECONDS = 30.0
 SLOWEST = 4 << 20  # bytes that qemu-nbd reads in a second of processor time, at least
@@ -72,31 +72,6 @@ def check(name: str, image_format: str, read: Read, size: int) -> Stated:
             f"source {name}: {error}",
             hint="check that the format is right; if it is damaged, restore it from a good copy",
         ) from error
-
-
-def driver_options(
-    image_format: str,
-    filename: str,
-    *,
-    is_block: bool = False,
-    found: Stated | None = None,
-) -> str:
-    """The image's name for QEMU's tools, which fixes its format and file, and allows no parent.
-
-    It is a `json:` pseudo-protocol name (qemu(1), "Device URL Syntax"), without white space.
-    `found` is the result of `check`.
-    """
-    file: dict[str, Any] = {
-        "driver": "host_device" if is_block else "file",
-        "filename": filename,
-    }
-    if found is not None and found.end is not None:
-        file = {"driver": "raw", "offset": 0, "size": found.end, "file": file}
-    options: dict[str, Any] = {"driver": image_format, "file": file}
-    if image_format in foreign.WITH_PARENT:
-        options["backing"] = None
-    options |= found.options if found is not None else {}
-    return "json:" + json.dumps(options, separators=(",", ":"))
 
 
 @contextmanager

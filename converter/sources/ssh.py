@@ -28,8 +28,10 @@ from converter.formats.recognise import check_format
 from converter.sources import qemu, sized
 from converter.sources.base import Source
 from converter.sources.nbd import NbdSource, unix_uri
+from converter.sources.qemu_image import CLIENTS, driver_options
 from converter.sources.refusal import refusal
 from converter.sources.ssh_helper import (
+    ENVIRONMENT,
     IMAGE,
     ImageState,
     Location,
@@ -52,8 +54,6 @@ COMPLAINT_SECONDS = 1.0
 SSH_FAILED = 255  # exit code of ssh(1) itself; all others are those of the script
 READ = 4 << 20  # maximum bytes of one answer
 FORMATS = ("qcow2", "raw", *foreign.NAMES)
-# The variables of our user's environment that ssh, its configuration and its keys depend on.
-ENVIRONMENT = ("HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME")
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def ssh_source(url: str, image_format: str | None = None) -> Iterator[Source]:
     location = _location(url, image_format)
     directory = f"/tmp/ganeti-instance-kit-{secrets.token_hex(8)}"
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    command = ssh_command(location, directory, qemu.CLIENTS)
+    command = ssh_command(location, directory, CLIENTS)
     what = f"source {url}"
     with serving(command, what=what, env=environment, grace=GRACE_SECONDS) as ssh:
         remote = _RemoteScript(ssh, url, location, directory)
@@ -83,7 +83,7 @@ def ssh_source(url: str, image_format: str | None = None) -> Iterator[Source]:
         stated = found.stated
         remote.serve(
             image_format,
-            qemu.driver_options(image_format, IMAGE, is_block=state.is_block, found=stated),
+            driver_options(image_format, IMAGE, is_block=state.is_block, found=stated),
         )
         source = _connected(remote, url, image_format, location, state, found.features)
         try:
@@ -199,7 +199,7 @@ class _RemoteScript:
             )
         if image_format in foreign.NAMES:
             stated = qemu.check(self._url, image_format, self.read, state.size)
-            image = qemu.driver_options(image_format, IMAGE, is_block=state.is_block, found=stated)
+            image = driver_options(image_format, IMAGE, is_block=state.is_block, found=stated)
             code, said = self._told(parse_check, "check", image, seconds=CHECK_SECONDS)
             if code not in qemu.SOUND:
                 raise self._refused(image_format, said)

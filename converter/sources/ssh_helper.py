@@ -3,6 +3,7 @@
 import base64
 import re
 import shlex
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -126,6 +127,23 @@ while read -r command a b; do
   esac
 done
 """
+# The variables of our user's environment that ssh, its configuration and its keys depend on.
+ENVIRONMENT = ("HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME")
+# Of every connection: no question is asked, and what the user's configuration wants beside the
+# connection itself is left out.
+OPTIONS = {
+    "BatchMode": "yes",
+    "ConnectTimeout": "30",
+    "ServerAliveInterval": "15",
+    "ServerAliveCountMax": "4",
+    "ExitOnForwardFailure": "yes",
+    "ForwardAgent": "no",
+    "ForwardX11": "no",
+    "PermitLocalCommand": "no",
+    "RemoteCommand": "none",
+    "RequestTTY": "no",
+    "LogLevel": "INFO",  # at this level ssh says why it does not forward
+}
 _LOCAL_SCRIPT = 'mount -t tmpfs -o size=64k,mode=700 forward "$1" && shift && exec "$@"'
 
 
@@ -195,37 +213,37 @@ def ssh_command(location: Location, directory: str, clients: int) -> list[str]:
         directory: is created on the other host, with the socket in it.
         clients: maximum number of connections to qemu-nbd.
     """
-    options = {
-        "BatchMode": "yes",
-        "ConnectTimeout": "30",
-        "ServerAliveInterval": "15",
-        "ServerAliveCountMax": "4",
-        "ExitOnForwardFailure": "yes",
-        # A control master would do the forwarding, outside of our namespace.
-        "ControlMaster": "no",
-        "ControlPath": "none",
-        "ForwardAgent": "no",
-        "ForwardX11": "no",
-        "PermitLocalCommand": "no",
-        "RemoteCommand": "none",
-        "RequestTTY": "no",
-        "LogLevel": "INFO",  # at this level ssh says why it does not forward
-    }
+    # A control master would do the forwarding, outside of our namespace.
+    options = {**OPTIONS, "ControlMaster": "no", "ControlPath": "none"}
     remote = ["exec", "sh", "-c", _REMOTE_SCRIPT, "sh", directory, location.path, str(clients)]
     return [
-        *("unshare", "--mount", "--"),
-        *("sh", "-c", _LOCAL_SCRIPT, "ssh", PLACE),
-        *("ssh", *(f"-o{name}={value}" for name, value in options.items())),
-        *(("-l", location.user) if location.user else ()),
-        *(("-p", str(location.port)) if location.port else ()),
+        *with_private_sockets("ssh", *settings(options), *destination(location)),
         *("-L", f"{PLACE}/nbd:{directory}/nbd"),
         *("--", location.host, shlex.join(remote)),
     ]
 
 
-def socket_of(pid: int) -> str:
-    """The path of the socket that a process of `ssh_command` forwards."""
-    return f"/proc/{pid}/root{PLACE}/nbd"
+def with_private_sockets(*command: str) -> list[str]:
+    """The command line of a program whose sockets in PLACE are in its own mount namespace."""
+    return ["unshare", "--mount", "--", "sh", "-c", _LOCAL_SCRIPT, command[0], PLACE, *command]
+
+
+def settings(options: Mapping[str, str]) -> list[str]:
+    """Options of ssh_config(5) as arguments of ssh."""
+    return [f"-o{name}={value}" for name, value in options.items()]
+
+
+def destination(location: Location) -> list[str]:
+    """The user and port of a location as arguments of ssh; the host itself stands behind `--`."""
+    return [
+        *(("-l", location.user) if location.user else ()),
+        *(("-p", str(location.port)) if location.port else ()),
+    ]
+
+
+def socket_of(pid: int, name: str = "nbd") -> str:
+    """The path of a socket in PLACE of a process of `with_private_sockets`."""
+    return f"/proc/{pid}/root{PLACE}/{name}"
 
 
 def parse_state(answer: str) -> ImageState:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from converter.sources.qemu import driver_options
+from converter.sources.qemu_image import driver_options
 from converter.sources.sandbox import MEMORY, confined
 from node.run import Result, run
 from tests.system.converter import source_support as sources

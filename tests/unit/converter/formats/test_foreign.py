@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from converter.formats import foreign
 from converter.formats.foreign import ForeignError, NotAloneError
-from converter.sources.qemu import driver_options
+from converter.sources.qemu_image import driver_options
 from converter.sources.sandbox import IMAGE, SOCKET, outside
 
 DESCRIPTOR = (
