@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
+from typing import NamedTuple
 
 from node import text
 from node.cleanup import Terminated, signals_deferred
@@ -50,6 +51,18 @@ class LogicalVolume:
         and the rest of the block holds old data of another volume.
         """
         return bool(self.pool) and self.attr[_ZEROES : _ZEROES + 1] == "z"
+
+
+class VolumeGroup(NamedTuple):
+    """A volume group of this node: the size of its extents and its free space, bytes."""
+
+    name: str
+    extent: int
+    free: int
+
+    def whole_extents(self, size: int) -> int:
+        """The size of a volume for `size` bytes."""
+        return -(-size // self.extent) * self.extent
 
 
 def names(dm_name: str) -> tuple[str, str] | None:
@@ -97,7 +110,7 @@ def created(
         KitError: no such volume group or pool, the name is taken, or there is too little space.
     """
     group = _group(vg)
-    size = -(-size // group["extent"]) * group["extent"]
+    size = group.whole_extents(size)
     _check(vg, name, size, pool, group)
     with signals_deferred():  # so that a volume that was made is always removed
         run(create_argv(vg, name, size, pool), what=f"lvcreate of {vg}/{name}")
@@ -134,7 +147,7 @@ def remove(unwanted: LogicalVolume) -> None:
     run(argv, what=f"lvremove of {unwanted.vg}/{unwanted.name}")
 
 
-def _check(vg: str, name: str, size: int, pool: str | None, group: dict[str, int]) -> None:
+def _check(vg: str, name: str, size: int, pool: str | None, group: VolumeGroup) -> None:
     listed = _report("lv", ["lvs", *REPORT, "-o", "lv_name,lv_attr", vg])
     types = {row["lv_name"]: row["lv_attr"][_VOLUME_TYPE] for row in listed}
     if name in types:
@@ -143,7 +156,7 @@ def _check(vg: str, name: str, size: int, pool: str | None, group: dict[str, int
             hint=f"use it as the target, /dev/{vg}/{name}, or remove it: lvremove {vg}/{name}",
         )
     if pool is None:
-        if size > (free := group["free"]):
+        if size > (free := group.free):
             raise KitError(
                 f"new volume {vg}/{name}: it needs {text.size(size, ceil)}, and {vg} has"
                 f" {text.size(free, floor)} free: {text.size(size - free, ceil)} too little",
@@ -157,16 +170,27 @@ def _check(vg: str, name: str, size: int, pool: str | None, group: dict[str, int
         )
 
 
-def _group(vg: str) -> dict[str, int]:
-    argv = ["vgs", *REPORT, "-o", "vg_name,vg_extent_size,vg_free"]
-    groups = {row["vg_name"]: row for row in _report("vg", argv)}
-    if vg not in groups:
+def groups() -> dict[str, VolumeGroup]:
+    """The volume groups of this node, by name.
+
+    Raises:
+        KitError: LVM's tools fail.
+    """
+    rows = _report("vg", ["vgs", *REPORT, "-o", "vg_name,vg_extent_size,vg_free"])
+    return {
+        row["vg_name"]: VolumeGroup(row["vg_name"], int(row["vg_extent_size"]), int(row["vg_free"]))
+        for row in rows
+    }
+
+
+def _group(vg: str) -> VolumeGroup:
+    found = groups()
+    if vg not in found:
         raise KitError(
             f"volume group {vg}: this node has none of that name",
-            hint="volume groups of this node: " + (", ".join(sorted(groups)) or "none"),
+            hint="volume groups of this node: " + (", ".join(sorted(found)) or "none"),
         )
-    row = groups[vg]
-    return {"extent": int(row["vg_extent_size"]), "free": int(row["vg_free"])}
+    return found[vg]
 
 
 def volume(vg: str, name: str) -> LogicalVolume:
