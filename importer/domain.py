@@ -1,6 +1,7 @@
 """A libvirt domain, as its XML describes it. Pure."""
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -10,6 +11,10 @@ class Obstacle:
 
     what: str
     remedy: str
+
+    def for_domain(self, name: str) -> "Obstacle":
+        """The same, with the name of the domain where the remedy has DOMAIN."""
+        return replace(self, remedy=self.remedy.replace("DOMAIN", shlex.quote(name)))
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Domain:
     Attributes:
         memory: bytes.
         firmware: bios or uefi.
+        nvram: path of the UEFI variables on the KVM host, raw; "" without such a file.
+        scsi_controller: model of the SCSI controller, such as virtio-scsi; "" if it has none.
         machine: QEMU's machine type, such as pc-i440fx-7.2.
         cpu: mode of the XML (host-passthrough, host-model) or the name of a model; "" for QEMU's
             default.
@@ -68,3 +75,5 @@ class Domain:
     has_console: bool
     has_agent: bool
     obstacles: tuple[Obstacle, ...] = ()
+    nvram: str = ""
+    scsi_controller: str = ""

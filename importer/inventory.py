@@ -66,9 +66,13 @@ class HostFacts:
 
 @dataclass(frozen=True)
 class Inventory:
-    """A domain, its state, its disks: root first, then in the order of `domain.disks`."""
+    """A domain, its state, its disks: root first, then in the order of `domain.disks`.
+
+    `snapshots` are the names of libvirt's: while there are any, it makes no checkpoints.
+    """
 
     host: HostFacts
     domain: Domain
     state: State
     disks: tuple[DiskFacts, ...]
+    snapshots: tuple[str, ...] = ()

@@ -1,0 +1,153 @@
+"""The command lines of virsh, and its answers as libvirt 9.0 prints them."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from importer.host.virsh import (
+    DomainState,
+    Listed,
+    Versions,
+    Virsh,
+    fields,
+    parse_domains,
+    parse_state,
+    parse_versions,
+)
+from node.errors import CommandError, KitError
+from tests.unit.importer.fake_host import FakeHost, said
+
+VIRSH = ["virsh", "--connect", "qemu:///system", "--quiet"]
+UUID = "0e6a4f5c-1f3f-4a30-8a5f-6d2a4e1b7c11"
+VERSION = """\
+Compiled against library: libvirt 9.0.0
+Using library: libvirt 9.0.0
+Using API: QEMU 9.0.0
+Running hypervisor: QEMU 7.2.22
+Running against daemon: 8.5.1
+
+"""
+LIST = f"""\
+{UUID} web1
+41a15b8e-b104-46b1-bdb6-28a401578cd5 web 1
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda virsh: virsh.domains(), ["list", "--all", "--uuid", "--name"]),
+        (
+            lambda virsh: virsh.with_managed_save(),
+            ["list", "--all", "--with-managed-save", "--uuid"],
+        ),
+        (lambda virsh: virsh.dumpxml("-x y"), ["dumpxml", "--domain=-x y"]),
+        (lambda virsh: virsh.dumpxml("a", inactive=True), ["dumpxml", "--domain=a", "--inactive"]),
+        (lambda virsh: virsh.volume_xml("p q", "-v"), ["vol-dumpxml", "--pool=p q", "--vol=-v"]),
+        (lambda virsh: virsh.suspend("a"), ["suspend", "--domain=a"]),
+        (lambda virsh: virsh.resume("a"), ["resume", "--domain=a"]),
+        (lambda virsh: virsh.shutdown("a"), ["shutdown", "--domain=a"]),
+        (lambda virsh: virsh.start("a"), ["start", "--domain=a"]),
+        (lambda virsh: virsh.backup_dumpxml("a"), ["backup-dumpxml", "--domain=a"]),
+        (lambda virsh: virsh.job_info("a"), ["domjobinfo", "--domain=a"]),
+        (lambda virsh: virsh.job_abort("a"), ["domjobabort", "--domain=a"]),
+        (lambda virsh: virsh.snapshots("a"), ["snapshot-list", "--domain=a", "--name"]),
+        (
+            lambda virsh: virsh.checkpoints("a"),
+            ["checkpoint-list", "--domain=a", "--name", "--topological"],
+        ),
+        (
+            lambda virsh: virsh.checkpoint_delete("a", "c"),
+            ["checkpoint-delete", "--domain=a", "--checkpointname=c"],
+        ),
+        (
+            lambda virsh: virsh.checkpoint_delete("a", "c", metadata_only=True),
+            ["checkpoint-delete", "--domain=a", "--checkpointname=c", "--metadata"],
+        ),
+    ],
+)
+def test_command_lines(call: Callable[[Virsh], object], words: list[str]) -> None:
+    host = FakeHost(said())
+    call(Virsh(host))
+    assert host.asked == [[*VIRSH, *words]]
+
+
+def test_versions() -> None:
+    host = FakeHost(said(VERSION))
+    assert Virsh(host).versions() == Versions((8, 5, 1), (7, 2, 22))
+    assert host.asked == [[*VIRSH, "version", "--daemon"]]
+    with pytest.raises(KitError, match="no versions in its output"):
+        parse_versions(VERSION.replace("QEMU 7.2.22", "QEMU"))
+
+
+def test_a_domain_is_found_by_name_and_by_uuid() -> None:
+    virsh = Virsh(FakeHost(said(LIST)))
+    assert virsh.domains()[1].name == "web 1"
+    assert virsh.find("web1") == virsh.find(UUID) == Listed("web1", UUID)
+    with pytest.raises(KitError, match="domain web on kvm1: libvirt has none") as caught:
+        virsh.find("web")
+    assert caught.value.hint == "its domains: web 1, web1"
+    with pytest.raises(KitError) as caught:
+        Virsh(FakeHost(said("\n"))).find("web")
+    assert caught.value.hint == "its domains: none"
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("running (booted)\n\n", DomainState("running", "booted")),
+        ("paused (I/O error)\n", DomainState("paused", "I/O error")),
+        ("shut off (shutdown)", DomainState("shut off", "shutdown")),
+        ("in shutdown (guest (a) asked)", DomainState("in shutdown", "guest (a) asked")),
+        ("crashed", DomainState("crashed", "")),
+    ],
+)
+def test_states(text: str, state: DomainState) -> None:
+    assert Virsh(FakeHost(said(text))).state("a") == state
+
+
+def test_something_else_is_no_state() -> None:
+    with pytest.raises(KitError, match="not a state"):
+        parse_state("error: x")
+
+
+def test_no_job() -> None:
+    none = said(
+        exit_code=1, stderr="error: Domain backup job id not found: no domain backup job present\n"
+    )
+    assert Virsh(FakeHost(none)).backup_dumpxml("a") is None
+    assert Virsh(FakeHost(said("<domainbackup/>"))).backup_dumpxml("a") == "<domainbackup/>"
+    with pytest.raises(CommandError):
+        Virsh(FakeHost(said(exit_code=1, stderr="error: no connection"))).backup_dumpxml("a")
+
+
+def test_a_checkpoint_that_is_gone_is_deleted() -> None:
+    gone = "error: Domain checkpoint not found: no domain checkpoint with matching name 'x'"
+    Virsh(FakeHost(said(exit_code=1, stderr=gone))).checkpoint_delete("a", "x")
+
+
+def test_the_job() -> None:
+    answer = "Job type:         Unbounded   \nOperation:        Backup      \nTime elapsed: 1 ms\n"
+    assert Virsh(FakeHost(said(answer))).job_info("a") == {
+        "Job type": "Unbounded",
+        "Operation": "Backup",
+        "Time elapsed": "1 ms",
+    }
+
+
+def test_names_are_lines() -> None:
+    virsh = Virsh(FakeHost(said("first one\nsecond\n\n")))
+    assert virsh.snapshots("a") == virsh.checkpoints("a") == ["first one", "second"]
+
+
+@given(st.text())
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    fields(text)
+    parse_domains(text)
+    for parse in (parse_state, parse_versions):
+        with suppress(KitError):
+            parse(text)
