@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Protocol
 
+from kit.import_ import inventory
 from node.modules import require_modules
 
 NAME = "import"
@@ -27,7 +28,7 @@ class Verb(Protocol):
         """Runs it; returns the exit code."""
 
 
-VERBS: tuple[Verb, ...] = ()
+VERBS: tuple[Verb, ...] = (inventory,)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
