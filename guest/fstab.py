@@ -100,6 +100,17 @@ def moved(text: str, spec: str, fstype: str) -> tuple[str, tuple[str, ...]]:
     return "".join(lines), tuple(changed)
 
 
+def parsed(text: str) -> tuple[Entry, ...]:
+    """The entries of an fstab, without quotes and escapes; lines of fewer than 3 fields are not."""
+    found = []
+    for line in text.splitlines():
+        fields = [_unescaped(field) for field in line.split()]
+        if len(fields) > 2 and not fields[0].startswith("#"):
+            options = fields[3] if len(fields) > 3 else "defaults"
+            found.append(Entry(fields[0].replace('"', ""), fields[1], fields[2], options))
+    return tuple(found)
+
+
 def root_spec(text: str) -> str | None:
     """The device of the root file system in an fstab, without quotes; None if it has none."""
     for line in text.splitlines():
@@ -137,6 +148,10 @@ def _same_unit(own: tuple[str, ...], other: tuple[str, ...]) -> bool:
     is_part = any(option.startswith("subvol") for option in "".join(other[3:]).split(","))
     same_device = own[0] == other[0] and own[1] != "/" and own[2] != "tmpfs" and not is_part
     return same_place or same_device
+
+
+def _unescaped(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def _fields(entry: Entry) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def without(text: str, taken: Collection[tuple[str, str]]) -> str:
     dropped = False
     for line in text.splitlines(keepends=True):
         words = line.split()
-        if words and _begins_stanza(words[0]):
+        if words and begins_stanza(words[0]):
             dropped = words[0] == "iface" and tuple(words[1:3]) in taken
         if not dropped:
             kept.append(line)
@@ -109,7 +109,8 @@ def without(text: str, taken: Collection[tuple[str, str]]) -> str:
     return left if configured(left) else ""
 
 
-def _begins_stanza(word: str) -> bool:
+def begins_stanza(word: str) -> bool:
+    """Whether a line's first word begins a stanza, and so ends the one before."""
     return word in _STANZAS or word.startswith("allow-")
 
 
@@ -120,7 +121,7 @@ def _static_stanzas(text: str) -> Iterator[tuple[str, dict[str, str]]]:
             case ["iface", name, "inet" | "inet6", "static", *_]:
                 options = {}
                 yield name, options
-            case [word, *_] if _begins_stanza(word):
+            case [word, *_] if begins_stanza(word):
                 options = {}
             case [option, value, *_]:
                 options[option] = value
@@ -137,12 +138,10 @@ def _address(options: dict[str, str]) -> IPv4Interface | IPv6Interface | None:
 def _stanzas(config: NicConfig) -> list[str]:
     stanzas = []
     if config.address4 is not None:
-        options = [f"address {config.address4}", *_route4(config)]
+        options = [f"address {config.address4}", *route4(config)]
         stanzas.append(_stanza(config.name, "inet static", options))
     if config.address6 is not None:
-        # accept_ra 0: a router's advertisements would add addresses and routes to the static ones.
-        options = [f"address {config.address6}", "accept_ra 0", *_route6(config)]
-        stanzas.append(_stanza(config.name, "inet6 static", options))
+        stanzas.append(static6(config))
     if config.dhcp:
         metric4 = [f"metric {LATE_METRIC}"] if config.secondary4 else []
         # Kernels before 5.12 do not have this setting.
@@ -155,11 +154,19 @@ def _stanzas(config: NicConfig) -> list[str]:
     return stanzas or [_stanza(config.name, "inet manual", [])]
 
 
+def static6(config: NicConfig) -> str:
+    """The stanza of a NIC's static IPv6 address, without a line end."""
+    # accept_ra 0: a router's advertisements would add addresses and routes to the static ones.
+    options = [f"address {config.address6}", "accept_ra 0", *route6(config)]
+    return _stanza(config.name, "inet6 static", options)
+
+
 def _stanza(name: str, method: str, options: list[str]) -> str:
     return "\n".join([f"iface {name} {method}", *(f"    {option}" for option in options)])
 
 
-def _route4(config: NicConfig) -> list[str]:
+def route4(config: NicConfig) -> list[str]:
+    """The options of a static stanza that make the IPv4 default route of a NIC; none without."""
     if config.gateway_onlink:
         return _route("ip", f"default via {config.gateway} dev {config.name} onlink")
     if config.gateway is not None:
@@ -169,7 +176,8 @@ def _route4(config: NicConfig) -> list[str]:
     return []
 
 
-def _route6(config: NicConfig) -> list[str]:
+def route6(config: NicConfig) -> list[str]:
+    """The same for IPv6."""
     if config.gateway6_onlink:
         return _route("ip -6", f"default via {config.gateway6} dev {config.name} onlink")
     if config.gateway6 is not None:

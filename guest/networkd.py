@@ -6,6 +6,7 @@ from collections.abc import Collection
 from guest.addresses import LATE_METRIC, NicConfig
 
 _HEADER = "# Written when this guest was created.\n"
+_IMPORTED = "# Written when this guest was imported.\n"
 ONLINE = "etc/systemd/system/systemd-networkd-wait-online.service.d/timeout.conf"
 ONLINE_SECONDS = 30
 
@@ -20,18 +21,18 @@ def link_path(name: str) -> str:
     return f"etc/systemd/network/10-{name}.link"
 
 
-def link(config: NicConfig) -> str:
+def link(name: str, mac: str, *, imported: bool = False) -> str:
     """The text of the .link file with which udev names the NIC, independent of its PCI slot.
 
     VLANs and bridges have the MAC address of their NIC, but other types: `Type=ether` matches only
     the NIC. (PermanentMACAddress= would be clearer, but virtio NICs have none.)
     """
-    return f"""{_HEADER}[Match]
-MACAddress={config.mac}
+    return f"""{_IMPORTED if imported else _HEADER}[Match]
+MACAddress={mac}
 Type=ether
 
 [Link]
-Name={config.name}
+Name={name}
 """
 
 
@@ -46,7 +47,7 @@ def relinked(text: str, mac: str, macs: Collection[str]) -> str:
         macs: the addresses of all NICs of the guest.
     """
     found = re.search(r"^MACAddress=(\S+)$", text, re.MULTILINE)
-    if not text.startswith(_HEADER) or found is None or found[1].lower() in macs:
+    if not text.startswith((_HEADER, _IMPORTED)) or found is None or found[1].lower() in macs:
         return text
     return text[: found.start(1)] + mac + text[found.end(1) :]
 

@@ -11,9 +11,10 @@ from guest import networkd
 from guest.hosts import own_name, renamed
 from guest.instance import Instance
 from installer.inputs import read_instance
-from node.appliance import GuestFiles, open_guest
+from node.appliance import open_guest
 from node.devices.claim import claimed
 from node.errors import KitError
+from node.guest_files import GuestFiles
 from node.isolation.mount import mounted
 from node.log import log, step
 
@@ -53,7 +54,9 @@ def rename(environ: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def guest_in_appliance(disks: list[Path], instance: Instance) -> Iterator[GuestFiles]:
+def guest_in_appliance(
+    disks: list[Path], instance: Instance, *, read_only: bool = False
+) -> Iterator[GuestFiles]:
     """Opens a guest's disks in the libguestfs appliance; in namespaces, see `contained`.
 
     Raises:
@@ -64,7 +67,7 @@ def guest_in_appliance(disks: list[Path], instance: Instance) -> Iterator[GuestF
             # libguestfs makes its sockets in /tmp. On this tmpfs nothing stays after a SIGKILL.
             stack.enter_context(mounted("tmpfs", Path("/tmp"), fstype="tmpfs"))
         use_kvm = instance.hv.get("kvm_flag") != "disabled"
-        yield stack.enter_context(open_guest(disks, use_kvm=use_kvm))
+        yield stack.enter_context(open_guest(disks, use_kvm=use_kvm, read_only=read_only))
 
 
 def new_hostname(text: str, old: str, new: str) -> str | None:

@@ -6,115 +6,23 @@ may have written data that crashes or misleads a file system driver. Only this m
 """
 
 import os
-import signal
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from node.cleanup import signals_blocked
 from node.errors import KitError
-from node.log import log
+from node.guest_files import (
+    FIRST,
+    MAX_REASON,
+    FileSystem,
+    GuestFiles,
+    Handle,
+    file_systems,
+)
 from node.run import ENVIRONMENT
 
-MAX_SIZE = 1024 * 1024  # bytes, of a file that is read from a guest
-FIRST = "first"  # the label of the first disk: letters only
-MAX_FILES = 100  # that a pattern may match
-MAX_REASON = 300  # characters of a tool's own words
-MAX_LINES = 20  # of what a program of the guest prints
-RUN_SECONDS = 1800.0  # for a program of the guest; GRUB's need some minutes without KVM
-
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-
-Handle = Any  # a guestfs.GuestFS, which has no types
-
-
-class GuestFiles:
-    """The files of a guest that is not running, mounted in the appliance."""
-
-    def __init__(self, handle: Handle) -> None:
-        self._handle = handle
-
-    def read(self, path: str) -> str | None:
-        """The text of a regular file; None if there is none, or it is larger than MAX_SIZE."""
-        handle = self._handle
-        if not handle.is_file(path, followsymlinks=True) or handle.filesize(path) > MAX_SIZE:
-            return None
-        content: bytes = self._handle.read_file(path)
-        return content.decode("utf-8", "surrogateescape")
-
-    def matching(self, pattern: str) -> list[str]:
-        """The paths that match a shell pattern, at most MAX_FILES of them."""
-        found: list[str] = self._handle.glob_expand(pattern)
-        return found[:MAX_FILES]
-
-    def write(self, path: str, text: str) -> None:
-        """Replaces a file's content and keeps its owner and permission bits."""
-        self._handle.write(path, text.encode("utf-8", "surrogateescape"))
-
-    def run(self, argv: Sequence[str]) -> None:
-        """Runs a program of the guest in the appliance; see `first_disk`.
-
-        Raises:
-            KitError: it fails; the error has the last line that it printed. Or it does not end in
-                RUN_SECONDS; the appliance is gone then.
-        """
-        what = f"{argv[0]} of the guest, in the appliance"
-        late = threading.Event()
-        try:
-            with _killed_if_late(self._handle.get_pid(), late):
-                self._handle.command(list(argv))
-        except RuntimeError as error:
-            if late.is_set():
-                raise KitError(
-                    f"{what}: it did not end in {RUN_SECONDS:.0f} s",
-                    hint="this guest may be hostile; or the node is very slow",
-                ) from error
-            lines = [line for line in str(error).splitlines() if line.strip()][-MAX_LINES:]
-            for line in lines:
-                log.info("  %s: %s", argv[0], line[:MAX_REASON])
-            raise KitError(
-                f"{what}: {lines[-1][:MAX_REASON] if lines else 'it failed'}",
-                hint="see the lines above",
-            ) from error
-
-    def first_disk(self) -> str:
-        """The name of the guest's first disk for programs in the appliance.
-
-        /dev/sda may be another one there: only libguestfs's own functions translate it.
-        """
-        return f"/dev/disk/guestfs/{FIRST}"
-
-
-@contextmanager
-def _killed_if_late(qemu: int, late: threading.Event) -> Iterator[None]:
-    """Kills QEMU after RUN_SECONDS, and sets an event: calls of libguestfs have no limit.
-
-    Signals do not end them, either.
-    """
-
-    def end() -> None:
-        late.set()
-        with suppress(ProcessLookupError):
-            os.kill(qemu, signal.SIGKILL)
-
-    timer = threading.Timer(RUN_SECONDS, end)
-    with signals_blocked():
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-class FileSystem(NamedTuple):
-    """A file system, swap area or the like in the appliance; "" for a missing UUID or label."""
-
-    device: str  # the appliance's name for it
-    type: str
-    uuid: str
-    label: str
 
 
 class Appliance:
@@ -125,17 +33,7 @@ class Appliance:
 
     def file_systems(self) -> list[FileSystem]:
         """All file systems on the disks and in their volumes, except inside encrypted ones."""
-        handle = self._handle
-        types: dict[str, str] = handle.list_filesystems()
-        # It leaves out encrypted volumes and members of volume groups and RAID arrays.
-        for listing in (handle.list_devices, handle.list_partitions, handle.lvs):
-            for device in listing():
-                types.setdefault(device, handle.vfs_type(device))
-        return [
-            FileSystem(device, kind, handle.vfs_uuid(device), handle.vfs_label(device))
-            for device, kind in types.items()
-            if kind
-        ]
+        return file_systems(self._handle)
 
     @contextmanager
     def mounted(self, file_system: FileSystem) -> Iterator[GuestFiles]:
@@ -158,19 +56,22 @@ class Appliance:
 
 
 @contextmanager
-def open_guest(disks: list[Path], *, use_kvm: bool) -> Iterator[GuestFiles]:
+def open_guest(
+    disks: list[Path], *, use_kvm: bool, read_only: bool = False
+) -> Iterator[GuestFiles]:
     """Starts the appliance with a guest's disks and mounts the guest's root file system in it.
 
     Args:
         disks: raw disks, in the guest's order.
         use_kvm: whether to use the node's KVM; without it, the start takes about 10 s longer.
+        read_only: whether nothing is written to the disks, not even by the mount.
 
     Raises:
         KitError: libguestfs is missing or does not start, or the disks do not hold exactly one
             installed system.
     """
     raw = [(disk, "raw") for disk in disks]
-    with launched(raw, read_only=False, use_kvm=use_kvm) as handle:
+    with launched(raw, read_only=read_only, use_kvm=use_kvm) as handle:
         roots = [device for device in handle.list_filesystems() if _holds_a_system(handle, device)]
         if len(roots) != 1:
             raise KitError(
@@ -178,7 +79,8 @@ def open_guest(disks: list[Path], *, use_kvm: bool) -> Iterator[GuestFiles]:
                 hint="make the change inside the guest",
             )
         # Only the root file system: the others are not needed, and one may fail to mount.
-        handle.mount(roots[0], "/")
+        mount = handle.mount_ro if read_only else handle.mount
+        mount(roots[0], "/")
         yield GuestFiles(handle)
         handle.umount_all()
 

@@ -22,8 +22,9 @@ from converter.contents.guest_config import (
 from converter.errors import NotInspectable
 from converter.sources import LOCAL_FORMATS
 from converter.sources.base import Disk, Source
-from node.appliance import FileSystem, GuestFiles, open_disks_read_only
+from node.appliance import open_disks_read_only
 from node.errors import KitError
+from node.guest_files import FileSystem, GuestFiles
 
 # Types in the appliance's list that cannot be mounted.
 NO_FILE_SYSTEMS = {"swap", "unknown", "crypto_LUKS", "LVM2_member", "linux_raid_member"}

@@ -50,7 +50,7 @@ class HookNetwork(Hook):
         else:
             files[interfaces.MAIN] = File(interfaces.main())
         for config in context.nics:
-            files[networkd.link_path(config.name)] = File(networkd.link(config))
+            files[networkd.link_path(config.name)] = File(networkd.link(config.name, config.mac))
             if networked:
                 files[networkd.network_path(config)] = File(networkd.render(config))
             else:

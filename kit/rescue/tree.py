@@ -11,8 +11,9 @@ from guest import mount_points
 from guest.mount_points import Place
 from kit.rescue.target import Held
 from node import mount_fds, syscalls
-from node.appliance import GuestFiles, Handle, launched
+from node.appliance import launched
 from node.errors import KitError
+from node.guest_files import GuestFiles, Handle
 from node.isolation import read_only_node
 from node.isolation.apart import Channel
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guest.fstab import Entry, moved, render, root_spec, without_doubles
+from guest.fstab import Entry, moved, parsed, render, root_spec, without_doubles
 
 
 def test_columns_are_aligned() -> None:
@@ -125,3 +125,17 @@ def test_a_line_without_a_device_stays_as_it_is(text: str) -> None:
     found, changed = moved(text, "UUID=new", "ext4")
     assert len(found.splitlines()) == len(text.splitlines())
     assert not changed or "UUID=new" not in changed
+
+
+def test_parsed() -> None:
+    text = (
+        "# UUID=0 /old ext4\n"
+        'UUID="12ab" / ext4 errors=remount-ro 0 1\n'
+        "LABEL=data /srv/my\\040data xfs\n"
+        "UUID=34cd none swap sw 0 0\nbroken line\n"
+    )
+    assert parsed(text) == (
+        Entry("UUID=12ab", "/", "ext4", "errors=remount-ro"),
+        Entry("LABEL=data", "/srv/my data", "xfs"),
+        Entry("UUID=34cd", "none", "swap", "sw"),
+    )

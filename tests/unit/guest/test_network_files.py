@@ -93,7 +93,7 @@ def test_sources_directory(text: str, sourced: bool) -> None:
 
 def test_link_pins_the_name_of_the_nic_and_of_nothing_above_it() -> None:
     (config,) = plan_nics(nics(*SCENARIOS["dual-stack"]), dhcp=True)
-    lines = networkd.link(config).splitlines()
+    lines = networkd.link(config.name, config.mac).splitlines()
     match, link = lines.index("[Match]"), lines.index("[Link]")
     assert lines[match + 1 : link] == [f"MACAddress={MAC}", "Type=ether", ""]
     assert lines[link + 1 :] == ["Name=eth0"]
@@ -101,9 +101,9 @@ def test_link_pins_the_name_of_the_nic_and_of_nothing_above_it() -> None:
 
 
 def test_a_link_follows_the_nic_to_another_mac() -> None:
-    (config,) = plan_nics(nics(*SCENARIOS["dual-stack"]), dhcp=True)
-    text, other = networkd.link(config), "aa:00:00:99:99:99"
-    assert networkd.relinked(text, other, {other}) == text.replace(MAC, other)
+    other = "aa:00:00:99:99:99"
+    for text in (networkd.link("eth0", MAC), networkd.link("eth0", MAC, imported=True)):
+        assert networkd.relinked(text, other, {other}) == text.replace(MAC, other)
     assert networkd.relinked(text, other, {other, MAC}) == text
     by_hand = text.replace("# Written", "# Not written")
     assert networkd.relinked(by_hand, other, {other}) == by_hand

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from node import appliance
-from node.appliance import GuestFiles
+from node import guest_files
 from node.errors import KitError
+from node.guest_files import GuestFiles
 
 QEMU = 4711
 
@@ -36,7 +36,7 @@ def test_a_program_of_a_guest_that_does_not_end_is_ended(monkeypatch: pytest.Mon
         killed.append(process)
         handle.gone.set()
 
-    monkeypatch.setattr(appliance, "RUN_SECONDS", 0)
+    monkeypatch.setattr(guest_files, "RUN_SECONDS", 0)
     monkeypatch.setattr(os, "kill", kill)
     with pytest.raises(KitError, match=r"^grub-install of the guest.* did not end in 0 s$"):
         GuestFiles(handle).run(["grub-install"])
