@@ -1,0 +1,1 @@
+"""Gives an imported guest its new addresses, in the files of its network stack."""

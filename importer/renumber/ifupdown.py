@@ -1,0 +1,230 @@
+"""Edits the files of ifupdown: /etc/network/interfaces and what it includes. Pure.
+
+See interfaces(5).
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_interface
+
+from guest import interfaces
+from importer.renumber import tokens
+from importer.renumber.model import Address, Change, Family, Interface, Seen, change_of
+
+MAIN = f"/{interfaces.MAIN}"
+_PORTS = ("bridge_ports", "bridge-ports", "bond-slaves", "slaves", "bond_slaves")
+_DNS = ("dns-nameservers", "dns-nameserver", "dns-search", "dns-domain")
+# Names of interfaces that are no network card, nor stand for one.
+_OTHER = re.compile(r"(lo|dummy|tun|tap|wg|docker|virbr|veth|sit|gre|ppp|ipsec|he-)")
+_METHODS = ("loopback", "tunnel", "v4tunnel", "6to4", "ppp", "wvdial")
+_ADDS = re.compile(r"\bip\s+(?:-[46]\s+)?a\w*\s+(?:add|replace)\s+(\S+)")
+_DEFAULT = re.compile(r"\b(?:default|0\.0\.0\.0/0|::/0)\s+(?:via|gw)\s+(\S+)")
+
+
+@dataclass
+class _Stanza:
+    """A stanza: its words, and the indexes of its first and last line and of its options."""
+
+    words: list[str]
+    first: int
+    last: int
+    options: list[tuple[int, str, str]] = field(default_factory=list)  # line, name, rest
+
+    @property
+    def interface(self) -> str:
+        """The name behind `iface`, without the number of an alias."""
+        return self.words[1].partition(":")[0]
+
+    def values(self, *names: str) -> list[str]:
+        """The values of the options with these names."""
+        return [rest for _, name, rest in self.options if name in names]
+
+
+def included(text: str) -> list[str]:
+    """The patterns of the files that a file includes, absolute."""
+    found = []
+    for line in text.splitlines():
+        match line.split():
+            case ["source", pattern, *_]:
+                found.append(pattern)
+            case ["source-directory", pattern, *_]:
+                found.append(f"{pattern.rstrip('/')}/*")
+    return [pattern if pattern.startswith("/") else f"/etc/network/{pattern}" for pattern in found]
+
+
+def logical_names(text: str) -> dict[str, str]:
+    """The interface of each logical name: `auto eth0=home` (interfaces(5))."""
+    words = [
+        word
+        for line in text.splitlines()
+        if (line.split() or [""])[0] == "auto" or line.startswith("allow-")
+        for word in line.split()[1:]
+    ]
+    return {
+        logical: physical
+        for physical, mark, logical in (word.partition("=") for word in words)
+        if mark
+    }
+
+
+def seen(file: str, text: str, logical: Mapping[str, str]) -> list[Seen]:
+    """The interfaces that a file configures; those with `auto` alone, too.
+
+    Args:
+        file: its path.
+        text: its content.
+        logical: of `logical_names` of all files.
+    """
+    found = []
+    for stanza in _stanzas(text.splitlines()):
+        match stanza.words:
+            case ["iface", name, "inet" | "inet6" as family, method, *_]:
+                found.append(_seen(file, stanza, logical.get(name, name), family, method))
+    return found
+
+
+def edited(text: str, changes: Sequence[Change], logical: Mapping[str, str]) -> str:
+    """Replaces addresses, netmasks, gateways and MAC addresses; adds stanzas of IPv6."""
+    lines = text.splitlines(keepends=True)
+    added: dict[int, str] = {}
+    for stanza in _stanzas(text.splitlines()):
+        if stanza.words[0] != "iface" or len(stanza.words) < 2:
+            continue
+        name = logical.get(stanza.interface, stanza.interface)
+        if change := change_of(changes, name):
+            main = _main(stanza, change)
+            for place, option, rest in stanza.options:
+                lines[place] = _option(lines[place], option, rest, main, change)
+            if main and main[0].version == 4 and change.adds6:
+                added[stanza.last] = f"\n{interfaces.static6(change.config)}\n"
+        for card in changes:
+            if name in (card.card, card.interface):
+                for place, option, _ in stanza.options:
+                    if option == "hwaddress":
+                        lines[place] = tokens.with_mac(lines[place], "", card.config.mac)
+    for place, stanza6 in added.items():
+        lines[place] = lines[place].rstrip("\n") + "\n" + stanza6
+    return "".join(lines)
+
+
+def _stanzas(lines: Sequence[str]) -> Iterator[_Stanza]:
+    """The stanzas; a line that ends with a backslash goes on in the next one."""
+    current: _Stanza | None = None
+    option, goes_on = "", False
+    for place, line in enumerate(lines):
+        text = line.strip()
+        if not goes_on and (not text or text.startswith("#")):
+            continue
+        name, _, rest = text.rstrip("\\").strip().partition(" ")
+        name, _, tail = name.partition("\t")
+        rest = f"{tail} {rest}".strip()
+        if goes_on:
+            if current and option:
+                current.options.append((place, option, text.rstrip("\\").strip()))
+        elif interfaces.begins_stanza(name):
+            if current:
+                yield current
+            current, option = _Stanza([name, *rest.split()], place, place), ""
+        elif current:
+            option = name
+            current.options.append((place, name, rest))
+        if current:
+            current.last = place
+        goes_on = text.endswith("\\")
+    if current:
+        yield current
+
+
+def _seen(file: str, stanza: _Stanza, name: str, family: Family, method: str) -> Seen:
+    ports = [
+        port for value in stanza.values(*_PORTS) for port in value.split() if port[0].isalnum()
+    ]
+    base = name.partition(":")[0]
+    if method in _METHODS or _OTHER.match(base) or _is_vlan(stanza, base):
+        return Seen(file, base, kind="other")
+    address = _address(stanza)
+    runs = [rest for _, option, rest in stanza.options if _is_command(option)]
+    found = [address] if address else [a for run in runs for a in _added(run)]
+    gateways = stanza.values("gateway") + [g for run in runs for g in _DEFAULT.findall(run)]
+    return Seen(
+        file,
+        base,
+        addresses=tuple(found),
+        gateways=tuple(g for text in gateways if (g := _ip(text))),
+        asks=frozenset({family} if method in ("dhcp", "auto") else ()),
+        below=tuple(port for port in ports if port not in ("none", "regex", "all")),
+        kind="over" if ports else "nic",
+        is_alias=":" in name,
+        is_command=address is None,
+    )
+
+
+def _is_vlan(stanza: _Stanza, name: str) -> bool:
+    raw = stanza.values("vlan-raw-device", "vlan_raw_device")
+    return bool(raw) or re.fullmatch(r"vlan\d+|.+\.\d+", name) is not None
+
+
+def _is_command(option: str) -> bool:
+    return option in ("up", "down") or option.startswith(("pre-", "post-"))
+
+
+def _address(stanza: _Stanza) -> Interface | None:
+    text = next(iter(stanza.values("address")), "")
+    mask = next(iter(stanza.values("netmask")), None)
+    with suppress(ValueError):
+        return ip_interface(f"{text}/{mask}" if mask and "/" not in text else text)
+    return None
+
+
+def _added(run: str) -> list[Interface]:
+    found = []
+    for text in _ADDS.findall(run):
+        with suppress(ValueError):
+            found.append(ip_interface(text))
+    return found
+
+
+def _ip(text: str) -> Address | None:
+    with suppress(ValueError):
+        return ip_address(text)
+    return None
+
+
+def _main(stanza: _Stanza, change: Change) -> tuple[Interface, Interface] | None:
+    """The old address that the stanza has in its option `address`, and the new one."""
+    own = _address(stanza)
+    return next((pair for pair in change.pairs if own and own.ip == pair[0].ip), None)
+
+
+def _option(
+    line: str, option: str, rest: str, main: tuple[Interface, Interface] | None, change: Change
+) -> str:
+    """The line of an option, changed."""
+    if option in _DNS:
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    if main is None:
+        return tokens.replaced(line, change) if _is_command(option) else line
+    new = main[1]
+    if option == "netmask":
+        mask = str(new.netmask) if "." in rest else str(new.network.prefixlen)
+        return line.replace(rest, mask) if rest else line
+    if option == "gateway":
+        config = change.config
+        wanted = interfaces.route4(config) if new.version == 4 else interfaces.route6(config)
+        if len(wanted) != 1:
+            return "".join(f"{indent}{each}\n" for each in wanted)
+    return tokens.replaced(line, change)
+
+
+def _has_mask(stanza: _Stanza) -> bool:
+    return bool(stanza.values("netmask")) or any("/" in text for text in stanza.values("address"))
+
+
+def _state_prefix(lines: list[str], stanza: _Stanza, new: Interface) -> None:
+    """Writes the prefix length behind an address that had none: the default is a class of IPv4."""
+    for place, option, _ in stanza.options:
+        if option == "address":
+            lines[place] = lines[place].replace(str(new.ip), str(new))

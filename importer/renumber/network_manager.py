@@ -1,0 +1,105 @@
+"""Edits NetworkManager's keyfiles (nm-settings-keyfile(5)). Pure."""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address, ip_interface
+
+from importer.renumber import tokens
+from importer.renumber.inifile import Setting, after, settings
+from importer.renumber.model import Address, Change, Family, Interface, Seen, change_of
+
+_ETHERNET = ("ethernet", "802-3-ethernet")
+_ADDRESS = re.compile(r"address(es)?\d*")
+_MACS = ("mac-address", "cloned-mac-address")
+_CLOSED = ("disabled", "ignore", "link-local")
+_OVER = ("bridge", "bond", "team")
+_FAMILIES: dict[str, Family] = {"ipv4": "inet", "ipv6": "inet6"}
+
+
+def seen(file: str, text: str) -> list[Seen]:
+    """The interface that a keyfile configures, and the bridge or bond that it joins."""
+    found = list(settings(text.splitlines()))
+    name, mac = _match(found)
+    values = {(one.section, one.key): one.value for one in found}
+    kind = values.get(("connection", "type"), "ethernet")
+    if not name and not mac:
+        return []
+    methods = {
+        family: values.get((section, "method"), "auto") for section, family in _FAMILIES.items()
+    }
+    here = Seen(
+        file,
+        name,
+        mac,
+        addresses=tuple(a for one in found if (a := _address(one))),
+        gateways=tuple(g for one in found if (g := _gateway(one))),
+        asks=frozenset(family for family, method in methods.items() if method == "auto"),
+        closed=frozenset(family for family, method in methods.items() if method in _CLOSED),
+        kind="nic" if kind in _ETHERNET else "over" if kind in _OVER else "other",
+    )
+    over = values.get(("connection", "controller")) or values.get(("connection", "master"), "")
+    return [here, *([Seen(file, over, below=(name,), kind="over")] if over and name else [])]
+
+
+def edited(text: str, changes: Sequence[Change]) -> str:
+    """Replaces addresses, gateways and MAC addresses; adds an IPv6 address."""
+    lines = text.splitlines(keepends=True)
+    found = list(settings(lines))
+    name, mac = _match(found)
+    change = change_of(changes, name, mac)
+    card = change or next((one for one in changes if name and one.card == name), None)
+    if card is None:
+        return text
+    for one in found:
+        if one.section in _ETHERNET and one.key in _MACS:
+            lines[one.place] = tokens.with_mac(lines[one.place], "", card.config.mac)
+        elif change and one.section in _FAMILIES and not one.key.startswith("dns"):
+            lines[one.place] = tokens.replaced(lines[one.place], change)
+    if change and change.adds6 and any(_address(one) == old for one in found for old in change.old):
+        _add6(lines, found, change)
+    return "".join(lines)
+
+
+def _add6(lines: list[str], found: Sequence[Setting], change: Change) -> None:
+    """Adds the address to the section ipv6; its method may stay `auto`."""
+    config = change.config
+    gateway = "" if config.gateway6 is None else f",{config.gateway6}"
+    own = f"address1={config.address6}{gateway}"
+    section = [one for one in found if one.section == "ipv6"]
+    if section:
+        after(lines, section[-1].place, [own])
+        return
+    heads = [place for place, line in enumerate(lines) if line.strip() == "[ipv6]"]
+    if heads:
+        after(lines, heads[0], ["method=auto", own])
+    else:
+        after(lines, len(lines) - 1, ["", "[ipv6]", "method=auto", own])
+
+
+def _match(found: Sequence[Setting]) -> tuple[str, str]:
+    name = mac = ""
+    for one in found:
+        if (one.section, one.key) == ("connection", "interface-name"):
+            name = one.value
+        elif one.section in _ETHERNET and one.key == "mac-address":
+            mac = one.value.lower().replace("-", ":")
+    return name, mac
+
+
+def _address(one: Setting) -> Interface | None:
+    if one.section in _FAMILIES and _ADDRESS.fullmatch(one.key):
+        with suppress(ValueError):
+            return ip_interface(re.split("[,;]", one.value)[0].strip())
+    return None
+
+
+def _gateway(one: Setting) -> Address | None:
+    if one.section not in _FAMILIES:
+        return None
+    parts = re.split("[,;]", one.value)
+    is_default = re.fullmatch(r"route\d*", one.key) and parts[0].strip() in ("0.0.0.0/0", "::/0")
+    text = parts[1] if len(parts) > 1 and (is_default or _ADDRESS.fullmatch(one.key)) else ""
+    with suppress(ValueError):
+        return ip_address((one.value if one.key == "gateway" else text).strip())
+    return None

@@ -1,0 +1,240 @@
+"""Reads the files of a guest that name its addresses, and decides their new texts."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from guest.instance import Instance
+from guest.networkd import link, link_path
+from importer.editing import MAX_TEXT, Edit
+from importer.renumber import (
+    hosts,
+    ifupdown,
+    netplan,
+    network_manager,
+    networkd,
+    tokens,
+)
+from importer.renumber.matching import matched
+from importer.renumber.model import Change, Seen
+from node.errors import KitError
+from node.guest_files import GuestFiles
+
+HOSTS = "/etc/hosts"
+PATTERNS = {
+    "netplan": "/etc/netplan/*.yaml",
+    "networkd": "/etc/systemd/network/*.network",
+    "drop-in": "/etc/systemd/network/*.network.d/*.conf",
+    "manager": "/etc/NetworkManager/system-connections/*",
+    "link": "/etc/systemd/network/*.link",
+    "rules": "/etc/udev/rules.d/*net*.rules",
+}
+MAX_INCLUDES = 3  # files that include files that include files
+_RULE = re.compile(r'ATTRS?\{address\}=="(?P<mac>[0-9A-Fa-f:]{17})".*\bNAME="(?P<name>[^"]+)"')
+_CLOUD = "/etc/cloud/cloud.cfg"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a guest's files by their paths, by the programs that read them."""
+
+    interfaces: Mapping[str, str]
+    others: Mapping[str, Mapping[str, str]]  # by the keys of PATTERNS
+    hosts: str
+    has_cloud_init: bool
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What would be changed in a guest, and what the user should know."""
+
+    changes: tuple[Change, ...]
+    edits: tuple[Edit, ...]
+    notes: tuple[str, ...]
+
+
+def read(files: GuestFiles) -> Texts:
+    """Reads all files of a guest that may have to change.
+
+    Raises:
+        KitError: one is too large.
+    """
+    others = {kind: dict(_read_all(files, pattern)) for kind, pattern in PATTERNS.items()}
+    return Texts(
+        _interfaces(files),
+        others,
+        files.read(HOSTS) or "",
+        files.read(_CLOUD) is not None,
+    )
+
+
+def propose(
+    texts: Texts,
+    instance: Instance,
+    *,
+    old_macs: Mapping[int, str],
+    chosen: Mapping[int, str],
+) -> Proposal:
+    """Decides the new texts. Pure.
+
+    Args:
+        texts: of `read`.
+        instance: as Ganeti describes it.
+        old_macs: MAC addresses that its NICs had before, as far as known, by NIC.
+        chosen: the guest's names of its NICs, as far as the user gives them.
+
+    Raises:
+        KitError: see `matching.matched`.
+    """
+    logical = {
+        name: card
+        for text in texts.interfaces.values()
+        for name, card in ifupdown.logical_names(text).items()
+    }
+    found = matched(instance.nics, _seen(texts, logical), _macs(texts), old_macs, chosen)
+    changes = found.changes
+    fresh: dict[str, str] = {HOSTS: hosts.edited(texts.hosts, changes)}
+    for path, text in texts.others["rules"].items():
+        fresh[path] = _ruled(text, changes)
+    for path, text in texts.others["link"].items():
+        for change in changes:
+            text = networkd.relinked(text, change)
+        fresh[path] = text
+    olds = {HOSTS: texts.hosts, **texts.interfaces}
+    for kind in texts.others.values():
+        olds |= kind
+    for change in changes:
+        if change.has_name and not _is_pinned(change, texts, fresh):
+            fresh[f"/{link_path(change.card)}"] = link(
+                change.card, change.config.mac, imported=True
+            )
+    for path, text in texts.interfaces.items():
+        fresh[path] = ifupdown.edited(text, changes, logical)
+    for path, text in texts.others["netplan"].items():
+        fresh[path] = netplan.edited(text, changes)
+    for path, text in texts.others["networkd"].items():
+        fresh[path] = networkd.edited(text, changes)
+    for path, text in texts.others["drop-in"].items():
+        fresh[path] = networkd.edited(text, changes, _parent(path, texts))
+    for path, text in texts.others["manager"].items():
+        fresh[path] = network_manager.edited(text, changes)
+    edits = tuple(
+        Edit(path, olds.get(path), text) for path, text in fresh.items() if olds.get(path) != text
+    )
+    return Proposal(changes, edits, (*found.notes, *_notes(texts, changes, edits)))
+
+
+def _read_all(files: GuestFiles, pattern: str) -> Iterator[tuple[str, str]]:
+    for path in sorted(files.matching(pattern)):
+        text = files.read(path)
+        if text is None:
+            continue
+        if len(text) > MAX_TEXT:
+            raise KitError(
+                f"{path} in the guest: it is larger than {MAX_TEXT // 1024} KiB",
+                hint="make it smaller, or change the addresses inside the guest",
+            )
+        yield path, text
+
+
+def _interfaces(files: GuestFiles) -> dict[str, str]:
+    """The main file of ifupdown, and the files that it includes."""
+    found: dict[str, str] = {}
+    patterns = [ifupdown.MAIN]
+    for _ in range(MAX_INCLUDES):
+        fresh = {
+            path: text
+            for pattern in patterns
+            if pattern.startswith("/etc/")
+            for path, text in _read_all(files, pattern)
+            if path not in found
+        }
+        found |= fresh
+        patterns = [pattern for text in fresh.values() for pattern in ifupdown.included(text)]
+    return found
+
+
+def _seen(texts: Texts, logical: Mapping[str, str]) -> list[Seen]:
+    found: list[Seen] = []
+    for path, text in texts.interfaces.items():
+        found += ifupdown.seen(path, text, logical)
+    for path, text in texts.others["netplan"].items():
+        found += netplan.seen(path, text)
+    for path, text in texts.others["networkd"].items():
+        found += networkd.seen(path, text)
+    for path, text in texts.others["drop-in"].items():
+        found += networkd.seen(path, text, _parent(path, texts))
+    for path, text in texts.others["manager"].items():
+        found += network_manager.seen(path, text)
+    return found
+
+
+def _parent(path: str, texts: Texts) -> str:
+    """The text of the .network file that a drop-in belongs to."""
+    return texts.others["networkd"].get(path.rpartition("/")[0].removesuffix(".d"), "")
+
+
+def _macs(texts: Texts) -> dict[str, str]:
+    """The MAC address of each name that udev gives."""
+    found = {
+        match["name"]: match["mac"].lower()
+        for text in texts.others["rules"].values()
+        for line in text.splitlines()
+        if not line.lstrip().startswith("#") and (match := _RULE.search(line))
+    }
+    linked = (networkd.linked(text) for text in texts.others["link"].values())
+    found.update(pair for pair in linked if pair)
+    return found
+
+
+def _ruled(text: str, changes: Sequence[Change]) -> str:
+    """The text of a file of udev rules, with the new MAC addresses of NICs that they name."""
+    lines = text.splitlines(keepends=True)
+    for place, line in enumerate(lines):
+        match = _RULE.search(line)
+        for change in changes if match and not line.lstrip().startswith("#") else ():
+            if match and match["name"] == change.card:
+                lines[place] = tokens.with_mac(line, "", change.config.mac)
+    return "".join(lines)
+
+
+def _is_pinned(change: Change, texts: Texts, fresh: Mapping[str, str]) -> bool:
+    """Whether a file gives the NIC its name by its new MAC address already."""
+    if any(netplan.sets_name(text, change.card) for text in texts.others["netplan"].values()):
+        return True
+    wanted = (change.card, change.config.mac)
+    links = [fresh[path] for path in texts.others["link"]]
+    return any(networkd.linked(text) == wanted for text in links)
+
+
+def _notes(texts: Texts, changes: Sequence[Change], edits: Sequence[Edit]) -> Iterator[str]:
+    for change in changes:
+        number = re.fullmatch(r"eth(\d+)", change.card)
+        if number and len(changes) > 1 and int(number[1]) != change.index:
+            yield (
+                f"NIC {change.index} is to be {change.card}: udev cannot swap the names of two NICs"
+                " that the kernel calls eth*; order the NICs of the instance like the guest's"
+            )
+    yield from _left(changes, edits)
+    if any(_has_mapping(text) for text in texts.interfaces.values()):
+        yield "/etc/network/interfaces has a mapping: its script may choose by old addresses"
+    if texts.has_cloud_init and any(edit.path.startswith("/etc/netplan/") for edit in edits):
+        yield (
+            "cloud-init is installed: it may write netplan's files again; switch that off with"
+            " network: {config: disabled} in /etc/cloud/cloud.cfg.d/"
+        )
+
+
+def _left(changes: Sequence[Change], edits: Sequence[Edit]) -> Iterator[str]:
+    """What the edited files still have of networks that the guest leaves, such as routes."""
+    networks = {old.network for change in changes for old, new in change.pairs}
+    networks -= {new.network for change in changes for new in change.config.addresses}
+    for edit in edits:
+        for number, line in enumerate(edit.new.splitlines() if edit.path != HOSTS else (), 1):
+            for address in sorted(tokens.addresses_in(line.partition("#")[0]), key=str):
+                if any(address in network for network in networks):
+                    yield f"{edit.path}:{number}: {address} is of a network that the guest leaves"
+
+
+def _has_mapping(text: str) -> bool:
+    return any(line.split()[:1] == ["mapping"] for line in text.splitlines())

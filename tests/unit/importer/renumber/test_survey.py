@@ -1,0 +1,103 @@
+"""What becomes of whole guests, against tests/data/golden/renumber.
+
+After a wanted change: GOLDEN_WRITE=1 pytest …, and read the diff.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import cast
+
+import pytest
+
+from guest.instance import Instance
+from importer.editing import as_diff
+from importer.renumber import report, survey, tokens
+from importer.renumber.survey import Proposal
+from node.errors import KitError
+from node.guest_files import GuestFiles
+from tests.unit.importer.renumber.guests import (
+    DATA,
+    FIRST,
+    GUESTS,
+    PLAIN,
+    ROUTED,
+    SECOND,
+    Files,
+    files,
+    instance,
+)
+
+INSTANCES = {
+    "two-nics": instance(FIRST, SECOND),
+    "netplan": instance(FIRST, SECOND),
+    "networkd": instance(FIRST, SECOND),
+    "routed": instance(ROUTED),
+    "netplan-onlink": instance(ROUTED),
+}
+OLD_MACS = {"networkd": {0: "52:54:00:12:34:56"}}
+
+
+def proposal(
+    found: Files,
+    described: Instance,
+    old_macs: Mapping[int, str] | None = None,
+    chosen: Mapping[int, str] | None = None,
+) -> Proposal:
+    texts = survey.read(cast(GuestFiles, found))
+    return survey.propose(texts, described, old_macs=old_macs or {}, chosen=chosen or {})
+
+
+def changed(found: Files, made: Proposal) -> Files:
+    return Files(found.texts | {edit.path: edit.new for edit in made.edits})
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_golden(name: str) -> None:
+    made = proposal(files(name), INSTANCES.get(name, instance(FIRST)), OLD_MACS.get(name))
+    notes = [f"note: {note}" for note in made.notes]
+    text = "\n".join([*report.addresses(made.changes), *notes, as_diff(made.edits), ""])
+    path = DATA / "golden/renumber" / f"{name}.txt"
+    if os.environ.get("GOLDEN_WRITE"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_a_second_run_changes_nothing(name: str) -> None:
+    described, found = INSTANCES.get(name, instance(FIRST)), files(name)
+    again = proposal(changed(found, proposal(found, described)), described)
+    assert as_diff(again.edits) == ""
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_no_configured_address_stays(name: str) -> None:
+    found = files(name)
+    made = proposal(found, INSTANCES.get(name, instance(FIRST)))
+    lost = {old.ip for change in made.changes for old in change.old}
+    for path, text in changed(found, made).texts.items():
+        code = [line.partition("#")[0] for line in text.splitlines()]
+        assert not lost & {address for line in code for address in tokens.addresses_in(line)}, path
+
+
+def test_an_instance_with_more_nics_than_the_guest_needs_names() -> None:
+    with pytest.raises(KitError, match=r"NIC 0, 1 .* not certain") as caught:
+        proposal(files("ifupdown"), instance(FIRST, SECOND))
+    assert caught.value.hint == "name it: --nic 0=ens3"
+    made = proposal(files("ifupdown"), instance(SECOND, FIRST), chosen={1: "ens3"})
+    assert [change.index for change in made.changes] == [1]
+    assert any("NIC 0" in note and "do not name it" in note for note in made.notes)
+
+
+def test_an_address_without_a_network_of_ganeti() -> None:
+    """In the guest's own subnet, prefix and gateway stay; elsewhere, they are not known."""
+    made = proposal(files("routed"), instance(PLAIN))
+    (text,) = (edit.new for edit in made.edits if edit.path == "/etc/network/interfaces")
+    assert "address 192.0.2.77/24\n    gateway 192.0.2.1\n" in text
+    with pytest.raises(KitError, match="no network: its prefix and gateway are not known"):
+        proposal(files("routed"), instance({**PLAIN, "IP": "203.0.113.9"}))
+
+
+def test_a_network_without_a_gateway_for_a_guest_with_one() -> None:
+    nic = {key: value for key, value in FIRST.items() if "GATEWAY" not in key}
+    with pytest.raises(KitError, match=r"default route through 192.0.2.1, and Ganeti knows no"):
+        proposal(files("routed"), instance(nic))
