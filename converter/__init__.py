@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from converter.convert import compare, copy, make_swap, plan
     from converter.engine.content import TargetContent
     from converter.errors import (
+        BaseIncomplete,
         CopyFailed,
         CopyStopped,
         FormatConflict,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Algorithm",
+    "BaseIncomplete",
     "Comparison",
     "CopyFailed",
     "CopyOptions",

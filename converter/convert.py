@@ -13,7 +13,8 @@ from converter.engine.journal import Journal
 from converter.engine.pool import Pool
 from converter.engine.sinks import Comparer, Differences
 from converter.engine.workers import COMPARERS, CopyWorker, Counted
-from converter.errors import NotOneSwapArea, TargetState, telling_what_is_left
+from converter.errors import NotOneSwapArea, TargetMissing, TargetState, telling_what_is_left
+from converter.extents import Kind
 from converter.options import CopyOptions
 from converter.paths import Name
 from converter.progress import Progress, Silent
@@ -49,9 +50,18 @@ def _prepared(
             areas = replacements.swap_areas(disk.read, source.size, source.name, mode=options.swap)
             target = stack.enter_context(open_target())
             replaced = replacements.plan_replacements(
-                areas, disk.read, source.size, target.size, fix_gpt=options.fix_gpt
+                areas,
+                disk.read,
+                source.size,
+                target.size,
+                fix_gpt=options.fix_gpt,
+                increment=options.increment,
             )
             content = TargetContent(source, replaced.extents, target.size)
+            if options.increment and target.created:
+                raise TargetMissing(target.path)
+            if content.sizes[Kind.SAME] and not options.increment:
+                raise ValueError("a source of changes is for increments only")
             plan = CopyPlan(
                 source=source.name,
                 format=source.format,
@@ -73,8 +83,9 @@ def _open_target(
         target,
         size_needed=source.size,
         source=source.status,
-        force=options.force or options.update,
+        force=options.force or options.update or options.increment,
         allow_file=options.allow_file,
+        readers_allowed=options.readers_allowed,
         is_ours=lambda identity: options.resume and Journal(identity).read() is not None,
         confirm=options.confirm,
         new_volume=options.new_volume,

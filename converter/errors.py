@@ -200,6 +200,16 @@ class ResumeMismatch(KitError):
         self.is_certain = is_certain
 
 
+class BaseIncomplete(KitError):
+    """The target's earlier copy was interrupted, so changes alone do not make it complete."""
+
+    def __init__(self, target: Path) -> None:
+        super().__init__(
+            f"copy of changes to {target}: its first copy is not complete",
+            hint="let that one go on, or copy all of it again",
+        )
+
+
 class NotInspectable(KitError):
     """The appliance cannot open the source, so its guest's files cannot be read."""
 

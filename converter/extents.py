@@ -16,6 +16,7 @@ class Kind(Enum):
     COMPRESSED = auto()  # one compressed cluster of the source
     ZERO = auto()  # zeros, or never written
     LITERAL = auto()  # given bytes that replace the source's
+    SAME = auto()  # like DATA, but the target has these bytes already
 
 
 class Extent(NamedTuple):
@@ -24,7 +25,7 @@ class Extent(NamedTuple):
     guest_offset: int  # on the disk
     length: int
     kind: Kind
-    host_offset: int = 0  # DATA, COMPRESSED: where it begins in the source
+    host_offset: int = 0  # DATA, SAME, COMPRESSED: where it begins in the source
     stored_length: int = 0  # COMPRESSED: maximum length there
     cluster_skip: int = 0  # COMPRESSED: bytes of the inflated cluster to skip
     literal: bytes = b""  # LITERAL: its bytes, `length` of them
@@ -39,8 +40,8 @@ class Extent(NamedTuple):
         skipped = start - self.guest_offset
         if not skipped and end - start == self.length:
             return self
-        if self.kind is Kind.DATA:
-            return Extent(start, end - start, Kind.DATA, self.host_offset + skipped)
+        if self.kind in (Kind.DATA, Kind.SAME):
+            return Extent(start, end - start, self.kind, self.host_offset + skipped)
         if self.kind is Kind.LITERAL:
             literal = self.literal[skipped : end - self.guest_offset]
             return Extent(start, end - start, Kind.LITERAL, literal=literal)
@@ -54,8 +55,10 @@ def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
     for extent in extents:
         kind = extent.kind
         if held is not None and held.kind is kind and kind is not Kind.COMPRESSED:
-            data = kind is Kind.DATA and held.host_offset + held.length == extent.host_offset
-            if data or kind is Kind.ZERO:
+            stored = kind in (Kind.DATA, Kind.SAME)
+            if kind is Kind.ZERO or (
+                stored and held.host_offset + held.length == extent.host_offset
+            ):
                 held = held._replace(length=held.length + extent.length)
                 continue
         if held is not None:

@@ -22,13 +22,17 @@ class CopyOptions:
         verify: read the target back, and compare.
         digest: compute a digest of the disk's content.
         update: write only what differs from the target's content.
+        increment: the target holds an earlier copy of the source, which gives only what has
+            changed since (`Kind.SAME`); `force` is implied.
+        readers_allowed: programs that only read the target do not count as its users.
         resume: go on with an interrupted copy to this target, if there is one.
         new_volume: the target is this volume, made for this copy: if it fails, the caller
             removes it.
         confirm: asks the user a yes/no question; None if there is nobody to ask.
 
     Raises:
-        ValueError: there is no such swap mode or digest.
+        ValueError: there is no such swap mode or digest; or what has not changed would be needed
+            for a digest or an update.
     """
 
     force: bool = False
@@ -38,6 +42,8 @@ class CopyOptions:
     verify: bool = False
     digest: Algorithm | None = None
     update: bool = False
+    increment: bool = False
+    readers_allowed: bool = False
     resume: bool = False
     new_volume: LogicalVolume | None = None
     confirm: Callable[[str], bool] | None = None
@@ -47,3 +53,5 @@ class CopyOptions:
             raise ValueError(f"swap {self.swap!r}: not one of {get_args(SwapMode)}")
         if self.digest is not None and self.digest not in get_args(Algorithm):
             raise ValueError(f"digest {self.digest!r}: not one of {get_args(Algorithm)}")
+        if self.increment and (self.digest is not None or self.update):
+            raise ValueError("an increment has no digest, and is no update")

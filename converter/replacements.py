@@ -45,14 +45,28 @@ def swap_areas(read: Read, size: int, name: str, *, mode: SwapMode) -> Sequence[
 
 
 def plan_replacements(
-    areas: Sequence[SwapArea], read: Read, size: int, target_size: int, *, fix_gpt: bool
+    areas: Sequence[SwapArea],
+    read: Read,
+    size: int,
+    target_size: int,
+    *,
+    fix_gpt: bool,
+    increment: bool = False,
 ) -> Replacements:
     """All replacements for a disk of `size` bytes on a target of `target_size` bytes.
+
+    Args:
+        areas: those that are made anew.
+        read: reads the disk.
+        size: of the disk.
+        target_size: of the target.
+        fix_gpt: whether the backup of a GPT is moved to the end of a larger target.
+        increment: whether the target holds an earlier copy, with the same swap areas.
 
     Raises:
         KitError: mkswap did not make the header that is needed.
     """
-    extents = swap.replacements(areas, target_size, size)
+    extents = swap.replacements(areas, target_size, size, increment=increment)
     notes = [
         f"swap at byte {area.start}: made anew, not copied: UUID {area.uuid}" for area in areas
     ]

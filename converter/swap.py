@@ -19,7 +19,9 @@ from converter.extents import Extent, Kind
 from node.run import run
 
 
-def replacements(areas: Iterable[SwapArea], target_size: int, disk_size: int) -> list[Extent]:
+def replacements(
+    areas: Iterable[SwapArea], target_size: int, disk_size: int, *, increment: bool = False
+) -> list[Extent]:
     """The extents that replace the swap areas on the target: new headers, then zeros.
 
     They are in order and do not overlap. An area that is the whole disk gets the target's size.
@@ -28,6 +30,8 @@ def replacements(areas: Iterable[SwapArea], target_size: int, disk_size: int) ->
         areas: of a source of `disk_size` bytes.
         target_size: bytes.
         disk_size: bytes.
+        increment: instead of zeros, what the target has already stays: an earlier copy made the
+            area, and after its header its bytes have no meaning.
 
     Raises:
         KitError: mkswap failed, or made another header than asked for.
@@ -38,10 +42,11 @@ def replacements(areas: Iterable[SwapArea], target_size: int, disk_size: int) ->
         length = target_size if whole else area.length
         page = new_header(area, length)
         behind = area.start + len(page)
-        extents += [
-            Extent(area.start, len(page), Kind.LITERAL, literal=page),
-            Extent(behind, area.start + length - behind, Kind.ZERO),
-        ]
+        rest = Extent(behind, area.start + length - behind, Kind.ZERO)
+        if increment:
+            end = min(area.start + length, disk_size)
+            rest = Extent(behind, end - behind, Kind.SAME, host_offset=behind)
+        extents += [Extent(area.start, len(page), Kind.LITERAL, literal=page), rest]
     return extents
 
 

@@ -74,6 +74,15 @@ def signal_waits() -> bool:
     return _deferral.number is not None
 
 
+def raise_waiting() -> None:
+    """Raises Terminated if a signal waits, for work that an outer `signals_deferred` must not hold.
+
+    Any thread may call it. The block raises it again at its end.
+    """
+    if _deferral.number is not None:
+        raise Terminated(_deferral.number)
+
+
 @contextmanager
 def signals_blocked() -> Iterator[None]:
     """Blocks SIGNALS in the calling thread (sigprocmask(2)); they come at the end of the block.

@@ -18,7 +18,11 @@ def plan_fields(plan: CopyPlan) -> dict[str, Any]:
         "target": str(plan.target),
         "size": plan.size,
         "target_size": plan.target_size,
-        "extents": {kind.name.lower(): count for kind, count in plan.extents.items()},
+        "extents": {
+            kind.name.lower(): count
+            for kind, count in plan.extents.items()
+            if kind is not Kind.SAME  # only of increments, which this program does not make
+        },
         "notes": list(plan.notes),
     }
 

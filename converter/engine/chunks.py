@@ -10,7 +10,7 @@ from converter.extents import CHUNK, Extent, Kind
 ZERO_CHUNK = 1 << 30  # bytes of a chunk of zeros: limited for progress and for signals
 WINDOW = 64 << 20  # bytes of the disk; within each window, zeros are made before data is written
 # Zeros between data that are shorter than this (bytes) are written with the data: that is cheaper
-# than an operation of their own.
+# than an operation of their own. So is what the target has already: two reads would be needed.
 SMALL = 64 << 10
 
 
@@ -37,7 +37,7 @@ class Chunk(NamedTuple):
 
 
 def chunks(extents: Iterable[Extent], end: int) -> Iterator[Chunk]:
-    """Cuts extents into chunks.
+    """Cuts extents into chunks, which leave out what the target has already.
 
     Args:
         extents: in order, without gaps, from a multiple of PAGE up to `end`; neighbours of one
@@ -47,7 +47,7 @@ def chunks(extents: Iterable[Extent], end: int) -> Iterator[Chunk]:
     parts: list[Extent] = []
     for extent in extents:
         rest = extent
-        if extent.kind is Kind.ZERO:
+        if extent.kind in (Kind.ZERO, Kind.SAME):
             first = _rounded_up(extent.guest_offset)
             last = end if extent.end == end else extent.end - extent.end % PAGE
             if last - first >= SMALL:
@@ -56,7 +56,7 @@ def chunks(extents: Iterable[Extent], end: int) -> Iterator[Chunk]:
                 if parts:
                     yield _chunk(parts)
                     parts = []
-                for place in range(first, last, ZERO_CHUNK):
+                for place in range(first, last, ZERO_CHUNK) if extent.kind is Kind.ZERO else ():
                     yield Chunk(place, min(place + ZERO_CHUNK, last), ())
                 rest = extent.cut(last, extent.end)
         while rest.length:

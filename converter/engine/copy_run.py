@@ -20,7 +20,8 @@ from converter.engine.workers import (
     Counted,
     VerifyWorker,
 )
-from converter.errors import ResumeMismatch, VerificationFailed
+from converter.errors import BaseIncomplete, ResumeMismatch, VerificationFailed
+from converter.extents import Kind
 from converter.identity import is_certain
 from converter.options import CopyOptions
 from converter.progress import Progress
@@ -97,6 +98,12 @@ class CopyRun:
             "swap": self._options.swap,
             "fix_gpt": "yes" if self._options.fix_gpt else "no",
         }
+        if self._options.increment:
+            options["increment"] = "yes"
+            # An earlier increment may be incomplete: what it lacks can be part of this one.
+            unfinished = self.journal.read()
+            if unfinished is not None and "increment" not in unfinished.options:
+                raise BaseIncomplete(self._target.path)
         path = str(self._target.path.absolute())
         new = Record(self._content.source.identity, self._target.identity, options, 0, path)
         if not self._options.resume:
@@ -254,8 +261,9 @@ class CopyRun:
     def verify(self) -> None:
         """Reads the target back from the disk, not from the page cache.
 
-        It reads everything, except that zeros which the device made or always had are sampled: to
-        read all of a large, nearly empty target would take many times as long as the copy.
+        It reads everything that was copied, except that zeros which the device made or always had
+        are sampled: to read all of a large, nearly empty target would take many times as long as
+        the copy.
 
         Raises:
             KitError: the target's content is not what was written.
@@ -270,6 +278,7 @@ class CopyRun:
         ]
         with self._watch.timed("verify"):
             self._target.forget_cached()
-            run_through(pool, workers, self._progress, "verify", self._content.end, counted)
+            total = self._content.end - self._content.sizes[Kind.SAME]
+            run_through(pool, workers, self._progress, "verify", total, counted)
         if (place := self._sums.first_difference(sums)) is not None:
             raise VerificationFailed(self._target.path, f"in the GiB from byte {place} on")

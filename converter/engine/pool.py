@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from converter.engine.chunks import Chunk
-from node.cleanup import signals_deferred
+from node.cleanup import raise_waiting, signals_deferred
 from node.errors import KitError
 
 TICK = 0.2  # seconds
@@ -59,7 +59,8 @@ class Pool:
 
         Raises the error of the first worker that fails, or of `tick`, after all threads have
         finished their chunk. A signal also waits for that: raised at once, it could come while a
-        lock is held, or before a thread that uses our files is registered.
+        lock is held, or before a thread that uses our files is registered. Any thread may run a
+        pool, as long as the main thread is within `signals_deferred`.
         """
         threads: list[threading.Thread] = []
         with signals_deferred() as signalled:
@@ -75,6 +76,7 @@ class Pool:
                     thread.join()
         if self._failed is not None:
             raise self._failed
+        raise_waiting()  # within another block, the chunks may not all be done
         tick()
 
     @contextmanager

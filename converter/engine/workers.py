@@ -104,7 +104,7 @@ class CopyWorker:
                 reads.append(part)
         if reads:
             self._reader.read(reads, view, chunk.start)
-        return sum([part.length for part in reads])
+        return sum([part.length for part in reads if part.kind is not Kind.SAME])
 
 
 class VerifyWorker:
@@ -143,7 +143,8 @@ class VerifyWorker:
         else:
             for place in range(chunk.start, chunk.end, CHUNK):
                 self._require_zero(place, min(CHUNK, chunk.end - place))
-        self._counted.add(self._number, chunk.length)
+        same = sum(part.length for part in chunk.parts if part.kind is Kind.SAME)
+        self._counted.add(self._number, chunk.length - same)
 
     def _read(self, place: int, length: int) -> memoryview:
         view = self._buffer[:length]

@@ -12,7 +12,7 @@ class Reader(Protocol):
     """Reads one source; each thread has its own."""
 
     def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
-        """Reads DATA and COMPRESSED extents into a writable view of the disk from `start` on.
+        """Reads all extents but ZERO ones into a writable view of the disk from `start` on.
 
         Raises:
             KitError: the source cannot be read, is short or damaged; the message names the offset.
@@ -40,6 +40,7 @@ class Source(Protocol):
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """The extents from `start` on, in order and without gaps: DATA, COMPRESSED or ZERO.
 
+        A source of changes gives SAME for what has not changed; its reader reads that, too.
         `start` is 0, or an offset where an extent of an earlier call began or could be cut.
         """
 

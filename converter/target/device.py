@@ -167,7 +167,7 @@ class Target:
                 sync_directory(self.path.parent)
         except OSError as error:
             self._flush_error = TargetFailed(
-                f"flush of {self.name}: {error.strerror}", hint=_hint(error)
+                f"flush of {self.name}: {error.strerror}", hint=guards.failure_hint(error)
             )
             raise self._flush_error from error
 
@@ -220,7 +220,8 @@ class Target:
 
     def _failed(self, what: str, offset: int, error: OSError) -> TargetFailed:
         return TargetFailed(
-            f"{what} {self.name} at byte {offset}: {error.strerror}", hint=_hint(error)
+            f"{what} {self.name} at byte {offset}: {error.strerror}",
+            hint=guards.failure_hint(error),
         )
 
 
@@ -235,6 +236,7 @@ def open_target(
     is_ours: Callable[[Identity], bool] = lambda _: False,
     confirm: Callable[[str], bool] | None = None,
     new_volume: LogicalVolume | None = None,
+    readers_allowed: bool = False,
 ) -> Iterator[Target]:
     """Opens a target exclusively; nothing is changed before the first write.
 
@@ -252,6 +254,7 @@ def open_target(
         confirm: asks the user; None if there is nobody to ask.
         new_volume: the volume that the path leads to, if it was created for this copy: nothing was
             ever written to it.
+        readers_allowed: whether programs that only read it do not matter.
 
     Raises:
         KitError: it must not or cannot be written; nothing was.
@@ -269,7 +272,10 @@ def open_target(
         guards.refuse_source(facts, source)
     guards.refuse_running(facts)
     with ExitStack() as stack:
-        backing = stack.enter_context(claimed(path, name=f"target {name}", in_use=TargetInUse))
+        claim = claimed(
+            path, name=f"target {name}", in_use=TargetInUse, readers_allowed=readers_allowed
+        )
+        backing = stack.enter_context(claim)
         if backing_id(os.fstat(backing.fd)) != facts.id:
             raise TargetLost(name, "it was replaced by something else meanwhile")
         if not backing.is_block:
@@ -338,11 +344,3 @@ def _new_file(path: Path, size: int, allow_file: bool) -> Iterator[Target]:
     finally:
         if target is None or not target.begun:
             path.unlink(missing_ok=True)
-
-
-def _hint(error: OSError) -> str:
-    if error.errno == errno.EFBIG:
-        return guards.FILE_SIZES
-    if error.errno == errno.ENOSPC:
-        return "thin volume: its pool is full (lvs shows Data%), lvextend the pool; file: see df"
-    return "dmesg shows errors of its device; lvs shows whether a thin pool is full"

@@ -1,5 +1,6 @@
 """Checks that refuse a target: it is in use, is the source itself, or holds data."""
 
+import errno
 import os
 import resource
 import stat
@@ -144,6 +145,15 @@ def require_consent(name: str, found: str, confirm: Callable[[str], bool] | None
     if confirm is not None and confirm(f"{name} holds {found}. Overwrite it?"):
         return
     raise TargetNotEmpty(name, found)
+
+
+def failure_hint(error: OSError) -> str:
+    """What to do about an error of a write, a read or a flush."""
+    if error.errno == errno.EFBIG:
+        return FILE_SIZES
+    if error.errno == errno.ENOSPC:
+        return "thin volume: its pool is full (lvs shows Data%), lvextend the pool; file: see df"
+    return "dmesg shows errors of its device; lvs shows whether a thin pool is full"
 
 
 def require_size_allowed(name: str, size: int) -> None:

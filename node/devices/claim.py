@@ -54,7 +54,11 @@ def disk_size(path: Path) -> int:
 
 @contextmanager
 def claimed(
-    path: Path, *, name: str | None = None, in_use: type[KitError] = KitError
+    path: Path,
+    *,
+    name: str | None = None,
+    in_use: type[KitError] = KitError,
+    readers_allowed: bool = False,
 ) -> Iterator[Backing]:
     """Opens a block device or disk file for writing, exclusively, and syncs it at the end.
 
@@ -67,13 +71,14 @@ def claimed(
         path: the device or file.
         name: how errors name it.
         in_use: what is raised while it is in use.
+        readers_allowed: whether processes that have it open for reading only do not matter.
 
     Raises:
         KitError: it is missing, of another kind, read-only or in use; the error names its user.
     """
     name = name or f"disk {path}"
     hint = "stop the instance, or unmount or detach it, then try again"
-    backing = settled(lambda: _open_once(path, name), name, hint, in_use=in_use)
+    backing = settled(lambda: _open_once(path, name, readers_allowed), name, hint, in_use=in_use)
     try:
         yield backing
         try:
@@ -112,7 +117,7 @@ def open_disk(path: Path, flags: int, name: str, hint: str) -> int:
         raise KitError(f"{name}: {error.strerror}", hint=hint) from error
 
 
-def _open_once(path: Path, name: str) -> Backing:
+def _open_once(path: Path, name: str, readers_allowed: bool) -> Backing:
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -124,7 +129,7 @@ def _open_once(path: Path, name: str) -> Backing:
     try:
         if loop := loop_over(path.stat()):
             raise InUseError(f"attached as {loop}")
-        if user := block_user(os.fstat(fd)):
+        if user := block_user(os.fstat(fd), writing=readers_allowed):
             raise InUseError(f"{user} has it open")
         if is_block:
             _require_writable(path, fd, name)

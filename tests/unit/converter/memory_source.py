@@ -45,7 +45,7 @@ class MemorySource:
 
     def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
         for extent in extents:
-            assert extent.kind is Kind.DATA
+            assert extent.kind in (Kind.DATA, Kind.SAME)
             if any(
                 extent.host_offset <= place < extent.host_offset + extent.length
                 for place in self.bad

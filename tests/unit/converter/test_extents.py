@@ -1,14 +1,16 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.extents import Extent, Kind, merged, with_replacements
 
-KINDS = (Kind.DATA, Kind.COMPRESSED, Kind.ZERO)
+KINDS = (Kind.DATA, Kind.COMPRESSED, Kind.ZERO, Kind.SAME)
 
 
-def test_data_is_cut_in_the_source_too() -> None:
-    cut = Extent(100, 50, Kind.DATA, host_offset=1000).cut(120, 130)
-    assert cut == Extent(120, 10, Kind.DATA, host_offset=1020)
+@pytest.mark.parametrize("kind", [Kind.DATA, Kind.SAME])
+def test_what_is_stored_is_cut_in_the_source_too(kind: Kind) -> None:
+    cut = Extent(100, 50, kind, host_offset=1000).cut(120, 130)
+    assert cut == Extent(120, 10, kind, host_offset=1020)
 
 
 def test_a_compressed_cluster_is_cut_by_skipping() -> None:
@@ -33,12 +35,18 @@ def test_neighbours_are_joined_where_the_source_continues() -> None:
         Extent(40, 10, Kind.ZERO),
         Extent(50, 10, Kind.COMPRESSED, host_offset=5, stored_length=5),
         Extent(60, 10, Kind.COMPRESSED, host_offset=10, stored_length=5),
+        Extent(70, 10, Kind.SAME, host_offset=70),
+        Extent(80, 10, Kind.SAME, host_offset=80),
+        Extent(90, 10, Kind.DATA, host_offset=90),
+        Extent(100, 10, Kind.SAME, host_offset=0),
     ]
     assert list(merged(extents)) == [
         Extent(0, 20, Kind.DATA, host_offset=100),
         Extent(20, 10, Kind.DATA, host_offset=100),
         Extent(30, 20, Kind.ZERO),
-        *extents[5:],
+        *extents[5:7],
+        Extent(70, 20, Kind.SAME, host_offset=70),
+        *extents[9:],
     ]
 
 
@@ -78,6 +86,7 @@ def painted(extents: list[Extent]) -> list[tuple[Kind, int]]:
         for n in range(extent.length):
             of = {
                 Kind.DATA: extent.host_offset + n,
+                Kind.SAME: extent.host_offset + n,
                 Kind.COMPRESSED: extent.host_offset + extent.cluster_skip + n,
                 Kind.ZERO: 0,
                 Kind.LITERAL: extent.literal[n] if extent.literal else -1,
@@ -87,7 +96,9 @@ def painted(extents: list[Extent]) -> list[tuple[Kind, int]]:
 
 
 @settings(derandomize=True)
-@given(runs(KINDS), runs((Kind.ZERO, Kind.LITERAL)), st.sets(st.integers(0, 7)), st.data())
+@given(
+    runs(KINDS), runs((Kind.ZERO, Kind.LITERAL, Kind.SAME)), st.sets(st.integers(0, 7)), st.data()
+)
 def test_what_is_replaced_is_what_painting_over_gives(
     disk: list[Extent], over: list[Extent], kept: set[int], data: st.DataObject
 ) -> None:

@@ -1,6 +1,6 @@
 """What a caller may ask of a copy is checked when it is asked."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -18,3 +18,9 @@ def test_what_there_is_not_is_refused(field: str, value: str | None) -> None:
 def test_all_that_there_is_can_be_asked_for(swap: SwapMode, digest: Algorithm | None) -> None:
     options = CopyOptions(swap=swap, digest=digest)
     assert (options.swap, options.digest) == (swap, digest)
+
+
+@pytest.mark.parametrize("needs_all", [{"digest": "xxh3"}, {"update": True}])
+def test_what_needs_the_whole_disk_is_no_increment(needs_all: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="increment"):
+        CopyOptions(increment=True, **needs_all)

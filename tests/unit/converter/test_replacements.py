@@ -31,7 +31,9 @@ def found(
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        replacements.swap, "replacements", lambda areas, _target, _size: [HEADER] * len(areas)
+        replacements.swap,
+        "replacements",
+        lambda areas, _target, _size, **_more: [HEADER] * len(areas),
     )
     repair = Repair((MBR, BACKUP), "GPT: moved")
     monkeypatch.setattr(replacements.gpt, "repaired", lambda _read, _size, _target: repair)

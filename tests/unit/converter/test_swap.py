@@ -8,7 +8,7 @@ import pytest
 
 from converter import swap
 from converter.contents.swap_header import parsed
-from converter.extents import Kind
+from converter.extents import Extent, Kind
 from converter.swap import replacements
 from node.errors import KitError
 from tests.unit.converter.swap_pages import GOLDEN, MIB, UUID_, disk, look, only, page
@@ -107,3 +107,12 @@ def test_a_mkswap_that_does_other_than_told_is_found_out(
         mkswap.wrong = {"1028": 4, "1029": 0}
     with pytest.raises(KitError, match="not what was asked for"):
         replacements([only(disk(page()))], MIB, MIB)
+
+
+@pytest.mark.usefixtures("mkswap")
+@pytest.mark.parametrize("target_size", [MIB, 3 * MIB])
+def test_an_increment_leaves_what_an_area_holds(target_size: int) -> None:
+    """Only the header is written; on a larger target, zeros follow the disk as ever."""
+    header, rest = replacements([only(disk(page()))], target_size, MIB, increment=True)
+    assert header.kind is Kind.LITERAL
+    assert rest == Extent(4096, MIB - 4096, Kind.SAME, host_offset=4096)

@@ -42,6 +42,7 @@ ERRORS = (
     errors.SwapNotMade("mkswap for the swap area at byte 0: it made another header"),
     errors.NotOneSwapArea("a", 0),
     errors.ResumeMismatch(Path("/dev/vg/lv"), "the source has changed"),
+    errors.BaseIncomplete(Path("/dev/vg/lv")),
     errors.NotInspectable("nbd://host/disk"),
 )
 # Those whose hint names an option of ours.

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +74,59 @@ def test_chunks_cover_all_and_share_no_page(wanted: list[tuple[Kind, int]]) -> N
         assert inside[-1].end == chunk.end
         parts += inside
     assert list(merged(parts)) == extents
+
+
+def test_what_the_target_has_is_left_out_and_pages_are_read_whole() -> None:
+    extents = [
+        Extent(0, SMALL + 100, Kind.SAME, 0),
+        Extent(SMALL + 100, 100, Kind.DATA, SMALL + 100),
+        Extent(SMALL + 200, PAGE, Kind.SAME, SMALL + 200),
+        Extent(SMALL + 200 + PAGE, 100, Kind.ZERO),
+        Extent(SMALL + 300 + PAGE, 4 * SMALL, Kind.SAME, SMALL + 300 + PAGE),
+    ]
+    (chunk,) = chunks(extents, extents[-1].end)
+    assert (chunk.start, chunk.end) == (SMALL, SMALL + 2 * PAGE)
+    kinds = [Kind.SAME, Kind.DATA, Kind.SAME, Kind.ZERO, Kind.SAME]
+    assert [part.kind for part in chunk.parts] == kinds
+
+
+@settings(derandomize=True)
+@given(
+    st.lists(st.tuples(st.sampled_from((Kind.DATA, Kind.ZERO, Kind.SAME)), LENGTHS), max_size=12)
+)
+def test_chunks_of_changes_have_them_all_and_share_no_page(
+    wanted: list[tuple[Kind, int]],
+) -> None:
+    place, extents = 0, []
+    for kind, length in wanted:
+        extents.append(Extent(place, length, kind, 0 if kind is Kind.ZERO else place))
+        place += length
+    extents = list(merged(extents))
+    made = list(chunks(extents, place))
+    assert all(chunk.start % PAGE == 0 for chunk in made)
+    assert all(chunk.end % PAGE == 0 or chunk.end == place for chunk in made)
+    assert all(one.end <= other.start for one, other in pairwise(made))
+    parts = [part for chunk in made for part in chunk.parts or (zeros(chunk),)]
+    changed = [part for part in parts if part.kind is not Kind.SAME]
+    assert joined(changed) == joined([each for each in extents if each.kind is not Kind.SAME])
+    for chunk in made:
+        rest = [e.cut(max(e.guest_offset, chunk.end), e.end) for e in extents if e.end > chunk.end]
+        assert list(chunks(rest, place)) == [each for each in made if each.start >= chunk.end]
+
+
+def zeros(chunk: Chunk) -> Extent:
+    return Extent(chunk.start, chunk.length, Kind.ZERO)
+
+
+def joined(extents: list[Extent]) -> list[tuple[Kind, int, int]]:
+    """Kind, start and end of each run, neighbours of one kind joined."""
+    found: list[tuple[Kind, int, int]] = []
+    for extent in extents:
+        start = extent.guest_offset
+        if found and found[-1][0] is extent.kind and found[-1][2] == start:
+            start = found.pop()[1]
+        found.append((extent.kind, start, extent.end))
+    return found
 
 
 @settings(derandomize=True)

@@ -7,7 +7,7 @@ import pytest
 
 from converter.engine.chunks import Chunk
 from converter.engine.pool import Pool
-from node.cleanup import Terminated, signals_raise
+from node.cleanup import Terminated, signals_deferred, signals_raise
 from node.errors import KitError
 
 
@@ -201,3 +201,26 @@ def test_address_space_is_set_aside_for_the_work(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("converter.engine.pool.mmap.mmap", none)
     with pytest.raises(KitError, match="Cannot allocate memory"):
         Pool(numbered(50), 0).run([Doing(lambda *_: None)], lambda: None)
+
+
+def test_a_signal_ends_a_pool_within_an_outer_block_too() -> None:
+    """Run by another thread, as several copies at once are: it must not count as done."""
+    pool, raised = Pool(numbered(10_000), 0), []
+
+    def work(_chunk: Chunk, _number: int) -> None:
+        time.sleep(0.001)
+
+    def run() -> None:
+        try:
+            pool.run([Doing(work)], lambda: None)
+        except Terminated as terminated:
+            raised.append(terminated.number)
+
+    with pytest.raises(Terminated), signals_raise(), signals_deferred():  # noqa: PT012
+        thread = threading.Thread(target=run)
+        thread.start()
+        time.sleep(0.02)
+        signal.raise_signal(signal.SIGTERM)
+        thread.join(10)
+        assert raised == [signal.SIGTERM]
+    assert pool.low_watermark() < 100_000
