@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from converter.engine.content import TargetContent
     from converter.errors import (
         BaseIncomplete,
+        ContextMissing,
         CopyFailed,
         CopyStopped,
         FormatConflict,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from converter.results import Comparison, CopyPlan, CopyResult, SwapResult, Zeroing
     from converter.sources import open_source
     from converter.sources.base import Disk, Reader, Source
+    from converter.sources.nbd import NbdSource, nbd_source, unix_uri
     from converter.target.device import Target, open_target
     from converter.target.zeroing import Zeroer
     from node.cleanup import Terminated, signals_raise
@@ -62,6 +64,7 @@ __all__ = [
     "Algorithm",
     "BaseIncomplete",
     "Comparison",
+    "ContextMissing",
     "CopyFailed",
     "CopyOptions",
     "CopyPlan",
@@ -80,6 +83,7 @@ __all__ = [
     "Kind",
     "KitError",
     "LogicalVolume",
+    "NbdSource",
     "NotInspectable",
     "NotOneSwapArea",
     "Progress",
@@ -114,12 +118,14 @@ __all__ = [
     "describe",
     "guest_config",
     "make_swap",
+    "nbd_source",
     "open_source",
     "open_target",
     "plan",
     "plan_replacements",
     "signals_raise",
     "swap_areas",
+    "unix_uri",
 ]
 
 # The modules that define these; all others are in the one for errors.
@@ -136,6 +142,7 @@ _HOMES = {
     "converter.results": ("Comparison", "CopyPlan", "CopyResult", "SwapResult", "Zeroing"),
     "converter.sources": ("open_source",),
     "converter.sources.base": ("Disk", "Reader", "Source"),
+    "converter.sources.nbd": ("NbdSource", "nbd_source", "unix_uri"),
     "converter.target.device": ("Target", "open_target"),
     "converter.target.zeroing": ("Zeroer",),
     "node.cleanup": ("Terminated", "signals_raise"),

@@ -109,6 +109,16 @@ class SourceLost(KitError):
         super().__init__(message, hint)
 
 
+class ContextMissing(KitError):
+    """The NBD server does not offer a meta context, such as that of a dirty bitmap."""
+
+    def __init__(self, name: str, context: str) -> None:
+        super().__init__(
+            f"source {name}: its server does not offer the meta context {context}",
+            hint="is there such a bitmap, and does the server export it? nbdinfo --list URI tells",
+        )
+
+
 class FormatMismatch(KitError):
     """The source's first bytes do not fit the format that it is opened as.
 

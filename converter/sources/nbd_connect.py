@@ -15,10 +15,10 @@ TICK_MS = 1000  # maximum time until Python handles a signal
 _ADMIT_TICK_MS = 5  # short, since the answer for another connection may be there
 
 
-def _started(uri: str) -> Any:
+def _started(uri: str, context: str = ALLOCATION) -> Any:
     """A handle that has begun to connect; raises nbd.Error."""
     handle = nbd.NBD()
-    handle.add_meta_context(ALLOCATION)
+    handle.add_meta_context(context)
     # NbdSource aligns requests itself, except at the end of a disk that ends within a block.
     handle.set_strict_mode(handle.get_strict_mode() & ~nbd.STRICT_ALIGN)
     handle.set_pread_initialize(False)  # no need to zero memory that is then read into
@@ -30,14 +30,16 @@ def _is_under_way(handle: Any) -> bool:
     return bool(handle.aio_is_connecting() or handle.aio_is_negotiating())
 
 
-def connected(uri: str, name: str, last_words: Callable[[], str | None]) -> Any:
-    """A connected handle.
+def connected(
+    uri: str, name: str, last_words: Callable[[], str | None], context: str = ALLOCATION
+) -> Any:
+    """A connected handle, which has asked for a meta context.
 
     Raises:
         SourceLost: the server cannot be reached, turns us away, or does not answer.
     """
     try:
-        handle = _started(uri)
+        handle = _started(uri, context)
         deadline = time.monotonic() + CONNECT_SECONDS
         while _is_under_way(handle):
             handle.poll(TICK_MS)

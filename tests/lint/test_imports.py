@@ -12,7 +12,11 @@ LINTER = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["importlint
 USERS = {
     "guestfs": {"node.appliance"},
     "multiprocessing": set(),
-    "nbd": {"converter.sources.nbd", "converter.sources.nbd_connect"},
+    "nbd": {
+        "converter.sources.nbd",
+        "converter.sources.nbd_connect",
+        "converter.sources.nbd_connection",
+    },
     "pyudev": {"node.devices.udev"},
     "seccomp": {"node.isolation.confined", "node.isolation.nosync"},
     "sh": {"node.run"},

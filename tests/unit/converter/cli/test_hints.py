@@ -34,6 +34,7 @@ ERRORS = (
     errors.SourceInUse("source a: in use", "stop what writes to it"),
     errors.SourceChanged("source a: it changed while it was copied", "copy again"),
     errors.SourceLost("read of a at byte 5: the connection was lost"),
+    errors.ContextMissing("a", "qemu:dirty-bitmap:b"),
     errors.FormatMismatch("a", "it is vmdk", fits="vmdk", is_default=False, is_certain=True),
     errors.FormatUnknown("a", "img", ("qcow2", "raw")),
     errors.FormatConflict("a", "format vdi contradicts it", "leave one of them out"),

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.errors import SourceLost
+from converter.errors import ContextMissing, SourceLost
 from converter.extents import Extent, Kind
 from converter.sources import nbd as tested
-from converter.sources import nbd_connect
+from converter.sources import nbd_connect, nbd_connection
 from converter.sources.nbd import NbdSource, nbd_source, unix_uri
 from node.errors import KitError
 
 UNIT = 512
+MARKS = "qemu:dirty-bitmap:before"
 HOLE, ZERO = tested.nbd.STATE_HOLE, tested.nbd.STATE_ZERO
 
 
@@ -25,6 +26,7 @@ class Server:
     def __init__(self, disk: bytes, runs: list[tuple[int, int]] | None = None) -> None:
         self.disk = disk
         self.runs = runs  # lengths and flags of the whole disk; None: no block status
+        self.marks: list[tuple[int, int]] | None = None  # the same of MARKS
         self.unit = 1
         self.most = 0
         self.per_answer = 1000
@@ -38,11 +40,15 @@ class Server:
         self.silent = False  # to those who are not, else they are turned away
         self.reads: list[tuple[int, int]] = []
 
+    def of(self, context: str) -> list[tuple[int, int]] | None:
+        return self.marks if context == MARKS else self.runs
+
 
 class Handle:
     """As much of nbd.NBD as a source uses."""
 
     server: Server
+    context: str
 
     def __init__(self) -> None:
         self.server.handles += 1
@@ -52,7 +58,7 @@ class Handle:
         self._done = 0
 
     def add_meta_context(self, name: str) -> None:
-        assert name == "base:allocation"
+        self.context = name
 
     def set_pread_initialize(self, _flag: bool) -> None: ...
 
@@ -77,8 +83,9 @@ class Handle:
     def can_multi_conn(self) -> bool:
         return self.server.multi_conn
 
-    def can_meta_context(self, _name: str) -> bool:
-        return self.server.runs is not None
+    def can_meta_context(self, name: str) -> bool:
+        assert name == self.context
+        return self.server.of(name) is not None
 
     def get_block_size(self, which: int) -> int:
         return self.server.unit if which == tested.nbd.SIZE_MINIMUM else self.server.most
@@ -107,7 +114,7 @@ class Handle:
         view = memoryview(buffer.to_buffer())
         server = self.server
         assert offset % server.unit == len(view) % server.unit == 0
-        assert len(view) <= (server.most or tested.MAX_READ)
+        assert len(view) <= (server.most or nbd_connection.MAX_READ)
         assert offset >= 0 and offset + len(view) <= len(server.disk)
 
         def work() -> None:
@@ -128,12 +135,14 @@ class Handle:
             entries: list[int] = []
             place = 0
             end = min(start + count + server.longer, len(server.disk))
-            for length, flags in server.runs or []:
+            for length, flags in server.of(self.context) or []:
                 first, last = max(place, start), min(place + length, end)
                 if first < last:
                     entries += [last - first, flags]
                 place += length
-            describe("base:allocation", start, entries[: 2 * server.per_answer], None)
+            describe("of:another", start, [7, 7], None)
+            describe(self.context, start, entries[: 2 * server.per_answer], None)
+            describe(self.context, start, [1 << 31, 3], None)  # more than the protocol allows
 
         return self._later(work)
 
@@ -197,12 +206,52 @@ def test_extents_are_the_disk_whatever_way_the_server_answers(
         server.longer = longer * UNIT
         patch.setattr(Handle, "server", server, raising=False)
         patch.setattr(tested.nbd, "NBD", Handle)
-        patch.setattr(tested, "MAX_STATUS", status - status % UNIT)
+        patch.setattr(nbd_connection, "MAX_STATUS", status - status % UNIT)
         opened = source()
         begin = int(start * len(disk))
         assert contents(opened, begin) == disk[begin:]
         kinds = {extent.kind for extent in opened.extents()}
         assert (Kind.ZERO in kinds) == any(flags & ZERO for _, flags in runs)
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 1 << 20])
+@pytest.mark.parametrize("per_answer", [1, 2, 9])
+def test_runs_of_another_context_stay_on_the_disk(
+    beyond: int, per_answer: int, serve: Callable[..., Server]
+) -> None:
+    """However far the server's answer goes; each run begins where the one before ends."""
+    server = serve(bytes(3 * UNIT), [(3 * UNIT, ZERO)])
+    server.marks = [(UNIT, 0), (UNIT, 1), (0, 7), (UNIT + beyond, 2)]
+    server.per_answer = per_answer
+    server.longer = beyond
+    with nbd_source("nbd://host/x", context=MARKS) as opened:
+        wanted = [(0, UNIT, 0), (UNIT, 2 * UNIT, 1), (2 * UNIT, 3 * UNIT, 2)]
+        assert list(opened.runs()) == wanted
+        assert list(opened.runs(UNIT + 5)) == [(UNIT + 5, 2 * UNIT, 1), wanted[2]]
+        assert list(opened.extents()) == [Extent(0, 3 * UNIT, Kind.ZERO)]
+        assert list(opened.extents_within(5, 9)) == [Extent(5, 4, Kind.ZERO)]
+        assert list(opened.extents_within(5, 5)) == []
+
+
+def test_a_context_that_the_server_lacks(serve: Callable[..., Server]) -> None:
+    serve(bytes(UNIT), [(UNIT, 0)])
+    with (
+        pytest.raises(ContextMissing, match="does not offer the meta context qemu:dirty-bitmap"),
+        nbd_source("nbd://host/x", name="vda of web1", context=MARKS),
+    ):
+        pass
+
+
+def test_the_caller_says_what_identifies_a_disk(serve: Callable[..., Server]) -> None:
+    serve(b"a" * UNIT)
+    origin = {"host": "kvm1", "disk": "vda"}
+    with (
+        nbd_source("nbd+unix:///vda?socket=/run/1", name="vda", origin=origin) as one,
+        nbd_source("nbd+unix:///vda?socket=/run/2", origin=origin) as other,
+    ):
+        assert one.name == "vda"
+        assert one.identity == other.identity
+        assert one.identity["host"] == "kvm1" and "uri" not in one.identity
 
 
 def test_without_block_status_all_is_data(serve: Callable[..., Server]) -> None:
@@ -331,7 +380,7 @@ def test_a_silent_server_is_an_error(
     serve(bytes(UNIT))
     opened = source()
     monkeypatch.setattr(Handle, "poll", lambda _handle, _milliseconds: 0)
-    monkeypatch.setattr(tested, "SILENCE_SECONDS", 0.01)
+    monkeypatch.setattr(nbd_connection, "SILENCE_SECONDS", 0.01)
     with pytest.raises(SourceLost, match="read of the disk at byte 0: no answer"):
         contents(opened)
 
@@ -350,8 +399,8 @@ def test_a_signal_does_not_wait_for_a_silent_server(
         return 0
 
     monkeypatch.setattr(Handle, "poll", poll)
-    monkeypatch.setattr(tested, "STOPPING_SECONDS", 0.01)
-    monkeypatch.setattr(tested, "signal_waits", lambda: polls > 100)
+    monkeypatch.setattr(nbd_connection, "STOPPING_SECONDS", 0.01)
+    monkeypatch.setattr(nbd_connection, "signal_waits", lambda: polls > 100)
     with pytest.raises(KitError, match="read of the disk at byte 0: no answer in 0 s"):
         contents(opened)
     assert polls > 100
@@ -377,3 +426,4 @@ def test_only_raw_disks_come_from_servers() -> None:
 
 def test_unix_sockets_have_uris() -> None:
     assert unix_uri("/run/a b&c") == "nbd+unix:///?socket=/run/a%20b%26c"
+    assert unix_uri("/run/s", "vda/1") == "nbd+unix:///vda%2F1?socket=/run/s"

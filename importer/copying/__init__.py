@@ -1,0 +1,1 @@
+"""Copies the disks of a domain into the volumes of an instance."""
