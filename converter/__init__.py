@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     )
     from converter.extents import Extent, Kind
     from converter.options import Algorithm, CopyOptions, SwapMode
-    from converter.progress import Progress, Silent
+    from converter.progress import PartedProgress, Progress, Silent
     from converter.replacements import plan_replacements, swap_areas
     from converter.results import Comparison, CopyPlan, CopyResult, SwapResult, Zeroing
     from converter.sources import open_source
@@ -86,6 +86,7 @@ __all__ = [
     "NbdSource",
     "NotInspectable",
     "NotOneSwapArea",
+    "PartedProgress",
     "Progress",
     "Reader",
     "ResumeMismatch",
@@ -137,7 +138,7 @@ _HOMES = {
     "converter.engine.content": ("TargetContent",),
     "converter.extents": ("Extent", "Kind"),
     "converter.options": ("Algorithm", "CopyOptions", "SwapMode"),
-    "converter.progress": ("Progress", "Silent"),
+    "converter.progress": ("PartedProgress", "Progress", "Silent"),
     "converter.replacements": ("plan_replacements", "swap_areas"),
     "converter.results": ("Comparison", "CopyPlan", "CopyResult", "SwapResult", "Zeroing"),
     "converter.sources": ("open_source",),

@@ -27,8 +27,19 @@ class Progress(Protocol):
         """The phase ended, successfully or not."""
 
 
+class PartedProgress(Progress, Protocol):
+    """The progress of something with parts, such as a machine with several disks."""
+
+    def part(self, name: str) -> Progress:
+        """A report on one part, of the same kind, that names it."""
+
+
 class Silent:
     """Reports nothing."""
+
+    def part(self, name: str) -> Progress:  # noqa: ARG002 - see `PartedProgress`
+        """Nothing."""
+        return Silent()
 
     def begin(self, phase: str, total: int, done: int = 0) -> None:
         """Nothing."""
@@ -61,18 +72,28 @@ class _Lossy:
 
 
 class Bar(Silent):
-    """A progress bar by tqdm: bytes, rate, time left."""
+    """A progress bar by tqdm: bytes, rate, time left. tqdm places bars below each other.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: is written to.
+        name: of the part, or "".
+    """
+
+    def __init__(self, stream: TextIO, name: str = "") -> None:
         self._stream = stream
+        self._name = name
         self._bar: Any = None
+
+    def part(self, name: str) -> Progress:
+        """See `PartedProgress`."""
+        return Bar(self._stream, name)
 
     def begin(self, phase: str, total: int, done: int = 0) -> None:
         """Draws a new bar."""
         from tqdm import tqdm  # it is slow to load
 
         self._bar = tqdm(
-            desc=phase,
+            desc=_named(phase, self._name),
             total=total,
             initial=done,
             unit="B",
@@ -96,17 +117,28 @@ class Bar(Silent):
 
 
 class Lines(Silent):
-    """A line every ten seconds."""
+    """A line every ten seconds.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: is written to.
+        name: of the part, or "".
+    """
+
+    def __init__(self, stream: TextIO, name: str = "") -> None:
+        self._given = stream
         self._stream = _Lossy(stream)
+        self._name = name
         self._next = self._began = 0.0
         self._phase = ""
         self._total = self._initial = 0
 
+    def part(self, name: str) -> Progress:
+        """See `PartedProgress`."""
+        return Lines(self._given, name)
+
     def begin(self, phase: str, total: int, done: int = 0) -> None:
         """Starts the phase; the first line comes after ten seconds."""
-        self._phase, self._total, self._initial = phase, total, done
+        self._phase, self._total, self._initial = _named(phase, self._name), total, done
         self._began = time.monotonic()
         self._next = self._began + LINE_SECONDS
 
@@ -117,6 +149,10 @@ class Lines(Silent):
             self._next = now + LINE_SECONDS
             text = line(self._phase, done, self._total, done - self._initial, now - self._began)
             print(text, file=self._stream, flush=True)
+
+
+def _named(phase: str, part: str) -> str:
+    return f"{part}: {phase}" if part else phase
 
 
 def line(phase: str, done: int, total: int, moved: int, seconds: float) -> str:
@@ -135,14 +171,20 @@ class Json(Silent):
     Args:
         stream: is written to.
         name: of the stream in errors.
+        fields: of each progress object besides its own.
     """
 
-    def __init__(self, stream: TextIO, name: str) -> None:
+    def __init__(self, stream: TextIO, name: str, fields: Mapping[str, Any] | None = None) -> None:
         self._stream = stream
         self._name = name
+        self._fields = fields or {}
         self._next = self._began = 0.0
         self._phase = ""
         self._total = self._initial = self._done = 0
+
+    def part(self, name: str) -> Progress:
+        """See `PartedProgress`; the objects of a part have a field `disk`."""
+        return Json(self._stream, self._name, {"disk": name})
 
     def begin(self, phase: str, total: int, done: int = 0) -> None:
         """Writes the first object of the phase."""
@@ -166,7 +208,12 @@ class Json(Silent):
         self._next = now + JSON_SECONDS
         seconds = now - self._began
         rate = int((done - self._initial) / seconds) if seconds > 0 else 0
-        fields = {"phase": self._phase, "bytes_done": done, "bytes_total": self._total}
+        fields = {
+            **self._fields,
+            "phase": self._phase,
+            "bytes_done": done,
+            "bytes_total": self._total,
+        }
         self.write({"type": "progress", **fields, "rate": rate})
 
     def write(self, fields: Mapping[str, Any]) -> None:

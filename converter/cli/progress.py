@@ -4,11 +4,11 @@ import fcntl
 import os
 import sys
 
-from converter.progress import Bar, Json, Lines, Progress, Silent
+from converter.progress import Bar, Json, Lines, PartedProgress, Silent
 from node.errors import KitError
 
 
-def chosen(how: str, *, quiet: bool) -> Progress:
+def chosen(how: str, *, quiet: bool) -> PartedProgress:
     """The progress report for a value of `--progress`.
 
     Args:
