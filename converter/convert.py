@@ -1,12 +1,14 @@
 """The order of the steps of a copy, a comparison, a dry run, and a new swap area."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from uuid import UUID
 
 from converter import replacements, swap
 from converter.buffers import buffer
-from converter.contents.swap_header import MIN_LAST_PAGE
+from converter.contents.swap_header import MIN_LAST_PAGE, SwapArea, new_area
 from converter.engine.content import TargetContent
 from converter.engine.copy_run import CopyRun, run_through
 from converter.engine.journal import Journal
@@ -221,6 +223,33 @@ def make_swap(source: Source, target: Name, options: CopyOptions = DEFAULTS) -> 
         CopyFailed: it failed after the target was touched.
         KitError: it cannot be done; no byte of the target was written.
     """
+    with closing(Disk(source)) as disk:
+        areas = replacements.swap_areas(disk.read, source.size, source.name, mode="recreate")
+    if len(areas) != 1:
+        raise NotOneSwapArea(source.name, len(areas))
+    return _new_swap(areas[0], target, options, source.status)
+
+
+def new_swap(uuid: UUID, label: str, target: Name, options: CopyOptions = DEFAULTS) -> SwapResult:
+    """Makes all of the target a swap area.
+
+    Args:
+        uuid: of the area; nil for none.
+        label: of the area, up to 16 bytes; "" for none.
+        target: the block device or file.
+        options: those of the target, as for `make_swap`, and `readers_allowed`.
+
+    Raises:
+        CopyFailed: it failed after the target was touched.
+        KitError: it cannot be done; no byte of the target was written.
+        ValueError: the label is too long.
+    """
+    return _new_swap(new_area(uuid, label), target, options, None)
+
+
+def _new_swap(
+    area: SwapArea, target: Name, options: CopyOptions, source: os.stat_result | None
+) -> SwapResult:
     complete = False
     there: Target | None = None
 
@@ -228,20 +257,16 @@ def make_swap(source: Source, target: Name, options: CopyOptions = DEFAULTS) -> 
         return TargetState(complete) if there is not None and there.begun else None
 
     with telling_what_is_left(left), ExitStack() as stack:
-        disk = stack.enter_context(closing(Disk(source)))
-        areas = replacements.swap_areas(disk.read, source.size, source.name, mode="recreate")
-        if len(areas) != 1:
-            raise NotOneSwapArea(source.name, len(areas))
-        (area,) = areas
         there = stack.enter_context(
             device.open_target(
                 target,
                 size_needed=(MIN_LAST_PAGE + 1) * area.page_size,
-                source=source.status,
+                source=source,
                 force=options.force,
                 allow_file=options.allow_file,
                 confirm=options.confirm,
                 new_volume=options.new_volume,
+                readers_allowed=options.readers_allowed,
             )
         )
         page = swap.new_header(area, there.size)

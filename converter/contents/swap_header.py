@@ -5,7 +5,9 @@ then version, last page and number of bad pages in the machine's byte order; the
 The signature is in the last ten bytes of the first page.
 """
 
+import mmap
 import struct
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -31,6 +33,7 @@ HIBERNATED = {
 # TuxOnIce's signature is at byte 0; the swap signature stays in place (libblkid's swap.c).
 TUXONICE = b"\xed\xc3\x02\xe9\x98\x56\xe5\x0c"
 BOOT_SIZE = 1024  # bytes, before the header
+LABEL_SIZE = 16  # bytes
 MIN_LAST_PAGE = 9  # mkswap makes at least ten pages
 
 ByteOrder = Literal["little", "big"]
@@ -64,6 +67,19 @@ class SwapArea:
     boot: bytes  # the first 1024 bytes if they may contain a boot loader, else empty
     version: int = 1
     hibernated: str | None = None  # the name of the hibernation signature, if there is one
+
+
+def new_area(uuid: UUID, label: str) -> SwapArea:
+    """The swap area of a whole disk of a guest of this machine's kind.
+
+    Raises:
+        ValueError: the label is too long.
+    """
+    encoded = label.encode(errors="surrogateescape")
+    if len(encoded) > LABEL_SIZE:
+        raise ValueError(f"label {label!r}: longer than {LABEL_SIZE} bytes")
+    padded = encoded.ljust(LABEL_SIZE, b"\0")
+    return SwapArea(0, 0, mmap.PAGESIZE, sys.byteorder, uuid, padded, b"")
 
 
 class Found(NamedTuple):

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil, floor
@@ -53,16 +53,13 @@ class LogicalVolume:
         return bool(self.pool) and self.attr[_ZEROES : _ZEROES + 1] == "z"
 
 
-class VolumeGroup(NamedTuple):
-    """A volume group of this node: the size of its extents and its free space, bytes."""
+@dataclass(frozen=True)
+class VolumeGroup:
+    """A volume group: the size of its extents, and what is free; bytes."""
 
     name: str
     extent: int
     free: int
-
-    def whole_extents(self, size: int) -> int:
-        """The size of a volume for `size` bytes."""
-        return -(-size // self.extent) * self.extent
 
 
 def names(dm_name: str) -> tuple[str, str] | None:
@@ -109,9 +106,9 @@ def created(
     Raises:
         KitError: no such volume group or pool, the name is taken, or there is too little space.
     """
-    group = _group(vg)
-    size = group.whole_extents(size)
-    _check(vg, name, size, pool, group)
+    found = group(vg)
+    size = -(-size // found.extent) * found.extent
+    _check(vg, name, size, pool, found)
     with signals_deferred():  # so that a volume that was made is always removed
         run(create_argv(vg, name, size, pool), what=f"lvcreate of {vg}/{name}")
         made = volume(vg, name)
@@ -124,6 +121,24 @@ def created(
             except KitError as error:  # the first error is the one to raise
                 log.warning("%s", error.message)
         raise
+
+
+def create(vg: str, name: str, size: int, *, tags: Sequence[str]) -> LogicalVolume:
+    """Makes an LV of `size` bytes that stays; what it holds may be anything.
+
+    Args:
+        vg: the volume group.
+        name: of the new LV.
+        size: bytes, a multiple of the extent size.
+        tags: of the new LV.
+
+    Raises:
+        KitError: LVM fails.
+    """
+    tagged = [word for tag in tags for word in ("--addtag", tag)]
+    argv = ["lvcreate", "--yes", "--size", f"{size}b", *tagged, "--name", name, vg]
+    run(argv, what=f"lvcreate of {vg}/{name}")
+    return volume(vg, name)
 
 
 def create_argv(vg: str, name: str, size: int, pool: str | None) -> list[str]:
@@ -171,7 +186,7 @@ def _check(vg: str, name: str, size: int, pool: str | None, group: VolumeGroup) 
 
 
 def groups() -> dict[str, VolumeGroup]:
-    """The volume groups of this node, by name.
+    """The volume groups of this node by name.
 
     Raises:
         KitError: LVM's tools fail.
@@ -183,7 +198,12 @@ def groups() -> dict[str, VolumeGroup]:
     }
 
 
-def _group(vg: str) -> VolumeGroup:
+def group(vg: str) -> VolumeGroup:
+    """A volume group.
+
+    Raises:
+        KitError: there is none of that name, or LVM's tools fail.
+    """
     found = groups()
     if vg not in found:
         raise KitError(
@@ -191,6 +211,15 @@ def _group(vg: str) -> VolumeGroup:
             hint="volume groups of this node: " + (", ".join(sorted(found)) or "none"),
         )
     return found[vg]
+
+
+def volumes() -> list[LogicalVolume]:
+    """What LVM knows of all volumes of this node.
+
+    Raises:
+        KitError: LVM's tools fail.
+    """
+    return list(map(_volume, _report("lv", ["lvs", *REPORT, "-o", ",".join(FIELDS)])))
 
 
 def volume(vg: str, name: str) -> LogicalVolume:
@@ -205,7 +234,10 @@ def volume(vg: str, name: str) -> LogicalVolume:
             f"lvs of {vg}/{name}: {len(rows)} volumes instead of one",
             hint=f"see the output of `lvs {vg}`",
         )
-    row = rows[0]
+    return _volume(rows[0])
+
+
+def _volume(row: Mapping[str, str]) -> LogicalVolume:
     return LogicalVolume(
         vg=row["vg_name"],
         name=row["lv_name"],

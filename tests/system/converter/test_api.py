@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from converter import (
     copy,
     describe,
     make_swap,
+    new_swap,
     open_source,
     open_target,
     plan,
@@ -162,6 +164,20 @@ def test_errors_have_types_and_leave_the_target_alone(
 
 
 @pytest.mark.quick
+def test_swap_of_a_uuid_and_a_label(device: Path) -> None:
+    made = new_swap(uuid.UUID(UUID), "swäp", device, FORCE)
+    assert (made.target_size, str(made.uuid)) == (TARGET, UUID)
+    fields = support.output("blkid", "-p", "-o", "export", device).splitlines()
+    assert {"TYPE=swap", f"UUID={UUID}"} <= set(fields)
+    assert device.read_bytes()[1052:1068] == "swäp".encode().ljust(16, b"\0")
+    with pytest.raises(TargetNotEmpty):
+        new_swap(uuid.UUID(int=0), "", device)
+    new_swap(uuid.UUID(int=0), "", device, FORCE)
+    assert "UUID=" not in support.output("blkid", "-p", "-o", "export", device)
+    with pytest.raises(ValueError, match="longer than 16 bytes"):
+        new_swap(uuid.UUID(UUID), "a" * 17, device, FORCE)
+
+
 def test_swap(device: Path, tmp_path: Path) -> None:
     raw = tmp_path / "swap.raw"
     raw.write_bytes(bytes(4 * MIB))

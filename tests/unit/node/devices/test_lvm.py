@@ -182,3 +182,19 @@ def test_a_report_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lvm, "run", lambda *_, **__: Result(0, "{}", ""))
     with pytest.raises(KitError, match="cannot be parsed"), lvm.created("a", "b", 1):
         pytest.fail("it was made")
+
+
+def test_a_volume_that_stays_has_its_tags_at_once(tools: Tools) -> None:
+    made = lvm.create("xenvg", "web1", 2 * EXTENT, tags=["import+web1", "second"])
+    assert made.size == 2 * EXTENT
+    assert tools.asked[0] == [
+        *("lvcreate", "--yes", "--size", f"{2 * EXTENT}b"),
+        *("--addtag", "import+web1", "--addtag", "second", "--name", "web1", "xenvg"),
+    ]
+
+
+def test_all_groups_and_volumes(tools: Tools) -> None:
+    tools.volumes = [WEB, {**WEB, "lv_name": "web2", "lv_tags": ""}]
+    assert [(each.name, len(each.tags)) for each in lvm.volumes()] == [("web1", 2), ("web2", 0)]
+    assert lvm.groups() == {"xenvg": lvm.VolumeGroup("xenvg", EXTENT, 3 * EXTENT)}
+    assert [argv[0] for argv in tools.asked] == ["lvs", "vgs"]
