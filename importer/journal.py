@@ -1,0 +1,332 @@
+"""The journal of an import: what its plan was, what was made and changed, and how far it is.
+
+    /var/lib/ganeti-instance-kit/imports/INSTANCE/state.json    mode 0600, in a directory 0700
+    /var/lib/ganeti-instance-kit/imports/.INSTANCE.lock         while a command works on it
+
+Write what a step is about to change before it does (`update`), so that `import abort` and a rerun
+find it after SIGKILL or a power cut.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from importer.fields import decoded
+from importer.inventory import State as SourceState
+from importer.plan.model import ImportPlan
+from node.errors import KitError
+from node.files import read_bytes, sync_directory, write_whole
+from node.lockfile import is_locked, locked
+
+DIRECTORY = Path("/var/lib/ganeti-instance-kit/imports")
+STATE = "state.json"
+VERSION = 1
+
+# How a disk is copied: dirty bitmaps of libvirt's backup jobs, or hashes on both sides.
+Method = Literal["backup", "compare"]
+# The steps, each when it is complete. After `final copy`, the source stays off or suspended.
+Step = Literal[
+    "volumes",
+    "copy",
+    "final copy",
+    "add",
+    "tag",
+    "convert",
+    "fail over",
+    "renumber",
+    "check",
+    "start",
+    "finish",
+]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A logical volume that the import made.
+
+    Attributes:
+        target: of its source disk, such as vda.
+        vg, lv: its names now; Ganeti renames volumes that it adopts.
+        uuid: LVM's, which stays.
+        adopted: whether Ganeti has it: `import abort` must not remove it any more.
+    """
+
+    target: str
+    vg: str
+    lv: str
+    uuid: str
+    adopted: bool = False
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pass of the copy over all disks.
+
+    Attributes:
+        number: 1 for the full copy.
+        final: whether the source was off or suspended.
+        checkpoint: libvirt's name of the one that it made; "" if it made none.
+        began: seconds since the epoch.
+        complete: whether all disks were copied; the figures are 0 before.
+        bytes: that crossed the wire.
+        seconds: that it took.
+        downtime: seconds for which the source did not run, of a final pass.
+    """
+
+    number: int
+    final: bool
+    checkpoint: str
+    began: float
+    complete: bool = False
+    bytes: int = 0
+    seconds: float = 0.0
+    downtime: float | None = None
+
+
+@dataclass(frozen=True)
+class NicAddresses:
+    """The addresses of a NIC in the guest's files before and after `import renumber`."""
+
+    nic: int
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImportState:
+    """An import, as its journal has it.
+
+    Attributes:
+        instance: the full name of the instance.
+        host, domain, uuid: the source, see `importer.plan.model.ImportPlan`.
+        plan: text of the plan's file.
+        began: seconds since the epoch.
+        steps: those that are complete, with the time of their end, seconds since the epoch.
+        volumes: in the order of the plan's disks.
+        methods: how each disk is copied, by its name in the domain, such as vda.
+        passes: of the copy; the last one may be incomplete.
+        source_directory: a directory of ours on the KVM host, for sockets and scratch files; ""
+            without one.
+        source_before: the state of the source before the first step; None if unknown.
+        stopped_by_us: what the import did to the source: it may be undone; None for nothing.
+        addresses: by NIC.
+    """
+
+    instance: str
+    host: str
+    domain: str
+    uuid: str
+    plan: str
+    began: float
+    steps: Mapping[str, float] = field(default_factory=dict)
+    volumes: tuple[Volume, ...] = ()
+    methods: Mapping[str, Method] = field(default_factory=dict)
+    passes: tuple[Pass, ...] = ()
+    source_directory: str = ""
+    source_before: SourceState | None = None
+    stopped_by_us: Literal["suspended", "shut down"] | None = None
+    addresses: tuple[NicAddresses, ...] = ()
+    version: int = VERSION
+
+    def done(self, step: Step) -> bool:
+        """Whether a step is complete."""
+        return step in self.steps
+
+    def with_step(self, step: Step) -> "ImportState":
+        """The state with one more complete step, as of now."""
+        return replace(self, steps={**self.steps, step: time.time()})
+
+    def without_step(self, *steps: Step) -> "ImportState":
+        """The state in which these steps have to be done (again)."""
+        return replace(self, steps={key: at for key, at in self.steps.items() if key not in steps})
+
+    def volume(self, target: str) -> Volume | None:
+        """The volume of a source disk, such as vda."""
+        return next((each for each in self.volumes if each.target == target), None)
+
+
+class Journal:
+    """The journal of one import, while its lock is held (`opened`)."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def read(self) -> ImportState:
+        """The state.
+
+        Raises:
+            KitError: it cannot be read, is damaged, or another version wrote it.
+        """
+        return _read(self.directory)
+
+    def update(self, change: Callable[[ImportState], ImportState]) -> ImportState:
+        """Changes the state, atomically and durably (fsync(2)); returns the new one.
+
+        Raises:
+            KitError: it cannot be read or written.
+        """
+        state = change(self.read())
+        _write(self.directory, state)
+        return state
+
+    def completed(self, step: Step) -> ImportState:
+        """Notes that a step is complete."""
+        return self.update(lambda state: state.with_step(step))
+
+    def remove(self) -> None:
+        """Removes the import's directory.
+
+        Raises:
+            KitError: it cannot be removed.
+        """
+        try:
+            # A directory without a state is no import (see `imports`); the rest follows.
+            (self.directory / STATE).unlink(missing_ok=True)
+            sync_directory(self.directory)
+            shutil.rmtree(self.directory)
+        except OSError as error:
+            raise _unusable(self.directory, error) from error
+
+
+@contextmanager
+def opened(instance: str, directory: Path = DIRECTORY) -> Iterator[Journal]:
+    """Holds the lock of an import during the block.
+
+    Args:
+        instance: its full name, valid as such.
+        directory: of all imports.
+
+    Raises:
+        KitError: there is no such import, or another command works on it.
+    """
+    with _locked(instance, directory):
+        journal = Journal(directory / instance)
+        journal.read()
+        yield journal
+
+
+@contextmanager
+def begun(plan: ImportPlan, text: str, directory: Path = DIRECTORY) -> Iterator[Journal]:
+    """Holds the lock of an import during the block; begins it if there is none of that instance.
+
+    Args:
+        plan: the plan.
+        text: of its file.
+        directory: of all imports.
+
+    Raises:
+        KitError: another command works on it, or it began with another source, or cannot be
+            written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _unusable(directory, error) from error
+    with _locked(plan.instance, directory):
+        journal = Journal(directory / plan.instance)
+        if not (journal.directory / STATE).exists():
+            state = ImportState(plan.instance, plan.host, plan.domain, plan.uuid, text, time.time())
+            try:
+                journal.directory.mkdir(exist_ok=True, mode=0o700)
+                sync_directory(directory)
+            except OSError as error:
+                raise _unusable(journal.directory, error) from error
+            _write(journal.directory, state)
+        else:
+            _require_same(journal.read(), plan, text)
+        yield journal
+
+
+def read(instance: str, directory: Path = DIRECTORY) -> ImportState:
+    """The state of an import; another command may be working on it.
+
+    Raises:
+        KitError: there is none of that name, or it cannot be read.
+    """
+    return _read(directory / instance)
+
+
+def imports(directory: Path = DIRECTORY) -> Iterator[str]:
+    """The instances of all imports, by name."""
+    for path in sorted(directory.glob(f"*/{STATE}")):
+        yield path.parent.name
+
+
+def in_use(instance: str, directory: Path = DIRECTORY) -> bool:
+    """Whether a command works on an import at the moment."""
+    return is_locked(_lock(instance, directory))
+
+
+def _lock(instance: str, directory: Path) -> Path:
+    return directory / f".{instance}.lock"  # no instance has a name with a dot at its start
+
+
+@contextmanager
+def _locked(instance: str, directory: Path) -> Iterator[None]:
+    if in_use(instance, directory):
+        raise KitError(
+            f"import {instance}: another command works on it",
+            hint=f"wait for its end; instance-kit import status {instance}",
+        )
+    if not directory.is_dir():
+        raise _missing(instance)
+    with locked(_lock(instance, directory), f"import {instance}"):
+        yield
+
+
+def _read(directory: Path) -> ImportState:
+    path = directory / STATE
+    try:
+        value = json.loads(read_bytes(path))
+        if isinstance(value, dict) and value.get("version") != VERSION:
+            raise ValueError(f"version {value.get('version')!r}, not {VERSION}")
+        return decoded(ImportState, value)
+    except FileNotFoundError as error:
+        raise _missing(directory.name) from error
+    except (OSError, ValueError) as error:
+        raise KitError(
+            f"journal {path}: unreadable: {error}",
+            hint="another version of the kit wrote it, or it is damaged: finish the import with"
+            f" that version, or remove the volumes with the tag import+{directory.name} by hand",
+        ) from error
+
+
+def _write(directory: Path, state: ImportState) -> None:
+    path = directory / STATE
+    try:
+        content = json.dumps(asdict(state), indent=1).encode()
+        write_whole(path, content, mode=0o600, durable=True)
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _missing(instance: str) -> KitError:
+    return KitError(
+        f"import {instance}: there is none of that name on this node",
+        hint="instance-kit import status lists all",
+    )
+
+
+def _unusable(path: Path, error: OSError) -> KitError:
+    return KitError(
+        f"journal {path}: {error.strerror}",
+        hint="an import keeps there what it has made: see df and the directory",
+    )
+
+
+def _require_same(state: ImportState, plan: ImportPlan, text: str) -> None:
+    """Refuses another plan than that of the first step: volumes were made by that one.
+
+    Raises:
+        KitError: the plan has changed.
+    """
+    if text != state.plan:
+        raise KitError(
+            f"import {plan.instance}: its plan has changed since the first step",
+            hint=f"instance-kit import abort {plan.instance} removes what was made by the old plan",
+        )
