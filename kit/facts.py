@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kit import DONE, cluster, dns, oslogs
+from kit import DONE, dns, oslogs
 from kit.oslogs import Event, Facts, Story
+from node import cluster
 from node.errors import KitError
 from node.files import open_regular
 from node.program import say

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit import cluster
-from node import ganeti
+from node import cluster, ganeti
 from node.devices.lvm import volume_of
 from node.devices.stack import sysfs
 from node.errors import KitError

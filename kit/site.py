@@ -8,7 +8,7 @@ from installer.bootstrap import cache
 from installer.cache_build import Builder
 from installer.create import Decided
 from installer.settings import Settings, load
-from kit import cluster
+from node import cluster
 from node.errors import KitError
 from node.files import read_text
 

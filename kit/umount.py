@@ -4,9 +4,10 @@ import argparse
 import time
 from pathlib import Path
 
-from kit import DONE, cluster
+from kit import DONE
 from kit.rescue import records, target
 from kit.rescue.records import Record
+from node import cluster
 from node.errors import KitError
 from node.isolation.mount import unmount
 from node.log import log

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from backup.streams.stream import ENDS_SIZE
-from kit import cluster
 from kit.checks.finding import Finding, note, ok, problem
+from node import cluster
 from node.files import read_text
 from node.run import run
 from node.syscalls import clock_is_synchronised

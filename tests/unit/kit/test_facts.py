@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kit import FAILED, cli, cluster, dns, facts, oslogs
+from kit import FAILED, cli, dns, facts, oslogs
 from kit.oslogs import HostKey
+from node import cluster
 from node.run import Result
 
 DATA = Path(__file__).parents[2] / "data"

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from kit import cluster, instance_disks
+from kit import instance_disks
 from kit.instance_disks import Disks, InstanceDisk
 from kit.instance_disks import instance_disks as find
-from node import ganeti, processes
+from node import cluster, ganeti, processes
 from node.errors import KitError
 from node.run import Result
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from kit import FAILED, USAGE, cli, cluster, cp, instance_disks, mount, umount
+from kit import FAILED, USAGE, cli, cp, instance_disks, mount, umount
 from kit.cp import InGuest
 from kit.instance_disks import Disks
 from kit.rescue import copy_out, keeper, records
 from kit.rescue.records import Record
 from kit.rescue.target import Target
+from node import cluster
 from node.errors import KitError
 
 WEB = "web.example.org"
