@@ -38,15 +38,28 @@ class NicPlan:
         old_mac: of the domain's NIC.
         mac: of the instance's NIC, or `generate`.
         network: Ganeti's network, or None.
-        link: the bridge, if there is no network.
+        link: the bridge, if there is no network; None for the cluster's default.
         ip: an address, `pool`, or None.
     """
 
     old_mac: str
     mac: str
-    network: str | None
-    link: str | None
-    ip: str | None
+    network: str | None = None
+    link: str | None = None
+    ip: str | None = None
+
+
+@dataclass(frozen=True)
+class Variables:
+    """The UEFI variables, among them the boot entries.
+
+    Attributes:
+        source: path of their file on the KVM host, raw.
+        file: path on the node; Ganeti's `kvm_extra` names it.
+    """
+
+    source: str
+    file: str
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,7 @@ class ImportPlan:
         os: the OS definition and its variant, such as debootstrap+default.
         memory: bytes.
         hypervisor: Ganeti's parameters of the hypervisor kvm.
+        variables: of a UEFI machine that keeps them.
     """
 
     host: str
@@ -72,5 +86,6 @@ class ImportPlan:
     vcpus: int
     memory: int
     disks: tuple[DiskPlan, ...]
-    nics: tuple[NicPlan, ...]
+    nics: tuple[NicPlan, ...] = ()
     hypervisor: Mapping[str, str] = field(default_factory=dict)
+    variables: Variables | None = None

@@ -1,0 +1,219 @@
+"""What the plan of an import is by default: volumes, NICs and hardware. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from math import lcm
+from pathlib import PurePosixPath
+
+from importer.domain import SourceDisk, SourceNic
+from importer.inventory import DiskFacts, Inventory
+from importer.plan.hypervisor import FIRMWARE, VARIABLES_DIRECTORY, Qemu, hardware
+from importer.plan.model import DiskPlan, ImportPlan, NicPlan, Variables
+
+MIB = 1 << 20
+_SUFFIXES = (".qcow2", ".img", ".raw", ".disk")
+_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.-]{0,30}")
+
+
+@dataclass(frozen=True)
+class VolumeGroup:
+    """A volume group of the node: its extent size and free space, bytes."""
+
+    name: str
+    extent: int
+    free: int
+
+
+@dataclass(frozen=True)
+class GroupRules:
+    """Which volume group a disk gets: the first rule that fits.
+
+    Attributes:
+        default: for all other disks.
+        by_name: pattern (fnmatch) of the volume's name, the image's file name or the disk's name
+            in the domain; and the group.
+        larger: bytes, and the group of disks that are larger. Of several the largest counts.
+    """
+
+    default: str
+    by_name: tuple[tuple[str, str], ...] = ()
+    larger: tuple[tuple[int, str], ...] = ()
+
+    def group(self, disk: SourceDisk, lv: str, size: int) -> str:
+        """The volume group of a disk of `size` bytes."""
+        names = (lv, PurePosixPath(disk.path).name, disk.target)
+        for pattern, vg in self.by_name:
+            if any(fnmatchcase(name, pattern) for name in names):
+                return vg
+        for limit, vg in sorted(self.larger, reverse=True):
+            if size > limit:
+                return vg
+        return self.default
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the user says of the NICs.
+
+    Attributes:
+        networks: of Ganeti, one a NIC; further NICs have none.
+        links: bridges, likewise, for NICs without a network.
+        addresses: likewise; `pool` is the default in a network.
+        keep_macs: whether NICs keep their MAC addresses.
+    """
+
+    networks: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    keep_macs: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the machine goes: the names are complete."""
+
+    instance: str
+    node: str
+    os: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A plan, and what its reader should know.
+
+    `notes` are by place: `disks[0]`, `nics[0]`, `hypervisor.cpu_type`, `hypervisor`.
+    """
+
+    plan: ImportPlan
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def draft(
+    inventory: Inventory,
+    host: str,
+    target: Target,
+    groups: Mapping[str, VolumeGroup],
+    rules: GroupRules,
+    network: Network,
+    qemu: Qemu,
+    variables_size: int = 0,
+) -> Draft:
+    """The plan of an import.
+
+    Args:
+        inventory: of the domain.
+        host: as SSH is given it.
+        target: where it goes.
+        groups: the node's volume groups, by name.
+        rules: which of them the disks get.
+        network: what the user says of the NICs.
+        qemu: of the node.
+        variables_size: bytes of the file of UEFI variables, 0 without one.
+
+    Raises:
+        KeyError: a rule names a volume group that is not in `groups`.
+    """
+    domain = inventory.domain
+    variables = None
+    if domain.nvram and variables_size in FIRMWARE:
+        file = VARIABLES_DIRECTORY / f"{target.instance}.fd"
+        variables = Variables(domain.nvram, str(file))
+    hard = hardware(domain, qemu, variables, variables_size)
+    notes = {
+        f"hypervisor.{name}" if name else "hypervisor": all_ for name, all_ in hard.notes.items()
+    }
+    plan = ImportPlan(
+        host=host,
+        domain=domain.name,
+        uuid=domain.uuid,
+        instance=target.instance,
+        node=target.node,
+        os=target.os,
+        vcpus=domain.vcpus,
+        memory=-(-domain.memory // MIB) * MIB,
+        disks=disks(
+            inventory.disks, (domain.name, target.instance), target.instance, groups, rules
+        ),
+        nics=tuple(_nic(number, nic, network) for number, nic in enumerate(domain.nics)),
+        hypervisor=hard.parameters,
+        variables=variables,
+    )
+    for number, disk in enumerate(plan.disks):
+        if disk.volume_size != disk.size and disk.swap_uuid is None:
+            added = disk.volume_size - disk.size
+            notes[f"disks[{number}]"] = (f"{added} bytes more than the source: whole extents",)
+    if network.keep_macs:
+        for number in range(len(plan.nics)):
+            notes[f"nics[{number}]"] = (
+                "the MAC address is kept: start the instance only while the source is off, and"
+                " never both in one network",
+            )
+    return Draft(plan, notes)
+
+
+def disks(
+    facts: Sequence[DiskFacts],
+    prefixes: Sequence[str],
+    instance: str,
+    groups: Mapping[str, VolumeGroup],
+    rules: GroupRules,
+) -> tuple[DiskPlan, ...]:
+    """The volumes for disks; see `draft`."""
+    planned: list[DiskPlan] = []
+    used: set[str] = set()
+    for number, fact in enumerate(facts):
+        role = _role(number, fact, prefixes)
+        if role in used:
+            role = f"{role}-{fact.disk.target}"
+        used.add(role)
+        lv = f"{instance}-{role}"
+        vg = rules.group(fact.disk, lv, fact.size)
+        unit = lcm(groups[vg].extent, MIB)  # Ganeti counts in MiB, and cuts off the rest
+        swap = fact.swap
+        planned.append(
+            DiskPlan(
+                target=fact.disk.target,
+                path=fact.disk.path,
+                format=fact.disk.format,
+                is_block=fact.disk.is_block,
+                size=fact.size,
+                vg=vg,
+                lv=lv,
+                volume_size=-(-fact.size // unit) * unit,
+                swap_uuid=None if swap is None else swap.uuid,
+                swap_label=None if swap is None else swap.label,
+            )
+        )
+    return tuple(planned)
+
+
+def _role(number: int, fact: DiskFacts, prefixes: Sequence[str]) -> str:
+    """What a disk is for: root, swap, or what its image's name says of it, without the domain's."""
+    if fact.swap is not None:
+        return "swap"
+    if number == 0:
+        return "root"
+    stem = PurePosixPath(fact.disk.path).name
+    for suffix in _SUFFIXES:
+        stem = stem.removesuffix(suffix)
+    for prefix in sorted(prefixes, key=len, reverse=True):
+        if stem[: len(prefix) + 1] in [f"{prefix}{between}" for between in "-_."]:
+            stem = stem[len(prefix) + 1 :]
+            break
+    return stem if _ROLE.fullmatch(stem) else fact.disk.target
+
+
+def _nic(number: int, nic: SourceNic, given: Network) -> NicPlan:
+    def of(values: tuple[str, ...]) -> str | None:
+        return values[number] if number < len(values) else None
+
+    network = of(given.networks)
+    return NicPlan(
+        old_mac=nic.mac,
+        mac=nic.mac if given.keep_macs else "generate",
+        network=network,
+        link=None if network else of(given.links),
+        ip=of(given.addresses) or ("pool" if network else None),
+    )
