@@ -5,9 +5,9 @@ import json
 
 from kit import DONE, PROBLEM, site
 from kit.checks import definition, hooks, machine, storage, variants
-from kit.checks.finding import PROBLEM as SERIOUS
-from kit.checks.finding import Finding, as_json, as_text, found_by
 from node.errors import KitError
+from node.finding import PROBLEM as SERIOUS
+from node.finding import Finding, as_json, as_text, found_by
 from node.program import say
 
 NAME = "doctor"

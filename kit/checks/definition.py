@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from guest.instance import API_VERSIONS
-from kit.checks.finding import Finding, ok, problem
 from node.files import read_text
+from node.finding import Finding, ok, problem
 
 NAME = "debootstrap"
 # OS_SEARCH_PATH of Debian's Ganeti.

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from installer.settings import Settings
-from kit.checks.finding import Finding, note, ok
 from node.files import read_text
+from node.finding import Finding, note, ok
 
 # A pattern in the text of a hook, the switch of the built-in hook, and what that one does. Site
 # hooks run last and win, so such a hook does no harm, but the work is done twice.

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from backup.streams.stream import ENDS_SIZE
-from kit.checks.finding import Finding, note, ok, problem
 from node import cluster
 from node.files import read_text
+from node.finding import Finding, note, ok, problem
 from node.run import run
 from node.syscalls import clock_is_synchronised
 from node.text import size

@@ -11,8 +11,8 @@ from installer.bootstrap.cache_directory import Kept
 from installer.create import Decided
 from installer.settings import MIB, Settings
 from kit import gc, site
-from kit.checks.finding import Finding, note, ok, problem
 from kit.facts import LOGS
+from node.finding import Finding, note, ok, problem
 from node.text import size
 
 GIB = 1 << 30

@@ -13,9 +13,9 @@ from installer.create import PACKAGES, Decided
 from installer.settings import load
 from installer.settings.load import BadSettingsError
 from kit.checks.children import at_once
-from kit.checks.finding import Finding, failure, note, ok, problem
 from kit.site import OS_DIR
 from node.errors import KitError
+from node.finding import Finding, failure, note, ok, problem
 from node.run import which
 
 MIRROR_SECONDS = 7.0

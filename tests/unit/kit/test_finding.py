@@ -6,8 +6,8 @@ import pytest
 
 from kit.checks import definition, hooks, machine
 from kit.checks.definition import invalid
-from kit.checks.finding import Finding, as_json, as_text, found_by, note, ok, problem
 from node.errors import KitError
+from node.finding import Finding, as_json, as_text, found_by, note, ok, problem
 
 GOLDEN = Path(__file__).parents[2] / "data/golden/kit"
 OS_DIR = Path(__file__).parents[3] / "os-definition"

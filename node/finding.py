@@ -16,8 +16,8 @@ class Finding:
     """One result of a check.
 
     Attributes:
-        level: OK; NOTE if it may be intended, or affects other jobs than creates; PROBLEM if
-            creates fail because of it.
+        level: OK; NOTE if it may be intended, or affects other jobs than those that the checks
+            are for; PROBLEM if these fail because of it.
         about: what was checked.
         text: what was found.
         remedy: what to do about it; "" if the level is OK.
@@ -45,7 +45,7 @@ def problem(about: str, text: str, remedy: str) -> Finding:
 
 
 def failure(about: str, error: KitError) -> Finding:
-    """The error with which a create would end."""
+    """The error with which the job would end that the checks are for."""
     return Finding(PROBLEM, about, error.message, error.hint)
 
 
