@@ -34,6 +34,7 @@ def add(plan: ImportPlan) -> list[str]:
         f"--os-type={plan.os}",
         f"--tags={','.join(tags(plan))}",
         *("--no-start", "--no-name-check", "--no-ip-check"),
+        *(["--ignore-ipolicy"] if plan.ignore_ipolicy else []),
         plan.instance,
     ]
 

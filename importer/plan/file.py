@@ -161,7 +161,7 @@ def _lines(draft: Draft) -> Iterator[str]:
     yield from _values(plan, "host", "domain", "uuid")
     yield ""
     yield "# the instance"
-    yield from _values(plan, "instance", "node", "os", "vcpus", "memory")
+    yield from _values(plan, "instance", "node", "os", "vcpus", "memory", "ignore_ipolicy")
     if plan.variables is not None:
         yield ""
         yield "# UEFI variables, with the boot entries: the file is copied to the node on adoption"

@@ -75,6 +75,7 @@ class ImportPlan:
         memory: bytes.
         hypervisor: Ganeti's parameters of the hypervisor kvm.
         variables: of a UEFI machine that keeps them.
+        ignore_ipolicy: whether Ganeti's instance policy is ignored.
     """
 
     host: str
@@ -89,3 +90,4 @@ class ImportPlan:
     nics: tuple[NicPlan, ...] = ()
     hypervisor: Mapping[str, str] = field(default_factory=dict)
     variables: Variables | None = None
+    ignore_ipolicy: bool = False

@@ -1,0 +1,172 @@
+"""What stands in the way of a plan in the cluster, as far as the master tells. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from importer.plan.cluster_answers import ClusterInfo
+from importer.plan.model import ImportPlan, NicPlan
+from importer.plan.rules import MIB
+from node.finding import Finding, note, ok, problem
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """A node as Ganeti sees it: free memory in MiB (None if it does not say), and its group."""
+
+    free_memory: int | None
+    group: str
+    usable: bool
+
+
+@dataclass(frozen=True)
+class GanetiNetwork:
+    """A network of Ganeti: subnets or "", free addresses, and node groups it is connected to."""
+
+    subnet: str
+    subnet6: str
+    free: int | None
+    groups: frozenset[str]
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """The cluster, as the master tells.
+
+    Attributes:
+        info: of `gnt-cluster info`.
+        instances: all names.
+        addresses: of all NICs of instances.
+        nodes: by name.
+        networks: by name.
+        oses: installed on all nodes, with their variants.
+    """
+
+    info: ClusterInfo
+    instances: frozenset[str]
+    addresses: frozenset[str]
+    nodes: Mapping[str, NodeState]
+    networks: Mapping[str, GanetiNetwork]
+    oses: frozenset[str]
+
+
+def checked(plan: ImportPlan, cluster: ClusterFacts, node: str, ours: bool) -> Iterator[Finding]:
+    """The findings about a plan.
+
+    Args:
+        plan: the plan.
+        cluster: what the master tells.
+        node: the name of this node.
+        ours: whether an instance of the plan's name is one that this import made.
+    """
+    name = plan.instance
+    if plan.node != node:
+        yield problem(f"node {plan.node}", f"this is {node}", f"run it on {plan.node}")
+    if name in cluster.instances and not ours:
+        yield problem(f"instance {name}", "Ganeti has one of that name", "another instance name")
+    if "plain" not in cluster.info.templates:
+        yield problem(
+            "disk template plain",
+            "not enabled in the cluster",
+            "gnt-cluster modify --enabled-disk-templates=plain,… --ipolicy-disk-templates=plain,…",
+        )
+    if plan.os not in cluster.oses:
+        listed = ", ".join(sorted(cluster.oses)) or "none"
+        yield problem(f"OS {plan.os}", "not installed on all nodes", f"os = one of: {listed}")
+    yield from _node(plan, cluster)
+    if not plan.ignore_ipolicy:
+        yield from _policy(plan, cluster.info)
+    group = cluster.nodes[plan.node].group if plan.node in cluster.nodes else None
+    for number, nic in enumerate(plan.nics):
+        yield from _nic(f"NIC {number}", nic, group, cluster, ours)
+
+
+def _node(plan: ImportPlan, cluster: ClusterFacts) -> Iterator[Finding]:
+    about, state = f"node {plan.node}", cluster.nodes.get(plan.node)
+    if state is None:
+        yield problem(about, "Ganeti has none of that name", "gnt-node list")
+        return
+    if not state.usable:
+        yield problem(about, "offline, drained or without instances", "gnt-node modify")
+    needed = plan.memory // MIB
+    if state.free_memory is None:
+        yield note(about, "Ganeti does not say how much memory is free", "gnt-node list")
+    elif state.free_memory < needed:
+        yield problem(
+            about,
+            f"{state.free_memory} MiB of memory free, {needed} MiB needed",
+            "less memory in the plan, or move instances away: gnt-instance failover",
+        )
+    else:
+        yield ok(about, f"{state.free_memory} MiB of memory free, {needed} MiB needed")
+
+
+def _policy(plan: ImportPlan, info: ClusterInfo) -> Iterator[Finding]:
+    """Ganeti checks the group's policy, which may differ from that of the cluster."""
+    values = {
+        "cpu-count": [plan.vcpus],
+        "memory-size": [plan.memory // MIB],
+        "disk-count": [len(plan.disks)],
+        "disk-size": [disk.volume_size // MIB for disk in plan.disks],
+        "nic-count": [len(plan.nics)],
+    }
+    violated = [
+        [
+            f"{name} {value} is not in {bounds.least.get(name, 0)}..{bounds.most.get(name, '')}"
+            for name, all_ in values.items()
+            for value in bounds.violations(name, all_)
+        ]
+        for bounds in info.bounds
+    ]
+    if violated and all(violated):
+        least = min(violated, key=len)
+        yield problem(
+            "instance policy of the cluster",
+            "; ".join(least),
+            "ignore_ipolicy = true in the plan, or a larger volume_size for a small disk",
+        )
+
+
+def _nic(
+    about: str, nic: NicPlan, group: str | None, cluster: ClusterFacts, exists: bool
+) -> Iterator[Finding]:
+    if nic.network is None:
+        if nic.link is None:
+            yield note(
+                about, "neither network nor link: the cluster's default", "network in the plan"
+            )
+        return
+    network = cluster.networks.get(nic.network)
+    if network is None:
+        listed = ", ".join(sorted(cluster.networks)) or "none"
+        yield problem(about, f"Ganeti has no network {nic.network}", f"it has: {listed}")
+        return
+    if group is not None and group not in network.groups:
+        yield problem(
+            about,
+            f"network {nic.network} is not connected to the node's group {group}",
+            f"gnt-network connect {nic.network} {group}",
+        )
+    if exists:
+        return
+    if nic.ip == "pool":
+        if not network.free:
+            yield problem(about, f"no free address in {nic.network}", "another network")
+        else:
+            yield ok(about, f"{network.free} free addresses in {nic.network}")
+    elif nic.ip is not None:
+        yield from _address(about, nic.ip, network, cluster)
+
+
+def _address(
+    about: str, ip: str, network: GanetiNetwork, cluster: ClusterFacts
+) -> Iterator[Finding]:
+    address = ip_address(ip)
+    subnets = [ip_network(each) for each in (network.subnet, network.subnet6) if each]
+    if not any(address in subnet for subnet in subnets):
+        listed = " and ".join(map(str, subnets))
+        yield problem(about, f"{ip} is not in {listed}", "another ip, or pool")
+    elif ip in cluster.addresses:
+        yield problem(about, f"{ip}: an instance has it", "another ip, or pool")
+    else:
+        yield ok(about, f"{ip} is free")
