@@ -23,6 +23,7 @@ REPORT = ("--reportformat", "json", "--nosuffix", "--units", "b")
 _DM_NAME = re.compile(r"((?:[^-]|--)+)-((?:[^-]|--)+)")
 _ZEROES = 7  # place in lv_attr (lvs(8)): whether new blocks are zeroed before use
 _THIN_POOL, _VOLUME_TYPE = "t", 0
+_OPEN = 5  # place in lv_attr
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class LogicalVolume:
     def path(self) -> Path:
         """Its device; it exists while the volume is active."""
         return Path("/dev", self.vg, self.name)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something has its device open."""
+        return self.attr[_OPEN : _OPEN + 1] == "o"
 
     @property
     def zeroes_new_blocks(self) -> bool:
@@ -160,6 +166,32 @@ def remove(unwanted: LogicalVolume) -> None:
     chosen = f"lv_uuid={unwanted.uuid}"
     argv = ["lvremove", "--yes", "--select", chosen, f"{unwanted.vg}/{unwanted.name}"]
     run(argv, what=f"lvremove of {unwanted.vg}/{unwanted.name}")
+
+
+def rename(renamed: LogicalVolume, name: str) -> None:
+    """Gives an LV another name.
+
+    Raises:
+        KitError: the name is taken, or LVM fails.
+    """
+    argv = ["lvrename", "--yes", renamed.vg, renamed.name, name]
+    run(argv, what=f"lvrename of {renamed.vg}/{renamed.name}")
+
+
+def retag(tagged: LogicalVolume, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
+    """Changes the tags of an LV; it may have those to add already, and lack those to remove.
+
+    Raises:
+        KitError: LVM fails.
+    """
+    run(retag_argv(tagged, add, remove), what=f"lvchange of {tagged.vg}/{tagged.name}")
+
+
+def retag_argv(tagged: LogicalVolume, add: Sequence[str], remove: Sequence[str]) -> list[str]:
+    """The lvchange(8) command for other tags."""
+    words = [word for tag in add for word in ("--addtag", tag)]
+    words += [word for tag in remove for word in ("--deltag", tag)]
+    return ["lvchange", "--yes", *words, f"{tagged.vg}/{tagged.name}"]
 
 
 def _check(vg: str, name: str, size: int, pool: str | None, group: VolumeGroup) -> None:

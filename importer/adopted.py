@@ -1,0 +1,71 @@
+"""Which volumes of an import Ganeti has adopted: it renames them, and LVM's UUIDs stay."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from importer.journal import ImportState, Volume
+from importer.plan.model import ImportPlan
+from node import cluster
+from node.devices import lvm
+from node.devices.lvm import LogicalVolume
+
+# Ganeti's instance_utils.py, _GenerateUniqueNames(): UUID.diskN, and with DRBD UUID.diskN_data.
+_ADOPTED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.disk(\d+)(?:_data)?")
+
+
+def owner_tag(instance: str) -> str:
+    """The tag that Ganeti gives to volumes that it makes (bdev.py, LogicalVolume.SetInfo())."""
+    return f"originstname+{instance}"
+
+
+def disk_number(lv: str) -> int | None:
+    """The number of the disk whose volume has this name by Ganeti; None for other names."""
+    found = _ADOPTED.fullmatch(lv)
+    return int(found[1]) if found else None
+
+
+def located(
+    recorded: Sequence[Volume], present: Sequence[LogicalVolume]
+) -> dict[str, LogicalVolume]:
+    """The volumes of an import that exist, by the name of their source disk. Pure."""
+    by_uuid = {each.uuid: each for each in present}
+    return {each.target: by_uuid[each.uuid] for each in recorded if each.uuid in by_uuid}
+
+
+def are_renamed(plan: ImportPlan, found: dict[str, LogicalVolume]) -> bool:
+    """Whether Ganeti has given all volumes the names of the plan's disks. Pure."""
+    return all(
+        disk.target in found and disk_number(found[disk.target].name) == number
+        for number, disk in enumerate(plan.disks)
+    )
+
+
+def with_current_names(state: ImportState, found: dict[str, LogicalVolume]) -> ImportState:
+    """The state with the names that its volumes have now; those that are gone are left out. Pure.
+
+    If the instance with adopted volumes was removed, all of it has to be done again.
+    """
+    volumes = tuple(
+        replace(each, vg=found[each.target].vg, lv=found[each.target].name)
+        for each in state.volumes
+        if each.target in found
+    )
+    state = replace(state, volumes=volumes)
+    if state.done("add") and not volumes:
+        return replace(state, steps={}, passes=())
+    return state
+
+
+def refreshed(state: ImportState) -> ImportState:
+    """The state with the names that its volumes have now.
+
+    Raises:
+        KitError: LVM's tools fail.
+    """
+    return with_current_names(state, located(state.volumes, lvm.volumes()))
+
+
+def exists(instance: str) -> bool:
+    """Whether Ganeti has an instance of this name: its list is on every node."""
+    return instance in cluster.ssconf("instance_list")

@@ -1,0 +1,209 @@
+"""`instance-kit import plan`: writes the plan of an import, and checks all that could stop it."""
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from importer import ganeti
+from importer.host.connection import KvmHost, connected
+from importer.inspection import take
+from importer.inventory import Inventory
+from importer.plan import gather
+from importer.plan.cluster_answers import cluster_info
+from importer.plan.file import problems, render
+from importer.plan.load import load
+from importer.plan.model import ImportPlan
+from importer.plan.preflight import findings
+from importer.plan.rules import Draft, GroupRules, Network, Target, VolumeGroup, draft
+from kit import DONE, PROBLEM
+from node.errors import KitError
+from node.files import write_whole
+from node.finding import PROBLEM as SERIOUS
+from node.finding import Finding, as_json, as_text
+from node.log import log
+from node.program import say
+from node.text import parse_size
+
+NAME = "plan"
+ABOUT = "write the plan of an import, and check all that could stop it"
+
+_RULE = re.compile(r"(?P<left>.+)=(?P<vg>[^=]+)")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this verb."""
+    parser.add_argument("host", nargs="?", metavar="HOST", help="the KVM host, as for ssh")
+    parser.add_argument("domain", nargs="?", metavar="DOMAIN", help="libvirt's name, or the UUID")
+    parser.add_argument("--check", metavar="PLAN", help="check an existing plan; writes nothing")
+    parser.add_argument("--output", metavar="FILE", help="the plan; default: INSTANCE.toml")
+    parser.add_argument("--force", action="store_true", help="replace FILE")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
+    parser.add_argument("--json", action="store_true", help="findings for programs")
+    parser.add_argument("--instance", metavar="NAME", help="default: the domain's name")
+    parser.add_argument(
+        "--os",
+        default="debootstrap+default",
+        help="the OS that Ganeti notes (default: %(default)s)",
+    )
+    parser.add_argument("--vg", help="volume group; default: the cluster's")
+    parser.add_argument(
+        "--rule",
+        dest="by_name",
+        action="append",
+        type=_by_name,
+        default=[],
+        metavar="PATTERN=VG",
+        help="volume group of disks whose volume, image or target has such a name, like '*-lvm=hdd'",
+    )
+    parser.add_argument(
+        "--larger",
+        action="append",
+        type=_by_size,
+        default=[],
+        metavar="SIZE=VG",
+        help="volume group of disks that are larger, like 100G=hdd",
+    )
+    for name, what in (("network", "Ganeti's network"), ("link", "bridge"), ("ip", "address")):
+        parser.add_argument(
+            f"--{name}",
+            action="append",
+            default=[],
+            help=f"{what} of a NIC; once for each, in their order",
+        )
+    parser.add_argument(
+        "--keep-mac",
+        action="store_true",
+        help="NICs keep their MACs; source and copy must not meet",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes or reads the plan, and prints the findings; PROBLEM if one would stop the import.
+
+    Raises:
+        KitError: a host cannot be asked, or the plan cannot be read or written.
+    """
+    cluster = ganeti.of_this_node()
+    groups = gather.volume_groups()
+    if options.check is not None:
+        plan, _ = load(Path(options.check))
+        with connected(plan.host) as host:
+            found = _findings(plan, take(host, plan.uuid), host, cluster, groups)
+        return _report(found, json_=options.json)
+    if options.host is None or options.domain is None:
+        raise KitError("import plan: HOST and DOMAIN are needed", hint="import plan HOST DOMAIN")
+    rules = GroupRules(
+        _default_group(options.vg, cluster), tuple(options.by_name), tuple(options.larger)
+    )
+    _require_groups(rules, groups)
+    with connected(options.host) as host:
+        inventory = take(host, options.domain)
+        made = _draft(options, inventory, host, cluster, groups, rules)
+        found = _findings(made.plan, inventory, host, cluster, groups)
+    if wrong := list(problems(made.plan)):
+        raise KitError(
+            f"plan of {inventory.domain.name}: {'; '.join(wrong)}",
+            hint="give other names by options: --instance, --network, --ip, --link, --os",
+        )
+    text = render(made)
+    if options.dry_run:
+        say(text)
+    else:
+        _write(Path(options.output or f"{made.plan.instance}.toml"), text, force=options.force)
+    return _report(found, json_=options.json)
+
+
+def _draft(
+    options: argparse.Namespace,
+    inventory: Inventory,
+    host: KvmHost,
+    cluster: ganeti.Ganeti,
+    groups: dict[str, VolumeGroup],
+    rules: GroupRules,
+) -> Draft:
+    domain = inventory.domain
+    name = options.instance or instance_name(domain.name, cluster.here)
+    network = Network(
+        tuple(options.network), tuple(options.link), tuple(options.ip), options.keep_mac
+    )
+    size = gather.file_size(host, domain.nvram) if domain.nvram else 0
+    target = Target(name, cluster.here, options.os)
+    return draft(inventory, options.host, target, groups, rules, network, gather.qemu(), size)
+
+
+def instance_name(domain: str, node: str) -> str:
+    """The instance's name: the domain's, with the node's DNS domain if it has none."""
+    return domain if "." in domain else f"{domain}.{node.partition('.')[2]}".rstrip(".")
+
+
+def _default_group(given: str | None, cluster: ganeti.Ganeti) -> str:
+    """The volume group that the user named, or that of the cluster.
+
+    Raises:
+        KitError: the cluster has none, or the master cannot be asked.
+    """
+    if given is not None:
+        return given
+    group = cluster_info(cluster.run(["gnt-cluster", "info"]).stdout).group
+    if group is None:
+        raise KitError("volume group: the cluster has none", hint="--vg VG")
+    return group
+
+
+def _require_groups(rules: GroupRules, groups: dict[str, VolumeGroup]) -> None:
+    named = [rules.default, *(vg for _, vg in rules.by_name), *(vg for _, vg in rules.larger)]
+    missing = [vg for vg in dict.fromkeys(named) if vg not in groups]
+    if missing:
+        raise KitError(
+            f"volume group {', '.join(missing)}: this node has none of that name",
+            hint="volume groups of this node: " + (", ".join(sorted(groups)) or "none"),
+        )
+
+
+def _findings(
+    plan: ImportPlan,
+    inventory: Inventory,
+    host: KvmHost,
+    cluster: ganeti.Ganeti,
+    groups: dict[str, VolumeGroup],
+) -> list[Finding]:
+    return findings(plan, inventory, gather.facts(plan, host, cluster, gather.qemu(), groups))
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    """Writes a plan.
+
+    Raises:
+        KitError: the file exists, or cannot be written.
+    """
+    if path.exists() and not force:
+        raise KitError(
+            f"plan {path}: exists, and may have been edited", hint="--force, or --output FILE"
+        )
+    try:
+        write_whole(path, text.encode(), mode=0o600)
+    except OSError as error:
+        raise KitError(f"plan {path}: {error.strerror}", hint="--output FILE") from error
+    log.info("plan %s", path)
+
+
+def _report(found: Sequence[Finding], *, json_: bool) -> int:
+    say(json.dumps(as_json(found), indent=2) if json_ else as_text(found))
+    return PROBLEM if any(each.level == SERIOUS for each in found) else DONE
+
+
+def _by_name(text: str) -> tuple[str, str]:
+    if not (found := _RULE.fullmatch(text)):
+        raise argparse.ArgumentTypeError(f"{text}: not PATTERN=VG")
+    return found["left"], found["vg"]
+
+
+def _by_size(text: str) -> tuple[int, str]:
+    try:
+        if not (found := _RULE.fullmatch(text)):
+            raise ValueError(text)
+        return parse_size(found["left"]), found["vg"]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: not SIZE=VG, like 100G=hdd") from error

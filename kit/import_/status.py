@@ -1,0 +1,105 @@
+"""`instance-kit import status`: where imports stand, and what comes next."""
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+
+from importer import journal
+from importer.adopted import located, with_current_names
+from importer.journal import ImportState, Pass
+from kit import DONE
+from node.devices import lvm
+from node.program import say
+from node.text import printable, size
+
+NAME = "status"
+ABOUT = "list imports, or show where one stands"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this verb."""
+    parser.add_argument("instance", nargs="?", metavar="INSTANCE", help="default: all imports")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the state of one import or of all.
+
+    Raises:
+        KitError: there is no such import, a journal cannot be read, or LVM's tools fail.
+    """
+    names = [options.instance] if options.instance else list(journal.imports())
+    present = lvm.volumes() if names else []
+    states = []
+    for name in names:
+        state = journal.read(name)
+        states.append(with_current_names(state, located(state.volumes, present)))
+    if options.json:
+        say(json.dumps([asdict(state) for state in states], indent=2))
+        return DONE
+    for state in states:
+        lines = as_text(state, in_use=journal.in_use(state.instance))
+        say("\n".join(printable(line) for line in lines))
+    if not states:
+        say("no imports")
+    return DONE
+
+
+def as_text(state: ImportState, *, in_use: bool) -> list[str]:
+    """Lines for people.
+
+    Args:
+        state: of the import, with the names that its volumes have now.
+        in_use: whether a command works on it.
+    """
+    lines = [f"{state.instance}: {state.domain} on {state.host}, began {_when(state.began)}"]
+    if in_use:
+        lines.append("  a command works on it")
+    if state.source_before is not None:
+        now = f", {state.stopped_by_us} by the import" if state.stopped_by_us else ""
+        lines.append(f"  source    was {state.source_before}{now}")
+    for volume in state.volumes:
+        whose = "of the instance" if volume.adopted else "of the import"
+        lines.append(f"  disk      {volume.target}: {volume.vg}/{volume.lv}, {whose}")
+    lines += [f"  pass {each.number:<4} {_figures(each)}" for each in state.passes]
+    for name, at in sorted(state.steps.items(), key=lambda step: step[1]):
+        lines.append(f"  done      {name}, {_when(at)}")
+    for nic in state.addresses:
+        old, new = (", ".join(each) or "none" for each in (nic.old, nic.new))
+        lines.append(f"  NIC {nic.nic:<5} {old} is now {new}")
+    lines.append(f"  next      {next_step(state)}")
+    return lines
+
+
+def next_step(state: ImportState) -> str:
+    """What comes next, as a command."""
+    verb = "instance-kit import"
+    if not state.done("copy") and not state.done("final copy"):
+        return f"{verb} copy PLAN"
+    if not state.done("final copy"):
+        again = "copy --again, then " if not state.done("add") else "gnt-instance shutdown, then "
+        return f"{again}{verb} copy PLAN --final"
+    if not state.done("tag"):
+        return f"{verb} adopt PLAN"
+    for step, command in (
+        ("renumber", f"renumber {state.instance}"),
+        ("check", f"check {state.instance}"),
+        ("start", "adopt PLAN --start"),
+        ("finish", "finish PLAN"),
+    ):
+        if step not in state.steps:
+            return f"{verb} {command}"
+    return f"nothing; {verb} abort {state.instance} forgets the import"
+
+
+def _figures(one: Pass) -> str:
+    kind = "final" if one.final else "all of it" if one.number == 1 else "changes"
+    if not one.complete:
+        return f"{kind}, began {_when(one.began)}, not complete"
+    down = "" if one.downtime is None else f", {one.downtime:.1f} s without the source"
+    return f"{kind}, {size(one.bytes)} in {one.seconds:.1f} s{down}"
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
