@@ -89,21 +89,18 @@ def problems(
         yield "--trial: the copies are not complete, DRBD would mirror them", "leave one out"
     if wanted.trial and any(nic.mac == nic.old_mac for nic in plan.nics):
         yield "--trial: the plan keeps MAC addresses, and the source still runs", "mac = generate"
+    again = f"instance-kit import copy --final; or --trial, to try {name} while the source runs"
     missing = [disk.target for disk in plan.disks if disk.target not in found]
     if missing:
         yield f"no volume for disk {', '.join(missing)}", "instance-kit import copy makes them"
     elif not state.done("copy") and not state.done("final copy"):
         yield "no copy is complete", "instance-kit import copy"
-    elif not wanted.trial and not state.done("final copy"):
-        yield (
-            "the source has changed since the last copy",
-            "instance-kit import copy --final; or --trial, to try it while the source runs",
-        )
-    if source in RUNS and not wanted.trial:
-        yield (
-            f"the source is {source}: its changes since the last copy are not in the volumes",
-            f"instance-kit import copy --final; or --trial, to try {name} while the source runs",
-        )
+    elif wanted.trial:
+        pass
+    elif source in RUNS:
+        yield f"the source is {source}: it has changed since the last copy", again
+    elif not state.done("final copy"):
+        yield "the source has changed since the last copy", again
     if not state.done("add"):
         for volume in found.values():
             if volume.is_open:

@@ -18,6 +18,7 @@ from typing import Literal
 
 from importer.fields import decoded
 from importer.inventory import State as SourceState
+from importer.plan.file import PlanInvalid, changes, parse
 from importer.plan.model import ImportPlan
 from node.errors import KitError
 from node.files import read_bytes, sync_directory, write_whole
@@ -211,6 +212,18 @@ def opened(instance: str, directory: Path = DIRECTORY) -> Iterator[Journal]:
 
 
 @contextmanager
+def resumed(plan: ImportPlan, text: str, directory: Path = DIRECTORY) -> Iterator[Journal]:
+    """Holds the lock of an import that has begun during the block; see `begun`.
+
+    Raises:
+        KitError: there is no such import; and as `begun`.
+    """
+    with opened(plan.instance, directory) as journal:
+        _accept(journal, plan, text)
+        yield journal
+
+
+@contextmanager
 def begun(plan: ImportPlan, text: str, directory: Path = DIRECTORY) -> Iterator[Journal]:
     """Holds the lock of an import during the block; begins it if there is none of that instance.
 
@@ -220,7 +233,7 @@ def begun(plan: ImportPlan, text: str, directory: Path = DIRECTORY) -> Iterator[
         directory: of all imports.
 
     Raises:
-        KitError: another command works on it, or it began with another source, or cannot be
+        KitError: another command works on it, or it began with another plan, or cannot be
             written.
     """
     try:
@@ -238,7 +251,7 @@ def begun(plan: ImportPlan, text: str, directory: Path = DIRECTORY) -> Iterator[
                 raise _unusable(journal.directory, error) from error
             _write(journal.directory, state)
         else:
-            _require_same(journal.read(), plan, text)
+            _accept(journal, plan, text)
         yield journal
 
 
@@ -260,6 +273,21 @@ def imports(directory: Path = DIRECTORY) -> Iterator[str]:
 def in_use(instance: str, directory: Path = DIRECTORY) -> bool:
     """Whether a command works on an import at the moment."""
     return is_locked(_lock(instance, directory))
+
+
+def recorded_plan(state: ImportState) -> ImportPlan:
+    """The plan of an import.
+
+    Raises:
+        KitError: another version of the kit has written it.
+    """
+    try:
+        return parse(state.plan)
+    except PlanInvalid as error:
+        raise KitError(
+            f"plan in the journal of {state.instance}: {error}",
+            hint="go on with the version of the kit that began the import",
+        ) from error
 
 
 def _lock(instance: str, directory: Path) -> Path:
@@ -319,14 +347,21 @@ def _unusable(path: Path, error: OSError) -> KitError:
     )
 
 
-def _require_same(state: ImportState, plan: ImportPlan, text: str) -> None:
-    """Refuses another plan than that of the first step: volumes were made by that one.
+def _accept(journal: Journal, plan: ImportPlan, text: str) -> None:
+    """Takes over changes of the plan that do not concern what was made by the old one.
 
     Raises:
-        KitError: the plan has changed.
+        KitError: they do.
     """
-    if text != state.plan:
+    state = journal.read()
+    if text == state.plan:
+        return
+    changed = changes(recorded_plan(state), plan, adopted=state.done("add"))
+    if changed:
+        name = plan.instance
         raise KitError(
-            f"import {plan.instance}: its plan has changed since the first step",
-            hint=f"instance-kit import abort {plan.instance} removes what was made by the old plan",
+            f"import {name}: {', '.join(changed)} of its plan changed since the first step",
+            hint=f"change it back, or begin anew: instance-kit import abort {name}; an instance that"
+            " exists is changed by gnt-instance modify",
         )
+    journal.update(lambda state: replace(state, plan=text))

@@ -54,6 +54,19 @@ def parse(content: str) -> ImportPlan:
     return plan
 
 
+def changes(old: ImportPlan, new: ImportPlan, *, adopted: bool) -> list[str]:
+    """The changed fields that must not change any more: volumes were made by the old plan.
+
+    Args:
+        old: the plan as it was used.
+        new: the plan as it is now.
+        adopted: whether there is an instance by now: then no field may change.
+    """
+    made = ("host", "domain", "uuid", "instance", "node", "disks")
+    fixed = tuple(each.name for each in fields(ImportPlan)) if adopted else made
+    return [name for name in fixed if getattr(old, name) != getattr(new, name)]
+
+
 def _parse_sizes(table: object) -> None:
     if isinstance(table, dict):
         for key in SIZES:

@@ -18,6 +18,7 @@ ABOUT = "make the instance of the copied volumes; mirror it, start it"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this verb."""
+    parser.set_defaults(quiet=False)
     parser.add_argument("plan", metavar="PLAN", help="the file that `import plan` has written")
     parser.add_argument(
         "--trial",
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         say("\n".join(shlex.join(cluster.command(argv)) for argv in adopt.commands(plan, wanted)))
         return DONE
-    with journal.begun(plan, text) as record, ExitStack() as stack:
+    with journal.resumed(plan, text) as record, ExitStack() as stack:
         needed = adopt.asks_source(record.read(), wanted)
         host = stack.enter_context(connected(plan.host)) if needed else None
         adopt.adopt(plan, record, cluster, wanted, host)

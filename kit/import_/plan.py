@@ -34,6 +34,7 @@ _RULE = re.compile(r"(?P<left>.+)=(?P<vg>[^=]+)")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this verb."""
+    parser.set_defaults(quiet=False)
     parser.add_argument("host", nargs="?", metavar="HOST", help="the KVM host, as for ssh")
     parser.add_argument("domain", nargs="?", metavar="DOMAIN", help="libvirt's name, or the UUID")
     parser.add_argument("--check", metavar="PLAN", help="check an existing plan; writes nothing")
@@ -108,10 +109,10 @@ def run(options: argparse.Namespace) -> int:
             hint="give other names by options: --instance, --network, --ip, --link, --os",
         )
     text = render(made)
-    if options.dry_run:
-        say(text)
-    else:
+    if not options.dry_run:
         _write(Path(options.output or f"{made.plan.instance}.toml"), text, force=options.force)
+    elif not options.json:
+        say(text)
     return _report(found, json_=options.json)
 
 

@@ -141,8 +141,8 @@ def create(vg: str, name: str, size: int, *, tags: Sequence[str]) -> LogicalVolu
     Raises:
         KitError: LVM fails.
     """
-    tagged = [word for tag in tags for word in ("--addtag", tag)]
-    argv = ["lvcreate", "--yes", "--size", f"{size}b", *tagged, "--name", name, vg]
+    more = ["--size", f"{size}b", *(word for tag in tags for word in ("--addtag", tag))]
+    argv = ["lvcreate", "--yes", *more, "--name", name, vg]
     run(argv, what=f"lvcreate of {vg}/{name}")
     return volume(vg, name)
 

@@ -9,10 +9,13 @@ import pytest
 
 from importer import journal
 from importer.journal import ImportState, NicAddresses, Pass, Volume
+from importer.plan.file import render
 from importer.plan.model import ImportPlan
+from importer.plan.rules import Draft
 from node import files
 from node.errors import KitError
 from node.lockfile import locked
+from tests.unit.importer.plan.planned import drafted
 
 PLAN = ImportPlan(
     host="kvm1.example.org",
@@ -163,3 +166,36 @@ def test_a_state_that_is_no_json_is_named(imports: Path) -> None:
 def test_a_new_state_has_nothing_done() -> None:
     state = ImportState("a", "b", "c", "d", "e", 0.0)
     assert (state.steps, state.volumes, state.passes) == ({}, (), ())
+
+
+def test_what_was_not_used_yet_may_change_in_the_plan(imports: Path) -> None:
+    plan = drafted().plan
+    with journal.begun(plan, render(Draft(plan)), imports):
+        pass
+    other = replace(plan, memory=4 << 30, nics=())
+    with journal.resumed(other, render(Draft(other)), imports) as opened:
+        assert journal.recorded_plan(opened.read()) == other
+        opened.completed("add")
+    with (
+        pytest.raises(KitError, match=r"memory, nics of its plan changed"),
+        journal.begun(plan, render(Draft(plan)), imports),
+    ):
+        pass
+
+
+def test_what_was_used_must_not_change_in_the_plan(imports: Path) -> None:
+    plan = drafted().plan
+    with journal.begun(plan, render(Draft(plan)), imports):
+        pass
+    for change in ({"host": "kvm2"}, {"uuid": PLAN.uuid[::-1]}, {"disks": plan.disks[:1]}):
+        other = replace(plan, **change)  # type: ignore[arg-type]
+        with (
+            pytest.raises(KitError, match=f"{next(iter(change))} of its plan changed"),
+            journal.begun(other, "other", imports),
+        ):
+            pass
+
+
+def test_only_an_import_that_has_begun_is_resumed(imports: Path) -> None:
+    with pytest.raises(KitError, match="none of that name"), journal.resumed(PLAN, "", imports):
+        pass
