@@ -168,32 +168,6 @@ def remove(unwanted: LogicalVolume) -> None:
     run(argv, what=f"lvremove of {unwanted.vg}/{unwanted.name}")
 
 
-def rename(renamed: LogicalVolume, name: str) -> None:
-    """Gives an LV another name.
-
-    Raises:
-        KitError: the name is taken, or LVM fails.
-    """
-    argv = ["lvrename", "--yes", renamed.vg, renamed.name, name]
-    run(argv, what=f"lvrename of {renamed.vg}/{renamed.name}")
-
-
-def retag(tagged: LogicalVolume, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
-    """Changes the tags of an LV; it may have those to add already, and lack those to remove.
-
-    Raises:
-        KitError: LVM fails.
-    """
-    run(retag_argv(tagged, add, remove), what=f"lvchange of {tagged.vg}/{tagged.name}")
-
-
-def retag_argv(tagged: LogicalVolume, add: Sequence[str], remove: Sequence[str]) -> list[str]:
-    """The lvchange(8) command for other tags."""
-    words = [word for tag in add for word in ("--addtag", tag)]
-    words += [word for tag in remove for word in ("--deltag", tag)]
-    return ["lvchange", "--yes", *words, f"{tagged.vg}/{tagged.name}"]
-
-
 def _check(vg: str, name: str, size: int, pool: str | None, group: VolumeGroup) -> None:
     listed = _report("lv", ["lvs", *REPORT, "-o", "lv_name,lv_attr", vg])
     types = {row["lv_name"]: row["lv_attr"][_VOLUME_TYPE] for row in listed}
