@@ -51,7 +51,7 @@ def plan_replacements(
     target_size: int,
     *,
     fix_gpt: bool,
-    increment: bool = False,
+    kept_until: int = 0,
 ) -> Replacements:
     """All replacements for a disk of `size` bytes on a target of `target_size` bytes.
 
@@ -61,12 +61,12 @@ def plan_replacements(
         size: of the disk.
         target_size: of the target.
         fix_gpt: whether the backup of a GPT is moved to the end of a larger target.
-        increment: whether the target holds an earlier copy, with the same swap areas.
+        kept_until: before this byte, the target holds an earlier copy; 0 for none.
 
     Raises:
         KitError: mkswap did not make the header that is needed.
     """
-    extents = swap.replacements(areas, target_size, size, increment=increment)
+    extents = swap.replacements(areas, target_size, size, kept_until=kept_until)
     notes = [
         f"swap at byte {area.start}: made anew, not copied: UUID {area.uuid}" for area in areas
     ]

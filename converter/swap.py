@@ -20,7 +20,7 @@ from node.run import run
 
 
 def replacements(
-    areas: Iterable[SwapArea], target_size: int, disk_size: int, *, increment: bool = False
+    areas: Iterable[SwapArea], target_size: int, disk_size: int, *, kept_until: int = 0
 ) -> list[Extent]:
     """The extents that replace the swap areas on the target: new headers, then zeros.
 
@@ -30,8 +30,8 @@ def replacements(
         areas: of a source of `disk_size` bytes.
         target_size: bytes.
         disk_size: bytes.
-        increment: instead of zeros, what the target has already stays: an earlier copy made the
-            area, and after its header its bytes have no meaning.
+        kept_until: before this byte of the disk, what the target has stays instead of zeros: an
+            earlier copy made the area, and after its header its bytes have no meaning.
 
     Raises:
         KitError: mkswap failed, or made another header than asked for.
@@ -42,11 +42,14 @@ def replacements(
         length = target_size if whole else area.length
         page = new_header(area, length)
         behind = area.start + len(page)
-        rest = Extent(behind, area.start + length - behind, Kind.ZERO)
-        if increment:
-            end = min(area.start + length, disk_size)
-            rest = Extent(behind, end - behind, Kind.SAME, host_offset=behind)
-        extents += [Extent(area.start, len(page), Kind.LITERAL, literal=page), rest]
+        end = area.start + length
+        zeros = min(max(behind, kept_until), end)
+        rest = (
+            Extent(behind, zeros - behind, Kind.SAME, host_offset=behind),
+            Extent(zeros, end - zeros, Kind.ZERO),
+        )
+        extents.append(Extent(area.start, len(page), Kind.LITERAL, literal=page))
+        extents += [extent for extent in rest if extent.length]
     return extents
 
 

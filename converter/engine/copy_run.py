@@ -99,11 +99,7 @@ class CopyRun:
             "fix_gpt": "yes" if self._options.fix_gpt else "no",
         }
         if self._options.increment:
-            options["increment"] = "yes"
-            # An earlier increment may be incomplete: what it lacks can be part of this one.
-            unfinished = self.journal.read()
-            if unfinished is not None and "increment" not in unfinished.options:
-                raise BaseIncomplete(self._target.path)
+            options["increment"] = self._increment()
         path = str(self._target.path.absolute())
         new = Record(self._content.source.identity, self._target.identity, options, 0, path)
         if not self._options.resume:
@@ -138,6 +134,23 @@ class CopyRun:
         log.info("going on at %s of %s", size(before.done), size(self._target.size))
         self._goes_on = True
         return before
+
+    def _increment(self) -> str:
+        """The record's word for an increment: yes, or the byte up to which its base is complete.
+
+        An earlier increment may be incomplete: what it lacks can be part of this one.
+        """
+        until = self._options.base_until
+        unfinished = self.journal.read()
+        of = "yes" if unfinished is None else unfinished.options.get("increment", "0")
+        complete = unfinished is None or of == "yes"
+        if complete and until is None:
+            return "yes"
+        if unfinished is None or until is None:
+            raise BaseIncomplete(self._target.path)
+        if of != "yes" and until > max(unfinished.done, int(of)):
+            raise BaseIncomplete(self._target.path)
+        return str(until)
 
     def copy(self) -> Copied:
         """Copies what is not on the target yet, and flushes it to the disk.

@@ -25,9 +25,11 @@ class ChangedSource:
 
     Args:
         disk: opened with the bitmap's meta context.
+        whole_from: from this byte on all counts as changed: the earlier copy did not get further
+            (`CopyOptions.base_until`).
     """
 
-    def __init__(self, disk: NbdSource) -> None:
+    def __init__(self, disk: NbdSource, whole_from: int | None = None) -> None:
         self.name = disk.name
         self.size = disk.size
         self.format = disk.format
@@ -36,20 +38,30 @@ class ChangedSource:
         self.identity = disk.identity
         self.status = disk.status
         self._disk = disk
+        self._whole_from = disk.size if whole_from is None else min(whole_from, disk.size)
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """See `converter.Source`. A changed region that is a hole by now is ZERO."""
         return merged(self._extents(start))
 
     def _extents(self, start: int) -> Iterator[Extent]:
+        place = start
         for run in self._disk.runs(start):
-            length = run.end - run.start
-            if not run.flags:
-                yield Extent(run.start, length, Kind.SAME, run.start)
-            elif length < WORTH_ASKING:
-                yield Extent(run.start, length, Kind.DATA, run.start)
-            else:
-                yield from self._disk.extents_within(run.start, run.end)
+            if run.start >= self._whole_from:
+                break
+            end = min(run.end, self._whole_from)
+            yield from self._region(run.start, end, is_changed=bool(run.flags))
+            place = end
+        if place < self.size:
+            yield from self._disk.extents_within(place, self.size)
+
+    def _region(self, start: int, end: int, *, is_changed: bool) -> Iterator[Extent]:
+        if not is_changed:
+            yield Extent(start, end - start, Kind.SAME, start)
+        elif end - start < WORTH_ASKING:
+            yield Extent(start, end - start, Kind.DATA, start)
+        else:
+            yield from self._disk.extents_within(start, end)
 
     @property
     def readers(self) -> int:
@@ -67,7 +79,12 @@ class ChangedSource:
 
 @contextmanager
 def changed_source(
-    uri: str, bitmap: str, *, name: str, origin: Mapping[str, str | int]
+    uri: str,
+    bitmap: str,
+    *,
+    name: str,
+    origin: Mapping[str, str | int],
+    whole_from: int | None = None,
 ) -> Iterator[ChangedSource]:
     """Opens what a dirty bitmap marks on an export of QEMU.
 
@@ -77,6 +94,7 @@ def changed_source(
         name: of the disk in messages.
         origin: what identifies the disk and its state, whatever the URI is: host, domain, disk,
             and the checkpoint that this pass makes.
+        whole_from: see `ChangedSource`.
 
     Raises:
         converter.SourceLost: the server cannot be reached.
@@ -85,4 +103,4 @@ def changed_source(
     context = f"qemu:dirty-bitmap:{bitmap}"
     known = {**origin, "bitmap": bitmap}
     with nbd_source(uri, name=name, origin=known, context=context) as disk:
-        yield ChangedSource(disk)
+        yield ChangedSource(disk, whole_from)

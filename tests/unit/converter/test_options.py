@@ -24,3 +24,8 @@ def test_all_that_there_is_can_be_asked_for(swap: SwapMode, digest: Algorithm | 
 def test_what_needs_the_whole_disk_is_no_increment(needs_all: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="increment"):
         CopyOptions(increment=True, **needs_all)
+
+
+def test_only_an_increment_has_a_base() -> None:
+    with pytest.raises(ValueError, match="base"):
+        CopyOptions(base_until=5)

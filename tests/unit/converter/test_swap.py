@@ -8,7 +8,7 @@ import pytest
 
 from converter import swap
 from converter.contents.swap_header import parsed
-from converter.extents import Extent, Kind
+from converter.extents import Kind
 from converter.swap import replacements
 from node.errors import KitError
 from tests.unit.converter.swap_pages import GOLDEN, MIB, UUID_, disk, look, only, page
@@ -110,9 +110,21 @@ def test_a_mkswap_that_does_other_than_told_is_found_out(
 
 
 @pytest.mark.usefixtures("mkswap")
-@pytest.mark.parametrize("target_size", [MIB, 3 * MIB])
-def test_an_increment_leaves_what_an_area_holds(target_size: int) -> None:
-    """Only the header is written; on a larger target, zeros follow the disk as ever."""
-    header, rest = replacements([only(disk(page()))], target_size, MIB, increment=True)
+@pytest.mark.parametrize(
+    ("kept_until", "rest"),
+    [
+        (MIB, [(Kind.SAME, 4096, MIB), (Kind.ZERO, MIB, 3 * MIB)]),
+        (9 * MIB, [(Kind.SAME, 4096, 3 * MIB)]),
+        (8192, [(Kind.SAME, 4096, 8192), (Kind.ZERO, 8192, 3 * MIB)]),
+        (4096, [(Kind.ZERO, 4096, 3 * MIB)]),
+        (0, [(Kind.ZERO, 4096, 3 * MIB)]),
+    ],
+)
+def test_what_an_earlier_copy_made_stays(
+    kept_until: int, rest: list[tuple[Kind, int, int]]
+) -> None:
+    """Only the header is written again."""
+    header, *made = replacements([only(disk(page()))], 3 * MIB, MIB, kept_until=kept_until)
     assert header.kind is Kind.LITERAL
-    assert rest == Extent(4096, MIB - 4096, Kind.SAME, host_offset=4096)
+    assert [(each.kind, each.guest_offset, each.end) for each in made] == rest
+    assert all(each.host_offset == each.guest_offset for each in made if each.kind is Kind.SAME)

@@ -67,6 +67,25 @@ def test_of_small_regions_the_server_is_not_asked_for_holes() -> None:
     assert not disk.asked
 
 
+def test_from_where_an_earlier_copy_ended_all_is_new() -> None:
+    disk = Disk([(512, 1), (4096, 0), (512, 1)], [(3000, False), (1000, True)])
+    cut = ChangedSource(cast(NbdSource, disk), 1024)
+    wanted = [
+        Extent(0, 512, Kind.DATA, 0),
+        Extent(512, 512, Kind.SAME, 512),
+        Extent(1024, 1976, Kind.DATA, 1024),
+        Extent(3000, 1000, Kind.ZERO),
+        Extent(4000, 1120, Kind.DATA, 4000),
+    ]
+    assert list(cut.extents()) == wanted
+    assert list(cut.extents(3000)) == wanted[3:]
+    assert list(cut.extents(700)) == [Extent(700, 324, Kind.SAME, 700), *wanted[2:]]
+    assert {e.kind for e in ChangedSource(cast(NbdSource, disk), 0).extents()} <= {
+        Kind.DATA,
+        Kind.ZERO,
+    }
+
+
 @given(
     dirty=st.lists(st.tuples(st.integers(1, 3 * WORTH_ASKING), st.integers(0, 2)), min_size=1),
     holes=st.lists(st.tuples(st.integers(1, 3 * WORTH_ASKING), st.booleans())),
