@@ -10,145 +10,31 @@ find it after SIGKILL or a power cut.
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
 
 from importer.fields import decoded
-from importer.inventory import State as SourceState
+from importer.import_state import (
+    VERSION,
+    ImportState,
+    Method,
+    NicAddresses,
+    Pass,
+    Step,
+    Volume,
+)
 from importer.plan.file import PlanInvalid, changes, parse
 from importer.plan.model import ImportPlan
 from node.errors import KitError
 from node.files import read_bytes, sync_directory, write_whole
 from node.lockfile import is_locked, locked
 
+__all__ = ["ImportState", "Method", "NicAddresses", "Pass", "Step", "Volume"]
+
 DIRECTORY = Path("/var/lib/ganeti-instance-kit/imports")
 STATE = "state.json"
-VERSION = 1
-
-# How a disk is copied: dirty bitmaps of libvirt's backup jobs, or hashes on both sides.
-Method = Literal["backup", "compare"]
-# The steps, each when it is complete. After `final copy`, the source stays off or suspended.
-Step = Literal[
-    "volumes",
-    "copy",
-    "final copy",
-    "add",
-    "tag",
-    "convert",
-    "fail over",
-    "renumber",
-    "check",
-    "start",
-    "finish",
-]
-
-
-@dataclass(frozen=True)
-class Volume:
-    """A logical volume that the import made.
-
-    Attributes:
-        target: of its source disk, such as vda.
-        vg, lv: its names now; Ganeti renames volumes that it adopts.
-        uuid: LVM's, which stays.
-        adopted: whether Ganeti has it: `import abort` must not remove it any more.
-    """
-
-    target: str
-    vg: str
-    lv: str
-    uuid: str
-    adopted: bool = False
-
-
-@dataclass(frozen=True)
-class Pass:
-    """A pass of the copy over all disks.
-
-    Attributes:
-        number: 1 for the full copy.
-        final: whether the source was off or suspended.
-        checkpoint: libvirt's name of the one that it made; "" if it made none.
-        began: seconds since the epoch.
-        complete: whether all disks were copied; the figures are 0 before.
-        bytes: that crossed the wire.
-        seconds: that it took.
-        downtime: seconds for which the source did not run, of a final pass.
-    """
-
-    number: int
-    final: bool
-    checkpoint: str
-    began: float
-    complete: bool = False
-    bytes: int = 0
-    seconds: float = 0.0
-    downtime: float | None = None
-
-
-@dataclass(frozen=True)
-class NicAddresses:
-    """The addresses of a NIC in the guest's files before and after `import renumber`."""
-
-    nic: int
-    old: tuple[str, ...]
-    new: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ImportState:
-    """An import, as its journal has it.
-
-    Attributes:
-        instance: the full name of the instance.
-        host, domain, uuid: the source, see `importer.plan.model.ImportPlan`.
-        plan: text of the plan's file.
-        began: seconds since the epoch.
-        steps: those that are complete, with the time of their end, seconds since the epoch.
-        volumes: in the order of the plan's disks.
-        methods: how each disk is copied, by its name in the domain, such as vda.
-        passes: of the copy; the last one may be incomplete.
-        source_directory: a directory of ours on the KVM host, for sockets and scratch files; ""
-            without one.
-        source_before: the state of the source before the first step; None if unknown.
-        stopped_by_us: what the import did to the source: it may be undone; None for nothing.
-        addresses: by NIC.
-    """
-
-    instance: str
-    host: str
-    domain: str
-    uuid: str
-    plan: str
-    began: float
-    steps: Mapping[str, float] = field(default_factory=dict)
-    volumes: tuple[Volume, ...] = ()
-    methods: Mapping[str, Method] = field(default_factory=dict)
-    passes: tuple[Pass, ...] = ()
-    source_directory: str = ""
-    source_before: SourceState | None = None
-    stopped_by_us: Literal["suspended", "shut down"] | None = None
-    addresses: tuple[NicAddresses, ...] = ()
-    version: int = VERSION
-
-    def done(self, step: Step) -> bool:
-        """Whether a step is complete."""
-        return step in self.steps
-
-    def with_step(self, step: Step) -> "ImportState":
-        """The state with one more complete step, as of now."""
-        return replace(self, steps={**self.steps, step: time.time()})
-
-    def without_step(self, *steps: Step) -> "ImportState":
-        """The state in which these steps have to be done (again)."""
-        return replace(self, steps={key: at for key, at in self.steps.items() if key not in steps})
-
-    def volume(self, target: str) -> Volume | None:
-        """The volume of a source disk, such as vda."""
-        return next((each for each in self.volumes if each.target == target), None)
 
 
 class Journal:
@@ -361,7 +247,7 @@ def _accept(journal: Journal, plan: ImportPlan, text: str) -> None:
         name = plan.instance
         raise KitError(
             f"import {name}: {', '.join(changed)} of its plan changed since the first step",
-            hint=f"change it back, or begin anew: instance-kit import abort {name}; an instance that"
-            " exists is changed by gnt-instance modify",
+            hint=f"change it back, or begin anew: instance-kit import abort {name}; an instance"
+            " that exists is changed by gnt-instance modify",
         )
     journal.update(lambda state: replace(state, plan=text))

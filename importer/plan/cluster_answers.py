@@ -76,7 +76,7 @@ def help_names(printed: str) -> frozenset[str]:
     Old versions of QEMU print `x86` in front of the names of CPUs.
     """
     names = set()
-    for line in printed.splitlines():
+    for line in printed.partition("\nRecognized ")[0].splitlines():  # flags of CPUs follow
         words = line.removeprefix("x86 ").split()
         if words and not line.rstrip().endswith(":"):
             names.add(words[0])

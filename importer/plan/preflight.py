@@ -112,6 +112,12 @@ def _methods(inventory: Inventory) -> Iterator[Finding]:
         )
         return
     yield ok(f"host {host.name}", versions)
+    if inventory.snapshots:
+        yield note(
+            f"domain {inventory.domain.name}",
+            f"snapshots: {', '.join(inventory.snapshots)}: libvirt then makes no checkpoints",
+            "disks are compared by hashes; without snapshots the last pass is shorter",
+        )
     for fact in inventory.disks:
         about = f"disk {fact.disk.target}"
         if fact.bad_bitmaps:

@@ -1,0 +1,69 @@
+"""What `import status` prints."""
+
+from pathlib import Path
+
+import pytest
+
+from importer.import_state import ImportState, NicAddresses, Pass, Step, Volume
+from kit.import_ import status
+from kit.import_.status import as_text, next_step
+
+GOLDEN = Path(__file__).parents[3] / "data/golden/importer/status-text"
+STATE = ImportState(
+    instance="web.example.org",
+    host="kvm1.example.org",
+    domain="web",
+    uuid="6f2a5f4e-6f26-4c1a-bd53-3a7a3a0e9a10",
+    plan="",
+    began=0.0,
+    steps={"final copy": 7200.0, "volumes": 3600.0},
+    volumes=(
+        Volume("vda", "xenvg", "a92d4053-845d-4adb-8bd7-4c2ae7507bc1.disk0", "u0", adopted=True),
+        Volume("vdb", "hddvg", "web.example.org-lvm", "u1"),
+    ),
+    passes=(
+        Pass(1, False, "kit-1", 0.0, True, 5 << 30, 61.25),
+        Pass(2, False, "kit-2", 60.0, True, 13 << 20, 1.0),
+        Pass(3, True, "", 120.0, True, 1 << 20, 0.8, 0.84),
+        Pass(4, True, "", 180.0),
+    ),
+    source_before="running",
+    stopped_by_us="suspended",
+    addresses=(
+        NicAddresses(0, ("192.0.2.7",), ("198.51.100.7", "2001:db8::7")),
+        NicAddresses(1, (), ()),
+    ),
+)
+
+
+def test_the_text_is_the_golden_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status.time, "localtime", status.time.gmtime)
+    assert "\n".join(as_text(STATE, in_use=True)) + "\n" == GOLDEN.read_text()
+
+
+ORDER: tuple[tuple[tuple[Step, ...], str], ...] = (
+    ((), "instance-kit import copy PLAN"),
+    (("copy",), "copy --again, then instance-kit import copy PLAN --final"),
+    (("copy", "add"), "gnt-instance shutdown, then instance-kit import copy PLAN --final"),
+    (("copy", "final copy"), "instance-kit import adopt PLAN"),
+    (("final copy", "add"), "instance-kit import adopt PLAN"),
+    (("final copy", "add", "tag"), "instance-kit import renumber web.example.org"),
+    (("final copy", "tag", "renumber"), "instance-kit import check web.example.org"),
+    (("final copy", "tag", "renumber", "check"), "instance-kit import adopt PLAN --start"),
+    (("final copy", "tag", "renumber", "check", "start"), "instance-kit import finish PLAN"),
+)
+
+
+@pytest.mark.parametrize(("steps", "expected"), ORDER)
+def test_the_next_step(steps: tuple[Step, ...], expected: str) -> None:
+    state = STATE.without_step("final copy", "volumes")
+    for step in steps:
+        state = state.with_step(step)
+    assert next_step(state) == expected
+
+
+def test_after_the_last_step_nothing_is_left() -> None:
+    state = STATE
+    for step in ("tag", "renumber", "check", "start", "finish"):
+        state = state.with_step(step)  # type: ignore[arg-type]
+    assert next_step(state).startswith("nothing; instance-kit import abort web.example.org")
