@@ -25,7 +25,7 @@ MAX_LINES = 20  # of what a program of the guest prints
 RUN_SECONDS = 1800.0  # for a program of the guest; GRUB's need some minutes without KVM
 
 PRINTED_BYTES = 256 * 1024  # of what a script finds
-UNPACKED_BYTES = 2 << 30  # of an archive; the rest is not read
+UNPACKED_BYTES = 1 << 30  # of an archive; the rest is not read
 SEARCH_LINES = 5  # that it gives of a file
 SEARCH_SECONDS = 300
 _TIMED_OUT = 124  # of timeout(1)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,11 @@ from guest.instance import Instance
 from importer.editing import as_diff
 from importer.renumber import command, report
 from importer.renumber.command import Review
-from installer import rename
 from node.errors import KitError
 from tests.system.installer.support import MIB, output
 from tests.unit.importer.renumber.guests import FIRST, files, instance
 
 OLD = "192.0.2.10"
-
-
-@pytest.fixture(autouse=True)
-def _tmp_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command has namespaces of its own, and mounts a /tmp there; the tests' own has files."""
-    monkeypatch.setattr(rename, "mounted", lambda *_args, **_options: nullcontext())
 
 
 @pytest.fixture

@@ -1,0 +1,100 @@
+"""The serial console, from GRUB to the login: `gnt-instance console` shows nothing else. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from guest.hypervisor import Console, console, own_kernel
+from importer.check.facts import GRUB_DEFAULT, INITTAB, MENU, Facts
+from node.finding import Finding, note, ok
+
+_ABOUT = "serial console"
+DEFAULTS = "/etc/default/grub.d/ganeti-instance-kit-console.cfg"
+_LINUX = re.compile(r"^(\s*linux(?:16|efi)?\s+.*?)(\s*)$", re.MULTILINE)
+_TERMINAL = re.compile(r"^\s*terminal_output\b.*\bserial\b", re.MULTILINE)
+_GETTY = re.compile(r"^[^#\n]*:respawn:.*\bttyS0\b", re.MULTILINE)
+_INITTAB = "T0:23:respawn:/sbin/getty -L ttyS0 {speed} vt100\n"
+
+
+def check(facts: Facts) -> Iterator[Finding]:
+    """Findings of GRUB, the kernel and the login."""
+    port = _port(facts)
+    if port is None:
+        yield note(
+            _ABOUT,
+            "the instance has none",
+            "gnt-instance modify -H serial_console=true; or use VNC",
+        )
+        return
+    menu = facts.texts.get(MENU)
+    if menu is None:
+        yield note(_ABOUT, f"no {MENU} was found", "set console=ttyS0 in the boot loader")
+        return
+    lacking = []
+    if not _TERMINAL.search(menu):
+        lacking.append("GRUB does not use it")
+    if any(not _has_console(line, port) for line, _ in _LINUX.findall(menu)):
+        lacking.append(f"the kernel does not (console={port.kernel_argument})")
+    inittab = facts.texts.get(INITTAB)
+    if inittab is not None and not _GETTY.search(inittab):
+        lacking.append(f"{INITTAB} has no login on it")
+    if lacking:
+        yield note(_ABOUT, "; ".join(lacking), "--fix")
+    else:
+        yield ok(_ABOUT, f"GRUB, kernel and login use {port.device}")
+
+
+def fixed(facts: Facts) -> Mapping[str, str]:
+    """The new texts of GRUB's menu, of the file from which it is made again, and of inittab.
+
+    systemd itself starts a login on the kernel's console (systemd-getty-generator(8)).
+    """
+    port, menu = _port(facts), facts.texts.get(MENU)
+    if port is None or menu is None or not port.speed:
+        return {}
+    texts: dict[str, str] = {}
+    wanted = _with_console(menu, port)
+    if not _TERMINAL.search(menu):
+        serial = f"serial --unit=0 --speed={port.speed} --word=8 --parity=no --stop=1"
+        lines = (serial, "terminal_input console serial", "terminal_output console serial")
+        wanted = _behind_defaults(wanted, "".join(f"{line}\n" for line in lines))
+    if wanted != menu:
+        texts[MENU] = wanted
+        if GRUB_DEFAULT in facts.texts and DEFAULTS not in facts.texts:
+            texts[DEFAULTS] = _defaults(port)
+    inittab = facts.texts.get(INITTAB)
+    if inittab is not None and not _GETTY.search(inittab):
+        texts[INITTAB] = inittab.rstrip("\n") + "\n" + _INITTAB.format(speed=port.speed)
+    return texts
+
+
+def _port(facts: Facts) -> Console | None:
+    return console(facts.instance) if own_kernel(facts.instance) else None
+
+
+def _has_console(line: str, port: Console) -> bool:
+    return re.search(rf"\bconsole={port.device}\b", line) is not None
+
+
+def _with_console(menu: str, port: Console) -> str:
+    def fresh(match: re.Match[str]) -> str:
+        if _has_console(match[1], port):
+            return match[0]
+        both = "" if re.search(r"\bconsole=", match[1]) else " console=tty0"
+        return f"{match[1]}{both} console={port.kernel_argument}{match[2]}"
+
+    return _LINUX.sub(fresh, menu)
+
+
+def _behind_defaults(menu: str, lines: str) -> str:
+    """The menu with lines before its first entry: what is set later counts."""
+    match = re.search(r"^\s*(?:menuentry|submenu)\b", menu, re.MULTILINE)
+    place = match.start() if match else 0
+    return menu[:place] + lines + menu[place:]
+
+
+def _defaults(port: Console) -> str:
+    return f"""# Made by ganeti-instance-kit: the serial console that gnt-instance console shows.
+GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX console=tty0 console={port.kernel_argument}"
+GRUB_TERMINAL="console serial"
+GRUB_SERIAL_COMMAND="serial --unit=0 --speed={port.speed} --word=8 --parity=no --stop=1"
+"""
