@@ -1,0 +1,82 @@
+"""What remains, against tests/data/golden/importer/finish-*.md.
+
+After a wanted change: GOLDEN_WRITE=1 pytest …, and read the diff.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from importer import finish
+from importer.import_state import ImportState, NicAddresses, Pass
+from importer.plan.model import DiskPlan, ImportPlan, NicPlan, Variables
+
+GOLDEN = Path(__file__).parents[2] / "data/golden/importer"
+GIB = 1 << 30
+PLAN = ImportPlan(
+    host="root@kvm1.example.org",
+    domain="web 1",
+    uuid="6f2a5f4e-6f26-4c1a-bd53-3a7a3a0e9a10",
+    instance="web.example.org",
+    node="node1.example.org",
+    os="debootstrap+default",
+    vcpus=2,
+    memory=2 * GIB,
+    disks=(
+        DiskPlan("vda", "/srv/web-root", "qcow2", False, GIB, "vg_ganeti", "web-root", GIB),
+        DiskPlan("vdb", "/dev/kvmvg/web-lvm", "raw", True, GIB, "vg_hdd", "web-lvm", GIB),
+    ),
+    nics=(NicPlan("52:54:00:6b:3c:58", "generate", "gnt-fsn", None, "pool"),),
+)
+BEGUN = ImportState(PLAN.instance, PLAN.host, PLAN.domain, PLAN.uuid, "", 0.0)
+MOVED = replace(
+    BEGUN,
+    steps=dict.fromkeys(finish.STEPS, 1.0),
+    passes=(
+        Pass(1, False, "kit-1", 1.0, complete=True),
+        Pass(2, True, "kit-2", 2.0, complete=True, downtime=41.5),
+    ),
+    stopped_by_us="shut down",
+    addresses=(
+        NicAddresses(
+            0,
+            ("192.0.2.10", "2001:db8:aaaa::10"),
+            ("198.51.100.2", "2001:db8:0:4f:a800:ff:fe00:1"),
+        ),
+        NicAddresses(1, ("10.20.30.40",), ("10.99.0.40",)),
+    ),
+)
+SAME = replace(MOVED, addresses=(NicAddresses(0, ("192.0.2.10",), ("192.0.2.10",)),))
+SUSPENDED = replace(
+    MOVED, stopped_by_us="suspended", source_directory="/var/lib/libvirt/qemu/kit-import.x"
+)
+
+STATES = {
+    "begun": (PLAN, BEGUN, ()),
+    "moved": (PLAN, MOVED, ()),
+    "same-addresses": (PLAN, SAME, ()),
+    "leftovers": (replace(PLAN, variables=Variables("/a", "/b")), SUSPENDED, ("kit-1", "kit-2")),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_golden(name: str) -> None:
+    text = finish.text(*STATES[name]) + "\n"
+    path = GOLDEN / f"finish-{name}.md"
+    if os.environ.get("GOLDEN_WRITE"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_no_command_deletes_a_disk(name: str) -> None:
+    text = finish.text(*STATES[name])
+    for word in ("rm ", "lvremove", "--remove-all-storage", "--storage", "vol-delete", "wipefs"):
+        assert word not in text
+
+
+def test_complete() -> None:
+    assert finish.complete(MOVED)
+    assert not finish.complete(MOVED.without_step("check"))
