@@ -19,6 +19,14 @@ from node.errors import KitError
 RUNNING = ("running", "ERROR_up", "ERROR_wrongnode")
 
 
+class DisksInactive(KitError):  # noqa: N818 - as in `except DisksInactive`
+    """Not all disks of an instance are active on this node; `instance` is its full name."""
+
+    def __init__(self, instance: str, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.instance = instance
+
+
 @dataclass(frozen=True)
 class InstanceDisk:
     """A disk of an instance.
@@ -145,13 +153,15 @@ def _require_complete(name: str, indices: Sequence[int], count: str | None) -> N
     """
     if not indices and count != "0":
         elsewhere = f"; then run this on its primary node: gnt-instance list -o pnode {name}"
-        raise KitError(
+        raise DisksInactive(
+            name,
             f"disks of {name}: not active on this node ({cluster.this_node()})",
             hint=_activate(name) + (elsewhere if count is None else ""),
         )
     expected = len(indices) if count is None else int(count)
     if list(indices) != list(range(expected)):
-        raise KitError(
+        raise DisksInactive(
+            name,
             f"disks of {name}: only disk {', '.join(map(str, indices))} active on this node,"
             " not all of them",
             hint=_activate(name),
@@ -167,13 +177,13 @@ def _checked(name: str, index: int, path: Path) -> Path:
     try:
         path.stat()
     except OSError as error:
-        raise KitError(
-            f"disk {index} of {name}: {path}: {error.strerror}", hint=_activate(name)
+        raise DisksInactive(
+            name, f"disk {index} of {name}: {path}: {error.strerror}", hint=_activate(name)
         ) from error
     owner = ganeti.owner_of(path)
     if owner != name:
         why = f"it is a disk of {owner} now" if owner else "it is not active any more"
-        raise KitError(f"disk {index} of {name}: {path}: {why}", hint=_activate(name))
+        raise DisksInactive(name, f"disk {index} of {name}: {path}: {why}", hint=_activate(name))
     return path
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Protocol
 
-from kit.import_ import inventory
+from kit.import_ import adopt, check, finish, inventory, plan, renumber, status
 from node.modules import require_modules
 
 NAME = "import"
@@ -28,7 +28,7 @@ class Verb(Protocol):
         """Runs it; returns the exit code."""
 
 
-VERBS: tuple[Verb, ...] = (inventory,)
+VERBS: tuple[Verb, ...] = (inventory, plan, adopt, renumber, check, finish, status)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
