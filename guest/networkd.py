@@ -109,6 +109,11 @@ def _metrics(config: NicConfig) -> list[list[str]]:
     return [*sections, *([["[IPv6AcceptRA]", metric]] if config.secondary6 else [])]
 
 
+def routes(config: NicConfig) -> list[str]:
+    """The lines of the sections of the default routes."""
+    return [line for section in _routes(config) for line in section]
+
+
 def _routes(config: NicConfig) -> list[list[str]]:
     sections = []
     if config.gateway is not None:

@@ -61,7 +61,7 @@ def read_node(settings: Settings, root: Path = Path("/")) -> NodeFacts:
         hostname=socket.gethostname(),
         codename=_codename(),
         architecture=run(["dpkg", "--print-architecture"]).stdout.strip(),
-        resolver=_resolver(root),
+        resolver=resolver(root),
         timezone=_timezone(root),
         authorized_keys=_authorized_keys(settings, root),
         extra_sources=extra_sources.read(settings.extra_sources, root),
@@ -93,13 +93,14 @@ def _codename() -> str:
     return codename or "sid"  # Debian unstable has none, as os-release(5) allows
 
 
-def _resolver(root: Path) -> Resolver:
+def resolver(root: Path) -> Resolver:
+    """The name servers of this node that guests can use, too; none if it has only a stub."""
     for name in RESOLV_CONFS:
         path = root / name
         if path.is_file():
-            resolver = without_loopback(parse(read_text(path, errors="replace")))
-            if resolver.nameservers:
-                return resolver
+            found = without_loopback(parse(read_text(path, errors="replace")))
+            if found.nameservers:
+                return found
     return Resolver((), ())
 
 

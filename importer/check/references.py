@@ -70,7 +70,8 @@ def _finding(one: Reference, facts: Facts) -> Finding:
         return note(_ABOUT, f"{text}; it may be in an encrypted volume", "check it in the guest")
     if one.file == FSTAB and _is_swap(one):
         wait = "the boot waits 90 s for it"
-        return problem(_ABOUT, f"{text}: {wait}", f"mkswap --uuid {one.value}, or {_FIX}")
+        remedy = f"{_FIX}, or make a swap area with that UUID (mkswap --uuid)"
+        return problem(_ABOUT, f"{text}: {wait}", remedy)
     if one.file == FSTAB:
         entry = next(iter(fstab.parsed(one.text)), None)
         options = entry.options.split(",") if entry else []

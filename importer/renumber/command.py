@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guest.instance import Instance
+from guest.resolv import Resolver
 from importer import editing
 from importer.renumber import mentions, report, survey
 from importer.renumber.mentions import Mentions
@@ -27,6 +28,7 @@ def review(
     *,
     old_macs: Mapping[int, str],
     chosen: Mapping[int, str],
+    static: Resolver | None,
     srv: bool,
 ) -> Review:
     """Reads the guest; see `survey.propose` and `mentions.search` for the arguments.
@@ -37,7 +39,9 @@ def review(
     """
     require_free(disks)
     with guest_in_appliance(disks, instance, read_only=True) as files:
-        proposal = survey.propose(survey.read(files), instance, old_macs=old_macs, chosen=chosen)
+        proposal = survey.propose(
+            survey.read(files), instance, old_macs=old_macs, chosen=chosen, static=static
+        )
         lost = report.old_addresses(proposal.changes)
         return Review(proposal, mentions.search(files, lost, proposal.edits, srv=srv))
 

@@ -97,7 +97,10 @@ def edited(text: str, changes: Sequence[Change], logical: Mapping[str, str]) -> 
             main = _main(stanza, change)
             for place, option, rest in stanza.options:
                 lines[place] = _option(lines[place], option, rest, main, change)
-            if main and main[0].version == 4 and change.adds6:
+            fixes = change.adds4 and stanza.words[2:4] == ["inet", "dhcp"]
+            if fixes:
+                lines[stanza.first] = _static(lines[stanza.first], change)
+            if change.adds6 and (fixes or (main and main[0].version == 4)):
                 added[stanza.last] = f"\n{interfaces.static6(change.config)}\n"
         for card in changes:
             if name in (card.card, card.interface):
@@ -107,6 +110,18 @@ def edited(text: str, changes: Sequence[Change], logical: Mapping[str, str]) -> 
     for place, stanza6 in added.items():
         lines[place] = lines[place].rstrip("\n") + "\n" + stanza6
     return "".join(lines)
+
+
+def _static(line: str, change: Change) -> str:
+    """The first line of a stanza that used DHCP, and its address, route and name servers."""
+    config, resolver = change.config, change.resolver
+    options = [f"address {config.address4}", *interfaces.route4(config)]
+    if resolver and resolver.nameservers:
+        options.append(f"dns-nameservers {' '.join(resolver.nameservers)}")
+    if resolver and resolver.search:
+        options.append(f"dns-search {' '.join(resolver.search)}")
+    head = re.sub(r"(\sinet\s+)dhcp\b", r"\1static", line.rstrip("\n"))
+    return "\n".join([head, *(f"    {option}" for option in options)]) + "\n"
 
 
 def _stanzas(lines: Sequence[str]) -> Iterator[_Stanza]:

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Literal
 
 from guest.addresses import NicConfig
+from guest.resolv import Resolver
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -45,6 +46,14 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Card:
+    """A network card as the guest's files know it: a name, a MAC address, or both."""
+
+    name: str
+    mac: str
+
+
+@dataclass(frozen=True)
 class Change:
     """What becomes of one NIC of a guest, and of the bridge or bond over it.
 
@@ -56,7 +65,9 @@ class Change:
         old: the addresses that are replaced, at most one of each family.
         old_gateways: likewise.
         config: the new addresses and routes; its name is the interface.
+        adds4: whether the interface gets its IPv4 address from its file, and no more by DHCP.
         adds6: whether the interface gets an IPv6 address, and had none.
+        resolver: the name servers that DHCP has given it so far; None if it keeps its own.
     """
 
     index: int
@@ -66,7 +77,9 @@ class Change:
     old: tuple[Interface, ...]
     old_gateways: tuple[Address, ...]
     config: NicConfig
+    adds4: bool
     adds6: bool
+    resolver: Resolver | None
 
     @property
     def has_name(self) -> bool:

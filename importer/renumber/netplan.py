@@ -72,7 +72,10 @@ def edited(text: str, changes: Sequence[Change]) -> str:
             lines[line.place] = code + comment
         if change:
             _state_onlink(lines, own, change)
-            if change.adds6 and any(_holds(one, old) for one in own for old in change.old):
+            asking = [one for one in own if one.option == "dhcp4" and one.value.lower() in _TRUE]
+            if change.adds4 and asking:
+                _fix(lines, own, asking[0], change)
+            elif change.adds6 and any(_holds(one, old) for one in own for old in change.old):
                 _add6(lines, own, change)
     return "".join(lines)
 
@@ -214,18 +217,61 @@ def _state_onlink(lines: list[str], own: Sequence[_Line], change: Change) -> Non
                 lines[line.place] = f"{lines[line.place].rstrip()}\n{inner}on-link: true\n"
 
 
-def _add6(lines: list[str], own: Sequence[_Line], change: Change) -> None:
-    config = change.config
+def _fix(lines: list[str], own: Sequence[_Line], asking: _Line, change: Change) -> None:
+    """Puts addresses, routes and name servers in place of DHCP.
+
+    A device that has some of these options already keeps them: it has static addresses of IPv6.
+    """
+    config, resolver = change.config, change.resolver
+    space = " " * asking.indent
+    has = {line.option for line in own}
+    made = [f"{space}dhcp4: false"]
+    quoted = ", ".join(f'"{address}"' for address in config.addresses)
+    if "addresses" not in has:
+        made.append(f"{space}addresses: [{quoted}]")
+    routes = [
+        line
+        for any_, via, on_link in (
+            ("0.0.0.0/0", config.gateway, config.gateway_onlink),
+            ("::/0", config.gateway6, config.gateway6_onlink),
+        )
+        if via is not None
+        for line in (
+            f'{space}  - to: "{any_}"',
+            f'{space}    via: "{via}"',
+            *([f"{space}    on-link: true"] if on_link else []),
+        )
+    ]
+    if routes and "routes" not in has:
+        made += [f"{space}routes:", *routes]
+    if resolver and resolver.nameservers and "nameservers" not in has:
+        servers = ", ".join(f'"{server}"' for server in resolver.nameservers)
+        made += [f"{space}nameservers:", f"{space}  addresses: [{servers}]"]
+        if resolver.search:
+            made.append(f"{space}  search: [{', '.join(resolver.search)}]")
+    lines[asking.place] = "".join(f"{line}\n" for line in made)
+    if "addresses" in has:
+        _insert(lines, own, config.address4)
+
+
+def _insert(lines: list[str], own: Sequence[_Line], address: Interface | None) -> None:
+    """Adds an address behind the first one."""
     for line in own:
-        if not any(_holds(line, old) for old in change.old):
+        if not _addresses(line) or address is None:
             continue
         code, comment = _split(lines[line.place])
         if "[" in code:
-            lines[line.place] = code.replace("]", f', "{config.address6}"]', 1) + comment
+            lines[line.place] = code.replace("]", f', "{address}"]', 1) + comment
         else:
-            item = f'{" " * line.indent}- "{config.address6}"\n'
+            item = f'{" " * line.indent}- "{address}"\n'
             lines[line.place] = lines[line.place].rstrip("\n") + "\n" + item
-        break
+        return
+
+
+def _add6(lines: list[str], own: Sequence[_Line], change: Change) -> None:
+    config = change.config
+    holding = [line for line in own if any(_holds(line, old) for old in change.old)]
+    _insert(lines, holding, config.address6)
     if config.gateway6 is None:
         return
     for line in own:

@@ -56,9 +56,31 @@ def edited(text: str, changes: Sequence[Change]) -> str:
             lines[one.place] = tokens.with_mac(lines[one.place], "", card.config.mac)
         elif change and one.section in _FAMILIES and not one.key.startswith("dns"):
             lines[one.place] = tokens.replaced(lines[one.place], change)
-    if change and change.adds6 and any(_address(one) == old for one in found for old in change.old):
+    if change and change.adds4:
+        _fix4(lines, found, change)
+    holds = change and any(_address(one) == old for one in found for old in change.old)
+    if change and change.adds6 and (holds or change.adds4):
         _add6(lines, found, change)
     return "".join(lines)
+
+
+def _fix4(lines: list[str], found: Sequence[Setting], change: Change) -> None:
+    """Puts address, gateway and name servers in place of DHCP."""
+    config, resolver = change.config, change.resolver
+    gateway = "" if config.gateway is None else f",{config.gateway}"
+    own = ["method=manual", f"address1={config.address4}{gateway}"]
+    if resolver and resolver.nameservers:
+        own.append(f"dns={''.join(f'{server};' for server in resolver.nameservers)}")
+    if resolver and resolver.search:
+        own.append(f"dns-search={''.join(f'{domain};' for domain in resolver.search)}")
+    method = [one for one in found if (one.section, one.key) == ("ipv4", "method")]
+    heads = [place for place, line in enumerate(lines) if line.strip() == "[ipv4]"]
+    if method:
+        lines[method[0].place] = "".join(f"{line}\n" for line in own)
+    elif heads:
+        after(lines, heads[0], own)
+    else:
+        after(lines, len(lines) - 1, ["", "[ipv4]", *own])
 
 
 def _add6(lines: list[str], found: Sequence[Setting], change: Change) -> None:

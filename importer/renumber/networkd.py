@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address, ip_interface
 
+from guest import networkd
 from importer.renumber import tokens
 from importer.renumber.inifile import Setting, after, settings
 from importer.renumber.model import Address, Change, Interface, Seen, change_of, onlink
@@ -64,6 +65,9 @@ def edited(text: str, changes: Sequence[Change], parent: str = "") -> str:
     home = next((one for one in found if pair and _address(one) == pair[0]), None)
     if home and change.adds6:
         added += _added6(lines, home, change)
+    asking = [one for one in found if (one.section, one.key) == ("Network", "DHCP")]
+    if change.adds4 and asking:
+        added += _static(lines, asking[0], change)
     ending = "" if not lines or lines[-1].endswith("\n") else "\n"
     return "".join(lines) + (ending + "\n" + "\n".join(added) + "\n" if added else "")
 
@@ -154,6 +158,16 @@ def _state_onlink(lines: list[str], change: Change) -> list[str]:
             lines[one.place] = ""
             added += ["[Route]", f"Gateway={gateway}", "GatewayOnLink=yes"]
     return added
+
+
+def _static(lines: list[str], asking: Setting, change: Change) -> list[str]:
+    """Puts addresses and name servers in place of DHCP; returns the sections of the routes."""
+    resolver = change.resolver
+    own = [f"Address={address}" for address in change.config.addresses]
+    own += [f"DNS={server}" for server in (resolver.nameservers if resolver else ())]
+    own += [f"Domains={' '.join(resolver.search)}"] if resolver and resolver.search else []
+    lines[asking.place] = "".join(f"{line}\n" for line in own)
+    return networkd.routes(change.config)
 
 
 def _added6(lines: list[str], home: Setting, change: Change) -> list[str]:

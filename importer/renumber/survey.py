@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from guest import resolv
 from guest.instance import Instance
 from guest.networkd import link, link_path
+from guest.resolv import Resolver
 from importer.editing import MAX_TEXT, Edit
 from importer.renumber import (
     hosts,
@@ -21,6 +23,7 @@ from node.errors import KitError
 from node.guest_files import GuestFiles
 
 HOSTS = "/etc/hosts"
+RESOLV = "/etc/resolv.conf"
 PATTERNS = {
     "netplan": "/etc/netplan/*.yaml",
     "networkd": "/etc/systemd/network/*.network",
@@ -41,6 +44,7 @@ class Texts:
     interfaces: Mapping[str, str]
     others: Mapping[str, Mapping[str, str]]  # by the keys of PATTERNS
     hosts: str
+    resolv: str | None  # None: a program makes it when the guest runs, or there is none
     has_cloud_init: bool
 
 
@@ -64,6 +68,7 @@ def read(files: GuestFiles) -> Texts:
         _interfaces(files),
         others,
         files.read(HOSTS) or "",
+        files.read(RESOLV),
         files.read(_CLOUD) is not None,
     )
 
@@ -74,6 +79,7 @@ def propose(
     *,
     old_macs: Mapping[int, str],
     chosen: Mapping[int, str],
+    static: Resolver | None,
 ) -> Proposal:
     """Decides the new texts. Pure.
 
@@ -82,6 +88,7 @@ def propose(
         instance: as Ganeti describes it.
         old_macs: MAC addresses that its NICs had before, as far as known, by NIC.
         chosen: the guest's names of its NICs, as far as the user gives them.
+        static: see `deciding.decided`.
 
     Raises:
         KitError: see `matching.matched`.
@@ -91,7 +98,7 @@ def propose(
         for text in texts.interfaces.values()
         for name, card in ifupdown.logical_names(text).items()
     }
-    found = matched(instance.nics, _seen(texts, logical), _macs(texts), old_macs, chosen)
+    found = matched(instance.nics, _seen(texts, logical), _macs(texts), old_macs, chosen, static)
     changes = found.changes
     fresh: dict[str, str] = {HOSTS: hosts.edited(texts.hosts, changes)}
     for path, text in texts.others["rules"].items():
@@ -118,6 +125,15 @@ def propose(
         fresh[path] = networkd.edited(text, changes, _parent(path, texts))
     for path, text in texts.others["manager"].items():
         fresh[path] = network_manager.edited(text, changes)
+    asked = any(
+        "inet" in one.asks and change.adds4 and change.is_of(one.name)
+        for path, text in texts.interfaces.items()
+        for one in ifupdown.seen(path, text, logical)
+        for change in changes
+    )
+    if asked and static and static.nameservers and texts.resolv is not None:
+        # ifupdown itself does not write it: that of the DHCP client stays there.
+        olds[RESOLV], fresh[RESOLV] = texts.resolv, resolv.render(static)
     edits = tuple(
         Edit(path, olds.get(path), text) for path, text in fresh.items() if olds.get(path) != text
     )

@@ -3,10 +3,12 @@
 import argparse
 import re
 import time
+from pathlib import Path
 
 from importer.editing import as_diff
 from importer.renumber import command, report
 from importer.renumber.command import Review
+from installer.inputs import resolver
 from kit import DONE, FAILED
 from kit.import_ import records
 from kit.import_.stopped import stopped
@@ -25,6 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show the changes only")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--srv", action="store_true", help="look for old addresses below /srv, too")
+    parser.add_argument(
+        "--static",
+        action="store_true",
+        help="write addresses for NICs that use DHCP, too, with the name servers of this node",
+    )
     parser.add_argument(
         "--nic",
         action="append",
@@ -62,6 +69,7 @@ def _renumber(options: argparse.Namespace) -> None:
             instance,
             old_macs=records.old_macs(instance.name),
             chosen=dict(options.nic),
+            static=resolver(Path("/")) if options.static else None,
             srv=options.srv,
         )
         say(as_text(review))

@@ -62,7 +62,7 @@ def disks(tmp_path: Path) -> list[Path]:
 
 
 def review(disks: list[Path], described: Instance, *, srv: bool = True) -> Review:
-    return command.review(disks, described, old_macs={}, chosen={}, srv=srv)
+    return command.review(disks, described, old_macs={}, chosen={}, static=None, srv=srv)
 
 
 def content(disk: Path, path: str) -> str:

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from guest.instance import Instance
+from guest.resolv import Resolver
 from importer.editing import as_diff
 from importer.renumber import report, survey, tokens
 from importer.renumber.survey import Proposal
@@ -31,9 +32,12 @@ INSTANCES = {
     "two-nics": instance(FIRST, SECOND),
     "netplan": instance(FIRST, SECOND),
     "networkd": instance(FIRST, SECOND),
+    "netplan-dhcp": instance(FIRST, SECOND),
     "routed": instance(ROUTED),
     "netplan-onlink": instance(ROUTED),
 }
+STATIC = Resolver(("198.51.100.53", "2001:db8:0:4f::53"), ("example.org",))
+DHCP = ("dhcp", "manager-dhcp", "netplan-dhcp", "networkd-dhcp")
 OLD_MACS = {"networkd": {0: "52:54:00:12:34:56"}}
 
 
@@ -42,9 +46,12 @@ def proposal(
     described: Instance,
     old_macs: Mapping[int, str] | None = None,
     chosen: Mapping[int, str] | None = None,
+    static: Resolver | None = None,
 ) -> Proposal:
     texts = survey.read(cast(GuestFiles, found))
-    return survey.propose(texts, described, old_macs=old_macs or {}, chosen=chosen or {})
+    return survey.propose(
+        texts, described, old_macs=old_macs or {}, chosen=chosen or {}, static=static
+    )
 
 
 def changed(found: Files, made: Proposal) -> Files:
@@ -60,6 +67,22 @@ def test_golden(name: str) -> None:
     if os.environ.get("GOLDEN_WRITE"):
         path.write_text(text)
     assert text == path.read_text()
+
+
+@pytest.mark.parametrize("described", [FIRST, ROUTED], ids=["bridged", "routed"])
+@pytest.mark.parametrize("name", DHCP)
+def test_static_instead_of_dhcp(name: str, described: Mapping[str, str]) -> None:
+    second = [SECOND] if name == "netplan-dhcp" else []
+    whole, found = instance(described, *second), files(name)
+    made = proposal(found, whole, static=STATIC)
+    notes = [f"note: {note}" for note in made.notes]
+    text = "\n".join([*report.addresses(made.changes), *notes, as_diff(made.edits), ""])
+    path = DATA / "golden/renumber" / f"{name}-static-{described['MODE']}.txt"
+    if os.environ.get("GOLDEN_WRITE"):
+        path.write_text(text)
+    assert text == path.read_text()
+    again = proposal(changed(found, made), whole, static=STATIC)
+    assert as_diff(again.edits) == ""
 
 
 @pytest.mark.parametrize("name", GUESTS)
