@@ -2,53 +2,54 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from importer import journal
-from importer.journal import NicAddresses, Step
+from importer.journal import DIRECTORY, NicAddresses, Step
 from importer.plan.file import PlanInvalid, parse
 from importer.renumber.model import Change
 from node.log import log
 
 
-def old_macs(instance: str) -> dict[int, str]:
+def old_macs(instance: str, directory: Path = DIRECTORY) -> dict[int, str]:
     """The MAC addresses that the NICs had in the domain, by NIC; empty without a journal.
 
     Raises:
         KitError: the journal cannot be read.
     """
-    if instance not in journal.imports():
+    if instance not in journal.imports(directory):
         return {}
     try:
-        nics = parse(journal.read(instance).plan).nics
+        nics = parse(journal.read(instance, directory).plan).nics
     except PlanInvalid as error:
         log.warning("plan of %s in its journal: %s", instance, error)
         return {}
     return {index: nic.old_mac.lower() for index, nic in enumerate(nics)}
 
 
-def renumbered(instance: str, changes: Sequence[Change]) -> None:
+def renumbered(instance: str, changes: Sequence[Change], directory: Path = DIRECTORY) -> None:
     """Notes old and new addresses, and that the step is done; a rerun keeps the old ones.
 
     Raises:
         KitError: the journal cannot be written, or another command works on the import.
     """
-    if instance not in journal.imports():
+    if instance not in journal.imports(directory):
         return
     found = tuple(_addresses(change) for change in changes)
-    with journal.opened(instance) as record:
+    with journal.opened(instance, directory) as record:
         if any(set(each.old) - set(each.new) for each in found):
             record.update(lambda state: replace(state, addresses=found))
         record.completed("renumber")
 
 
-def completed(instance: str, step: Step) -> None:
+def completed(instance: str, step: Step, directory: Path = DIRECTORY) -> None:
     """Notes that a step is done.
 
     Raises:
         KitError: as `renumbered`.
     """
-    if instance in journal.imports():
-        with journal.opened(instance) as record:
+    if instance in journal.imports(directory):
+        with journal.opened(instance, directory) as record:
             record.completed(step)
 
 
