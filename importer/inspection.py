@@ -13,7 +13,7 @@ from importer.domain import Domain, Obstacle, SourceDisk
 from importer.domain_xml import parse, parse_volume, pool_volumes
 from importer.host.connection import KvmHost
 from importer.host.images import ImageInfo, image_info, opened
-from importer.host.virsh import DomainState, Virsh
+from importer.host.virsh import DomainInfo, Virsh
 from importer.inventory import Area, DiskFacts, HostFacts, Inventory, State
 from node.errors import KitError
 
@@ -74,14 +74,14 @@ def take(host: KvmHost, name: str, facts: HostFacts | None = None) -> Inventory:
         KitError: there is no such domain, or it or its disks cannot be read.
     """
     virsh = Virsh(host)
-    listed = virsh.find(name)
-    state = _state(listed.name, host.name, virsh.state(listed.uuid))
-    domain = _domain(virsh, listed.uuid, state)
+    info = virsh.info(name)
+    state = _state(info, host.name)
+    domain = _domain(virsh, info.uuid, state)
     found: list[DiskFacts] = []
     obstacles = [*domain.obstacles]
     for disk in domain.disks:
-        info = image_info(host, disk)
-        hindering = list(of_image(disk, info))
+        image = image_info(host, disk)
+        hindering = list(of_image(disk, image))
         content = _Content()
         if not hindering:  # else what is in the image alone would tell nothing
             try:
@@ -90,15 +90,15 @@ def take(host: KvmHost, name: str, facts: HostFacts | None = None) -> Inventory:
                 content = _content(host, disk, force_share=True)
                 hindering = [_in_use(disk)]
         obstacles += [each.for_domain(domain.name) for each in hindering]
-        found.append(disk_facts(disk, info, content.report, content.first_sector, domain, state))
-    if listed.uuid in virsh.with_managed_save():
+        found.append(disk_facts(disk, image, content.report, content.first_sector, domain, state))
+    if info.has_managed_save:
         obstacles.append(_SAVED.for_domain(domain.name))
     return Inventory(
         facts or host_facts(host),
         replace(domain, obstacles=tuple(obstacles)),
         state,
         root_first(found),
-        tuple(virsh.snapshots(listed.uuid)),
+        tuple(virsh.snapshots(info.uuid)),
     )
 
 
@@ -112,14 +112,13 @@ def _domain(virsh: Virsh, uuid: str, state: State) -> Domain:
     return replace(domain, cpu=parse(virsh.dumpxml(uuid, inactive=True), volumes).cpu)
 
 
-def _state(name: str, host: str, found: DomainState) -> State:
-    if found.state not in _STATES:
-        why = f" ({found.reason})" if found.reason else ""
+def _state(info: DomainInfo, host: str) -> State:
+    if info.state not in _STATES:
         raise KitError(
-            f"domain {name} on {host}: it is {found.state}{why}",
+            f"domain {info.name} on {host}: it is {info.state}",
             hint="shut it off or start it there; then take the inventory again",
         )
-    return _STATES[found.state]
+    return _STATES[info.state]
 
 
 def _content(host: KvmHost, disk: SourceDisk, *, force_share: bool) -> _Content:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converter.errors import SourceInUse
+from converter.errors import ImageRefused, SourceInUse
 from converter.sources.base import Source
 from converter.sources.qemu_image import CLIENTS, driver_options
 from converter.sources.refusal import refusal
@@ -202,5 +202,14 @@ def _refused(host: str, disk: SourceDisk, said: Sequence[str]) -> KitError:
         return SourceInUse(
             f"source {name}: in use: a running QEMU has it open",
             hint="is the domain really off? does another one use the same image?",
+        )
+    if any("No such file or directory" in line for line in said):
+        return ImageRefused(
+            f"source {name}: it does not exist",
+            hint="is its file system mounted there, or its volume active (lvs, lvchange -ay)?",
+        )
+    if any("Permission denied" in line for line in said):
+        return ImageRefused(
+            f"source {name}: the user there may not read it", hint="connect as root: root@HOST"
         )
     return refusal(name, disk.format, said, internal=disk.path, path=disk.path, host=host)

@@ -18,6 +18,7 @@ _STATE = re.compile(r"([a-z ]+?)(?: \((.*)\))?")
 _LISTED = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}) +(.*?) *")
 _NO_JOB = "no domain backup job present"
 _NO_CHECKPOINT = "Domain checkpoint not found"
+_NO_DOMAIN = "failed to get domain"
 
 
 class Listed(NamedTuple):
@@ -32,6 +33,18 @@ class DomainState(NamedTuple):
 
     state: str
     reason: str
+
+
+class DomainInfo(NamedTuple):
+    """What `virsh dominfo` says of a domain; the state is in virsh's words.
+
+    `has_managed_save`: whether it is off, with its memory saved to a file.
+    """
+
+    name: str
+    uuid: str
+    state: str
+    has_managed_save: bool
 
 
 class Versions(NamedTuple):
@@ -61,24 +74,21 @@ class Virsh:
         """All domains, running or not."""
         return parse_domains(self._call("list", "--all", "--uuid", "--name").stdout)
 
-    def with_managed_save(self) -> list[str]:
-        """The UUIDs of domains that are off, with their memory saved to a file."""
-        return self._call("list", "--all", "--with-managed-save", "--uuid").stdout.split()
-
-    def find(self, domain: str) -> Listed:
-        """The domain with this name or UUID.
+    def info(self, domain: str) -> DomainInfo:
+        """What libvirt says of a domain.
 
         Raises:
-            KitError: there is none.
+            KitError: there is none of that name or UUID.
         """
-        listed = self.domains()
-        for each in listed:
-            if domain in each:
-                return each
-        raise KitError(
-            f"domain {domain} on {self._host.name}: libvirt has none of that name",
-            hint="its domains: " + (", ".join(sorted(each.name for each in listed)) or "none"),
-        )
+        told = self._unless(_NO_DOMAIN, "dominfo", domain=domain)
+        info = parse_info(told) if told is not None else None
+        if info is None or domain not in (info.name, info.uuid):
+            listed = ", ".join(sorted(each.name for each in self.domains()))
+            raise KitError(
+                f"domain {domain} on {self._host.name}: libvirt has none of that name",
+                hint=f"its domains: {listed or 'none'}",
+            )
+        return info
 
     def dumpxml(self, domain: str, *, inactive: bool = False) -> str:
         """The XML of a domain: as it runs, or `inactive`: as it starts the next time."""
@@ -163,6 +173,19 @@ def parse_domains(text: str) -> list[Listed]:
     """Parses the output of `virsh list --uuid --name`."""
     found = (_LISTED.fullmatch(line) for line in text.splitlines())
     return [Listed(each[2], each[1]) for each in found if each]
+
+
+def parse_info(text: str) -> DomainInfo:
+    """Parses the output of `virsh dominfo`."""
+    found = fields(text)
+    try:
+        return DomainInfo(
+            found["Name"], found["UUID"], found["State"], found["Managed save"] == "yes"
+        )
+    except KeyError as error:
+        raise KitError(
+            f"virsh dominfo: its output has no {error}", hint="see its output there"
+        ) from error
 
 
 def parse_state(text: str) -> DomainState:

@@ -129,16 +129,19 @@ def test_an_answer_of_another_kind() -> None:
         image_info(FakeHost(said("{}")), ROOT)
 
 
-def test_an_image_that_is_missing() -> None:
-    message = (
-        "qemu-img: Could not open 'json:{\"driver\":\"raw\"}': Could not open '/dev/vg0/srv':"
-        " No such file or directory"
-    )
+@pytest.mark.parametrize(
+    ("why", "message"),
+    [
+        ("No such file or directory", "source /dev/vg0/srv on kvm1: it does not exist"),
+        ("Permission denied", "source /dev/vg0/srv on kvm1: the user there may not read it"),
+        ("I/O error", "source /dev/vg0/srv on kvm1: QEMU refuses it: I/O error"),
+    ],
+)
+def test_an_image_that_cannot_be_read(why: str, message: str) -> None:
+    stderr = f"qemu-img: Could not open 'json:{{}}': Could not open '/dev/vg0/srv': {why}"
     with pytest.raises(ImageRefused) as caught:
-        image_info(FakeHost(said(exit_code=1, stderr=message)), VOLUME)
-    assert caught.value.message == (
-        "source /dev/vg0/srv on kvm1: QEMU refuses it: No such file or directory"
-    )
+        image_info(FakeHost(said(exit_code=1, stderr=stderr)), VOLUME)
+    assert caught.value.message == message
 
 
 def test_a_server() -> None:

@@ -8,20 +8,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from importer.host.virsh import (
+    DomainInfo,
     DomainState,
-    Listed,
     Versions,
     Virsh,
     fields,
     parse_domains,
+    parse_info,
     parse_state,
     parse_versions,
 )
 from node.errors import CommandError, KitError
-from tests.unit.importer.fake_host import FakeHost, said
+from node.run import Result
+from tests.unit.importer.fake_host import Answer, FakeHost, said
 
 VIRSH = ["virsh", "--connect", "qemu:///system", "--quiet"]
 UUID = "0e6a4f5c-1f3f-4a30-8a5f-6d2a4e1b7c11"
+INFO = f"""\
+Id:             7
+Name:           web 1
+UUID:           {UUID}
+OS Type:        hvm
+State:          shut off
+CPU(s):         1
+Max memory:     65536 KiB
+Persistent:     yes
+Managed save:   yes
+Security model: none
+
+"""
 VERSION = """\
 Compiled against library: libvirt 9.0.0
 Using library: libvirt 9.0.0
@@ -41,10 +56,6 @@ LIST = f"""\
     ("call", "words"),
     [
         (lambda virsh: virsh.domains(), ["list", "--all", "--uuid", "--name"]),
-        (
-            lambda virsh: virsh.with_managed_save(),
-            ["list", "--all", "--with-managed-save", "--uuid"],
-        ),
         (lambda virsh: virsh.dumpxml("-x y"), ["dumpxml", "--domain=-x y"]),
         (lambda virsh: virsh.dumpxml("a", inactive=True), ["dumpxml", "--domain=a", "--inactive"]),
         (lambda virsh: virsh.volume_xml("p q", "-v"), ["vol-dumpxml", "--pool=p q", "--vol=-v"]),
@@ -84,16 +95,42 @@ def test_versions() -> None:
         parse_versions(VERSION.replace("QEMU 7.2.22", "QEMU"))
 
 
+def answers(info: Answer, listed: str = LIST) -> FakeHost:
+    return FakeHost(lambda argv: Result(0, listed, "") if argv[4] == "list" else info(argv))
+
+
 def test_a_domain_is_found_by_name_and_by_uuid() -> None:
-    virsh = Virsh(FakeHost(said(LIST)))
-    assert virsh.domains()[1].name == "web 1"
-    assert virsh.find("web1") == virsh.find(UUID) == Listed("web1", UUID)
-    with pytest.raises(KitError, match="domain web on kvm1: libvirt has none") as caught:
-        virsh.find("web")
-    assert caught.value.hint == "its domains: web 1, web1"
-    with pytest.raises(KitError) as caught:
-        Virsh(FakeHost(said("\n"))).find("web")
-    assert caught.value.hint == "its domains: none"
+    host = answers(said(INFO))
+    assert Virsh(host).info("web 1") == DomainInfo("web 1", UUID, "shut off", True)
+    assert Virsh(host).info(UUID).name == "web 1"
+    assert host.asked == [
+        [*VIRSH, "dominfo", "--domain=web 1"],
+        [*VIRSH, "dominfo", f"--domain={UUID}"],
+    ]
+    assert (
+        not Virsh(FakeHost(said(INFO.replace("save:   yes", "save:   no"))))
+        .info(UUID)
+        .has_managed_save
+    )
+
+
+@pytest.mark.parametrize(
+    ("info", "listed", "hint"),
+    [
+        (said(exit_code=1, stderr="error: failed to get domain '7'\n"), LIST, "web 1, web1"),
+        (said(exit_code=1, stderr="error: failed to get domain '7'\n"), "\n", "none"),
+        (said(INFO), LIST, "web 1, web1"),  # virsh took the name for a number
+    ],
+)
+def test_a_domain_that_there_is_not(info: Answer, listed: str, hint: str) -> None:
+    with pytest.raises(KitError, match="domain 7 on kvm1: libvirt has none") as caught:
+        Virsh(answers(info, listed)).info("7")
+    assert caught.value.hint == f"its domains: {hint}"
+
+
+def test_domains() -> None:
+    host = FakeHost(said(LIST))
+    assert [each.name for each in Virsh(host).domains()] == ["web1", "web 1"]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +185,6 @@ def test_names_are_lines() -> None:
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     fields(text)
     parse_domains(text)
-    for parse in (parse_state, parse_versions):
+    for parse in (parse_info, parse_state, parse_versions):
         with suppress(KitError):
             parse(text)
