@@ -20,7 +20,7 @@ NODE_PACKAGES := python3 python3-sh python3-jinja2 python3-pyudev python3-tqdm p
 # Packages that the tests need as well: Ganeti, QEMU for guests, a kernel for libguestfs.
 TEST_PACKAGES := python3-venv python3-pytest python3-pytest-xdist python3-pytest-timeout python3-hypothesis python3-pexpect ganeti socat \
   iproute2 qemu-system-x86 ovmf openssh-server libguestfs-tools nbdkit libnbd-bin fuse3 \
-  gdisk ntfs-3g cryptsetup-bin nbd-server \
+  gdisk ntfs-3g cryptsetup-bin nbd-server libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients \
   linux-image-cloud-amd64 libcap2-bin acl attr dump man-db shellcheck procps make git systemd zsh
 # Packages that build and check the Debian package.
 DEB_PACKAGES := dpkg-dev debhelper dh-python lintian

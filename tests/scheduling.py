@@ -9,6 +9,7 @@ TOP = Path(__file__).parents[1]
 # The longest modules start first. Otherwise a run could end with one worker busy with such a
 # module and the others idle.
 LONGEST = (
+    "tests/e2e/importing",
     "tests/e2e/lvm",
     "tests/e2e/test_suites.py",
     "tests/e2e/test_trixie.py",
@@ -18,8 +19,8 @@ LONGEST = (
 )
 # In other folders, the tests of a module share its instances, which take long to make.
 SINGLE = "tests/system/"
-# The modules of these share a guest.
-TOGETHER = ("tests/e2e/lvm",)
+# The modules of these share guests.
+TOGETHER = ("tests/e2e/importing", "tests/e2e/lvm")
 
 
 def unit_of(nodeid: str) -> str:

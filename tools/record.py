@@ -22,7 +22,7 @@ sys.path.insert(0, str(TOP))
 from tests import bootstraps  # noqa: E402 - found by the line above
 from tests.e2e import ssh  # noqa: E402
 from tests.e2e.cluster import Cluster  # noqa: E402
-from tests.e2e.sandbox import ENVIRONMENT  # noqa: E402
+from tests.e2e.host import ENVIRONMENT  # noqa: E402
 
 PICTURE = TOP / "docs/create.svg"
 COLUMNS = 96

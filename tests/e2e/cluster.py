@@ -7,7 +7,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from .console import Console
-from .sandbox import DISKS, Sandbox, SandboxError
+from .host import SandboxError
+from .sandbox import DISKS, Sandbox
 from .scrape import COMMAND, Facts, parse
 
 CHECKOUT = Path(__file__).parents[2]

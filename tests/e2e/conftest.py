@@ -1,7 +1,6 @@
 """The cluster that all end-to-end tests share, and another one for those that need two."""
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,12 @@ import pytest
 from tests import bootstraps, leaks
 from tests.system.installer.support import output
 
-from . import kept, ssh
+from . import kept
 from .cluster import Cluster
+from .running import STARTED, running
 from .sandbox import missing_capability
 
 HERE = Path(__file__).parent
-_started: list[Cluster] = []  # and not stopped
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,7 +33,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     outcome = yield
     report = outcome.get_result()
     if report.failed and item.path.is_relative_to(HERE):
-        where = kept.keep(item.nodeid, _started)
+        where = kept.keep(item.nodeid, STARTED)
         report.sections.append(("consoles and Ganeti's logs", f"kept in {where}"))
 
 
@@ -52,36 +51,19 @@ def cluster() -> Iterator[Cluster]:
     why = missing_capability()
     if why:
         pytest.skip(why)
-    with _running() as cluster:
+    with running(Cluster(bootstraps.directory())) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
 def second_cluster(cluster: Cluster) -> Iterator[Cluster]:
     """Another cluster, whose network is joined to the first one's."""
-    with _running(2) as second:
+    with running(Cluster(bootstraps.directory(), 2)) as second:
         join = ["ip", "link", "add", "join", "netns", str(cluster.pid), "type", "veth"]
         output(*join, "peer", "name", "join", "netns", str(second.pid))
         for each in (cluster, second):
             each.run(["ip", "link", "set", "join", "up", "master", "gnt0"])
         yield second
-
-
-@contextmanager
-def _running(number: int = 1) -> Iterator[Cluster]:
-    """A running cluster, which ends with the block."""
-    cluster = Cluster(bootstraps.directory(), number)
-    _started.append(cluster)
-    try:
-        cluster.start()
-        cluster.install_kit()
-        ssh.make_key(cluster)
-        yield cluster
-        held = cluster.loops()
-    finally:
-        _started.remove(cluster)
-        cluster.stop()
-    assert not held, f"loop devices were left attached: {held}"
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -5,14 +5,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
+
+from .host import ENVIRONMENT, Host, SandboxError, enter
 
 SCRIPT = Path(__file__).with_name("ganeti-sandbox")
-ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/root",
-    "LC_ALL": "C.UTF-8",
-    "TERM": "dumb",
-}
 READY = "the node is ready"
 # A separate mount: its device number tells this node's disks from those of other sandboxes.
 DISKS = "/srv/ganeti/file-storage"
@@ -22,15 +20,8 @@ DISKS = "/srv/ganeti/file-storage"
 END_SECONDS = 10
 ENDS_WITH_NSENTER = ("setpriv", "--pdeathsig=TERM", "timeout", f"--kill-after={END_SECONDS}", "0")
 
-# The node's namespaces for programs that use the machine's network instead of the node's.
-NAMESPACES = ("mount", "uts", "ipc", "pid")
 
-
-class SandboxError(Exception):
-    """The node did not start, or a command on it failed."""
-
-
-class Sandbox:
+class Sandbox(Host):
     """The node: `start` starts it, `run` runs programs on it, `stop` removes all of it.
 
     It ends when our end of its stdin is closed, so also when we are killed.
@@ -39,6 +30,8 @@ class Sandbox:
         cache: the directory that is the kit's cache on the node; it stays after the node's end.
         number: 2 for a second cluster beside the first.
     """
+
+    scripts: ClassVar[tuple[Path, ...]] = (SCRIPT,)
 
     def __init__(self, cache: Path, number: int = 1) -> None:
         self.cache = cache
@@ -54,7 +47,7 @@ class Sandbox:
         """
         self.cache.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
-            [SCRIPT, "sh", "-c", f"echo {READY}; exec cat"],
+            [*self.scripts, "sh", "-c", f"echo {READY}; exec cat"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -85,65 +78,8 @@ class Sandbox:
                 stream.close()
         self.process = None
 
-    def argv(self, argv: Sequence[str | Path], *, outside_network: bool = False) -> list[str]:
-        """The command of the machine that runs `argv` on the node.
-
-        Args:
-            argv: the program and its arguments.
-            outside_network: whether it uses the machine's network instead of the node's.
-        """
-        namespaces = NAMESPACES if outside_network else (*NAMESPACES, "net")
-        return [
-            "nsenter",
-            f"--target={self.pid}",
-            *(f"--{namespace}" for namespace in namespaces),
-            "--",
-            *map(str, argv),
-        ]
-
-    def run(
-        self,
-        argv: Sequence[str | Path],
-        *,
-        check: bool = True,
-        input: str | None = None,  # noqa: A002 - as subprocess calls it
-        env: Mapping[str, str] | None = None,
-        timeout: float = 300,
-        outside_network: bool = False,
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs a program on the node.
-
-        Raises:
-            SandboxError: it failed and `check` is set; or it took longer than `timeout` seconds,
-                and was ended with all of its process group.
-        """
-        words = " ".join(map(str, argv))
-        with subprocess.Popen(
-            self.argv([*ENDS_WITH_NSENTER, *argv], outside_network=outside_network),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            env=ENVIRONMENT if env is None else {**ENVIRONMENT, **env},
-        ) as process:
-            try:
-                out, err = process.communicate(input or "", timeout)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise SandboxError(
-                    f"{words}: still running after {timeout} s\n{_rest(process)}"
-                ) from None
-            except BaseException:
-                process.kill()
-                raise
-        if check and process.returncode != 0:
-            raise SandboxError(f"{words}: exit code {process.returncode}\n{out}{err}")
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    def write(self, path: str, text: str, mode: int = 0o600) -> None:
-        """Writes a file on the node."""
-        self.run(["install", "-D", f"--mode={mode:o}", "/dev/stdin", path], input=text)
+    def entry(self, namespaces: Sequence[str]) -> list[str]:
+        return enter(self.pid, namespaces)
 
     def loops(self) -> list[str]:
         """The loop devices over disks of the node, and their files; none if nothing leaked."""
@@ -173,11 +109,16 @@ def sandbox_settings() -> dict[str, str]:
     return found
 
 
-def missing_capability() -> str | None:
-    """The reason why no node can be started on this machine, or None."""
+def missing_capability(more: Mapping[str, str] = MappingProxyType({})) -> str | None:
+    """The reason why no node can be started on this machine, or None.
+
+    Args:
+        more: programs that are needed as well, and their Debian packages.
+    """
     if os.geteuid() != 0:
         return "needs root"
     programs = {
+        **more,
         "gnt-cluster": "ganeti",
         "mkfs.ext4": "e2fsprogs",
         "qemu-system-x86_64": "qemu-system-x86",
@@ -187,9 +128,11 @@ def missing_capability() -> str | None:
     }
     places = ENVIRONMENT["PATH"].split(":")
     absent = sorted(
-        package
-        for program, package in programs.items()
-        if not any((Path(place) / program).exists() for place in places)
+        {
+            package
+            for program, package in programs.items()
+            if not any((Path(place) / program).exists() for place in places)
+        }
     )
     if absent:
         return f"needs the Debian packages {' '.join(absent)}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .cluster import Cluster
-from .sandbox import SandboxError
+from .host import SandboxError
 from .scrape import Facts
 
 KEY = "/root/e2e/id_ed25519"

@@ -1,0 +1,81 @@
+"""A host in namespaces of its own, on which tests run programs."""
+
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LC_ALL": "C.UTF-8",
+    "TERM": "dumb",
+}
+# A host's namespaces for programs that use the machine's network instead of the host's.
+NAMESPACES = ("mount", "uts", "ipc", "pid")
+
+
+class SandboxError(Exception):
+    """A host did not start, or a command on it failed."""
+
+
+def enter(pid: int, namespaces: Sequence[str]) -> list[str]:
+    """The command before those that run in namespaces of a process."""
+    return ["nsenter", f"--target={pid}", *(f"--{each}" for each in namespaces), "--"]
+
+
+class Host(ABC):
+    """Runs programs on the host."""
+
+    @abstractmethod
+    def entry(self, namespaces: Sequence[str]) -> list[str]:
+        """The command of the machine before those that run in these namespaces of the host."""
+
+    def argv(self, argv: Sequence[str | Path], *, outside_network: bool = False) -> list[str]:
+        """The command of the machine that runs `argv` on the host.
+
+        Args:
+            argv: the program and its arguments.
+            outside_network: whether it uses the machine's network instead of the host's.
+        """
+        namespaces = NAMESPACES if outside_network else (*NAMESPACES, "net")
+        return [*self.entry(namespaces), *map(str, argv)]
+
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        check: bool = True,
+        input: str | None = None,  # noqa: A002 - as subprocess calls it
+        env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+        outside_network: bool = False,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a program on the host.
+
+        Raises:
+            SandboxError: it failed and `check` is set, or it took longer than `timeout` seconds.
+        """
+        words = " ".join(map(str, argv))
+        try:
+            result = subprocess.run(
+                self.argv(argv, outside_network=outside_network),
+                input=input or "",
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=ENVIRONMENT if env is None else {**ENVIRONMENT, **env},
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SandboxError(f"{words}: still running after {timeout} s") from error
+        if check and result.returncode != 0:
+            raise SandboxError(
+                f"{words}: exit code {result.returncode}\n{result.stdout}{result.stderr}"
+            )
+        return result
+
+    def write(self, path: str, text: str, mode: int = 0o600) -> None:
+        """Writes a file on the host."""
+        self.run(["install", "-D", f"--mode={mode:o}", "/dev/stdin", path], input=text)
