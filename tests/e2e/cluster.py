@@ -37,6 +37,40 @@ print(pathlib.Path(decided.context.settings.cache_dir) / cache.file_name(decided
 """
 
 
+def create_environment(
+    name: str, suite: str, disks: Sequence[tuple[str, int, str]], params: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of a create of an instance without NICs.
+
+    Args:
+        name: of the instance.
+        suite: its variant.
+        disks: path, size in MiB and name ("" for none) of each disk.
+        params: the OS parameters.
+    """
+    lines = CREATE_ENVIRONMENT.read_text().splitlines()
+    env = dict(line.split("=", 1) for line in lines if line)
+    env = {key: text for key, text in env.items() if not key.startswith(("DISK_", "NIC_"))}
+    env |= {
+        "INSTANCE_NAME": name,
+        "INSTANCE_OS": f"debootstrap+{suite}",
+        "OS_VARIANT": suite,
+        "DISK_COUNT": str(len(disks)),
+        "NIC_COUNT": "0",
+        **{f"OSP_{key.upper()}": text for key, text in params.items()},
+    }
+    for number, (path, size, label) in enumerate(disks):
+        env |= {
+            f"DISK_{number}_PATH": path,
+            f"DISK_{number}_SIZE": str(size),
+            f"DISK_{number}_ACCESS": "rw",
+            f"DISK_{number}_BACKEND_TYPE": "file:loop",
+            f"DISK_{number}_FRONTEND_TYPE": "paravirtual",
+            **({f"DISK_{number}_NAME": label} if label else {}),
+        }
+    return env
+
+
 class Cluster(Sandbox):
     """A one-node cluster whose instances are managed by Ganeti's own commands."""
 
@@ -69,22 +103,7 @@ class Cluster(Sandbox):
             return
         # A unique name, because all sandboxes of the machine share the loop devices.
         disk = f"{DISKS}/cache-{uuid4()}.disk0"
-        lines = CREATE_ENVIRONMENT.read_text().splitlines()
-        env = dict(line.split("=", 1) for line in lines if line)
-        env = {name: value for name, value in env.items() if not name.startswith(("DISK_", "NIC_"))}
-        env |= {
-            "INSTANCE_NAME": "cache.example.org",
-            "INSTANCE_OS": f"debootstrap+{suite}",
-            "OS_VARIANT": suite,
-            "DISK_COUNT": "1",
-            "DISK_0_PATH": disk,
-            "DISK_0_SIZE": "4096",
-            "DISK_0_ACCESS": "rw",
-            "DISK_0_BACKEND_TYPE": "file:loop",
-            "DISK_0_FRONTEND_TYPE": "paravirtual",
-            "NIC_COUNT": "0",
-            **{f"OSP_{name.upper()}": value for name, value in cached.items()},
-        }
+        env = create_environment("cache.example.org", suite, [(disk, 4096, "")], cached)
         self.run(["truncate", "--size=4G", disk])
         there = ["env", f"--chdir={OS_DEFINITION}"]
         try:

@@ -63,13 +63,13 @@ class Ssh:
         }
         return [f"-o{key}={value}" for key, value in options.items()] + ["-i", KEY]
 
-    def open(self) -> None:
+    def open(self, timeout: float = START_TIMEOUT) -> None:
         """Logs in as soon as the server is ready.
 
         Raises:
             SandboxError: the server has another key, refuses ours, or did not start in time.
         """
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + timeout
         known = "".join(f"{self.host} {key}\n" for key in self.keys)
         self.cluster.write(f"{self.control}.known_hosts", known)
         words = ["ssh", *self.options, "-fNM", f"root@{self.host}"]
@@ -104,6 +104,11 @@ class Ssh:
         if code != 0:
             raise SandboxError(f"ssh root@{self.host} {command!r}: exit code {code}\n{said}")
         return said.strip()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self.cluster.run(["ssh", *self.options, "-Oexit", f"root@{self.host}"])
+        self.is_open = False
 
     def system_state(self) -> str:
         """The state of systemd after the boot: "running", or the failed units with their logs."""

@@ -1,14 +1,17 @@
 """The lab of the importer: a Ganeti node with the kit, and a KVM host beside it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.host import Host, enter
 from tests.e2e.qemu import OVMF_CODE
 from tests.e2e.sandbox import SCRIPT
 from tests.e2e.sandbox import missing_capability as missing_of_node
+
+from . import install
+from .domains import GROUP, Disk, Machine
+from .guest import Guest
+from .kvm_host import KvmHost
 
 KVM_SCRIPT = Path(__file__).parents[1] / "libvirt-sandbox"
 # Of the physical volumes, on the disk image of the node.
@@ -42,30 +45,35 @@ class KvmNode(Cluster):
         return [found for found in super().loops() if VOLUMES not in found]
 
 
-class KvmHost(Host):
-    """The KVM host beside a running node."""
-
-    name = "kvm1.example.org"
-
-    def __init__(self, node: KvmNode) -> None:
-        self._node = node
-        self._pid = int(node.run(["cat", "/run/kvm-host.pid"]).stdout)
-
-    def entry(self, namespaces: Sequence[str]) -> list[str]:
-        return [*self._node.entry(namespaces), *enter(self._pid, namespaces)]
-
-
 class Lab:
     """Both hosts; they run until the node is stopped."""
 
     def __init__(self, node: KvmNode) -> None:
         self.node = node
         self.kvm = KvmHost(node)
-
-    def virsh(self, *words: str) -> str:
-        """Runs virsh on the KVM host; returns what it printed, stripped."""
-        return self.kvm.run(["virsh", "--quiet", *words]).stdout.strip()
+        self._guests: dict[str, Guest] = {}
 
     def define(self, xml: str) -> None:
-        """Defines a domain."""
-        self.kvm.run(["virsh", "--quiet", "define", "/dev/stdin"], input=xml)
+        """Defines a domain on the KVM host."""
+        self.kvm.virsh("define", "/dev/stdin", input=xml)
+
+    def guest(self, machine: Machine) -> Guest:
+        """A machine, defined; the first call installs it."""
+        if machine.name not in self._guests:
+            made = install.install(self.node, machine)
+            for disk in machine.disks:
+                self._place(made.disks[disk.role], machine, disk)
+            self.node.run(["rm", *made.disks.values()])
+            self._guests[machine.name] = Guest(self.node, self.kvm, machine, made)
+        return self._guests[machine.name]
+
+    def _place(self, path: str, machine: Machine, disk: Disk) -> None:
+        target = machine.path(disk)
+        options = ["-O", "raw"]
+        if machine.storage == "qcow2":
+            options = ["-O", "qcow2", "-o", "compat=1.1"]
+        elif machine.storage == "lv":
+            name = target.rpartition("/")[2]
+            self.kvm.run(["lvcreate", f"--size={disk.size}M", f"--name={name}", GROUP])
+            options += ["-n"]
+        self.kvm.convert(path, options, target)

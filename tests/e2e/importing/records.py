@@ -1,0 +1,47 @@
+"""A service of the guests that writes records, each on the disk before the next is made. Pure."""
+
+import hashlib
+
+PATH = "/srv/records"
+PROGRAM = "/usr/local/sbin/write-records"
+UNIT = "/etc/systemd/system/write-records.service"
+
+# Each digest is that of the digest before, a blank and the number: so none can be missing. A power
+# failure may leave an incomplete last line.
+PROGRAM_TEXT = f"""\
+#!/bin/sh
+touch {PATH}
+if [ -n "$(tail --bytes=1 {PATH})" ]; then sed --in-place '$d' {PATH}; fi
+number=$(wc --lines < {PATH})
+digest=$(tail --lines=1 {PATH} | cut --delimiter=' ' --fields=2)
+while sleep 0.2; do
+  number=$((number + 1))
+  digest=$(printf '%s %s' "$digest" $number | sha256sum | cut --delimiter=' ' --fields=1)
+  echo "$number $digest" >> {PATH}
+  sync {PATH}
+done
+"""
+UNIT_TEXT = f"""\
+[Unit]
+Description=Writes records
+RequiresMountsFor={PATH}
+
+[Service]
+ExecStart={PROGRAM}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def count(text: str) -> int:
+    """How many records the file has.
+
+    Raises:
+        AssertionError: a record is missing or damaged.
+    """
+    digest, number = "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        digest = hashlib.sha256(f"{digest} {number}".encode()).hexdigest()
+        assert line == f"{number} {digest}", f"record {number} is {line!r}"
+    return number
