@@ -29,6 +29,8 @@ BLOCK_SIZE = 512
 # GRUB's 10_linux takes a root file system on `/dev/loop[0-9]` for loop-AES and makes no menu entry
 # for it. So we choose the number, not the kernel.
 NUMBERS = range(10, 1024)
+# Another program uses it, or has just detached it (lo_open() of Linux, Lo_rundown).
+_TAKEN = (errno.EBUSY, errno.ENXIO)
 DETACH_SECONDS = 10.0
 # Bytes that a full file system may call free: ext4 keeps up to 16 MiB that nobody gets
 # (ext4_calculate_resv_clusters() of Linux), XFS some KiB.
@@ -77,7 +79,7 @@ def _attach(backing: Backing, offset: int, size: int) -> tuple[Path, int]:
                 os.close(fd)
                 raise
         except OSError as error:
-            if error.errno == errno.EBUSY:  # another program uses it
+            if error.errno in _TAKEN:
                 continue
             raise KitError(
                 f"loop device {device} over {backing.path}: {error.strerror}",
