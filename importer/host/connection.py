@@ -68,6 +68,8 @@ class KvmHost:
         what = what or program_name(argv)
         ended = run(self.command(argv, seconds), input=input, check=False, ends_with_us=True)
         _, begun, stdout = ended.stdout.partition(f"{MARK}\n")
+        if not begun and ssh_client.TOO_MANY in ended.stderr:
+            raise self._too_many(what)
         if ended.exit_code == SSH_FAILED and (not begun or self.is_lost()):
             raise self._gone(ended.stderr)
         result = Result(ended.exit_code, stdout, ended.stderr)
@@ -119,11 +121,16 @@ class KvmHost:
             HostLost: the connection is lost.
             KitError: it has ended.
         """
-        what = f"{what or program_name(argv)} on {self.name}"
-        command = self.command(argv)
-        with serving(command, what=what, grace=GRACE_SECONDS) as service, self.noticing_loss():
-            while service.line(CONNECT_SECONDS) != MARK:
-                pass
+        what = what or program_name(argv)
+        ours = serving(self.command(argv), what=f"{what} on {self.name}", grace=GRACE_SECONDS)
+        with ours as service, self.noticing_loss():
+            try:
+                while service.line(CONNECT_SECONDS) != MARK:
+                    pass
+            except KitError as error:
+                if service.complained(ssh_client.TOO_MANY):
+                    raise self._too_many(what) from error
+                raise
             yield service
 
     def command(self, argv: Sequence[str], seconds: float | None = None) -> list[str]:
@@ -207,6 +214,12 @@ class KvmHost:
         lines = [*said.splitlines(), *self._master.complaints]
         told = [line for line in lines if line.strip() and ssh_client.OPEN_FAILED not in line]
         return HostLost(self.name, told[-1].strip() if told else "ssh has ended")
+
+    def _too_many(self, what: str) -> KitError:
+        return KitError(
+            f"{what} on {self.name}: its SSH server allows no more sessions of one connection",
+            hint="raise MaxSessions in its sshd_config; copy fewer disks at once",
+        )
 
     def _failure(self, what: str, argv: Sequence[str], result: Result) -> CommandError:
         lines = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]

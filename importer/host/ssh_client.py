@@ -22,6 +22,7 @@ MARK = "ganeti-instance-kit-output"
 SSH_FAILED = 255  # exit code of ssh(1) itself, and of a program there that ends with it
 TIMED_OUT, KILLED, NOT_FOUND = 124, 137, 127  # of timeout(1); of sh(1) and timeout(1)
 KILL_SECONDS = 5
+TOO_MANY = "Session open refused by peer"  # sshd_config(5), MaxSessions
 OPEN_FAILED = "open failed"  # of a connection through a forwarded socket
 # Of the master. Forwardings are made later, each when it is needed.
 _MASTER = {

@@ -118,6 +118,14 @@ def test_a_lost_connection(monkeypatch: pytest.MonkeyPatch, stdout: str, master:
         kvm.run(["true"], check=False)
 
 
+def test_too_many_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = "mux_client_request_session: session request failed: Session open refused by peer\n"
+    kvm, _ = host(monkeypatch, Result(255, "", f"{refused}Connection closed by UNKNOWN\n"))
+    with pytest.raises(KitError, match="allows no more sessions") as caught:
+        kvm.run(["true"])
+    assert not isinstance(caught.value, HostLost)
+
+
 def test_a_refused_channel_is_not_why_the_connection_was_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
