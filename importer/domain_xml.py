@@ -107,7 +107,7 @@ def _domain(top: Element, volumes: Volumes) -> Domain:
             channel.get("name") == _AGENT for channel in top.iterfind("devices/channel/target")
         ),
         obstacles=tuple(dict.fromkeys(each.for_domain(name) for each in found)),
-        nvram=_text(top, "os/nvram"),
+        nvram=_nvram(top),
         scsi_controller=_scsi_controller(top),
     )
 
@@ -196,6 +196,12 @@ def _firmware(top: Element) -> Literal["bios", "uefi"]:
         return "bios"
     is_efi = loader.get("type") == "pflash" or _FIRMWARE.search(loader.text or "") is not None
     return "uefi" if is_efi else "bios"
+
+
+def _nvram(top: Element) -> str:
+    """The path of the UEFI variables: a text, or since libvirt 8.5 a source like that of a disk."""
+    source = top.find("os/nvram/source")
+    return _text(top, "os/nvram") if source is None else source.get("file", "")
 
 
 def _cpu(top: Element) -> str:

@@ -140,6 +140,15 @@ def of_domain(top: Element) -> Iterator[Obstacle]:
             f"it is a machine of the architecture {arch}",
             "only machines for PCs (x86_64, i686) can be moved",
         )
+    nvram = top.find("os/nvram")
+    if nvram is not None and (
+        nvram.get("type", "file") != "file" or nvram.get("format", "raw") != "raw"
+    ):
+        yield Obstacle(
+            "its UEFI variables are not in a raw file",
+            "convert them there, while the domain is off: qemu-img convert -O raw; then virsh edit"
+            " DOMAIN",
+        )
     for path, what, remedy in _DEVICES:
         for found in top.iterfind(path):
             yield Obstacle(what + _detail(found), remedy)

@@ -158,14 +158,20 @@ class KvmHost:
                 self._master.pid, self._location, what, name, remote_socket
             )
             asked = run(argv, check=False, ends_with_us=True)
-            if asked.exit_code:
+            if asked.exit_code and self.is_lost():
                 raise self._gone(asked.stderr)
+            if asked.exit_code:
+                raise KitError(
+                    f"{what} of {remote_socket} on {self.name}: ssh refuses it:"
+                    f" {asked.stderr.strip() or 'no message'}",
+                    hint=f"is forwarding allowed in the ssh_config of {self.name}?",
+                )
 
         ask("forward")
         try:
             yield Path(socket_of(self._master.pid, name))
         finally:
-            with suppress(HostLost):  # the socket went with the connection
+            with suppress(KitError):  # it goes with the connection
                 ask("cancel")
 
     def is_lost(self) -> bool:

@@ -100,6 +100,11 @@ def test_memory(text: str, size: int) -> None:
             "/v.fd",
         ),
         ("<os><type>hvm</type><loader>/usr/share/ovmf/OVMF.fd</loader></os>", "uefi", ""),
+        (
+            "<os><type>hvm</type><nvram type='file'><source file='/v.fd'/></nvram></os>",
+            "uefi",
+            "/v.fd",
+        ),
         ("<os><type>hvm</type><loader type='rom'>/seabios/bios.bin</loader></os>", "bios", ""),
     ],
 )
@@ -164,6 +169,14 @@ def test_other_kinds_of_domains(xml: str, what: str) -> None:
     text = domain_xml().replace(xml.partition(" ")[0] + " type='kvm'>", xml)
     text = text.replace("<os><type>hvm</type></os>", xml) if xml.startswith("<os>") else text
     assert parse(text).obstacles[0].what.startswith(what)
+
+
+@pytest.mark.parametrize("attributes", ["format='qcow2'", "type='block'"])
+def test_variables_that_are_not_in_a_raw_file(attributes: str) -> None:
+    xml = domain_xml(os=f"<os><type>hvm</type><nvram {attributes}>/v.fd</nvram></os>")
+    assert [each.what for each in parse(xml).obstacles] == [
+        "its UEFI variables are not in a raw file"
+    ]
 
 
 def test_remedies_name_the_domain_as_a_shell_takes_it() -> None:

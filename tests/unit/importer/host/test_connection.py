@@ -157,6 +157,18 @@ def test_a_socket_goes_with_its_connection(monkeypatch: pytest.MonkeyPatch) -> N
         raise SourceLost("lost")
 
 
+@pytest.mark.parametrize(("running", "expected"), [(True, KitError), (False, HostLost)])
+def test_a_forwarding_that_is_refused(
+    monkeypatch: pytest.MonkeyPatch, running: bool, expected: type
+) -> None:
+    refused = Result(255, "", "mux_client_forward: forwarding request failed\n")
+    kvm, _ = host(monkeypatch, refused, master=Master(running=running))
+    failing = pytest.raises(KitError, match="forwarding request failed")
+    with failing as caught, kvm.forwarded("/tmp/x"):
+        pass
+    assert type(caught.value) is expected
+
+
 def test_a_server_that_forwards_no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     kvm, _ = host(monkeypatch, master=Master("channel 2: open failed: connect failed"))
     refused = pytest.raises(KitError, match="does not forward unix sockets")
