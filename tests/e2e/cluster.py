@@ -81,6 +81,13 @@ class Cluster(Sandbox):
         self._filled: set[tuple[str, frozenset[tuple[str, str]]]] = set()
         self._consoles: dict[str, Console] = {}
 
+    def logs(self) -> dict[str, str]:
+        """The directories with logs on the node, by the name under which those of a test are kept.
+
+        The OS logs are in ganeti/os; those of a second node in ganeti2.
+        """
+        return {"ganeti" if self.number == 1 else f"ganeti{self.number}": "/var/log/ganeti"}
+
     def install_kit(self) -> None:
         """Installs the kit from the checkout, as an administrator does.
 

@@ -9,7 +9,6 @@ from .cluster import Cluster
 from .console import Console
 
 TOP = Path(__file__).parents[2]
-LOGS = "/var/log/ganeti"
 
 
 def directory(nodeid: str) -> Path:
@@ -22,8 +21,8 @@ def keep(nodeid: str, clusters: Sequence[Cluster]) -> Path:
     """Writes the files of a failed test, and removes those of an earlier run of it.
 
     Returns:
-        The directory, with console-N.txt for each console since the tests began, and the node's
-        log files in ganeti/ (the OS logs in ganeti/os); of a second node, in ganeti2/.
+        The directory, with console-N.txt for each console since the tests began, and the log files
+        of each node in directories of their own, see `Cluster.logs`.
     """
     place = directory(nodeid)
     shutil.rmtree(place, ignore_errors=True)
@@ -32,8 +31,8 @@ def keep(nodeid: str, clusters: Sequence[Cluster]) -> Path:
         (place / f"console-{number}.txt").write_text(console.transcript)
     for cluster in clusters:
         if cluster.process is not None:
-            logs = place / ("ganeti" if cluster.number == 1 else f"ganeti{cluster.number}")
-            logs.mkdir()
-            # The checkout is mounted on the node at its own path.
-            cluster.run(["cp", "--recursive", f"{LOGS}/.", logs], check=False)
+            for name, path in cluster.logs().items():
+                # The checkout is mounted on the node at its own path.
+                (place / name).mkdir()
+                cluster.run(["cp", "--recursive", f"{path}/.", place / name], check=False)
     return place

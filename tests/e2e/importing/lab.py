@@ -40,6 +40,11 @@ class KvmNode(Cluster):
 
     scripts: ClassVar[tuple[Path, ...]] = (SCRIPT, KVM_SCRIPT)
 
+    def logs(self) -> dict[str, str]:
+        """Those of Ganeti; of the KVM host, those of libvirtd and QEMU, and serial consoles."""
+        host = self.run(["cat", "/run/kvm-host.pid"]).stdout.strip()
+        return {**super().logs(), "libvirt": f"/proc/{host}/root/var/log/libvirt"}
+
     def loops(self) -> list[str]:
         """As of any node, but for those of LVM."""
         return [found for found in super().loops() if VOLUMES not in found]
