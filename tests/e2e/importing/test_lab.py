@@ -129,6 +129,6 @@ def test_ganeti_adopts_a_copy_and_boots_it(lab: Lab) -> None:
         ]
     )
     console = lab.node.start_instance(name)
-    assert f"{OLD1.full_name} login: " in console.transcript
+    assert f"{OLD1.name} login: " in console.transcript
     lab.node.remove(name)
     assert lab.node.run(["ls", "/dev/xenvg"]).stdout == ""
