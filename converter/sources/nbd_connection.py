@@ -18,7 +18,8 @@ from node.cleanup import signal_waits
 from node.errors import KitError
 
 MAX_READ = 32 << 20  # bytes that every server accepts (the NBD protocol, "Block size constraints")
-MAX_STATUS = 1 << 30  # bytes of one request; its length has 32 bits
+# Bytes of one request: its length has 32 bits, and is a multiple of all block sizes.
+MAX_STATUS = (1 << 32) - (64 << 10)
 SILENCE_SECONDS = 300.0  # timeout of a request: a server may have to wait for its disks
 STOPPING_SECONDS = 5.0  # the same after a signal
 

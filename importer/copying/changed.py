@@ -7,21 +7,35 @@ qcow2 image that qemu-nbd serves, it is the bitmap's own.
 How many bytes a pass will copy, `converter.plan` tells beforehand: `CopyPlan.extents[Kind.DATA]`.
 """
 
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
+from typing import NamedTuple
 
 from converter import Extent, Kind, NbdSource, Reader, nbd_source
-from converter.extents import merged
+from converter.engine.chunks import SMALL
 
 # Of a changed region shorter than this (bytes), the server is not asked whether it is a hole: the
 # question takes as long as reading it, and zeros that were read are not written either.
 WORTH_ASKING = 1 << 20
 
 
+class _Known(NamedTuple):
+    """The end and the kind of each extent: nine bytes for each."""
+
+    ends: "array[int]"
+    kinds: bytearray
+
+
 class ChangedSource:
     """A `converter.Source`: an export of which only what a dirty bitmap marks is new.
 
-    Copy it with `CopyOptions(increment=True)` over what an earlier copy wrote.
+    Copy it with `CopyOptions(increment=True)` over what an earlier copy wrote. The server is asked
+    once, as it takes a round trip for each few GiB of the disk, and a machine may be suspended
+    meanwhile. What it answers takes little memory, even if each answer is short: runs that are not
+    data count as data if they are shorter than SMALL, as in `converter.engine.chunks`.
 
     Args:
         disk: opened with the bitmap's meta context.
@@ -42,11 +56,28 @@ class ChangedSource:
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """See `converter.Source`. A changed region that is a hole by now is ZERO."""
-        return merged(self._extents(start))
+        known = self._known
+        number = bisect_right(known.ends, start)
+        for end, value in zip(known.ends[number:], known.kinds[number:], strict=True):
+            kind = Kind(value)
+            yield Extent(start, end - start, kind, 0 if kind is Kind.ZERO else start)
+            start = end
 
-    def _extents(self, start: int) -> Iterator[Extent]:
-        place = start
-        for run in self._disk.runs(start):
+    @cached_property
+    def _known(self) -> "_Known":
+        known = _Known(array("Q"), bytearray())
+        for extent in self._asked():
+            kind = extent.kind if extent.length >= SMALL else Kind.DATA
+            if known.kinds and known.kinds[-1] == kind.value:
+                known.ends[-1] = extent.end
+            else:
+                known.ends.append(extent.end)
+                known.kinds.append(kind.value)
+        return known
+
+    def _asked(self) -> Iterator[Extent]:
+        place = 0
+        for run in self._disk.runs():
             if run.start >= self._whole_from:
                 break
             end = min(run.end, self._whole_from)

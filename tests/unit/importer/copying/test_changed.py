@@ -1,12 +1,14 @@
 """What a dirty bitmap and the allocation together tell of a disk."""
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from converter import Extent, Kind, NbdSource
+from converter.engine.chunks import SMALL
 from converter.extents import merged
 from converter.sources.nbd_connection import Run
 from importer.copying.changed import WORTH_ASKING, ChangedSource
@@ -33,6 +35,9 @@ class Disk:
 
     def extents_within(self, start: int, end: int) -> Iterator[Extent]:
         self.asked.append((start, end))
+        yield from merged(self._allocation(start, end))
+
+    def _allocation(self, start: int, end: int) -> Iterator[Extent]:
         place = 0
         for length, hole in [*self._holes, (self.size, False)]:
             first, last = max(place, start), min(place + length, end)
@@ -48,71 +53,89 @@ def changed(disk: Disk) -> ChangedSource:
 
 def test_what_is_not_marked_is_on_the_target_and_holes_become_zeros() -> None:
     big = 2 * WORTH_ASKING
-    disk = Disk([(512, 0), (big, 1), (512, 0)], [(512 + WORTH_ASKING, True)])
+    disk = Disk([(SMALL, 0), (big, 1), (SMALL, 0)], [(SMALL + WORTH_ASKING, True)])
     assert list(changed(disk).extents()) == [
-        Extent(0, 512, Kind.SAME, 0),
-        Extent(512, WORTH_ASKING, Kind.ZERO),
-        Extent(512 + WORTH_ASKING, WORTH_ASKING, Kind.DATA, 512 + WORTH_ASKING),
-        Extent(512 + big, 512, Kind.SAME, 512 + big),
+        Extent(0, SMALL, Kind.SAME, 0),
+        Extent(SMALL, WORTH_ASKING, Kind.ZERO),
+        Extent(SMALL + WORTH_ASKING, WORTH_ASKING, Kind.DATA, SMALL + WORTH_ASKING),
+        Extent(SMALL + big, SMALL, Kind.SAME, SMALL + big),
     ]
 
 
 def test_of_small_regions_the_server_is_not_asked_for_holes() -> None:
-    disk = Disk([(WORTH_ASKING - 1, 1), (512, 0), (512, 4)], [(5 * WORTH_ASKING, True)])
+    disk = Disk([(WORTH_ASKING - 1, 1), (SMALL, 0), (512, 4)], [(5 * WORTH_ASKING, True)])
+    last = WORTH_ASKING - 1 + SMALL
     assert list(changed(disk).extents()) == [
         Extent(0, WORTH_ASKING - 1, Kind.DATA, 0),
-        Extent(WORTH_ASKING - 1, 512, Kind.SAME, WORTH_ASKING - 1),
-        Extent(WORTH_ASKING + 511, 512, Kind.DATA, WORTH_ASKING + 511),
+        Extent(WORTH_ASKING - 1, SMALL, Kind.SAME, WORTH_ASKING - 1),
+        Extent(last, 512, Kind.DATA, last),
     ]
     assert not disk.asked
 
 
-def test_from_where_an_earlier_copy_ended_all_is_new() -> None:
-    disk = Disk([(512, 1), (4096, 0), (512, 1)], [(3000, False), (1000, True)])
-    cut = ChangedSource(cast(NbdSource, disk), 1024)
-    wanted = [
-        Extent(0, 512, Kind.DATA, 0),
-        Extent(512, 512, Kind.SAME, 512),
-        Extent(1024, 1976, Kind.DATA, 1024),
-        Extent(3000, 1000, Kind.ZERO),
-        Extent(4000, 1120, Kind.DATA, 4000),
+def test_short_runs_are_data_however_many_there_are() -> None:
+    disk = Disk([(512, n % 2) for n in range(1000)] + [(SMALL, 0)], [])
+    assert list(changed(disk).extents()) == [
+        Extent(0, 512_000, Kind.DATA, 0),
+        Extent(512_000, SMALL, Kind.SAME, 512_000),
     ]
-    assert list(cut.extents()) == wanted
-    assert list(cut.extents(3000)) == wanted[3:]
-    assert list(cut.extents(700)) == [Extent(700, 324, Kind.SAME, 700), *wanted[2:]]
-    assert {e.kind for e in ChangedSource(cast(NbdSource, disk), 0).extents()} <= {
-        Kind.DATA,
-        Kind.ZERO,
-    }
+
+
+def test_the_server_is_asked_once() -> None:
+    disk = Disk([(5 * WORTH_ASKING, 1)], [(SMALL, True)])
+    source = changed(disk)
+    assert list(source.extents()) == list(source.extents())
+    assert len(list(source.extents(WORTH_ASKING))) == 1
+    assert list(source.extents(disk.size)) == []
+    assert disk.asked == [(0, 5 * WORTH_ASKING)]
+
+
+def test_from_where_an_earlier_copy_ended_all_is_new() -> None:
+    cut, hole = 3 * SMALL, 2 * SMALL
+    disk = Disk([(SMALL, 1), (9 * SMALL, 0), (SMALL, 1)], [(5 * SMALL, False), (hole, True)])
+    source = ChangedSource(cast(NbdSource, disk), cut)
+    wanted = [
+        Extent(0, SMALL, Kind.DATA, 0),
+        Extent(SMALL, 2 * SMALL, Kind.SAME, SMALL),
+        Extent(cut, 2 * SMALL, Kind.DATA, cut),
+        Extent(5 * SMALL, hole, Kind.ZERO),
+        Extent(7 * SMALL, 4 * SMALL, Kind.DATA, 7 * SMALL),
+    ]
+    assert list(source.extents()) == wanted
+    assert list(source.extents(5 * SMALL)) == wanted[3:]
+    part = Extent(SMALL + 9, 2 * SMALL - 9, Kind.SAME, SMALL + 9)
+    assert list(source.extents(SMALL + 9)) == [part, *wanted[2:]]
+    whole = ChangedSource(cast(NbdSource, disk), 0)
+    assert {extent.kind for extent in whole.extents()} == {Kind.DATA, Kind.ZERO}
 
 
 @given(
     dirty=st.lists(st.tuples(st.integers(1, 3 * WORTH_ASKING), st.integers(0, 2)), min_size=1),
     holes=st.lists(st.tuples(st.integers(1, 3 * WORTH_ASKING), st.booleans())),
     start=st.floats(0, 1),
+    cut=st.none() | st.floats(0, 1),
 )
 def test_no_marked_byte_is_left_out_wherever_a_copy_goes_on(
-    dirty: list[tuple[int, int]], holes: list[tuple[int, bool]], start: float
+    dirty: list[tuple[int, int]], holes: list[tuple[int, bool]], start: float, cut: float | None
 ) -> None:
     disk = Disk(dirty, holes)
-    source = changed(disk)
+    whole_from = None if cut is None else int(cut * disk.size)
+    source = ChangedSource(cast(NbdSource, disk), whole_from)
     whole = list(source.extents())
     assert [extent.guest_offset for extent in whole] == [0, *(e.end for e in whole)][:-1]
     assert whole[-1].end == source.size
+    assert all(one.kind is not other.kind for one, other in pairwise(whole))
     for run in disk.runs():
-        inside = [e for e in whole if e.guest_offset < run.end and e.end > run.start]
-        assert all((extent.kind is Kind.SAME) == (run.flags == 0) for extent in inside)
+        end = min(run.end, source.size if whole_from is None else whole_from)
+        inside = [e for e in whole if e.guest_offset < end and e.end > run.start]
+        if run.flags:
+            assert all(extent.kind is not Kind.SAME for extent in inside)
+        elif end - run.start >= SMALL:
+            assert [extent.kind for extent in inside] == [Kind.SAME]
+    for extent in whole:
+        if extent.kind is Kind.ZERO:
+            (zeros,) = disk.extents_within(extent.guest_offset, extent.end)
+            assert zeros.kind is Kind.ZERO
     place = int(start * source.size)
     rest = [e.cut(max(e.guest_offset, place), e.end) for e in whole if e.end > place]
-    resumed = list(source.extents(place))
-    # Of a region that is small from here on, the server is not asked: zeros may count as data.
-    assert [e.kind is Kind.SAME for e in merged(_as_data(resumed))] == [
-        e.kind is Kind.SAME for e in merged(_as_data(rest))
-    ]
-
-
-def _as_data(extents: list[Extent]) -> list[Extent]:
-    return [
-        e if e.kind is Kind.SAME else Extent(e.guest_offset, e.length, Kind.DATA, e.guest_offset)
-        for e in extents
-    ]
+    assert list(source.extents(place)) == rest
