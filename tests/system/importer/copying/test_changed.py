@@ -25,11 +25,13 @@ from converter import (
     unix_uri,
 )
 from importer.copying.changed import changed_source
+from importer.copying.rate import LimitedSource, Rate
 from tests.system.converter import support
 from tests.system.converter.support import JOURNALS, MIB, output
 from tests.system.importer.nbd_server import bitmap, io, served
 
 SIZE, TARGET = 64 * MIB, 68 * MIB
+SLOW = 40 * MIB  # a second, so that a copy is cut before it is complete
 SWAP, SWAP_SIZE = 48 * MIB, 8 * MIB
 UUID = "1c4f0e2a-7d5b-4c47-9f3a-0b1a2c3d4e5f"
 FIRST = CopyOptions(force=True)
@@ -159,7 +161,7 @@ def test_a_pass_that_was_cut_goes_on_over_another_socket(
         changed_source(unix_uri(str(one)), "pass1", name="vda", origin=ORIGIN) as source,
         pytest.raises(CopyFailed) as failed,
     ):
-        copy(source, device, NEXT, CutAt(10 * MIB, server.kill))
+        copy(LimitedSource(source, Rate(SLOW)), device, NEXT, CutAt(10 * MIB, server.kill))
     assert isinstance(failed.value.cause, SourceLost)
     assert failed.value.left.resumable_at
     options = CopyOptions(increment=True, resume=True)
@@ -178,7 +180,7 @@ def test_changes_are_not_put_on_an_incomplete_copy(
         nbd_source(unix_uri(str(socket))) as source,
         pytest.raises(CopyFailed),
     ):
-        copy(source, device, FIRST, CutAt(10 * MIB, server.kill))
+        copy(LimitedSource(source, Rate(SLOW)), device, FIRST, CutAt(10 * MIB, server.kill))
     before = support.digest(device)
     with pytest.raises(BaseIncomplete):
         next_pass(image, device)
@@ -198,7 +200,7 @@ def test_a_first_pass_that_was_cut_is_completed_by_later_ones(
         nbd_source(unix_uri(str(socket))) as source,
         pytest.raises(CopyFailed) as failed,
     ):
-        copy(source, device, FIRST, CutAt(10 * MIB, server.kill))
+        copy(LimitedSource(source, Rate(SLOW)), device, FIRST, CutAt(10 * MIB, server.kill))
     reached = interrupted_at(device)
     assert reached == failed.value.left.resumable_at
     assert reached is not None and 2 * MIB < reached < SWAP
@@ -216,7 +218,7 @@ def test_a_first_pass_that_was_cut_is_completed_by_later_ones(
         ) as source,
         pytest.raises(CopyFailed),
     ):
-        copy(source, device, options, CutAt(8 * MIB, server.kill))
+        copy(LimitedSource(source, Rate(SLOW)), device, options, CutAt(8 * MIB, server.kill))
     # This one has reached further, and only that counts.
     further = interrupted_at(device)
     assert further is not None and further > reached

@@ -4,13 +4,13 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from converter import CopyFailed, CopyOptions, Silent, nbd_source, signals_raise, unix_uri
+from converter import CopyFailed, CopyOptions, Progress, Silent, nbd_source, signals_raise, unix_uri
 from converter.progress import Json
 from importer.copying.rate import LimitedSource, Rate
 from importer.copying.several import CopiesFailed, CopiesStopped, DiskCopy, copy_all
@@ -69,6 +69,25 @@ def disks(tmp_path: Path) -> Iterator[Disks]:
         yield Disks(tmp_path, stack)
 
 
+class OnceAllAreCopied(Silent):
+    """Acts once some MiB of each disk are copied."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act = act
+        self._done: dict[str, int] = {}
+
+    def part(self, name: str) -> Progress:
+        told = Silent()
+
+        def update(done: int) -> None:
+            self._done[name] = done
+            if min(self._done.get(each, 0) for each in NAMES) > 5 * MIB:
+                self._act()
+
+        told.update = update  # type: ignore[method-assign]
+        return told
+
+
 FIRST = CopyOptions(force=True)
 AGAIN = CopyOptions(force=True, resume=True, verify=True)
 
@@ -91,16 +110,11 @@ def test_a_machine_of_three_disks(disks: Disks, tmp_path: Path) -> None:
 
 
 def test_one_that_fails_stops_all_and_all_go_on(disks: Disks) -> None:
-    class Cutting(Silent):
-        def update(self, done: int) -> None:
-            if done > 20 * MIB:
-                disks.servers["vdb"].kill()
-
     with ExitStack() as stack:
         # The rate keeps the others from being complete before that.
         copies = disks.copies(stack, FIRST, Rate(60 * MIB))
         with pytest.raises(CopiesFailed) as failed:
-            copy_all(copies, Cutting())
+            copy_all(copies, OnceAllAreCopied(lambda: disks.servers["vdb"].kill()))
     assert set(failed.value.failures) == set(NAMES)
     assert "vdb" in failed.value.message
     assert all(isinstance(error, CopyFailed) for error in failed.value.failures.values())
@@ -113,15 +127,10 @@ def test_one_that_fails_stops_all_and_all_go_on(disks: Disks) -> None:
 
 
 def test_a_signal_stops_all_and_all_go_on(disks: Disks) -> None:
-    class Killing(Silent):
-        def update(self, done: int) -> None:
-            if done > 20 * MIB:
-                os.kill(os.getpid(), signal.SIGTERM)
-
     with ExitStack() as stack:
         copies = disks.copies(stack, FIRST, Rate(60 * MIB))
         with pytest.raises(CopiesStopped) as stopped, signals_raise():
-            copy_all(copies, Killing())
+            copy_all(copies, OnceAllAreCopied(lambda: os.kill(os.getpid(), signal.SIGTERM)))
     assert set(stopped.value.left) == set(NAMES)
     assert not any(left.complete for left in stopped.value.left.values())
     with ExitStack() as stack:
