@@ -112,7 +112,7 @@ def test_a_machine_of_three_disks(disks: Disks, tmp_path: Path) -> None:
 def test_one_that_fails_stops_all_and_all_go_on(disks: Disks) -> None:
     with ExitStack() as stack:
         # The rate keeps the others from being complete before that.
-        copies = disks.copies(stack, FIRST, Rate(60 * MIB))
+        copies = disks.copies(stack, FIRST, Rate(20 * MIB))
         with pytest.raises(CopiesFailed) as failed:
             copy_all(copies, OnceAllAreCopied(lambda: disks.servers["vdb"].kill()))
     assert set(failed.value.failures) == set(NAMES)
@@ -128,7 +128,7 @@ def test_one_that_fails_stops_all_and_all_go_on(disks: Disks) -> None:
 
 def test_a_signal_stops_all_and_all_go_on(disks: Disks) -> None:
     with ExitStack() as stack:
-        copies = disks.copies(stack, FIRST, Rate(60 * MIB))
+        copies = disks.copies(stack, FIRST, Rate(20 * MIB))
         with pytest.raises(CopiesStopped) as stopped, signals_raise():
             copy_all(copies, OnceAllAreCopied(lambda: os.kill(os.getpid(), signal.SIGTERM)))
     assert set(stopped.value.left) == set(NAMES)
