@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from importer import nvram, volumes
 from importer.adopted import (
     are_renamed,
+    as_found,
     exists,
+    is_owned,
     located,
     owner_tag,
     refreshed,
-    with_current_names,
 )
 from importer.ganeti import Ganeti
 from importer.host.connection import KvmHost
@@ -184,7 +185,7 @@ def _add(plan: ImportPlan, journal: Journal, ganeti: Ganeti) -> None:
         )
 
     def adopted(state: ImportState) -> ImportState:
-        state = with_current_names(state, found)
+        state = as_found(state, found, exists=True)
         made = tuple(replace(each, adopted=True) for each in state.volumes)
         return replace(state, volumes=made).with_step("add")
 
@@ -221,9 +222,19 @@ def _await_job(instance: str, ganeti: Ganeti) -> None:
 
 
 def _restore_names(plan: ImportPlan, found: dict[str, LogicalVolume]) -> None:
-    """Undoes what a job that failed has renamed already: there is no instance."""
+    """Undoes what a job that failed has renamed already: there is no instance.
+
+    Raises:
+        KitError: a volume is that of an instance with another name, or cannot be renamed.
+    """
     for disk in plan.disks:
         volume = found.get(disk.target)
+        if volume is not None and is_owned(volume):
+            raise KitError(
+                f"volume {volume.vg}/{volume.name}: its tags say that an instance has it, but"
+                f" Ganeti has no {plan.instance}",
+                hint="was the instance renamed? then the import is complete",
+            )
         if volume is not None and volume.name != disk.lv:
             log.info("%s/%s: renamed back to %s", volume.vg, volume.name, disk.lv)
             lvm.rename(volume, disk.lv)

@@ -10,13 +10,19 @@ from node import cluster
 from node.devices import lvm
 from node.devices.lvm import LogicalVolume
 
+_OWNER = "originstname+"
 # Ganeti's instance_utils.py, _GenerateUniqueNames(): UUID.diskN, and with DRBD UUID.diskN_data.
 _ADOPTED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.disk(\d+)(?:_data)?")
 
 
+def is_owned(volume: LogicalVolume) -> bool:
+    """Whether a volume has Ganeti's tag of an instance. Pure."""
+    return any(tag.startswith(_OWNER) for tag in volume.tags)
+
+
 def owner_tag(instance: str) -> str:
     """The tag that Ganeti gives to volumes that it makes (bdev.py, LogicalVolume.SetInfo())."""
-    return f"originstname+{instance}"
+    return f"{_OWNER}{instance}"
 
 
 def disk_number(lv: str) -> int | None:
@@ -41,29 +47,37 @@ def are_renamed(plan: ImportPlan, found: dict[str, LogicalVolume]) -> bool:
     )
 
 
-def with_current_names(state: ImportState, found: dict[str, LogicalVolume]) -> ImportState:
-    """The state with the names that its volumes have now; those that are gone are left out. Pure.
+def as_found(state: ImportState, found: dict[str, LogicalVolume], *, exists: bool) -> ImportState:
+    """The state as it is now: names of volumes change, and an instance may have been removed. Pure.
 
-    If the instance with adopted volumes was removed, all of it has to be done again.
+    With the instance, Ganeti removes its volumes; then all of it has to be done again.
+
+    Args:
+        state: as the journal has it.
+        found: the volumes that exist, by source disk.
+        exists: whether Ganeti has the instance.
     """
     volumes = tuple(
         replace(each, vg=found[each.target].vg, lv=found[each.target].name)
         for each in state.volumes
         if each.target in found
     )
-    state = replace(state, volumes=volumes)
-    if state.done("add") and not volumes:
-        return replace(state, steps={}, passes=())
-    return state
+    if exists or not state.done("add"):
+        return replace(state, volumes=volumes)
+    if not volumes:
+        return replace(state, volumes=(), steps={}, passes=())
+    state = replace(state, volumes=tuple(replace(each, adopted=False) for each in volumes))
+    return state.without_step("add", "tag", "convert", "fail over", "start")
 
 
 def refreshed(state: ImportState) -> ImportState:
-    """The state with the names that its volumes have now.
+    """The state as it is now, see `as_found`.
 
     Raises:
         KitError: LVM's tools fail.
     """
-    return with_current_names(state, located(state.volumes, lvm.volumes()))
+    found = located(state.volumes, lvm.volumes())
+    return as_found(state, found, exists=exists(state.instance))
 
 
 def exists(instance: str) -> bool:

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 
 from importer import journal
-from importer.adopted import located, with_current_names
+from importer.adopted import as_found, exists, located
 from importer.journal import ImportState, Pass
 from kit import DONE
 from node.devices import lvm
@@ -34,7 +34,8 @@ def run(options: argparse.Namespace) -> int:
     states = []
     for name in names:
         state = journal.read(name)
-        states.append(with_current_names(state, located(state.volumes, present)))
+        found = located(state.volumes, present)
+        states.append(as_found(state, found, exists=exists(name)))
     if options.json:
         say(json.dumps([asdict(state) for state in states], indent=2))
         return DONE

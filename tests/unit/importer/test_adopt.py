@@ -8,7 +8,7 @@ import pytest
 
 from importer import adopt, adopted, journal
 from importer.adopt import Wanted, problems
-from importer.adopted import are_renamed, disk_number, located, with_current_names
+from importer.adopted import are_renamed, as_found, disk_number, located
 from importer.import_state import ImportState, Pass, Volume
 from importer.journal import Journal
 from importer.plan.file import render
@@ -271,6 +271,25 @@ def test_disks_in_another_order_are_not_ours(node: Node) -> None:
 def test_some_volumes_that_are_gone_are_left_out(node: Node) -> None:
     state = state_of(node, passes=(Pass(1, False, "", 0.0),))
     found = located(state.volumes, list(node.volumes.values())[1:])
-    now = with_current_names(state, found)
+    now = as_found(state, found, exists=False)
     assert [each.target for each in now.volumes] == ["vdb", "vdc"]
     assert now.steps == state.steps and now.passes == state.passes
+
+
+def test_volumes_that_were_made_anew_are_adopted_anew(node: Node, record: Journal) -> None:
+    run(node, record)
+    node.volumes = Node().volumes
+    node.instances.clear()
+    record.update(lambda state: state_of(node, steps=state.steps))
+    run(node, record)
+    assert node.verbs == ["add", "add"]
+    assert {each.tags for each in node.volumes.values()} == {(f"originstname+{NAME}",)}
+
+
+def test_volumes_of_a_renamed_instance_are_left_alone(node: Node, record: Journal) -> None:
+    run(node, record)
+    names = [each.name for each in node.volumes.values()]
+    node.instances = ["www.example.org"]
+    with pytest.raises(KitError, match="its tags say that an instance has it"):
+        run(node, record)
+    assert [each.name for each in node.volumes.values()] == names
