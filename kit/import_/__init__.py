@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Protocol
 
-from kit.import_ import adopt, check, finish, inventory, plan, renumber, status
+from kit.import_ import abort, adopt, inventory, plan, status
 from node.modules import require_modules
 
 NAME = "import"
@@ -28,7 +28,7 @@ class Verb(Protocol):
         """Runs it; returns the exit code."""
 
 
-VERBS: tuple[Verb, ...] = (inventory, plan, adopt, renumber, check, finish, status)
+VERBS: tuple[Verb, ...] = (inventory, plan, adopt, status, abort)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,95 +6,117 @@ from collections.abc import Sequence
 from importer import adopted, ganeti, journal, nvram, volumes
 from importer.adopt import settled
 from importer.copying import cleanup
+from importer.ganeti import Ganeti
 from importer.host.connection import connected
-from importer.journal import ImportState, Journal
-from importer.plan.file import PlanInvalid, parse
+from importer.import_state import ImportState
+from importer.journal import Journal
 from importer.plan.model import ImportPlan
 from kit import DONE
-from node.ganeti import kvm_process
 from node.errors import KitError
 from node.log import log
 from node.program import say
 from node.text import printable
 
 NAME = "abort"
-ABOUT = "undo an import: remove its volumes, clean the KVM host, forget it"
+ABOUT = "undo an import, or forget one that is complete"
+# What gnt-instance(8) says in the field `status` of an instance that nobody starts: ganeti-watcher
+# starts one with ERROR_down.
+STOPPED = ("ADMIN_down", "USER_down")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this verb."""
+    parser.set_defaults(quiet=False)
     parser.add_argument("instance", metavar="INSTANCE", help="as `import status` lists it")
     parser.add_argument(
         "--without-source",
         action="store_true",
-        help="leave the KVM host alone, which is gone: its checkpoints and files stay there",
+        help="leave the KVM host alone, because it is gone: what the import made there stays",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what is done, change nothing")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Undoes the import; volumes that Ganeti has adopted stay.
+    """Undoes the import; volumes that Ganeti has adopted stay. The source runs as before.
+
+    After `import finish` the source stays off: then only traces and the journal are removed.
 
     Raises:
-        KitError: something cannot be undone: the journal stays, and this can be run again.
+        KitError: something cannot be undone. The journal stays, and this can be run again.
     """
     with journal.opened(options.instance) as record:
-        state = record.read()
-        plan = _plan(state)
-        exists = adopted.exists(state.instance)
+        state = adopted.refreshed(record.read())
         if options.dry_run:
-            say("\n".join(printable(line) for line in intentions(state, exists=exists)))
+            say("\n".join(map(printable, intentions(state, without=options.without_source))))
             return DONE
+        plan = journal.recorded_plan(state)
+        cluster = ganeti.of_this_node()
+        if any(volumes.is_adopted(each) for each in volumes.of_import(plan.instance)):
+            settled(plan, state, cluster)
+        exists = adopted.exists(plan.instance)
         if not options.without_source:
-            _clean_source(plan, record, exists=exists)
-        if not exists and any(
-            volumes.is_adopted(each) for each in volumes.of_import(plan.instance)
-        ):
-            settled(plan, state, ganeti.of_this_node())
-            exists = adopted.exists(state.instance)
-        removal = volumes.remove(state.instance)
+            if goes_back(state) and exists:
+                _require_stopped(plan, state, cluster)
+            _clean_source(plan, record)
+        removal = volumes.remove(plan.instance)
         for volume in removal.removed:
             say(printable(f"removed {volume.vg}/{volume.name}"))
-        _require_gone(
-            [(f"{each.vg}/{each.name}", why) for each, why in removal.kept], exists=exists
-        )
+        kept = [(f"{each.vg}/{each.name}", why) for each, why in removal.kept]
+        _require_gone(kept, exists=exists)
         if plan.variables is not None and not exists:
             nvram.remove(plan.variables)
         record.remove()
     return DONE
 
 
-def _plan(state: ImportState) -> ImportPlan:
-    try:
-        return parse(state.plan)
-    except PlanInvalid as error:
+def goes_back(state: ImportState) -> bool:
+    """Whether the source is to run again: the import has stopped it, and is not complete. Pure."""
+    return state.stopped_by_us is not None and not state.done("finish")
+
+
+def _require_stopped(plan: ImportPlan, state: ImportState, cluster: Ganeti) -> None:
+    """Refuses to let the source run again while the instance runs, on whatever node.
+
+    Raises:
+        KitError: it runs, or the master does not say.
+    """
+    name = plan.instance
+    status = dict(cluster.listed("instance", ("name", "status"))).get(name, "unknown")
+    if status not in STOPPED:
         raise KitError(
-            f"plan in the journal of {state.instance}: {error}",
-            hint="abort with the version of the kit that began the import",
-        ) from error
+            f"import {name}: the source was {state.stopped_by_us} for the instance, which is"
+            f" {status}: only one of them may run",
+            hint=f"to go back to the source: gnt-instance shutdown {name}, then abort again; to"
+            " keep the instance: instance-kit import finish PLAN",
+        )
+    log.warning("the source runs again: do not start the instance %s", name)
 
 
-def _clean_source(plan: ImportPlan, record: Journal, *, exists: bool) -> None:
-    """Lets the source run again if the import has stopped it, and removes our traces there."""
+def _clean_source(plan: ImportPlan, record: Journal) -> None:
+    """Lets the source run again if the import has stopped it, and removes our traces there.
+
+    Raises:
+        KitError: the KVM host does not do it.
+    """
     state = record.read()
-    if state.stopped_by_us is not None and exists:
-        if kvm_process(plan.instance) is not None:
-            raise KitError(
-                f"import {plan.instance}: the instance runs, and its source was"
-                f" {state.stopped_by_us}: only one of them may run",
-                hint=f"to go back: gnt-instance shutdown {plan.instance}, then abort again; to keep"
-                " the instance: instance-kit import finish PLAN",
-            )
-        log.warning("the source runs again; do not start the instance %s", plan.instance)
     with connected(plan.host) as host:
-        cleanup.run_again(host, plan, record)
+        if goes_back(state):
+            cleanup.run_again(host, plan, record)
         left = cleanup.clean(host, plan, state.source_directory)
     for command in left:
-        say(printable(f"still to do on {plan.host}: {command}"))
+        say(printable(f"to do on {plan.host}: {command}"))
 
 
 def _require_gone(kept: Sequence[tuple[str, str]], *, exists: bool) -> None:
-    """Refuses to forget an import whose volumes are neither removed nor Ganeti's."""
+    """Refuses to forget volumes that are neither removed nor Ganeti's.
+
+    Args:
+        kept: their names, and why they stay.
+        exists: whether Ganeti has the instance.
+
+    Raises:
+        KitError: there are such volumes.
+    """
     for name, why in kept:
         log.warning("%s stays: %s", name, why)
     if kept and not exists:
@@ -104,19 +126,19 @@ def _require_gone(kept: Sequence[tuple[str, str]], *, exists: bool) -> None:
         )
 
 
-def intentions(state: ImportState, *, exists: bool) -> list[str]:
-    """What `run` would do, in words. Pure."""
+def intentions(state: ImportState, *, without: bool) -> list[str]:
+    """What `run` would do, in words. Pure.
+
+    Args:
+        state: of the import, as it is now.
+        without: whether the KVM host is left alone.
+    """
     lines = []
-    if state.stopped_by_us is not None:
+    if goes_back(state) and not without:
         lines.append(f"let {state.domain} on {state.host} run again: it was {state.stopped_by_us}")
-    if state.source_directory:
+    if state.source_directory and not without:
         lines.append(f"remove checkpoints, bitmaps and {state.source_directory} from {state.host}")
     for volume in state.volumes:
-        name = f"{volume.vg}/{volume.lv}"
-        lines.append(
-            f"keep {name}: a disk of the instance"
-            if volume.adopted and exists
-            else f"remove {name}"
-        )
-    lines.append(f"forget the import of {state.instance}")
-    return lines
+        what = "keep, for Ganeti has it:" if volume.adopted else "remove"
+        lines.append(f"{what} {volume.vg}/{volume.lv}")
+    return [*lines, f"forget the import of {state.instance}"]

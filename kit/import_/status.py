@@ -91,7 +91,7 @@ def next_step(state: ImportState) -> str:
     ):
         if step not in state.steps:
             return f"{verb} {command}"
-    return f"nothing; {verb} abort {state.instance} forgets the import"
+    return f"nothing; {verb} abort {state.instance} only forgets the import"
 
 
 def _figures(one: Pass) -> str:

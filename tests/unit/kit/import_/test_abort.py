@@ -1,0 +1,159 @@
+"""What `import abort` does, and in which order; what it refuses."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from importer import adopted, journal
+from importer.import_state import ImportState, Volume
+from importer.plan.file import render
+from importer.plan.rules import Draft
+from importer.volumes import Removal
+from kit.import_ import abort
+from node.devices import lvm
+from node.devices.lvm import LogicalVolume
+from node.errors import KitError
+from tests.unit.importer.plan.planned import drafted
+
+PLAN = drafted().plan
+NAME = PLAN.instance
+VOLUME = LogicalVolume("vg_ganeti", "web.example.org-root", "u0", 1, tags=(f"import+{NAME}",))
+
+
+class World:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.done: list[str] = []
+        self.kept: tuple[tuple[LogicalVolume, str], ...] = ()
+        self.instances: list[str] = []
+        self.status = "ADMIN_down"
+        self.present = [VOLUME]
+
+    @contextmanager
+    def connected(self, host: str) -> Iterator[None]:
+        self.done.append(f"connect to {host}")
+        yield
+
+    def listed(self, kind: str, fields: tuple[str, ...]) -> list[list[str]]:
+        assert (kind, fields) == ("instance", ("name", "status"))
+        return [["other", "running"], [NAME, self.status]]
+
+    def remove(self, name: str) -> Removal:
+        self.done.append(f"remove volumes of {name}")
+        return Removal((VOLUME,), self.kept)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    world = World(tmp_path)
+    opened = journal.opened
+    monkeypatch.setattr(abort.journal, "opened", lambda name, at=tmp_path: opened(name, at))
+    monkeypatch.setattr(abort, "connected", world.connected)
+    cleaner = SimpleNamespace(
+        run_again=lambda *_: world.done.append("let the source run"),
+        clean=lambda _host, _plan, directory: world.done.append(f"clean {directory}") or ["rm x"],
+    )
+    monkeypatch.setattr(abort, "cleanup", cleaner)
+    monkeypatch.setattr(abort.volumes, "remove", world.remove)
+    monkeypatch.setattr(abort.volumes, "of_import", lambda _: world.present)
+    monkeypatch.setattr(abort, "settled", lambda *_: world.done.append("await Ganeti"))
+    monkeypatch.setattr(abort.ganeti, "of_this_node", lambda: world)
+    monkeypatch.setattr(lvm, "volumes", lambda: world.present)
+    monkeypatch.setattr(adopted, "exists", lambda _: bool(world.instances))
+    with journal.begun(PLAN, render(Draft(PLAN)), tmp_path) as record:
+        record.update(
+            lambda state: replace(
+                state,
+                volumes=(Volume("vda", VOLUME.vg, VOLUME.name, VOLUME.uuid),),
+                source_directory="/var/lib/libvirt/qemu/kit",
+                stopped_by_us="suspended",
+            )
+        )
+    return world
+
+
+def run(*, without_source: bool = False, dry_run: bool = False) -> None:
+    abort.run(argparse.Namespace(instance=NAME, without_source=without_source, dry_run=dry_run))
+
+
+def test_the_source_runs_before_anything_is_removed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    assert world.done == [
+        "connect to kvm1.example.org",
+        "let the source run",
+        "clean /var/lib/libvirt/qemu/kit",
+        f"remove volumes of {NAME}",
+    ]
+    assert list(journal.imports(world.directory)) == []
+    assert capsys.readouterr().out.splitlines() == [
+        "to do on kvm1.example.org: rm x",
+        "removed vg_ganeti/web.example.org-root",
+    ]
+
+
+def test_a_host_that_is_gone_is_left_alone(world: World) -> None:
+    run(without_source=True)
+    assert world.done == [f"remove volumes of {NAME}"]
+
+
+def test_what_cannot_be_removed_is_not_forgotten(world: World) -> None:
+    world.kept = ((VOLUME, "in use"),)
+    with pytest.raises(KitError, match="volumes: not removed: vg_ganeti"):
+        run()
+    assert list(journal.imports(world.directory)) == [NAME]
+    world.instances = [NAME]
+    run()
+    assert list(journal.imports(world.directory)) == []
+
+
+def test_ganeti_s_job_is_awaited_if_volumes_are_renamed(world: World) -> None:
+    name = "a92d4053-845d-4adb-8bd7-4c2ae7507bc1.disk0"
+    world.present = [replace(VOLUME, name=name)]
+    run(without_source=True)
+    assert world.done[0] == "await Ganeti"
+
+
+@pytest.mark.parametrize("status", ["running", "ERROR_up", "ERROR_down", "unknown"])
+def test_source_and_instance_do_not_run_both(world: World, status: str) -> None:
+    world.instances, world.status = [NAME], status
+    with pytest.raises(KitError, match=f"was suspended for the instance, which is {status}"):
+        run()
+    assert world.done == []
+    world.status = "ADMIN_down"
+    run()
+    assert "let the source run" in world.done
+
+
+def test_after_its_end_an_import_is_only_forgotten(world: World) -> None:
+    world.instances, world.status = [NAME], "running"
+    with journal.opened(NAME, world.directory) as record:
+        record.completed("finish")
+    run()
+    assert "let the source run" not in world.done
+    assert "clean /var/lib/libvirt/qemu/kit" in world.done
+    assert list(journal.imports(world.directory)) == []
+
+
+def test_a_dry_run_only_says_it(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    run(dry_run=True)
+    assert world.done == [] and list(journal.imports(world.directory)) == [NAME]
+    assert capsys.readouterr().out.splitlines() == [
+        "let web on kvm1.example.org run again: it was suspended",
+        "remove checkpoints, bitmaps and /var/lib/libvirt/qemu/kit from kvm1.example.org",
+        "remove vg_ganeti/web.example.org-root",
+        "forget the import of web.example.org",
+    ]
+
+
+def test_adopted_volumes_are_kept() -> None:
+    state = ImportState(
+        NAME, "kvm1", "web", "u", "", 0.0, volumes=(Volume("vda", "vg", "x.disk0", "u", True),)
+    )
+    assert abort.intentions(state, without=False)[0] == "keep, for Ganeti has it: vg/x.disk0"
