@@ -195,20 +195,20 @@ def spawn(
     argv: Sequence[str | PathLike[str]],
     *,
     what: str,
-    stdin: str | Queue[str | None],
-    on_stdout: Callable[[str], None],
+    stdin: str | Queue[str | None] | int,
+    on_stdout: Callable[[str], None] | int,
     on_stderr: Callable[[str], None],
     env: Mapping[str, str] | None = None,
     cwd: str | PathLike[str] | None = None,
     syncs: bool = True,
     ends_with_us: bool = False,
 ) -> Any:
-    """Starts a program in a session of its own; returns `sh`'s handle. For `start` and Service.
+    """Starts a program in a session of its own; returns `sh`'s handle. For `start` and services.
 
     Args:
-        stdin: its stdin as a text, or a queue of texts that None ends.
-        on_stdout: called with each line, in a thread.
-        on_stderr: likewise.
+        stdin: its stdin as a text, a queue of texts that None ends, or a descriptor.
+        on_stdout: called with each line, in a thread; or a descriptor that is its stdout.
+        on_stderr: called with each line, in a thread.
 
     Raises:
         KitError: the program does not exist or cannot be executed.

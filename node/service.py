@@ -1,5 +1,6 @@
 """Runs helper programs for the duration of a block, such as qemu-nbd."""
 
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,25 +18,24 @@ _TICK = 0.05  # polling interval, seconds
 _HINT = "debug mode shows all its output"
 
 
-class Service:
-    """A running program whose stdin is written and whose stdout is read line by line.
-
-    Its stdin stays open until the block ends, so the program can see when it is no longer needed.
-    """
+class _Helper:
+    """A running program, and the last lines of its stderr."""
 
     def __init__(
-        self, argv: Sequence[str | PathLike[str]], what: str, env: Mapping[str, str] | None
+        self,
+        argv: Sequence[str | PathLike[str]],
+        what: str,
+        env: Mapping[str, str] | None,
+        stdin: Queue[str | None] | int,
+        on_stdout: Callable[[str], None] | int,
     ) -> None:
         self.what = what
         self.complaints: deque[str] = deque(maxlen=TAIL_LINES)  # lines of stderr, newest last
-        self.exit_code: int | None = None  # once it has ended; negative: by that signal
-        self._input: Queue[str | None] = Queue()
-        self._lines: Queue[str] = Queue()
         self._process: Any = spawn(
             argv,
             what=what,
-            stdin=self._input,
-            on_stdout=lambda line: self._lines.put(line.rstrip("\n")),
+            stdin=stdin,
+            on_stdout=on_stdout,
             on_stderr=self._complain,
             env=env,
             ends_with_us=True,
@@ -55,6 +55,45 @@ class Service:
     def running(self) -> bool:
         """Whether it has not ended yet."""
         return bool(self._process.is_alive())
+
+    @property
+    def last_words(self) -> str:
+        """The last line of its stderr."""
+        return self.complaints[-1] if self.complaints else "it ended without a message"
+
+    def complained(self, word: str) -> bool:
+        """Whether a word is in the last lines of its stderr."""
+        return any(word in line for line in list(self.complaints))
+
+    def stop(self, grace: float) -> None:
+        """Closes its stdin, waits up to `grace` seconds for its end, then kills its group."""
+        self._close_stdin()
+        try:
+            deadline = time.monotonic() + grace
+            while self.running and time.monotonic() < deadline:
+                time.sleep(_TICK)
+        finally:
+            end(self._process)
+
+    def _close_stdin(self) -> None:
+        raise NotImplementedError
+
+
+class Service(_Helper):
+    """A running program whose stdin is written and whose stdout is read line by line.
+
+    Its stdin stays open until the block ends, so the program can see when it is no longer needed.
+    """
+
+    def __init__(
+        self, argv: Sequence[str | PathLike[str]], what: str, env: Mapping[str, str] | None
+    ) -> None:
+        self.exit_code: int | None = None  # once it has ended; negative: by that signal
+        self._input: Queue[str | None] = Queue()
+        self._lines: Queue[str] = Queue()
+        super().__init__(
+            argv, what, env, self._input, lambda line: self._lines.put(line.rstrip("\n"))
+        )
 
     def send(self, line: str) -> None:
         """Writes a line to its stdin."""
@@ -103,24 +142,38 @@ class Service:
             if time.monotonic() > deadline:
                 raise KitError(f"{self.what}: no answer within {seconds:.0f} s", hint=_HINT)
 
-    @property
-    def last_words(self) -> str:
-        """The last line of its stderr."""
-        return self.complaints[-1] if self.complaints else "it ended without a message"
+    def _close_stdin(self) -> None:
+        self._input.put(None)
 
-    def complained(self, word: str) -> bool:
-        """Whether a word is in the last lines of its stderr."""
-        return any(word in line for line in list(self.complaints))
+
+class BinaryService(_Helper):
+    """A running program with one socket as its stdin and stdout, for binary data.
+
+    Attributes:
+        channel: our end of the socket; it has no timeout.
+    """
+
+    def __init__(
+        self, argv: Sequence[str | PathLike[str]], what: str, env: Mapping[str, str] | None
+    ) -> None:
+        self.channel, own = socket.socketpair()
+        try:
+            with own:
+                super().__init__(argv, what, env, own.fileno(), own.fileno())
+        except BaseException:
+            self.channel.close()
+            raise
+
+    def _close_stdin(self) -> None:
+        with suppress(OSError):  # it has ended
+            self.channel.shutdown(socket.SHUT_WR)
 
     def stop(self, grace: float) -> None:
-        """Closes its stdin, waits up to `grace` seconds for its end, then kills its group."""
-        self._input.put(None)
+        """Also closes the socket."""
         try:
-            deadline = time.monotonic() + grace
-            while self.running and time.monotonic() < deadline:
-                time.sleep(_TICK)
+            super().stop(grace)
         finally:
-            end(self._process)
+            self.channel.close()
 
 
 @contextmanager
@@ -146,6 +199,22 @@ def serving(
         KitError: it does not exist or cannot be executed.
     """
     service = Service(argv, what, env)
+    try:
+        yield service
+    finally:
+        service.stop(grace)
+
+
+@contextmanager
+def serving_binary(
+    argv: Sequence[str | PathLike[str]],
+    *,
+    what: str,
+    env: Mapping[str, str] | None = None,
+    grace: float = 0.0,
+) -> Iterator[BinaryService]:
+    """Like `serving`, for a program that reads and writes binary data."""
+    service = BinaryService(argv, what, env)
     try:
         yield service
     finally:

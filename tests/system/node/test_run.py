@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from node.cleanup import Terminated, signals_raise
 from node.errors import CommandError, KitError
 from node.run import run, start
-from node.service import serving
+from node.service import BinaryService, serving, serving_binary
 from tests.system.installer.support import output
 
 pytestmark = pytest.mark.trixie
@@ -154,3 +156,32 @@ def is_alive(pid: str) -> bool:
     except FileNotFoundError:
         return False
     return stat.rpartition(") ")[2].split()[0] not in ("Z", "X")
+
+
+def test_a_binary_service_gets_and_gives_any_bytes() -> None:
+    sent = bytes(range(256)) * 4096
+    with serving_binary(["cat"], what="cat", grace=5) as service, ThreadPoolExecutor() as pool:
+        sending = pool.submit(service.channel.sendall, sent)
+        with service.channel.makefile("rb") as stream:
+            assert stream.read(len(sent)) == sent
+            sending.result()
+            service.channel.shutdown(socket.SHUT_WR)
+            assert stream.read() == b""  # cat has ended, and nothing of ours holds its end open
+    assert not service.running
+
+
+def test_a_binary_service_ends_with_its_block() -> None:
+    with serving_binary(["sh", "-c", "echo no licence >&2; exec sleep 60"], what="sh") as service:
+        pid = service.pid
+        while not service.complaints:
+            time.sleep(0.01)
+    assert not Path(f"/proc/{pid}").exists()
+    assert service.last_words == "no licence"
+    assert service.channel.fileno() == -1
+
+
+def test_a_binary_service_that_cannot_start_leaves_no_socket_open() -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(KitError, match="no-such-program is not on this node"):
+        BinaryService(["no-such-program"], "x", None)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
