@@ -215,8 +215,8 @@ class BaseIncomplete(KitError):
 
     def __init__(self, target: Path) -> None:
         super().__init__(
-            f"copy of changes to {target}: its first copy is not complete",
-            hint="let that one go on, or copy all of it again",
+            f"copy of changes to {target}: an earlier copy of the whole disk is not complete",
+            hint="let that one go on, or copy or compare all of it again",
         )
 
 

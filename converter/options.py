@@ -24,8 +24,8 @@ class CopyOptions:
         update: write only what differs from the target's content.
         increment: the target holds an earlier copy of the source, which gives only what has
             changed since (`Kind.SAME`); `force` is implied.
-        base_until: that copy was interrupted: only what is before this byte is complete, by its
-            journal (`interrupted_at`), and the source gives all from there on.
+        compared: what has changed was found by a comparison with the target: an increment, too, but
+            the earlier copy may be incomplete.
         readers_allowed: programs that only read the target do not count as its users.
         resume: go on with an interrupted copy to this target, if there is one.
         new_volume: the target is this volume, made for this copy: if it fails, the caller
@@ -45,7 +45,7 @@ class CopyOptions:
     digest: Algorithm | None = None
     update: bool = False
     increment: bool = False
-    base_until: int | None = None
+    compared: bool = False
     readers_allowed: bool = False
     resume: bool = False
     new_volume: LogicalVolume | None = None
@@ -58,5 +58,5 @@ class CopyOptions:
             raise ValueError(f"digest {self.digest!r}: not one of {get_args(Algorithm)}")
         if self.increment and (self.digest is not None or self.update):
             raise ValueError("an increment has no digest, and is no update")
-        if self.base_until is not None and not self.increment:
-            raise ValueError("only an increment has a base")
+        if self.compared and not self.increment:
+            raise ValueError("only an increment is found by a comparison")

@@ -26,6 +26,7 @@ def test_what_needs_the_whole_disk_is_no_increment(needs_all: dict[str, Any]) ->
         CopyOptions(increment=True, **needs_all)
 
 
-def test_only_an_increment_has_a_base() -> None:
-    with pytest.raises(ValueError, match="base"):
-        CopyOptions(base_until=5)
+def test_a_comparison_finds_an_increment() -> None:
+    assert CopyOptions(increment=True, compared=True).compared
+    with pytest.raises(ValueError, match="increment"):
+        CopyOptions(compared=True)
