@@ -1,1 +1,1 @@
-"""Copies the disks of a domain into the volumes of an instance."""
+"""Copies the disks of a domain into logical volumes, in passes."""
