@@ -1,16 +1,20 @@
 """The agent, as a local program beside a real qemu-nbd, as on a KVM host."""
 
+import os
 import random
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from converter.progress import Silent
 from importer.copying.agent import BLOCK
 from importer.copying.agent_disk import AgentDisk, agent_disk, command
 from node.service import BinaryService, serving_binary
+from tests.system.loops import loop
 
 PYTHON = "/usr/bin/python3"
 MIB = 1 << 20
@@ -85,3 +89,32 @@ def change(path: Path, count: int, seed: int) -> set[int]:
             file.write(bytes(length) if chosen.random() < 0.3 else chosen.randbytes(length))
             touched |= set(range(offset // BLOCK, (offset + length - 1) // BLOCK + 1))
     return touched
+
+
+@contextmanager
+def volume(like: Path, larger: int = 0) -> Iterator[tuple[Path, Path]]:
+    """A block device that holds a copy, and the file behind it."""
+    file = like.with_name("volume")
+    shutil.copyfile(like, file)
+    os.truncate(file, like.stat().st_size + larger)
+    with loop(file, read_only=False) as device:
+        yield device, file
+
+
+class Interrupting(Silent):
+    """Does something in a phase of a copy, once `after` bytes are done."""
+
+    def __init__(self, phase: str, act: Callable[[], None], after: int = 0) -> None:
+        self._at = (phase, after)
+        self._act: Callable[[], None] | None = act
+        self._phase = ""
+
+    def begin(self, phase: str, _total: int, done: int = 0) -> None:
+        self._phase = phase
+        self.update(done)
+
+    def update(self, done: int) -> None:
+        phase, after = self._at
+        if self._act is not None and phase == self._phase and done >= after:
+            act, self._act = self._act, None
+            act()

@@ -2,11 +2,8 @@
 
 import os
 import random
-import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,6 @@ import pytest
 from converter import copy, open_source
 from converter.errors import BaseIncomplete, SourceLost, TargetTooSmall, VerificationFailed
 from converter.options import CopyOptions
-from converter.progress import Silent
 from importer.copying.agent import BLOCK
 from importer.copying.compare import compare, require_same
 from importer.copying.update import update
@@ -23,11 +19,13 @@ from node.errors import KitError
 from tests.system.converter.support import output
 from tests.system.importer.copying.agents import (
     MIB,
+    Interrupting,
     agent_on,
     change,
     make_disk,
     remote,
     serving,
+    volume,
 )
 from tests.system.loops import loop
 
@@ -40,16 +38,6 @@ OPTIONS = CopyOptions()
 def disk(tmp_path: Path) -> Path:
     make_disk(tmp_path / "disk", SIZE, DATA, seed=1)
     return tmp_path / "disk"
-
-
-@contextmanager
-def volume(like: Path, larger: int = 0) -> Iterator[tuple[Path, Path]]:
-    """A block device that holds a copy, and the file behind it."""
-    file = like.with_name("volume")
-    shutil.copyfile(like, file)
-    os.truncate(file, like.stat().st_size + larger)
-    with loop(file, read_only=False) as device:
-        yield device, file
 
 
 def test_nothing_is_sent_when_nothing_has_changed(disk: Path) -> None:
@@ -147,25 +135,6 @@ def test_a_volume_that_is_too_small_is_refused(disk: Path) -> None:
         os.truncate(disk, SIZE + MIB)
         with remote(disk) as there, pytest.raises(TargetTooSmall):
             update(there, device, OPTIONS)
-
-
-class Interrupting(Silent):
-    """Does something in a phase of a copy, once `after` bytes are done."""
-
-    def __init__(self, phase: str, act: Callable[[], None], after: int = 0) -> None:
-        self._at = (phase, after)
-        self._act: Callable[[], None] | None = act
-        self._phase = ""
-
-    def begin(self, phase: str, _total: int, done: int = 0) -> None:
-        self._phase = phase
-        self.update(done)
-
-    def update(self, done: int) -> None:
-        phase, after = self._at
-        if self._act is not None and phase == self._phase and done >= after:
-            act, self._act = self._act, None
-            act()
 
 
 @pytest.mark.parametrize("phase", ["compare", "copy"])

@@ -1,0 +1,82 @@
+"""The agent on another host, over a real sshd."""
+
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from converter.errors import SourceLost
+from converter.options import CopyOptions
+from importer.copying.agent_disk import AgentDisk, agent_disk, command
+from importer.copying.update import update
+from node.service import serving_binary
+from tests.system.converter.sshd import HOST, Sshd, sshd
+from tests.system.importer.copying.agents import (
+    MIB,
+    Interrupting,
+    change,
+    exported,
+    make_disk,
+    volume,
+)
+
+SIZE = 64 * MIB
+
+
+@pytest.fixture(scope="module")
+def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with sshd(tmp_path_factory.mktemp("far")) as server:
+        yield server
+
+
+@contextmanager
+def remote(far: Sshd, disk: Path) -> Iterator[AgentDisk]:
+    ssh = far.argv("ssh", HOST, f"echo Welcome; exec {shlex.join(command())}")
+    with (
+        exported(disk) as path,
+        serving_binary(ssh, what="ssh", grace=5) as program,
+        agent_disk(program, str(path), "", "web1: vda") as found,
+    ):
+        yield found
+
+
+def agents(far: Sshd) -> list[int]:
+    return [
+        pid
+        for pid in far.processes("python3")
+        if b"'agent'" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+def test_only_changes_cross_the_wire(far: Sshd, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    make_disk(disk, SIZE, [(0, 40 * MIB)], seed=1)
+    with volume(disk) as (device, file):
+        change(disk, 10, seed=2)
+        before = far.wire_bytes()
+        with remote(far, disk) as there:
+            updated = update(there, device, CopyOptions())
+        sent = far.wire_bytes() - before
+        assert file.read_bytes() == disk.read_bytes()
+    assert updated.wire < sent < updated.compared.different + MIB
+
+
+def test_a_cut_line_leaves_nothing_there_and_another_run_goes_on(far: Sshd, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    make_disk(disk, SIZE, [(0, SIZE)], seed=1)
+    with volume(disk) as (device, file):
+        change(disk, 100, seed=2)
+        with remote(far, disk) as there:
+            assert agents(far)
+            with pytest.raises(SourceLost, match=r"the agent on the KVM host: .*closed"):
+                update(there, device, CopyOptions(), Interrupting("compare", far.cut))
+        deadline = time.monotonic() + 10
+        while agents(far) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not agents(far)
+        with remote(far, disk) as there:
+            update(there, device, CopyOptions())
+        assert file.read_bytes() == disk.read_bytes()
