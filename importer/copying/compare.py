@@ -163,7 +163,7 @@ def _replaced(disk: AgentDisk, target_size: int, options: CopyOptions) -> Sequen
     """What the volume has instead of the disk's bytes, in order."""
     areas = replacements.swap_areas(disk.read, disk.size, disk.name, mode=options.swap)
     return replacements.plan_replacements(
-        areas, disk.read, disk.size, target_size, fix_gpt=options.fix_gpt, increment=True
+        areas, disk.read, disk.size, target_size, fix_gpt=options.fix_gpt, kept_until=disk.size
     ).extents
 
 
