@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from converter.errors import ImageRefused, SourceInUse
 from converter.sources.base import Source
@@ -75,6 +75,13 @@ class ImageInfo:
     is_corrupt: bool
     bitmaps: Mapping[str, bool]
     snapshots: tuple[str, ...]
+
+
+class Served(NamedTuple):
+    """The unix sockets of an NBD server: one of this node, and the server's own on its host."""
+
+    local: Path
+    remote: str
 
 
 def info_argv(disk: SourceDisk) -> list[str]:
@@ -148,8 +155,8 @@ def serve_argv(
 @contextmanager
 def served(
     host: KvmHost, disk: SourceDisk, *, bitmap: str | None = None, force_share: bool = False
-) -> Iterator[Path]:
-    """Serves a disk by qemu-nbd on the KVM host, read-only; yields a unix socket of this node.
+) -> Iterator[Served]:
+    """Serves a disk by qemu-nbd on the KVM host, read-only; yields its sockets.
 
     Args:
         host: the KVM host.
@@ -172,7 +179,7 @@ def served(
                 raise
             raise _refused(host.name, disk, said) from None
         with host.forwarded(socket) as forwarded:
-            yield forwarded
+            yield Served(forwarded, socket)
 
 
 @contextmanager
@@ -187,9 +194,9 @@ def opened(host: KvmHost, disk: SourceDisk, *, force_share: bool = False) -> Ite
 
     name = f"{disk.path} on {host.name}"
     origin = {"host": host.name, "path": disk.path}
-    with served(host, disk, force_share=force_share) as socket:
+    with served(host, disk, force_share=force_share) as there:
         with host.first_use(name):
-            source = NbdSource(unix_uri(str(socket)), name, disk.format, origin)
+            source = NbdSource(unix_uri(str(there.local)), name, disk.format, origin)
         try:
             yield source
         finally:
