@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from converter.errors import ImageRefused, SourceInUse
 from importer.domain import SourceDisk
-from importer.host.images import ImageInfo, image_info, parse_info, serve_argv, served
+from importer.host.images import (
+    ImageInfo,
+    Served,
+    image_info,
+    parse_info,
+    serve_argv,
+    served,
+)
 from node.errors import KitError
 from tests.unit.importer.fake_host import FakeHost, said
 
@@ -199,7 +206,7 @@ class ServingHost(FakeHost):
 def test_a_disk_is_served_and_forwarded() -> None:
     host = ServingHost(_Serving())
     with served(host, ROOT, force_share=True) as socket:
-        assert socket == Path("/here")
+        assert socket == Served(Path("/here"), "/tmp/x/nbd")
     assert host.asked == [serve_argv(ROOT, force_share=True), ["/tmp/x/nbd"]]
 
 
