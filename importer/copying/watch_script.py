@@ -1,0 +1,169 @@
+"""The script that watches a backup job on the KVM host. Pure.
+
+A backup job keeps what the guest overwrites in scratch files. If their file system is full, QEMU
+pauses the guest ("I/O error") until somebody acts. So the script runs beside QEMU, and goes on when
+the connection to it is cut: it then acts alone.
+
+Its lines of input: `alive`, every few seconds; `arm suspended` and `arm stopped` before the domain
+is suspended or shut down; `end`. Its lines of output: `free BYTES`, every few seconds; `armed`;
+`ended`, after which it does nothing more; `space BYTES` and `paused`, when it has aborted the job:
+for want of space, or since the guest was paused.
+
+If its input ends or is silent for too long, an armed script aborts the job, and makes the domain
+run again. Else it goes on watching until there is no job, another script takes over, or a day has
+passed: the job stays, so that the copy can go on.
+"""
+
+from collections.abc import Sequence
+
+SCRIPT = r"""
+set -u
+export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+domain=$1 token=$2 directory=$3 reserve=$4 silence=$5 patience=$6
+shift 6
+images=("$@")
+owner=/run/ganeti-instance-kit-$token.watch
+mode=keep heard=$SECONDS told=-9 alone=
+trap '' HUP PIPE
+umask 077
+echo "$$" > "$owner"
+virsh() { timeout 120 virsh -q -c qemu:///system "$@" < /dev/null 2> /dev/null; }
+say() { if [ -z "$alone" ]; then printf '%s\n' "$*" 2> /dev/null; fi; }
+finish() {
+  if [ "$(cat "$owner" 2> /dev/null)" = "$$" ]; then rm -f "$owner"; fi
+  exit 0
+}
+# 0: our job runs; 1: none of ours; 2: libvirt does not answer.
+job() {
+  local xml
+  if xml=$(virsh backup-dumpxml "$domain"); then
+    [[ $xml == *"$token"* ]]
+    return
+  fi
+  virsh list > /dev/null && return 1
+  return 2
+}
+end_job() {
+  while true; do
+    job
+    case $? in
+      0) virsh domjobabort "$domain" > /dev/null ;;
+      1) break ;;
+    esac
+    sleep 0.3
+  done
+  rm -rf "$directory"
+}
+state() { virsh domstate "$domain" "$@" | head -n 1; }
+resume() {
+  local count
+  for ((count = 0; count < 3600; count++)); do
+    case $(state) in
+      paused) virsh resume "$domain" > /dev/null && break ;;
+      ?*) break ;;
+    esac
+    sleep 1
+  done
+  virsh domfsthaw "$domain" > /dev/null
+}
+# The qemu-nbd of a connection that was cut silently would keep the domain from starting.
+end_servers() {
+  local process words image
+  for process in /proc/[0-9]*; do
+    if [ "$(cat "$process/comm" 2> /dev/null)" != qemu-nbd ]; then continue; fi
+    words=$(tr '\0' '\n' 2> /dev/null < "$process/cmdline")
+    if [[ $words != *--socket=*ganeti-instance-kit* ]]; then continue; fi
+    for image in "${images[@]}"; do
+      if [[ $words == *"$image"* ]]; then kill "${process#/proc/}"; fi
+    done
+  done
+}
+# A guest that was asked to shut down may still do that.
+start() {
+  local count
+  for ((count = 0; count < 3600; count++)); do
+    case $(state) in
+      'shut off')
+        end_servers
+        virsh start "$domain" > /dev/null && return
+        ;;
+      running | paused) ((count < patience)) || return ;;
+    esac
+    sleep 1
+  done
+}
+undo() {
+  if [ "$(cat "$owner" 2> /dev/null)" != "$$" ]; then exit 0; fi
+  case $mode in
+    suspended) end_job; resume ;;
+    stopped) start; rm -rf "$directory" ;;
+    *) return ;;
+  esac
+  finish
+}
+while true; do
+  if [ -n "$alone" ]; then
+    sleep 1
+    if [ "$(cat "$owner" 2> /dev/null)" != "$$" ] || ((SECONDS - heard > 86400)); then
+      break
+    fi
+  elif IFS= read -r -t 1 line; then
+    heard=$SECONDS
+    case $line in
+      'arm '*) mode=${line#arm }; say armed ;;
+      end) say ended; finish ;;
+    esac
+  elif [ $? -le 128 ] || ((SECONDS - heard > silence)); then
+    alone=1
+    exec < /dev/null > /dev/null 2>&1
+    undo
+  fi
+  if [ "$mode" != keep ]; then continue; fi
+  free=$(df --output=avail -B1 "$directory" 2> /dev/null | tail -n 1)
+  if [ -n "$free" ] && ((free < reserve)); then
+    end_job
+    if [[ $(state --reason) == 'paused (I/O error)' ]]; then resume; fi
+    say "space $free"
+    finish
+  fi
+  if ((SECONDS - told >= 2)); then
+    told=$SECONDS
+    say "free $free"
+    if [[ $(state --reason) == 'paused (I/O error)' ]]; then
+      end_job
+      resume
+      say paused
+      finish
+    fi
+    if [ -n "$alone" ]; then
+      job
+      if [ $? -eq 1 ]; then rm -rf "$directory"; finish; fi
+    fi
+  fi
+done
+"""
+
+
+def command(
+    domain: str,
+    token: str,
+    directory: str,
+    images: Sequence[str],
+    *,
+    reserve: int,
+    silence: int,
+    patience: int,
+) -> list[str]:
+    """The command line that runs it.
+
+    Args:
+        domain: UUID.
+        token: part of the path of the job's socket, by which the job is known.
+        directory: of the scratch files; removed when the script aborts the job.
+        images: paths of the images that are read while the domain is off.
+        reserve: bytes that must stay free there.
+        silence: seconds without input after which the connection counts as cut.
+        patience: seconds that a guest may take to shut down.
+    """
+    numbers = (str(number) for number in (reserve, silence, patience))
+    return ["bash", "-c", SCRIPT, "watch", domain, token, directory, *numbers, *images]
