@@ -1,0 +1,145 @@
+"""How each disk is read and copied in a pass: the decision table. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from importer.plan.model import DiskPlan
+
+Reading = Literal["job", "image"]
+Work = Literal["all", "changes", "compare"]
+
+# The first with incremental backups, which libvirt makes with QEMU's blockdev-reopen (NEWS of
+# libvirt 7.6.0).
+LIBVIRT_OLDEST, QEMU_OLDEST = (7, 6, 0), (6, 1, 0)
+
+
+WORDS: Mapping[Work, str] = {
+    "all": "all of it is copied",
+    "changes": "what has changed is copied",
+    "compare": "its blocks are compared, and what differs is copied",
+}
+
+
+@dataclass(frozen=True)
+class DiskWork:
+    """What a pass does for a disk.
+
+    Attributes:
+        disk: the disk.
+        reading: from a backup job of the running domain, or from the image by qemu-nbd.
+        work: all of it is copied, or the changes since a checkpoint, or what differs by hash.
+        since: that checkpoint; "" for none.
+    """
+
+    disk: DiskPlan
+    reading: Reading
+    work: Work
+    since: str = ""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the decision depends on.
+
+    Attributes:
+        is_on: whether the domain runs or is suspended.
+        has_jobs: whether libvirt and QEMU there have backup jobs.
+        copied: targets whose volumes have got a copy.
+        checkpoint: that of the last complete pass; "" without one.
+        usable: targets whose bitmaps of that checkpoint are there and consistent.
+    """
+
+    is_on: bool
+    has_jobs: bool
+    copied: frozenset[str] = frozenset()
+    checkpoint: str = ""
+    usable: frozenset[str] = frozenset()
+
+
+def has_jobs(libvirt: tuple[int, int, int], qemu: tuple[int, int, int]) -> bool:
+    """Whether these versions have backup jobs in pull mode with checkpoints."""
+    return libvirt >= LIBVIRT_OLDEST and qemu >= QEMU_OLDEST
+
+
+def work_of(disk: DiskPlan, now: Situation) -> DiskWork:
+    """How a disk that is no swap area is copied.
+
+    =========  ==========  ============  ===========================
+    domain     not copied  bitmap there  copied before, no bitmap
+    =========  ==========  ============  ===========================
+    on         job, all    job, changes  job, compare
+    on, old    image, all  never         image, compare
+    off        image, all  image, chang. image, compare
+    =========  ==========  ============  ===========================
+
+    The image of a domain that is on is no point in time: a later pass of the suspended or stopped
+    domain makes the copy complete.
+    """
+    reading: Reading = "job" if now.is_on and now.has_jobs else "image"
+    if disk.target not in now.copied:
+        return DiskWork(disk, reading, "all")
+    reads_bitmap = reading == "job" or not now.is_on
+    if reads_bitmap and now.checkpoint and disk.target in now.usable:
+        return DiskWork(disk, reading, "changes", now.checkpoint)
+    return DiskWork(disk, reading, "compare")
+
+
+def work(disks: Sequence[DiskPlan], now: Situation) -> tuple[DiskWork, ...]:
+    """What a pass does: see `work_of`; swap areas are made anew, never copied."""
+    return tuple(work_of(disk, now) for disk in disks if disk.swap_uuid is None)
+
+
+def with_bitmaps(disks: Sequence[DiskPlan], keeps: Mapping[str, bool]) -> tuple[str, ...]:
+    """The targets that get a bitmap of a new checkpoint.
+
+    Args:
+        disks: of the plan.
+        keeps: by target: whether the image's format can keep bitmaps (qcow2 of version 3).
+    """
+    return tuple(
+        disk.target for disk in disks if disk.swap_uuid is None and keeps.get(disk.target, False)
+    )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a final pass takes; bytes and seconds.
+
+    Attributes:
+        changed: of disks with bitmaps.
+        compared: of disks whose blocks are compared: all of them are read on both sides.
+        seconds: in total; None if no earlier pass has measured a rate.
+    """
+
+    changed: int
+    compared: int
+    seconds: float | None
+
+
+# Programs that are started, and round trips, for a pass with nothing to copy.
+FIXED_SECONDS = 1.0
+
+
+def estimate(
+    works: Sequence[DiskWork],
+    dirty: Mapping[str, int | None],
+    copy_rate: float | None,
+    compare_rate: float | None,
+) -> Estimate:
+    """What a final pass takes.
+
+    Args:
+        works: of that pass.
+        dirty: by target: bytes that changed since the checkpoint.
+        copy_rate: bytes a second of an earlier pass; None if there is none.
+        compare_rate: the same of comparisons.
+    """
+    changed = sum(dirty.get(each.disk.target) or 0 for each in works if each.work == "changes")
+    whole = sum(each.disk.size for each in works if each.work == "all")
+    compared = sum(each.disk.size for each in works if each.work == "compare")
+    seconds: float | None = FIXED_SECONDS
+    for amount, rate in ((changed + whole, copy_rate), (compared, compare_rate)):
+        if amount and seconds is not None:
+            seconds = seconds + amount / rate if rate else None
+    return Estimate(changed + whole, compared, seconds)
