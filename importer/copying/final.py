@@ -1,0 +1,272 @@
+"""The last pass: the domain is suspended or shut down, and the rest of its changes is copied.
+
+If it fails, the domain runs again as it did: by us, or by the script that watches on the KVM host
+when it does not hear of us any more.
+"""
+
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from math import ceil
+
+from importer.copying import job, methods, passes
+from importer.copying.carry import Carried
+from importer.copying.cleanup import clean, run_again
+from importer.copying.facts import SourceFacts, look, require_restartable
+from importer.copying.job import Place
+from importer.copying.methods import DiskWork, Estimate
+from importer.copying.session import Session, last_complete, point_of
+from importer.copying.virsh_jobs import JobVirsh
+from importer.copying.watch import Watch
+from importer.errors import HostLost
+from importer.host.virsh import DomainState, Virsh
+from importer.journal import Pass
+from importer.plan.model import ImportPlan
+from node.errors import KitError
+from node.log import log
+from node.text import size
+
+SHUTDOWN_SECONDS = 180.0
+POLL_SECONDS = 0.2
+OFF = DomainState("shut off", "")
+
+
+@dataclass(frozen=True)
+class Stop:
+    """How the domain is stopped.
+
+    Attributes:
+        suspend: suspended, not shut down: its file systems look as after a power cut, unless the
+            guest's agent can freeze them.
+        destroy: whether it may be switched off: a guest that does not shut down in time, or one
+            that was suspended, when all is copied.
+        confirm: asks whether to switch off a guest that does not shut down; False without a user.
+        seconds: that the guest has for its shutdown.
+    """
+
+    suspend: bool = False
+    destroy: bool = False
+    confirm: Callable[[str], bool] = lambda _: False
+    seconds: float = SHUTDOWN_SECONDS
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A final pass, and what of ours is left on the KVM host, as commands for a shell there."""
+
+    copied: Pass
+    left: Sequence[str]
+
+
+def expected(
+    plan: ImportPlan, passes_done: tuple[Pass, ...], facts: SourceFacts, *, suspend: bool
+) -> tuple[Sequence[DiskWork], Estimate]:
+    """What a final pass would do and take if it came now. Pure.
+
+    Args:
+        plan: of the import.
+        passes_done: those of the journal.
+        facts: of the domain, looked at for the checkpoint of `point_of`.
+        suspend: whether the domain is suspended, not shut down.
+    """
+    targets = (disk.target for disk in plan.disks if disk.swap_uuid is None)
+    copied = frozenset(targets) if last_complete(passes_done) else frozenset()
+    then = facts if suspend else replace(facts, state=OFF)
+    works = methods.work(plan.disks, then.situation(copied, point_of(passes_done)))
+    rates = reversed(passes_done)
+    copy_rate = next((each.copy_rate for each in rates if each.copy_rate), None)
+    rates = reversed(passes_done)
+    compare_rate = next((each.compare_rate for each in rates if each.compare_rate), None)
+    return works, methods.estimate(works, facts.dirty, copy_rate, compare_rate)
+
+
+def run(session: Session, stop: Stop) -> Finished:
+    """Copies the rest while the domain does not run; it then stays suspended or off.
+
+    A domain that runs is copied once more before that, to make the time short.
+
+    Raises:
+        HostLost: the connection is lost: the domain is made to run again.
+        KitError: it failed; the domain runs as before.
+    """
+    if not session.journal.read().done("final copy"):  # an earlier run may have been killed
+        run_again(session.host, session.plan, session.journal)
+    facts = look(session.host, session.plan, session.point())
+    session.note_source(facts.state.state)
+    if not facts.is_on:
+        done = passes.from_images(session, facts, final=True)
+        session.journal.completed("final copy")
+        return _finished(session, done, None)
+    running = facts.state.state == "running"
+    if running and not stop.suspend:
+        require_restartable(facts, session.plan)
+    if running or not _is_copied(session):
+        passes.run(session)
+        facts = look(session.host, session.plan, session.point())
+    earlier = session.journal.read().passes
+    _, found = expected(session.plan, earlier, facts, suspend=stop.suspend or not running)
+    log.info("%s is stopped for the last pass: %s", session.plan.domain, in_words(found))
+    if running and not stop.suspend:
+        return _shut_down(session, stop)
+    return _suspended(session, facts, stop)
+
+
+def _is_copied(session: Session) -> bool:
+    return last_complete(session.journal.read().passes) is not None
+
+
+def in_words(found: Estimate) -> str:
+    """An estimate for people."""
+    what = f"{size(found.changed)} to copy"
+    if found.compared:
+        what += f", {size(found.compared)} to compare"
+    return what if found.seconds is None else f"{what}, about {ceil(found.seconds)} s"
+
+
+def _begun(session: Session) -> Pass:
+    state = session.journal.read()
+    base = last_complete(state.passes)
+    count = len(state.passes) + (not state.passes or state.passes[-1].complete)
+    current = Pass(count, True, base.checkpoint if base else "", time.time())
+    session.note(current)
+    return current
+
+
+@contextmanager
+def _running_again(session: Session, watch: Watch) -> Iterator[None]:
+    """If the block fails, the domain runs again; if we are cut off, the watching script does it."""
+    try:
+        yield
+    except BaseException:
+        try:
+            run_again(session.host, session.plan, session.journal)
+            watch.end()
+        except HostLost as error:
+            log.debug("%s", error.message)
+        except KitError as error:
+            log.error("%s does not run again: %s", session.plan.domain, error.message)
+        raise
+
+
+def _suspended(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
+    """The last pass of a suspended domain, or of one whose host has no backup jobs."""
+    was_running = facts.state.state == "running"
+    copied = frozenset(session.volumes)
+    works = methods.work(session.plan.disks, facts.situation(copied, session.point()))
+    current = _begun(session)
+    directory = session.directory()
+    host, uuid = session.host, session.plan.uuid
+    sizes = {each.disk.target: each.disk.size for each in works} if facts.has_jobs else {}
+    place = job.prepare(host, uuid, directory, sizes, session.reserve)
+    passes.log_works(works)
+    with passes.watched(session, place) as watch, passes.explained(session, watch):
+        if was_running:
+            watch.arm("suspended")
+            session.journal.update(lambda now: replace(now, stopped_by_us="suspended"))
+        with passes.ending(session, place, watch), _running_again(session, watch):
+            with ExitStack() as stack:
+                if facts.has_jobs:
+                    pieces = stack.enter_context(passes.exported(session, works, place.socket))
+                began = _begin_suspended(session, facts, works, place, was_running)
+                if not facts.has_jobs:  # QEMU has written all to the image by now
+                    pieces = stack.enter_context(passes.images(session, works, is_on=True))
+                carried, current = passes.carry(session, current, pieces, watch)
+            seconds = time.monotonic() - began
+            watch.end()  # from here on, it stays suspended
+    done = _complete(session, current, carried, seconds if was_running else None)
+    found = _finished(session, done, seconds if was_running else None)
+    if stop.destroy:
+        JobVirsh(host).destroy(uuid)
+    return found
+
+
+def _begin_suspended(
+    session: Session,
+    facts: SourceFacts,
+    works: Sequence[DiskWork],
+    place: Place,
+    was_running: bool,
+) -> float:
+    """Suspends the domain, and begins the job; returns when, seconds of time.monotonic()."""
+    if not facts.has_jobs:
+        began = time.monotonic()
+        if was_running:
+            Virsh(session.host).suspend(session.plan.uuid)
+        return began
+    return job.begin(
+        *(session.host, session.plan.uuid, place, passes.job_disks(works)),
+        passes.others(facts, works),
+        suspend=was_running,
+        freeze=facts.has_agent and was_running,
+    ).at
+
+
+def _shut_down(session: Session, stop: Stop) -> Finished:
+    """The last pass of a domain that is shut down."""
+    current = _begun(session)
+    directory = session.directory()
+    place = job.prepare(session.host, session.plan.uuid, directory, {}, 0)
+    with (
+        passes.watched(session, place, reserve=0) as watch,
+        passes.explained(session, watch, stopped=True),
+    ):
+        watch.arm("stopped")
+        session.journal.update(lambda now: replace(now, stopped_by_us="shut down"))
+        with _running_again(session, watch):
+            began = time.monotonic()
+            _await_off(session, stop)
+            facts = look(session.host, session.plan, current.checkpoint)
+            works = methods.work(
+                session.plan.disks,
+                facts.situation(frozenset(session.volumes), current.checkpoint),
+            )
+            passes.log_works(works)
+            with passes.images(session, works, is_on=False) as pieces:
+                carried, current = passes.carry(session, current, pieces, watch)
+            seconds = time.monotonic() - began
+            watch.end()  # from here on, it stays off
+    return _finished(session, _complete(session, current, carried, seconds), seconds)
+
+
+def _await_off(session: Session, stop: Stop) -> None:
+    """Shuts the domain down, and waits until it is off.
+
+    Raises:
+        KitError: it does not shut down in time, and must not be switched off.
+    """
+    virsh, uuid, name = JobVirsh(session.host), session.plan.uuid, session.plan.domain
+    virsh.shutdown(uuid)
+    deadline = time.monotonic() + stop.seconds
+    while virsh.state(uuid).state != "shut off":
+        if time.monotonic() > deadline:
+            late = f"{name} has not shut down within {stop.seconds:.0f} s"
+            if not (stop.destroy or stop.confirm(f"{late}. Switch it off?")):
+                raise KitError(
+                    f"copy of {name}: {late}; it runs on",
+                    hint="it may still shut down: see its console; switch it off with --destroy, or"
+                    f" copy with --suspend; to start it: virsh start {shlex.quote(name)}",
+                )
+            virsh.destroy(uuid)
+        time.sleep(POLL_SECONDS)
+
+
+def _complete(session: Session, current: Pass, carried: Carried, downtime: float | None) -> Pass:
+    if downtime is not None:
+        current = replace(current, downtime=round(downtime, 3))
+    done = passes.complete(session, current, carried)
+    session.journal.completed("final copy")
+    return done
+
+
+def _finished(session: Session, done: Pass, downtime: float | None) -> Finished:
+    if downtime is not None:
+        log.info("%s has been down for %.1f s", session.plan.domain, downtime)
+    directory = session.journal.read().source_directory
+    try:
+        return Finished(done, clean(session.host, session.plan, directory))
+    except KitError as error:
+        log.warning("%s", error.message)
+        log.warning("what the import made on %s is still there", session.plan.host)
+        return Finished(done, [])

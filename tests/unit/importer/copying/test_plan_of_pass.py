@@ -1,0 +1,191 @@
+"""What a pass of a running domain does, by its journal and what runs there."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from converter import Silent
+from importer import journal
+from importer.copying import passes, session
+from importer.copying.passes import Reading
+from importer.copying.session import Session
+from importer.errors import ForeignJob
+from importer.journal import ImportState, Journal, Pass
+from node.run import Result
+from tests.unit.importer.copying import source
+from tests.unit.importer.copying.source import DIRECTORY, NEXT, PLAN, POINT, SOCKET, seen, sizes
+from tests.unit.importer.fake_host import FakeHost
+
+VOLUMES = {"vda": Path("/dev/xenvg/web-root"), "vdb": Path("/dev/xenvg/web-srv")}
+FIRST = Pass(1, False, POINT, 1.0, complete=True, done=("vda", "vdb"))
+CLEAN = {"checkpoints": POINT, "sizes": sizes(POINT, "size='4096'")}
+LOST = {"checkpoints": POINT, "sizes": sizes(POINT, "")}
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Journal]:
+    with journal.begun(PLAN, "text", tmp_path / "imports") as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "new_token", lambda: source.TOKEN)
+    monkeypatch.setattr(passes, "new_checkpoint", lambda _: NEXT)
+
+
+class Source(FakeHost):
+    """Prepares a directory for scratch files when asked to, and says yes to all else."""
+
+    def __init__(self) -> None:
+        super().__init__(self._answered)
+
+    def _answered(self, argv: list[str]) -> Result:
+        prepares = any("mkdir" in word for word in argv)
+        return Result(0, f"{50 << 30}\n{SOCKET.rpartition('/')[0]}\n" if prepares else "", "")
+
+    def ran(self, word: str) -> list[list[str]]:
+        """The commands with a word."""
+        return [argv for argv in self.asked if any(word in each for each in argv)]
+
+
+def planned(record: Journal, host: FakeHost, *before: Pass, **told: str) -> Reading:
+    def known(state: ImportState) -> ImportState:
+        return replace(state, passes=before, source_directory=DIRECTORY if before else "")
+
+    record.update(known)
+    current = Session(host, PLAN, record, VOLUMES, Silent())
+    return passes._planned(current, seen(current.point(), **told))
+
+
+def works(reading: Reading) -> dict[str, tuple[str, str]]:
+    return {each.disk.target: (each.work, each.since) for each in reading.works}
+
+
+def test_the_first_pass_copies_all_and_makes_a_checkpoint(record: Journal) -> None:
+    host = Source()
+    found = planned(record, host)
+    assert works(found) == {"vda": ("all", ""), "vdb": ("all", "")}
+    assert found.begins and not found.resumes
+    assert found.checkpoint is not None
+    assert (found.checkpoint.name, list(found.checkpoint.targets)) == (NEXT, ["vda"])
+    assert found.place.socket == SOCKET
+    noted = record.read()
+    assert noted.source_directory == DIRECTORY
+    assert noted.passes[0].checkpoint == NEXT
+    (prepared,) = host.ran("mkdir")
+    assert prepared[4:] == [
+        *(source.UUID, DIRECTORY),
+        *("vda", str(10 << 30), "vdb", str(20 << 30)),
+    ]
+
+
+def test_the_next_pass_copies_changes_and_compares_what_has_no_bitmap(record: Journal) -> None:
+    host = Source()
+    found = planned(record, host, FIRST, **CLEAN)
+    assert works(found) == {"vda": ("changes", POINT), "vdb": ("compare", "")}
+    assert found.checkpoint is not None and found.checkpoint.name == NEXT
+    assert found.current.number == 2
+    assert not host.ran("checkpoint-delete")
+
+
+def test_lost_bitmaps_make_it_compare(record: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    found = planned(record, Source(), FIRST, **LOST)
+    assert works(found) == {"vda": ("compare", ""), "vdb": ("compare", "")}
+    assert found.checkpoint is not None
+    assert "bitmaps of its disks are lost" in caplog.text
+
+
+def test_a_checkpoint_of_an_incomplete_pass_is_deleted(record: Journal) -> None:
+    host = Source()
+    before = Pass(2, False, NEXT, 2.0)
+    found = planned(record, host, FIRST, before, **{**CLEAN, "checkpoints": f"{POINT}\nX-{NEXT}"})
+    assert works(found)["vda"] == ("changes", POINT)
+    assert found.current.number == 2
+    assert found.resumes
+    assert not host.ran("checkpoint-delete")  # neither the last complete one nor another program's
+    stale = POINT.replace("aaaaaa", "cccccc")
+    planned(record, host, FIRST, before, **{**CLEAN, "checkpoints": f"{POINT}\n{stale}"})
+    (deleted,) = host.ran("checkpoint-delete")
+    assert f"--checkpointname={stale}" in deleted
+
+
+def test_an_interrupted_first_pass_keeps_its_checkpoint(record: Journal) -> None:
+    before = Pass(1, False, POINT, 1.0, done=("vda",))
+    found = planned(record, Source(), before, **CLEAN)
+    assert works(found) == {"vdb": ("all", "")}
+    assert found.checkpoint is None
+    assert (found.current.checkpoint, found.current.done) == (POINT, ("vda",))
+
+
+def test_an_interrupted_first_pass_begins_anew_if_its_bitmap_is_lost(record: Journal) -> None:
+    before = Pass(1, False, POINT, 1.0, done=("vda",))
+    found = planned(record, Source(), before, **LOST)
+    assert works(found) == {"vda": ("all", ""), "vdb": ("all", "")}
+    assert found.checkpoint is not None
+    assert (found.current.checkpoint, found.current.done) == (NEXT, ())
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ((FIRST, Pass(2, False, NEXT, 2.0)), {"vda": ("changes", POINT), "vdb": ("compare", "")}),
+        ((FIRST, Pass(2, False, NEXT, 2.0, done=("vda",))), {"vdb": ("compare", "")}),
+    ],
+)
+def test_our_job_goes_on(
+    record: Journal, before: tuple[Pass, ...], expected: dict[str, Any]
+) -> None:
+    host = Source()
+    found = planned(record, host, *before, backup=source.JOB, **CLEAN)
+    assert works(found) == expected
+    assert not found.begins
+    assert host.asked == []
+
+
+def test_the_job_of_an_interrupted_first_pass_goes_on_with_all(record: Journal) -> None:
+    whole = source.JOB.replace(f"incremental='{POINT}'", "")
+    found = planned(record, Source(), Pass(1, False, POINT, 1.0), backup=whole, **CLEAN)
+    assert works(found) == {"vda": ("all", ""), "vdb": ("all", "")}
+
+
+def test_our_job_that_no_pass_needs_is_ended(record: Journal) -> None:
+    host = Source()
+    found = planned(record, host, FIRST, backup=source.JOB, **CLEAN)
+    assert found.begins
+    assert host.ran("domjobabort")
+
+
+@pytest.mark.parametrize(
+    ("told", "whose"),
+    [
+        ({"backup": source.JOB.replace(source.TOKEN, "ffffffffffffffff")}, "another import"),
+        ({"backup": "<domainbackup mode='push'/>"}, "another program"),
+        ({"job": "Job type: Unbounded"}, "migration"),
+    ],
+)
+def test_a_foreign_job_is_left_alone(record: Journal, told: dict[str, str], whose: str) -> None:
+    host = Source()
+    with pytest.raises(ForeignJob, match=whose):
+        planned(record, host, FIRST, **told)
+    assert host.asked == []
+
+
+def test_no_job_is_ours_before_the_first_pass(record: Journal) -> None:
+    with pytest.raises(ForeignJob, match="another import"):
+        planned(record, Source(), backup=source.JOB)
+
+
+def test_too_little_room_for_scratch_files_is_refused(record: Journal) -> None:
+    class Full(Source):
+        def _answered(self, argv: list[str]) -> Result:
+            result = super()._answered(argv)
+            return replace(result, stdout=result.stdout.replace(str(50 << 30), str(1 << 30)))
+
+    host = Full()
+    with pytest.raises(Exception, match="only 1 GiB are free there; 1 GiB have to stay free"):
+        planned(record, host)
+    assert host.ran("rm")[-1] == ["rm", "-rf", "--", DIRECTORY]
