@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     add("--digest", choices=get_args(Algorithm), help="print a digest of the disk")
     add("--update", action="store_true", help="write only blocks of DST that differ")
     add("--resume", action="store_true", help="go on with an interrupted copy")
-    add("--progress", default="auto", type=_progress, metavar="HOW", help=PROGRESS)
+    add("--progress", default="auto", type=progress_kind, metavar="HOW", help=PROGRESS)
     add("--json", action="store_true", help="with --info and --inspect: print JSON")
     add("-q", "--quiet", action="store_true", help="print errors only")
     add("--debug", action="store_true", help="show each program run, and tracebacks")
@@ -111,7 +111,8 @@ def _size(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _progress(text: str) -> str:
+def progress_kind(text: str) -> str:
+    """Checks the value of `--progress`; raises argparse.ArgumentTypeError."""
     if not re.fullmatch(r"auto|bar|lines|none|json(:[0-9]{1,6})?", text):
         raise argparse.ArgumentTypeError(f"{text}: not one of {PROGRESS}")
     return text

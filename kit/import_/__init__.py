@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Protocol
 
-from kit.import_ import abort, adopt, inventory, plan, status
+from kit.import_ import adopt, copy, inventory, plan, status
 from node.modules import require_modules
 
 NAME = "import"
@@ -28,7 +28,7 @@ class Verb(Protocol):
         """Runs it; returns the exit code."""
 
 
-VERBS: tuple[Verb, ...] = (inventory, plan, adopt, status, abort)
+VERBS: tuple[Verb, ...] = (inventory, plan, copy, adopt, status)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,170 @@
+"""`instance-kit import copy`: copies the disks of a machine into the volumes of its instance."""
+
+import argparse
+from pathlib import Path
+
+from converter.cli.options import progress_kind
+from converter.cli.progress import chosen
+from importer import journal
+from importer.copying import final, passes, targets
+from importer.copying.facts import look
+from importer.copying.final import Finished, Stop
+from importer.copying.job import QEMU_STATE
+from importer.copying.methods import WORDS
+from importer.copying.rate import Rate
+from importer.copying.reconnect import settle, with_host
+from importer.copying.session import Session, point_of
+from importer.errors import HostLost
+from importer.host.connection import KvmHost, connected
+from importer.journal import Journal, Pass
+from importer.plan.load import load
+from importer.plan.model import ImportPlan
+from kit import DONE
+from node.errors import KitError
+from node.program import confirmed, say
+from node.text import parse_size, printable, size
+
+NAME = "copy"
+ABOUT = "copy the disks while the machine runs, again what has changed, and the last of it"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this verb."""
+    parser.set_defaults(quiet=False)
+    add = parser.add_argument
+    add("plan", metavar="PLAN", help="the file that `import plan` has written")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--again", action="store_true", help="copy what has changed since")
+    which.add_argument(
+        "--final", action="store_true", help="shut the machine down, and copy the rest"
+    )
+    add("--suspend", action="store_true", help="with --final: suspend it, do not shut it down")
+    add(
+        "--destroy",
+        action="store_true",
+        help="with --final: switch it off, if it does not shut down in time, or was suspended",
+    )
+    add(
+        "--shutdown-seconds",
+        type=int,
+        default=int(final.SHUTDOWN_SECONDS),
+        metavar="N",
+        help="time for the shutdown (default: %(default)s)",
+    )
+    add("--rate", type=_rate, metavar="SIZE", help="maximum bytes a second, such as 50M")
+    add(
+        "--scratch",
+        default=QEMU_STATE,
+        metavar="DIRECTORY",
+        help="on the KVM host: for what the guest overwrites meanwhile (default: %(default)s)",
+    )
+    add("--progress", default="auto", type=progress_kind, metavar="HOW", help="as for qcow2raw")
+    add("--dry-run", action="store_true", help="say what would be done, change nothing")
+
+
+def _rate(text: str) -> Rate:
+    try:
+        return Rate(parse_size(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def run(options: argparse.Namespace) -> int:
+    """Copies the disks.
+
+    Raises:
+        KitError: it failed; the source runs as before.
+    """
+    plan, text = load(Path(options.plan))
+    _check(options)
+    if options.dry_run:
+        with connected(plan.host) as host:
+            say("\n".join(map(printable, _foreseen(options, plan, host))))
+        return DONE
+    with journal.begun(plan, text) as record:
+        _require_order(options, record)
+        volumes = targets.made(record, plan)
+        shown = chosen(options.progress, quiet=False)
+
+        def session(host: KvmHost) -> Session:
+            return Session(
+                host, plan, record, volumes, shown, scratch=options.scratch, rate=options.rate
+            )
+
+        if options.final:
+            stop = Stop(options.suspend, options.destroy, confirmed, options.shutdown_seconds)
+            try:
+                with connected(plan.host) as host:
+                    finished = final.run(session(host), stop)
+            except HostLost:
+                settle(plan, record)
+                raise
+            say("\n".join(map(printable, _finished(plan, finished, stop))))
+        else:
+            done = with_host(plan.host, lambda host: passes.run(session(host)))
+            say("\n".join(map(printable, _passed(plan, done))))
+    return DONE
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuses options that belong to a final pass."""
+    if not options.final:
+        for name in ("suspend", "destroy"):
+            if getattr(options, name):
+                raise KitError(f"--{name}: only with --final", hint="see --help")
+    if not options.scratch.startswith("/"):
+        raise KitError(f"--scratch {options.scratch}: not absolute", hint="see --help")
+
+
+def _require_order(options: argparse.Namespace, record: Journal) -> None:
+    """Checks that there is a first copy before others.
+
+    Raises:
+        KitError: it is not complete; or it is, and `--again` or `--final` is missing.
+    """
+    is_copied = any(each.complete for each in record.read().passes)
+    if options.again and not is_copied:
+        raise KitError(
+            "--again: the first copy is not complete", hint="instance-kit import copy PLAN first"
+        )
+    if is_copied and not (options.again or options.final):
+        raise KitError(
+            "the first copy is complete",
+            hint="--again copies what has changed since; --final is the last pass",
+        )
+
+
+def _foreseen(options: argparse.Namespace, plan: ImportPlan, host: KvmHost) -> list[str]:
+    """What the pass would do now."""
+    known = plan.instance in journal.imports()
+    done = journal.read(plan.instance).passes if known else ()
+    facts = look(host, plan, point_of(done))
+    works, estimate = final.expected(
+        plan, done, facts, suspend=options.suspend or not options.final
+    )
+    lines = [f"{plan.domain} on {plan.host}: {facts.state.state}"]
+    lines += [f"disk {each.disk.target}: {WORDS[each.work]}" for each in works]
+    for disk in plan.disks:
+        if disk.swap_uuid is not None:
+            lines.append(f"disk {disk.target}: swap, made anew")
+    lines.append(f"if it came now: {final.in_words(estimate)}")
+    return lines
+
+
+def _passed(plan: ImportPlan, done: Pass) -> list[str]:
+    return [
+        f"{plan.domain}: pass {done.number}: {size(done.bytes)} in {done.seconds:.0f} s",
+        "next: instance-kit import copy PLAN --again, or --final",
+    ]
+
+
+def _finished(plan: ImportPlan, finished: Finished, stop: Stop) -> list[str]:
+    done = finished.copied
+    down = "" if done.downtime is None else f"; {plan.domain} was down for {done.downtime:.1f} s"
+    lines = [f"{plan.domain}: the last pass is complete: {size(done.bytes)}{down}"]
+    stays = "suspended" if stop.suspend and not stop.destroy else "off"
+    lines.append(f"{plan.domain} stays {stays} on {plan.host}; next: import adopt PLAN")
+    if finished.left:
+        lines.append(f"left on {plan.host}, when {plan.domain} is off:")
+        lines += [f"  {command}" for command in finished.left]
+    return lines
