@@ -70,6 +70,19 @@ def as_found(state: ImportState, found: dict[str, LogicalVolume], *, exists: boo
     return state.without_step("add", "tag", "convert", "fail over", "start")
 
 
+def without_bitmaps(state: ImportState) -> ImportState:
+    """The state in which no bitmap of the source counts, if Ganeti has the volumes. Pure.
+
+    The instance may have run since the last copy, on trial: what it wrote must be overwritten, and
+    no bitmap of the source tells what that was. So the next pass compares all blocks, and does not
+    continue an interrupted one.
+    """
+    if not any(each.adopted for each in state.volumes):
+        return state
+    passes = tuple(replace(each, checkpoint="") for each in state.passes if each.complete)
+    return replace(state, passes=passes)
+
+
 def refreshed(state: ImportState) -> ImportState:
     """The state as it is now, see `as_found`.
 

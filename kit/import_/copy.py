@@ -6,6 +6,7 @@ from pathlib import Path
 from converter.cli.options import progress_kind
 from converter.cli.progress import chosen
 from importer import journal
+from importer.adopted import refreshed, without_bitmaps
 from importer.copying import final, passes, targets
 from importer.copying.facts import look
 from importer.copying.final import Finished, Stop
@@ -82,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
             say("\n".join(map(printable, _foreseen(options, plan, host))))
         return DONE
     with journal.begun(plan, text) as record:
+        record.update(lambda state: without_bitmaps(refreshed(state)))
         _require_order(options, record)
         volumes = targets.made(record, plan)
         shown = chosen(options.progress, quiet=False)

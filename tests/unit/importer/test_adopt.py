@@ -8,7 +8,7 @@ import pytest
 
 from importer import adopt, adopted, journal
 from importer.adopt import Wanted, problems
-from importer.adopted import are_renamed, as_found, disk_number, located
+from importer.adopted import are_renamed, as_found, disk_number, located, without_bitmaps
 from importer.import_state import ImportState, Pass, Volume
 from importer.journal import Journal
 from importer.plan.file import render
@@ -293,3 +293,12 @@ def test_volumes_of_a_renamed_instance_are_left_alone(node: Node, record: Journa
     with pytest.raises(KitError, match="its tags say that an instance has it"):
         run(node, record)
     assert [each.name for each in node.volumes.values()] == names
+
+
+def test_after_a_trial_no_bitmap_tells_what_to_copy(node: Node) -> None:
+    whole, cut = Pass(1, False, "kit-1", 0.0, complete=True), Pass(2, False, "kit-2", 1.0)
+    state = state_of(node, passes=(whole, cut))
+    assert without_bitmaps(state) == state
+    volumes = tuple(replace(each, adopted=True) for each in state.volumes)
+    now = without_bitmaps(replace(state, volumes=volumes))
+    assert now.passes == (replace(whole, checkpoint=""),)
