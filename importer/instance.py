@@ -7,12 +7,9 @@ from node.errors import KitError
 
 # Of the hypervisor, that matter to what is in the guest; a boolean is Y or N in a list.
 PARAMETERS = (
-    "kvm_flag",
-    "kernel_path",
-    "disk_type",
-    "serial_console",
-    "serial_speed",
-    "boot_order",
+    *("kvm_flag", "kernel_path", "kvm_extra"),
+    *("disk_type", "scsi_controller_type"),
+    *("serial_console", "serial_speed"),
 )
 _NIC = ("mac", "ip", "mode", "network.name")
 _NETWORK = ("network", "gateway", "network6", "gateway6")

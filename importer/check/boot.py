@@ -77,12 +77,11 @@ def _uefi(facts: Facts) -> Finding:
     if facts.loaders is None:
         return note(_LOADER, "the EFI system partition could not be read", "see /etc/fstab")
     if not any(path.lower().endswith(FALLBACK) for path in facts.loaders):
-        return note(
-            _LOADER,
-            "the EFI system partition has no EFI/BOOT/BOOTX64.EFI: only UEFI's variables of the"
-            " source start it",
-            "grub-install --removable in the guest",
-        )
+        text = "the EFI system partition has no EFI/BOOT/BOOTX64.EFI"
+        remedy = "grub-install --removable in the guest"
+        if "pflash" in facts.instance.hv.get("kvm_extra", ""):
+            return note(_LOADER, f"{text}: only the source's variables of UEFI start it", remedy)
+        return problem(_LOADER, f"{text}, and the instance has no variables of UEFI", remedy)
     return ok(_LOADER, "disk 0 has an EFI system partition with EFI/BOOT/BOOTX64.EFI")
 
 

@@ -21,6 +21,7 @@ ROWS: dict[str, list[str]] = {
     "nic.mode/1": ["bridged"],
     "nic.network.name/1": ["-"],
     "hv/kvm_flag": ["disabled"],
+    "hv/kvm_extra": ["-bios /usr/share/ovmf/OVMF.fd"],
     "hv/serial_console": ["Y"],
     "hv/serial_speed": ["115200"],
 }
@@ -51,6 +52,7 @@ def test_an_instance_with_a_network() -> None:
     assert first.network.gateway == ip_address("198.51.100.1")
     assert (second.ip, second.network.subnet) == (None, None)
     assert set(found.hv) == set(PARAMETERS)
+    assert found.hv["kvm_extra"] == "-bios /usr/share/ovmf/OVMF.fd"
     assert (found.hv["kvm_flag"], found.hv["serial_console"]) == ("disabled", "True")
 
 

@@ -73,7 +73,15 @@ GUESTS: dict[str, Facts] = {
     "no-core": facts(disks=(disk("0x83", kind="dos"),), starts=(sector(behind=b""),)),
     "other-loader": facts(disks=(disk("0x83", kind="dos"),), starts=(sector(b"LILO", b""),)),
     "uefi": facts(hv=UEFI, loaders=("/boot/efi/EFI/BOOT/BOOTX64.EFI",)),
-    "uefi-variables": facts(hv=UEFI, loaders=("/boot/efi/EFI/debian/grubx64.efi",)),
+    "uefi-no-fallback": facts(hv=UEFI, loaders=("/boot/efi/EFI/debian/grubx64.efi",)),
+    "uefi-pflash": facts(
+        hv={**HV, "kvm_extra": "-drive if=pflash,format=raw,unit=1,file=/var/lib/vars"},
+        loaders=("/boot/efi/EFI/debian/grubx64.efi",),
+    ),
+    "scsi": facts(
+        hv={**HV, "disk_type": "scsi-hd", "scsi_controller_type": "virtio-scsi-pci"},
+        kernel=Kernel("6.1", frozenset({"virtio_pci"}), frozenset({"virtio_blk"})),
+    ),
     "uefi-without-esp": facts(hv=UEFI, disks=(disk("root"),), starts=(sector(),)),
     "gpt": facts(disks=(disk(ESP, warnings=("GPT: its backup copy is not at the disk's end",)),)),
     "gpt-damaged": facts(
