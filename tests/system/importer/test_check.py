@@ -19,6 +19,7 @@ from tests.unit.importer.renumber.guests import FIRST, instance
 
 ROOT = "0a0a0a0a-0000-4000-8000-000000000001"
 SWAP = "0b0b0b0b-0000-4000-8000-000000000002"
+BOOT = "0d0d0d0d-0000-4000-8000-000000000004"
 LOST = "0c0c0c0c-0000-4000-8000-000000000003"
 VERSION = "6.1.0-1-amd64"
 MENU = f"""terminal_output console
@@ -80,6 +81,68 @@ def disks(tmp_path: Path) -> list[Path]:
     output("mkswap", "-U", SWAP, swap)
     root.unlink()
     return [disk, swap]
+
+
+def test_a_guest_with_uefi(tmp_path: Path, described: Instance) -> None:
+    """Its ESP is mounted in the appliance, and /boot is a file system of its own."""
+    table = """label: gpt
+start=1MiB, size=40MiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B
+start=41MiB, size=32MiB
+start=73MiB, size=32MiB
+"""
+    fstab = f"UUID={ROOT} / ext4 defaults 0 1\nUUID={BOOT} /boot ext4 defaults 0 2\n"
+    fstab += "UUID=1234-ABCD /boot/efi vfat umask=0077 0 1\n"
+    root = tree(tmp_path / "root", {"etc/os-release": "ID=debian\n", "etc/fstab": fstab})
+    (root / "boot").mkdir()
+    menu = MENU.replace("/boot/vmlinuz", "/vmlinuz")
+    boot = tree(tmp_path / "boot", {"grub/grub.cfg": menu, f"vmlinuz-{VERSION}": ""})
+    (boot / "efi").mkdir()
+    (boot / f"initrd.img-{VERSION}").write_bytes(initramfs("block/virtio_blk"))
+    esp, disk = tmp_path / "esp", tmp_path / "disk"
+    for path, size in ((esp, 40), (disk, 106)):
+        with path.open("wb") as file:
+            file.truncate(size * MIB)
+    output("mformat", "-i", esp, "-N", "1234abcd", "-F", "::")
+    output("mmd", "-i", esp, "::/EFI", "::/EFI/BOOT")
+    (tmp_path / "loader").write_bytes(b"MZ")
+    output("mcopy", "-i", esp, tmp_path / "loader", "::/EFI/BOOT/BOOTX64.EFI")
+    subprocess.run(["sfdisk", "-q", str(disk)], input=table, text=True, check=True)
+    with disk.open("r+b") as file:
+        for place, content in (
+            (1, esp),
+            (41, made(tmp_path / "r", ROOT, root)),
+            (73, made(tmp_path / "b", BOOT, boot)),
+        ):
+            file.seek(place * MIB)
+            file.write(content.read_bytes())
+    uefi = {**described.hv, "kvm_extra": "-bios /usr/share/ovmf/OVMF.fd"}
+    instance_ = dataclasses.replace(described, hv=uefi)
+    first = command.check([disk], instance_)
+    assert [f"{one.level} {one.text}" for one in first.findings if one.about == "boot loader"] == [
+        "ok disk 0 has an EFI system partition with EFI/BOOT/BOOTX64.EFI"
+    ]
+    assert [one.text for one in first.findings if one.about == "drivers"] == [
+        f"initramfs of {VERSION}: it lacks virtio_pci: the root is not found"
+    ]
+    assert [edit.path for edit in first.edits] == ["/boot/grub/grub.cfg"]
+    command.mend([disk], instance_, first, "now")
+    again = command.check([disk], instance_)
+    assert again.edits == ()  # it was written to the file system of /boot
+
+
+def tree(top: Path, texts: dict[str, str]) -> Path:
+    for path, text in texts.items():
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).write_text(text)
+    return top
+
+
+def made(path: Path, uuid: str, content: Path) -> Path:
+    """A file system of 32 MiB."""
+    with path.open("wb") as file:
+        file.truncate(32 * MIB)
+    output("mke2fs", "-q", "-F", "-t", "ext4", "-U", uuid, "-d", content, path)
+    return path
 
 
 def problems(checked: Checked) -> list[str]:
