@@ -62,7 +62,9 @@ def matched(
         KitError: it is not certain which interface is which NIC, or Ganeti does not know what the
             guest needs.
     """
-    pairs = _pairs(nics, cards(seen, macs), old_macs, chosen)
+    found = cards(seen, macs)
+    used = [card for card in found if _is_used(card, seen)]
+    pairs = _pairs(nics, found, used, old_macs, chosen)
     changes, notes = [], []
     planned = {config.mac: config for config in plan_nics(nics, dhcp=False)}
     routed = {gateway.version for one in seen for gateway in one.gateways}
@@ -84,13 +86,25 @@ def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts)
 
 
+def _is_used(card: Card, seen: Sequence[Seen]) -> bool:
+    """Whether files give a card an address, or let it ask for one; itself, or a bridge over it."""
+    return any(
+        (one.addresses or one.asks)
+        and ((one.name == card.name if one.name else one.mac == card.mac) or card.name in one.below)
+        for one in seen
+    )
+
+
 def _pairs(
     nics: Sequence[Nic],
     found: Sequence[Card],
+    used: Sequence[Card],
     old_macs: Mapping[int, str],
     chosen: Mapping[int, str],
 ) -> dict[int, Card]:
     """The card of each NIC: as the user says, by MAC address, else in order if their number fits.
+
+    If it does not, those without any address (`used` has the others) may be left from other times.
 
     Raises:
         KitError: the rest of them does not fit.
@@ -105,6 +119,8 @@ def _pairs(
     taken = set(pairs.values())
     left = [nic for nic in nics if nic.index not in pairs]
     free = [card for card in found if card not in taken]
+    if len(left) != len(free):
+        free = [card for card in free if card in used] or free
     if left and free and len(left) != len(free):
         names = ", ".join(card.name or card.mac for card in free)
         missing = ", ".join(str(nic.index) for nic in left)

@@ -111,6 +111,16 @@ def test_an_instance_with_more_nics_than_the_guest_needs_names() -> None:
     assert any("NIC 0" in note and "do not name it" in note for note in made.notes)
 
 
+def test_an_interface_that_is_left_from_other_times_is_no_nic() -> None:
+    stale = files("ifupdown")
+    stale.texts["/etc/network/interfaces.d/eth0"] = "auto eth0\niface eth0 inet manual\n"
+    (change,) = proposal(stale, instance(FIRST)).changes
+    assert change.card == "ens3"
+    stale.texts["/etc/network/interfaces.d/eth0"] = "auto eth0\niface eth0 inet dhcp\n"
+    with pytest.raises(KitError, match=r"not certain which of the guest's interfaces ens3, eth0"):
+        proposal(stale, instance(FIRST))
+
+
 def test_an_address_without_a_network_of_ganeti() -> None:
     """In the guest's own subnet, prefix and gateway stay; elsewhere, they are not known."""
     made = proposal(files("routed"), instance(PLAIN))
