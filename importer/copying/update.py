@@ -32,7 +32,12 @@ HEAD = 1 << 20  # bytes of the disk whose digests are compared again, to notice 
 class ComparedSource:
     """A `converter.sources.base.Source`: a disk whose blocks were compared with the target."""
 
-    def __init__(self, disk: AgentDisk, compared: Compared) -> None:
+    def __init__(
+        self,
+        disk: AgentDisk,
+        compared: Compared,
+        throttle: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.name = disk.name
         self.size = disk.size
         self.format = "raw"
@@ -44,6 +49,7 @@ class ComparedSource:
         self.readers = COMPARERS
         self._disk = disk
         self._blocks = compared.blocks
+        self._throttle = throttle
         self._head = self._digests()
 
     def _digests(self) -> bytes:
@@ -55,7 +61,7 @@ class ComparedSource:
 
     def reader(self) -> "_Reader":
         """See `Source`."""
-        return _Reader(self._disk)
+        return _Reader(self._disk, self._throttle)
 
     def check_unchanged(self) -> None:
         """See `Source`. Only the first bytes are compared again."""
@@ -67,11 +73,13 @@ class ComparedSource:
 
 
 class _Reader:
-    def __init__(self, disk: AgentDisk) -> None:
+    def __init__(self, disk: AgentDisk, throttle: Callable[[int], None]) -> None:
         self._disk = disk
+        self._throttle = throttle
 
     def read(self, extents: Sequence[Extent], view: memoryview, start: int) -> None:
         for extent in extents:
+            self._throttle(extent.length)
             part = view[extent.guest_offset - start : extent.end - start]
             if extent.length <= BLOCK:
                 part[:] = self._disk.read(extent.guest_offset, extent.length)
@@ -119,5 +127,5 @@ def update(
     before = disk.on_the_wire
     compared = compare(disk, target, options, progress, throttle)
     options = replace(options, increment=True, compared=True, verify=True)
-    copied = copy(ComparedSource(disk, compared), target, options, progress)
+    copied = copy(ComparedSource(disk, compared, throttle), target, options, progress)
     return Updated(compared, copied, disk.on_the_wire - before)
