@@ -6,10 +6,10 @@ f-strings, no annotated variables. It ends with its stdin, so with the SSH conne
 
 The protocol, all numbers big-endian:
 1. The agent writes GREETING.
-2. The node writes a message (LENGTH, then that many bytes of JSON): socket, export, algorithm, salt
-   (hexadecimal), connections.
-3. The agent connects to that NBD server and answers with a message: size of the disk (bytes) and
-   the number of its connections; or error, and then it ends.
+2. The node writes a message (LENGTH, then that many bytes of JSON): socket, export, algorithms,
+   salt (hexadecimal), connections.
+3. The agent connects to that NBD server and answers with a message: size of the disk (bytes), the
+   first of the algorithms that it has; or error, and then it ends.
 4. The node sends requests (REQUEST): kind, number, offset, length. Each gets a reply (REPLY):
    status, number, length; then as many bytes. Replies come in any order. Those of an ERROR are
    text; the others:
@@ -51,8 +51,7 @@ NBD_MAGIC, NBD_OPTION, NBD_OPTION_REPLY = 0x4E42444D41474943, 0x49484156454F5054
 NBD_FIXED, NBD_NO_ZEROES = 1, 2
 OPT_EXPORT_NAME, OPT_GO, OPT_STRUCTURED, OPT_SET_META = 1, 7, 8, 10
 REP_ACK, REP_INFO, REP_META = 1, 3, 4
-REP_ERROR = 1 << 31
-REP_UNSUPPORTED = REP_ERROR + 1
+REP_UNSUPPORTED = (1 << 31) + 1
 INFO_EXPORT = 0
 CMD_READ, CMD_STATUS = 0, 7
 REQUEST_MAGIC, SIMPLE_MAGIC, STRUCTURED_MAGIC = 0x25609513, 0x67446698, 0x668E33EF
@@ -238,9 +237,9 @@ class Hasher:
 
     def of(self, data: "bytes | memoryview") -> bytes:
         """The digest of a block."""
-        digest = self._salted.copy()
-        digest.update(data)
-        return digest.digest()[:DIGEST]
+        salted = self._salted.copy()
+        salted.update(data)
+        return bytes(salted.digest()[:DIGEST])
 
     def digests(self, data: bytearray, length: int) -> bytes:
         """The digests of the blocks of the first bytes of a buffer, one after the other."""
@@ -253,6 +252,16 @@ class Hasher:
             else:
                 found.append(self.of(view[place:end]))
         return b"".join(found)
+
+
+def first_hasher(algorithms: List[str], salt: bytes) -> Tuple[str, Hasher]:
+    """The first of some algorithms that there is, and its hasher; raises ValueError."""
+    for algorithm in algorithms:
+        try:
+            return algorithm, Hasher(algorithm, salt)
+        except ValueError:
+            pass
+    raise ValueError("this Python has none of " + ", ".join(algorithms))
 
 
 class Agent:
@@ -321,7 +330,7 @@ def main() -> None:
     try:
         (length,) = LENGTH.unpack(source.read(LENGTH.size))
         wanted = json.loads(source.read(length).decode())
-        hasher = Hasher(wanted["algorithm"], bytes.fromhex(wanted["salt"]))
+        algorithm, hasher = first_hasher(wanted["algorithms"], bytes.fromhex(wanted["salt"]))
         disks = connections(wanted["socket"], wanted["export"], wanted["connections"])
     except Exception as error:
         send_message(out, error=str(error) or type(error).__name__)
@@ -329,7 +338,7 @@ def main() -> None:
     agent = Agent(out, hasher, disks[0].size)
     for disk in disks:
         threading.Thread(target=agent.work, args=(disk,), daemon=True).start()
-    send_message(out, size=disks[0].size, connections=len(disks))
+    send_message(out, size=disks[0].size, algorithm=algorithm)
     while True:
         request = source.read(REQUEST.size)
         if len(request) < REQUEST.size:

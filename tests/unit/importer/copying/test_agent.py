@@ -5,12 +5,13 @@ import hashlib
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from importer.copying import agent
-from importer.copying.agent import BLOCK, DIGEST, Hasher
-from importer.copying.agent_disk import ALGORITHM, command
+from importer.copying.agent import BLOCK, DIGEST, Hasher, first_hasher
+from importer.copying.agent_disk import ALGORITHMS, command
 
 TEXT = Path(agent.__file__).read_text()
 
@@ -35,24 +36,42 @@ def test_no_secret_and_no_program_text_is_in_the_command_line() -> None:
     assert len(" ".join(command())) < 200
 
 
-def test_digests_are_those_of_the_salted_blocks() -> None:
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_digests_are_those_of_the_salted_blocks(algorithm: str) -> None:
     data = bytearray(random.Random(1).randbytes(BLOCK) + bytes(BLOCK) + b"end")
     salt = b"s" * 16
     wanted = [
-        hashlib.new(ALGORITHM, salt + data[place : place + BLOCK]).digest()[:DIGEST]
+        hashlib.new(algorithm, salt + data[place : place + BLOCK]).digest()[:DIGEST]
         for place in range(0, len(data), BLOCK)
     ]
-    hasher = Hasher(ALGORITHM, salt)
+    hasher = Hasher(algorithm, salt)
     assert hasher.digests(data, len(data)) == b"".join(wanted)
     assert hasher.zero == wanted[1]
     # What a buffer held before does not count.
     assert hasher.digests(data, BLOCK + 5)[DIGEST:] == hasher.of(bytes(5))
-    assert Hasher(ALGORITHM, b"t" * 16).zero != hasher.zero
+    assert Hasher(algorithm, b"t" * 16).zero != hasher.zero
 
 
 @pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1])
 def test_short_blocks_of_zeros_have_their_own_digest(size: int) -> None:
-    hasher = Hasher(ALGORITHM, b"s")
+    hasher = Hasher(ALGORITHMS[0], b"s")
     found = hasher.digests(bytearray(size), size)
     assert len(found) == -(-size // BLOCK) * DIGEST
     assert (found[:DIGEST] == hasher.zero) is (size >= BLOCK)
+
+
+def test_without_blake2_another_algorithm_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = hashlib.new
+
+    def of_python_3_5(name: str, *words: Any) -> Any:
+        if name == "blake2b":
+            raise ValueError(f"unsupported hash type {name}")
+        return whole(name, *words)
+
+    assert first_hasher(list(ALGORITHMS), b"s")[0] == "blake2b"
+    monkeypatch.setattr(hashlib, "new", of_python_3_5)
+    name, hasher = first_hasher(list(ALGORITHMS), b"s")
+    assert name == "sha256"
+    assert hasher.zero == Hasher("sha256", b"s").zero
+    with pytest.raises(ValueError, match=r"none of blake2b$"):
+        first_hasher(["blake2b"], b"s")

@@ -17,7 +17,7 @@ from node.errors import KitError
 from tests.unit.importer.copying.peer import Peer, disk_of, message, replied
 
 SIZE = 8 * MAX_DATA
-HELLO = message(size=SIZE, connections=4)
+HELLO = message(size=SIZE, algorithm="sha256")
 DISK = bytes(n % 251 for n in range(1 << 16)) * (SIZE >> 16)
 
 
@@ -97,7 +97,7 @@ def test_small_reads_give_the_disk_and_are_held(offset: int, length: int) -> Non
 
     size = SIZE - 100  # it ends within a block
     length = min(length, max(0, size - offset))
-    with disk_of(Peer(message(size=size, connections=1), counting)) as disk:
+    with disk_of(Peer(message(size=size, algorithm="sha256"), counting)) as disk:
         offset = min(offset, size)
         assert disk.read(offset, length) == DISK[offset : offset + length]
         assert disk.read(offset, length) == DISK[offset : offset + length]
@@ -126,9 +126,14 @@ def test_nothing_beyond_the_disk_is_asked_for(offset: int, length: int) -> None:
         message(size=1.5),
         message(size=True),
         message(size="1"),
+        message(size=1),
+        message(size=1, algorithm="md5"),
+        message(size=1, algorithm=["sha256"]),
     ],
 )
-def test_a_message_without_a_size_is_refused(hello: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_that_lacks_something_is_refused(
+    hello: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(agent_channel, "START_SECONDS", 0.2)
     with pytest.raises(SourceLost, match="the agent on the KVM host: "), disk_of(Peer(hello)):
         pass
