@@ -131,8 +131,9 @@ def compare(
     Raises:
         KitError: one of them cannot be read, or the volume is too small.
     """
-    watch, blocks, before = Stopwatch(), Blocks(disk.size), disk.on_the_wire
+    watch, before = Stopwatch(), disk.on_the_wire
     with watch.timed("compare"), open_target_read_only(target, size_needed=disk.size) as there:
+        blocks = Blocks(disk.size)  # of a size that there is: any agent could state any size
         replaced = _replaced(disk, there.size, options)
         pieces = chunks(to_compare(_runs(disk), replaced, disk.size), disk.size)
         pool, counted = Pool(pieces, 0), Counted(COMPARERS)
