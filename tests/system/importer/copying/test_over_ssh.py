@@ -1,9 +1,8 @@
 """The agent on another host, over a real sshd."""
 
 import shlex
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from importer.copying.agent_disk import AgentDisk, agent_disk, command
 from importer.copying.update import update
 from node.service import serving_binary
 from tests.system.converter.sshd import HOST, Sshd, sshd
+from tests.system.converter.support import wait_until
 from tests.system.importer.copying.agents import (
     MIB,
     Interrupting,
@@ -44,11 +44,12 @@ def remote(far: Sshd, disk: Path) -> Iterator[AgentDisk]:
 
 
 def agents(far: Sshd) -> list[int]:
-    return [
-        pid
-        for pid in far.processes("python3")
-        if b"'agent'" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    found = []
+    for pid in far.processes("python3"):
+        with suppress(OSError):  # it has ended
+            if b"'agent'" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
 
 
 def test_only_changes_cross_the_wire(far: Sshd, tmp_path: Path) -> None:
@@ -71,12 +72,9 @@ def test_a_cut_line_leaves_nothing_there_and_another_run_goes_on(far: Sshd, tmp_
         change(disk, 100, seed=2)
         with remote(far, disk) as there:
             assert agents(far)
-            with pytest.raises(SourceLost, match=r"the agent on the KVM host: .*closed"):
+            with pytest.raises(SourceLost, match="the agent on the KVM host: "):
                 update(there, device, CopyOptions(), Interrupting("compare", far.cut))
-        deadline = time.monotonic() + 10
-        while agents(far) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not agents(far)
+        wait_until(lambda: not agents(far))
         with remote(far, disk) as there:
             update(there, device, CopyOptions())
         assert file.read_bytes() == disk.read_bytes()
