@@ -153,7 +153,7 @@ class CopyRun:
             return "yes"
         if unfinished is None or until is None:
             raise BaseIncomplete(self._target.path)
-        if of != "yes" and until > max(unfinished.done, 0 if of == "compared" else int(of)):
+        if of != "yes" and until > max(unfinished.done, int(of)):
             raise BaseIncomplete(self._target.path)
         return str(until)
 
