@@ -253,9 +253,9 @@ def _await_off(session: Session, stop: Stop) -> None:
 
 
 def _complete(session: Session, current: Pass, carried: Carried, downtime: float | None) -> Pass:
-    if downtime is not None:
-        current = replace(current, downtime=round(downtime, 3))
-    done = passes.complete(session, current, carried)
+    rounded = None if downtime is None else round(downtime, 3)
+    # Its checkpoint is deleted right after this.
+    done = passes.complete(session, replace(current, checkpoint="", downtime=rounded), carried)
     session.journal.completed("final copy")
     return done
 

@@ -314,6 +314,8 @@ def from_images(session: Session, facts: SourceFacts, *, final: bool = False) ->
     log_works(works)
     with images(session, works, is_on=facts.is_on) as pieces:
         carried, current = carry(session, current, pieces, None, resumes=before is not None)
+    if final:  # its checkpoint is deleted right after this
+        current = replace(current, checkpoint="")
     return complete(session, current, carried)
 
 
