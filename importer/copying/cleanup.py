@@ -96,15 +96,18 @@ def _removal(path: str, name: str) -> list[str]:
     return ["qemu-img", "bitmap", "--remove", "-f", "qcow2", path, name]
 
 
-def run_again(host: KvmHost, plan: ImportPlan, journal: Journal) -> None:
+def run_again(host: KvmHost, plan: ImportPlan, journal: Journal) -> bool:
     """Makes the domain run again, if this import has suspended it or shut it down.
+
+    Returns:
+        Whether it stays so; False if the guest was told to shut down and may still do that.
 
     Raises:
         KitError: it does not run.
     """
     stopped = journal.read().stopped_by_us
     if stopped is None:
-        return
+        return True
     virsh = Virsh(host)
     state = virsh.state(plan.uuid).state
     if stopped == "suspended" and state == "paused":
@@ -112,7 +115,10 @@ def run_again(host: KvmHost, plan: ImportPlan, journal: Journal) -> None:
         thaw(host, plan)
     elif state == "shut off":
         _start(virsh, plan.uuid)
+    elif stopped == "shut down":
+        return False
     journal.update(lambda before: replace(before, stopped_by_us=None))
+    return True
 
 
 def thaw(host: KvmHost, plan: ImportPlan) -> None:

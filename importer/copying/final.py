@@ -7,7 +7,7 @@ when it does not hear of us any more.
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -102,7 +102,8 @@ def run(session: Session, stop: Stop) -> Finished:
     running = facts.state.state == "running"
     if running and not stop.suspend:
         require_restartable(facts, session.plan)
-    if running or not _is_copied(session):
+    # Without backup jobs, another pass over an image that changes meanwhile would be of no use.
+    if not _is_copied(session) or (running and facts.has_jobs):
         passes.run(session)
         facts = look(session.host, session.plan, session.point())
     earlier = session.journal.read().passes
@@ -136,13 +137,16 @@ def _begun(session: Session) -> Pass:
 
 @contextmanager
 def _running_again(session: Session, watch: Watch) -> Iterator[None]:
-    """If the block fails, the domain runs again; if we are cut off, the watching script does it."""
+    """If the block fails, the domain runs again.
+
+    The watching script sees to it if we are cut off, or if the guest may still shut down.
+    """
     try:
         yield
     except BaseException:
         try:
-            run_again(session.host, session.plan, session.journal)
-            watch.end()
+            if run_again(session.host, session.plan, session.journal):
+                watch.end()
         except HostLost as error:
             log.debug("%s", error.message)
         except KitError as error:
@@ -165,7 +169,7 @@ def _suspended(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
         if was_running:
             watch.arm("suspended")
             session.journal.update(lambda now: replace(now, stopped_by_us="suspended"))
-        with passes.ending(session, place, watch), _running_again(session, watch):
+        with _job_ended_by_failure(session, place), _running_again(session, watch):
             with ExitStack() as stack:
                 if facts.has_jobs:
                     pieces = stack.enter_context(passes.exported(session, works, place.socket))
@@ -175,11 +179,22 @@ def _suspended(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
                 carried, current = passes.carry(session, current, pieces, watch)
             seconds = time.monotonic() - began
             watch.end()  # from here on, it stays suspended
-    done = _complete(session, current, carried, seconds if was_running else None)
+            done = _complete(session, current, carried, seconds if was_running else None)
     found = _finished(session, done, seconds if was_running else None)
     if stop.destroy:
         JobVirsh(host).destroy(uuid)
     return found
+
+
+@contextmanager
+def _job_ended_by_failure(session: Session, place: Place) -> Iterator[None]:
+    """Ends the job if the block fails, unless the connection is lost."""
+    try:
+        yield
+    except BaseException:
+        with suppress(KitError):
+            job.end(session.host, session.plan.uuid, place)
+        raise
 
 
 def _begin_suspended(
@@ -227,7 +242,8 @@ def _shut_down(session: Session, stop: Stop) -> Finished:
                 carried, current = passes.carry(session, current, pieces, watch)
             seconds = time.monotonic() - began
             watch.end()  # from here on, it stays off
-    return _finished(session, _complete(session, current, carried, seconds), seconds)
+            done = _complete(session, current, carried, seconds)
+    return _finished(session, done, seconds)
 
 
 def _await_off(session: Session, stop: Stop) -> None:

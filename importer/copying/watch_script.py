@@ -29,8 +29,10 @@ umask 077
 echo "$$" > "$owner"
 virsh() { timeout 120 virsh -q -c qemu:///system "$@" < /dev/null 2> /dev/null; }
 say() { if [ -z "$alone" ]; then printf '%s\n' "$*" 2> /dev/null; fi; }
+# Another script takes over as soon as it has written its number there.
+is_ours() { [ "$(cat "$owner" 2> /dev/null)" = "$$" ]; }
 finish() {
-  if [ "$(cat "$owner" 2> /dev/null)" = "$$" ]; then rm -f "$owner"; fi
+  if is_ours; then rm -f "$owner"; fi
   exit 0
 }
 # 0: our job runs; 1: none of ours; 2: libvirt does not answer.
@@ -58,6 +60,7 @@ state() { virsh domstate "$domain" "$@" | head -n 1; }
 resume() {
   local count
   for ((count = 0; count < 3600; count++)); do
+    is_ours || exit 0
     case $(state) in
       paused) virsh resume "$domain" > /dev/null && break ;;
       ?*) break ;;
@@ -82,6 +85,7 @@ end_servers() {
 start() {
   local count
   for ((count = 0; count < 3600; count++)); do
+    is_ours || exit 0
     case $(state) in
       'shut off')
         end_servers
@@ -93,7 +97,7 @@ start() {
   done
 }
 undo() {
-  if [ "$(cat "$owner" 2> /dev/null)" != "$$" ]; then exit 0; fi
+  is_ours || exit 0
   case $mode in
     suspended) end_job; resume ;;
     stopped) start; rm -rf "$directory" ;;
@@ -104,8 +108,10 @@ undo() {
 while true; do
   if [ -n "$alone" ]; then
     sleep 1
-    if [ "$(cat "$owner" 2> /dev/null)" != "$$" ] || ((SECONDS - heard > 86400)); then
-      break
+    is_ours || exit 0
+    if ((SECONDS - heard > 86400)); then
+      end_job
+      finish
     fi
   elif IFS= read -r -t 1 line; then
     heard=$SECONDS
