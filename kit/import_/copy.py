@@ -10,7 +10,7 @@ from importer.adopted import refreshed, without_bitmaps
 from importer.copying import final, passes, targets
 from importer.copying.facts import look
 from importer.copying.final import Finished, Stop
-from importer.copying.job import QEMU_STATE
+from importer.copying.job import QEMU_STATE, RESERVE
 from importer.copying.methods import WORDS
 from importer.copying.rate import Rate
 from importer.copying.reconnect import settle, with_host
@@ -59,6 +59,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIRECTORY",
         help="on the KVM host: for what the guest overwrites meanwhile (default: %(default)s)",
     )
+    add(
+        "--reserve",
+        type=_size,
+        default=RESERVE,
+        metavar="SIZE",
+        help="there, at least so much stays free: else the copy is aborted (default: 1G)",
+    )
     add("--progress", default="auto", type=progress_kind, metavar="HOW", help="as for qcow2raw")
     add("--dry-run", action="store_true", help="say what would be done, change nothing")
 
@@ -66,6 +73,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def _rate(text: str) -> Rate:
     try:
         return Rate(parse_size(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -90,7 +104,10 @@ def run(options: argparse.Namespace) -> int:
 
         def session(host: KvmHost) -> Session:
             return Session(
-                host, plan, record, volumes, shown, scratch=options.scratch, rate=options.rate
+                *(host, plan, record, volumes, shown),
+                scratch=options.scratch,
+                reserve=options.reserve,
+                rate=options.rate,
             )
 
         if options.final:
