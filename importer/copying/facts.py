@@ -21,6 +21,14 @@ ON = ("running", "paused", "in shutdown", "idle", "blocked")
 # libvirt adds the state while the domain is on.
 _AGENT = re.compile(r"<target [^>]*name='org\.qemu\.guest_agent\.0'[^>]*state='connected'")
 
+# Of the commands that describe the images, each as one word.
+_IMAGES = """\
+for image in "$@"; do
+  echo "$mark image"
+  eval "$image"
+done
+"""
+
 # $1: the domain. $2: a line before each part. $3: a checkpoint, or nothing. Then the commands that
 # describe the images, each as one word.
 _LOOK = rf"""
@@ -46,11 +54,7 @@ if [ -n "$checkpoint" ]; then
 fi
 part dominfo
 virsh dominfo "$domain"
-for image in "$@"; do
-  part image
-  eval "$image"
-done
-"""
+{_IMAGES}"""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,50 @@ def source_disk(disk: DiskPlan) -> SourceDisk:
     return SourceDisk(disk.target, "", disk.format, disk.path, disk.is_block)
 
 
+def shut_down(host: KvmHost, plan: ImportPlan, before: SourceFacts, checkpoint: str) -> SourceFacts:
+    """The facts of a domain that is off now: only its images have changed, so only they are asked.
+
+    Args:
+        host: the KVM host.
+        plan: of the import.
+        before: the facts when it ran.
+        checkpoint: whose bitmaps are of interest.
+
+    Raises:
+        KitError: see `look`.
+    """
+    copied = _copied(plan)
+    mark = f"--{secrets.token_hex(8)}"
+    told = host.script(
+        f"mark=$1; shift\n{_IMAGES}", mark, *_descriptions(copied), what=f"images of {plan.domain}"
+    ).stdout
+    parts = [part.partition("\n")[2] for part in told.split(mark)[1:]]
+    state = DomainState("shut off", "")
+    found = replace(before, state=state, images=_images(plan, copied, parts))
+    return _with_dirty(found, "", checkpoint)
+
+
+def _copied(plan: ImportPlan) -> list[DiskPlan]:
+    return [disk for disk in plan.disks if disk.swap_uuid is None]
+
+
+def _descriptions(copied: Sequence[DiskPlan]) -> list[str]:
+    """The commands that describe the images, each as one word."""
+    return [shlex.join(info_argv(source_disk(disk))) for disk in copied]
+
+
+def _images(
+    plan: ImportPlan, copied: Sequence[DiskPlan], described: Sequence[str]
+) -> dict[str, ImageInfo]:
+    try:
+        return {disk.target: parse_info(text) for disk, text in zip(copied, described, strict=True)}
+    except ValueError as error:
+        raise KitError(
+            f"images of {plan.domain}: the output of qemu-img is not as expected: {error}",
+            hint="see `qemu-img info` and `qemu-img --version` there",
+        ) from error
+
+
 def look(host: KvmHost, plan: ImportPlan, checkpoint: str = "") -> SourceFacts:
     """Looks at a domain.
 
@@ -124,12 +172,12 @@ def look(host: KvmHost, plan: ImportPlan, checkpoint: str = "") -> SourceFacts:
         HostLost: the connection is lost.
         KitError: the domain or its disks are not those of the plan any more.
     """
-    copied = [disk for disk in plan.disks if disk.swap_uuid is None]
+    copied = _copied(plan)
     mark = f"--{secrets.token_hex(8)}"
     told = host.script(
         _LOOK,
         *(plan.uuid, mark, checkpoint),
-        *(shlex.join(info_argv(source_disk(disk))) for disk in copied),
+        *_descriptions(copied),
         what=f"state of {plan.domain}",
     ).stdout
     facts = parse(plan, copied, told.split(mark)[1:], checkpoint)
@@ -174,15 +222,7 @@ def parse(
                 hint="its disks have changed since the plan was made: make a new plan; a snapshot"
                 " with a file of its own has to be merged first (virsh blockcommit --pivot)",
             )
-    try:
-        images = {
-            disk.target: parse_info(text) for disk, text in zip(copied, described, strict=True)
-        }
-    except ValueError as error:
-        raise KitError(
-            f"images of {plan.domain}: the output of qemu-img is not as expected: {error}",
-            hint="see `qemu-img info` and `qemu-img --version` there",
-        ) from error
+    images = _images(plan, copied, described)
     job = running_job(told["backup"]) if told["backup"].strip() else None
     facts = SourceFacts(
         state=state,

@@ -14,7 +14,7 @@ from math import ceil
 from importer.copying import job, methods, passes
 from importer.copying.carry import Carried
 from importer.copying.cleanup import clean, run_again
-from importer.copying.facts import SourceFacts, look, require_restartable
+from importer.copying.facts import SourceFacts, look, require_restartable, shut_down
 from importer.copying.job import Place
 from importer.copying.methods import DiskWork, Estimate
 from importer.copying.session import Session, last_complete, point_of
@@ -28,8 +28,7 @@ from node.errors import KitError
 from node.log import log
 from node.text import size
 
-SHUTDOWN_SECONDS = 180.0
-POLL_SECONDS = 0.2
+SHUTDOWN_SECONDS = 180
 OFF = DomainState("shut off", "")
 
 
@@ -49,7 +48,7 @@ class Stop:
     suspend: bool = False
     destroy: bool = False
     confirm: Callable[[str], bool] = lambda _: False
-    seconds: float = SHUTDOWN_SECONDS
+    seconds: int = SHUTDOWN_SECONDS
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def run(session: Session, stop: Stop) -> Finished:
     _, found = expected(session.plan, earlier, facts, suspend=stop.suspend or not running)
     log.info("%s is stopped for the last pass: %s", session.plan.domain, in_words(found))
     if running and not stop.suspend:
-        return _shut_down(session, stop)
+        return _shut_down(session, facts, stop)
     return _suspended(session, facts, stop)
 
 
@@ -218,7 +217,7 @@ def _begin_suspended(
     ).at
 
 
-def _shut_down(session: Session, stop: Stop) -> Finished:
+def _shut_down(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
     """The last pass of a domain that is shut down."""
     current = _begun(session)
     directory = session.directory()
@@ -232,7 +231,7 @@ def _shut_down(session: Session, stop: Stop) -> Finished:
         with _running_again(session, watch):
             began = time.monotonic()
             _await_off(session, stop)
-            facts = look(session.host, session.plan, current.checkpoint)
+            facts = shut_down(session.host, session.plan, facts, current.checkpoint)
             works = methods.work(
                 session.plan.disks,
                 facts.situation(frozenset(session.volumes), current.checkpoint),
@@ -252,20 +251,17 @@ def _await_off(session: Session, stop: Stop) -> None:
     Raises:
         KitError: it does not shut down in time, and must not be switched off.
     """
-    virsh, uuid, name = JobVirsh(session.host), session.plan.uuid, session.plan.domain
-    virsh.shutdown(uuid)
-    deadline = time.monotonic() + stop.seconds
-    while virsh.state(uuid).state != "shut off":
-        if time.monotonic() > deadline:
-            late = f"{name} has not shut down within {stop.seconds:.0f} s"
-            if not (stop.destroy or stop.confirm(f"{late}. Switch it off?")):
-                raise KitError(
-                    f"copy of {name}: {late}; it runs on",
-                    hint="it may still shut down: see its console; switch it off with --destroy, or"
-                    f" copy with --suspend; to start it: virsh start {shlex.quote(name)}",
-                )
-            virsh.destroy(uuid)
-        time.sleep(POLL_SECONDS)
+    virsh, name = JobVirsh(session.host), session.plan.domain
+    if virsh.shut_down(session.plan.uuid, stop.seconds):
+        return
+    late = f"{name} has not shut down within {stop.seconds} s"
+    if not (stop.destroy or stop.confirm(f"{late}. Switch it off?")):
+        raise KitError(
+            f"copy of {name}: {late}; it runs on",
+            hint="it may still shut down: see its console; switch it off with --destroy, or"
+            f" copy with --suspend; to start it: virsh start {shlex.quote(name)}",
+        )
+    virsh.destroy(session.plan.uuid)
 
 
 def _complete(session: Session, current: Pass, carried: Carried, downtime: float | None) -> Pass:

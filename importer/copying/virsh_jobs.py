@@ -2,12 +2,15 @@
 
 import shlex
 
+from importer.host.connection import SECONDS
 from importer.host.virsh import VIRSH, Virsh
+from node.errors import CommandError
 
 BEGIN_SECONDS = 120.0  # libvirt waits 30 s for another job's end; freezing takes its time
 FREEZE_SECONDS = 20  # a guest whose agent hangs must not stay frozen for longer
 THAW_SECONDS = 20.0
 DESTROY_SECONDS = 120.0
+LATE = 3  # exit code: it is not off in time
 
 # $1: the domain. $2: bytes of the job's XML; the rest of stdin is the checkpoint's. $3: whether to
 # suspend. $4: seconds for freezing file systems, or 0. It prints whether they were frozen. With a
@@ -43,6 +46,16 @@ virsh backup-begin "$domain" --reuse-external --backupxml "$@" > /dev/null
 if [ "$suspend" = yes ]; then undo=; fi
 echo "$frozen"
 """
+# $1: the domain. $2: seconds.
+_SHUT_DOWN = f"""
+virsh() {{ command {shlex.join(VIRSH)} "$@"; }}
+virsh shutdown "$1" > /dev/null
+end=$(($(date +%s) + $2))
+until virsh domstate "$1" | grep -qx 'shut off'; do
+  if [ "$(date +%s)" -ge "$end" ]; then exit {LATE}; fi
+  sleep 0.1
+done
+"""
 
 
 class JobVirsh(Virsh):
@@ -75,6 +88,26 @@ class JobVirsh(Virsh):
             seconds=BEGIN_SECONDS,
         )
         return ended.stdout.split() == ["yes"]
+
+    def shut_down(self, domain: str, seconds: int) -> bool:
+        """Shuts a guest down, and waits until it is off; returns whether it is, in time."""
+        what = f"virsh shutdown of {domain}"
+        ended = self._host.script(
+            _SHUT_DOWN,
+            *(domain, str(seconds)),
+            what=what,
+            check=False,
+            seconds=seconds + SECONDS,
+        )
+        if ended.exit_code not in (0, LATE):
+            raise CommandError(
+                f"{what} on {self._host.name}: {ended.stderr.strip()}",
+                exit_code=ended.exit_code,
+                stdout=ended.stdout,
+                stderr=ended.stderr,
+                hint="see virsh domstate there",
+            )
+        return ended.exit_code == 0
 
     def destroy(self, domain: str) -> None:
         """Switches a domain off; QEMU closes its images in order, or this fails."""

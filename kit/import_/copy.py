@@ -48,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--shutdown-seconds",
         type=int,
-        default=int(final.SHUTDOWN_SECONDS),
+        default=final.SHUTDOWN_SECONDS,
         metavar="N",
         help="time for the shutdown (default: %(default)s)",
     )

@@ -59,6 +59,20 @@ def test_a_bitmap_of_a_domain_that_is_off_counts_if_it_was_saved(
     assert found.dirty == expected
 
 
+@pytest.mark.parametrize(("in_use", "expected"), [(False, {"vda": None}), (True, {})])
+def test_after_a_shutdown_only_images_are_asked(in_use: bool, expected: dict[str, None]) -> None:
+    def answer(argv: list[str]) -> Result:
+        images = [image(10 * GIB, POINT, in_use=in_use), image(20 * GIB, raw=True)]
+        return Result(0, "".join(f"{argv[4]} image\n{text}\n" for text in images), "")
+
+    host = FakeHost(answer)
+    found = facts.shut_down(host, PLAN, seen(checkpoints=POINT), POINT)
+    assert not found.is_on
+    assert found.dirty == expected
+    (argv,) = host.asked
+    assert "virsh" not in " ".join(argv)
+
+
 def test_a_bitmap_without_its_checkpoint_does_not_count() -> None:
     found = seen(POINT, checkpoints=NEXT, sizes=source.sizes(POINT, "size='0'"))
     assert found.dirty == {}
