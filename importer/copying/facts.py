@@ -44,6 +44,8 @@ part xml
 virsh dumpxml "$domain"
 part checkpoints
 virsh checkpoint-list --name --topological "$domain"
+part snapshots
+virsh snapshot-list --name "$domain"
 part job
 virsh domjobinfo "$domain" 2>/dev/null || :
 part backup
@@ -67,6 +69,7 @@ class SourceFacts:
         images: of the plan's disks that are copied, by target.
         others: targets of all disks of the domain that are not copied.
         checkpoints: the names of all its checkpoints, parents first.
+        has_snapshots: whether libvirt knows snapshots of it: then it makes no checkpoints.
         job: the backup job that runs, if any.
         has_other_job: whether a job of another kind runs.
         is_persistent: whether libvirt knows the domain when it is off.
@@ -80,6 +83,7 @@ class SourceFacts:
     images: Mapping[str, ImageInfo]
     others: tuple[str, ...]
     checkpoints: tuple[str, ...]
+    has_snapshots: bool
     job: RunningJob | None
     has_other_job: bool
     is_persistent: bool
@@ -98,7 +102,9 @@ class SourceFacts:
 
     @property
     def with_bitmaps(self) -> tuple[str, ...]:
-        """The targets of copied disks whose images can keep bitmaps."""
+        """The targets of copied disks that a new checkpoint makes bitmaps in."""
+        if self.has_snapshots:
+            return ()
         return tuple(target for target, image in self.images.items() if image.version == 3)
 
     def situation(self, copied: frozenset[str], checkpoint: str) -> Situation:
@@ -230,6 +236,7 @@ def parse(
         images=images,
         others=tuple(target for target in sources if target not in images),
         checkpoints=tuple(told["checkpoints"].split()),
+        has_snapshots=bool(told["snapshots"].strip()),
         job=job,
         has_other_job=job is None and fields(told["job"]).get("Job type", "None") != "None",
         is_persistent=fields(told["dominfo"]).get("Persistent") == "yes",

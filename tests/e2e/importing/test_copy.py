@@ -237,7 +237,7 @@ def small(writer: Writer) -> Iterator[str]:
 
 
 def test_too_little_room_for_scratch_files_is_seen_before(writer: Writer, small: str) -> None:
-    assert "only 12 MiB are free there" in fails(writer, "--scratch", small)
+    assert "MiB are free there; 1 GiB have to stay free" in fails(writer, "--scratch", small)
     assert not writer.has_job()
     assert writer.kvm.run(["ls", small]).stdout == ""
 

@@ -90,6 +90,7 @@ def told(**changed: str) -> list[str]:
         "versions": VERSIONS,
         "xml": XML,
         "checkpoints": "",
+        "snapshots": "",
         "job": "Job type: None",
         "backup": "",
         "sizes": "",

@@ -90,6 +90,10 @@ def test_an_image_of_version_2_keeps_no_bitmaps() -> None:
     assert seen(vda=old).with_bitmaps == ()
 
 
+def test_a_domain_with_snapshots_gets_no_checkpoint() -> None:
+    assert seen(snapshots="\nbefore the upgrade\n").with_bitmaps == ()
+
+
 def test_old_versions_have_no_jobs() -> None:
     assert not seen(versions=source.VERSIONS.replace("daemon: 9.0.0", "daemon: 7.0.0")).has_jobs
 
