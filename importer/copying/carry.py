@@ -21,8 +21,9 @@ from importer.copying.changed import changed_source
 from importer.copying.methods import DiskWork
 from importer.copying.moving import MovingSource
 from importer.copying.rate import LimitedSource, Rate
-from importer.copying.several import CopiesFailed, CopiesStopped, DiskCopy, copy_all
+from importer.copying.several import DiskCopy, copy_all
 from importer.copying.update import update
+from importer.errors import CopiesFailed, CopiesStopped
 from importer.host.connection import KvmHost
 from node.service import serving_binary
 
