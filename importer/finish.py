@@ -69,18 +69,23 @@ def _lost_and_won(addresses: Sequence[NicAddresses]) -> tuple[list[_Address], li
     return [each for each in old if each not in new], new
 
 
+def _has_moved(addresses: Sequence[NicAddresses]) -> bool:
+    """Whether the machine has lost an address, or has one that it did not have."""
+    return any(set(nic.old) != set(nic.new) for nic in addresses)
+
+
 def _dns(plan: ImportPlan, addresses: Sequence[NicAddresses]) -> Iterator[str]:
-    lost, _ = _lost_and_won(addresses)
     if not addresses:
         yield "The journal has no addresses: `import renumber` was not run, or changed nothing."
         return
-    if not lost:
+    if not _has_moved(addresses):
         yield "All addresses stay as they are."
         return
     first = addresses[0]
     owner = f"{plan.instance}."
     yield f"Before the switch, lower the TTL of the old records to {LOW_TTL} seconds:"
-    yield from _block(_records(owner, LOW_TTL, [ip_address(each) for each in first.old]))
+    old = _records(owner, LOW_TTL, [ip_address(each) for each in first.old])
+    yield from _block(old or [f"dig {owner} A; dig {owner} AAAA    # they came by DHCP"])
     yield "At the switch, replace them:"
     yield from _block(_records(owner, LOW_TTL, [ip_address(each) for each in first.new]))
     others = [nic for nic in addresses[1:] if nic.new]
@@ -129,6 +134,9 @@ def _announcement(plan: ImportPlan, state: ImportState) -> Iterator[str]:
             "",
             *(f"  ssh-keygen -R {each}" for each in lost),
         ]
+    elif _has_moved(state.addresses):
+        new = [each for nic in state.addresses for each in nic.new]
+        lines += ["", f"Its addresses are {', '.join(new)} now; the SSH host keys are the same."]
     elif state.addresses:
         lines += ["", "Its addresses and SSH host keys are the same as before."]
     yield from _block(lines)

@@ -100,14 +100,18 @@ def propose(
     }
     found = matched(instance.nics, _seen(texts, logical), _macs(texts), old_macs, chosen, static)
     changes = found.changes
+    # The files from which all is decided are written last: a run that is killed before can be
+    # completed.
     fresh: dict[str, str] = {HOSTS: hosts.edited(texts.hosts, changes)}
+    if static and texts.resolv is not None and _asked(texts, changes, logical):
+        fresh[RESOLV] = resolv.render(static) if static.nameservers else texts.resolv
     for path, text in texts.others["rules"].items():
         fresh[path] = _ruled(text, changes)
     for path, text in texts.others["link"].items():
         for change in changes:
             text = networkd.relinked(text, change)
         fresh[path] = text
-    olds = {HOSTS: texts.hosts, **texts.interfaces}
+    olds = {HOSTS: texts.hosts, RESOLV: texts.resolv, **texts.interfaces}
     for kind in texts.others.values():
         olds |= kind
     for change in changes:
@@ -125,19 +129,20 @@ def propose(
         fresh[path] = networkd.edited(text, changes, _parent(path, texts))
     for path, text in texts.others["manager"].items():
         fresh[path] = network_manager.edited(text, changes)
-    asked = any(
+    edits = tuple(
+        Edit(path, olds.get(path), text) for path, text in fresh.items() if olds.get(path) != text
+    )
+    return Proposal(changes, edits, (*found.notes, *_notes(texts, changes, edits)))
+
+
+def _asked(texts: Texts, changes: Sequence[Change], logical: Mapping[str, str]) -> bool:
+    """Whether ifupdown used DHCP, and does no more: what its client wrote would stay."""
+    return any(
         "inet" in one.asks and change.adds4 and change.is_of(one.name)
         for path, text in texts.interfaces.items()
         for one in ifupdown.seen(path, text, logical)
         for change in changes
     )
-    if asked and static and static.nameservers and texts.resolv is not None:
-        # ifupdown itself does not write it: that of the DHCP client stays there.
-        olds[RESOLV], fresh[RESOLV] = texts.resolv, resolv.render(static)
-    edits = tuple(
-        Edit(path, olds.get(path), text) for path, text in fresh.items() if olds.get(path) != text
-    )
-    return Proposal(changes, edits, (*found.notes, *_notes(texts, changes, edits)))
 
 
 def _read_all(files: GuestFiles, pattern: str) -> Iterator[tuple[str, str]]:

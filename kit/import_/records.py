@@ -27,30 +27,35 @@ def old_macs(instance: str, directory: Path = DIRECTORY) -> dict[int, str]:
     return {index: nic.old_mac.lower() for index, nic in enumerate(nics)}
 
 
-def renumbered(instance: str, changes: Sequence[Change], directory: Path = DIRECTORY) -> None:
-    """Notes old and new addresses, and that the step is done; a rerun keeps the old ones.
+def renumbering(instance: str, changes: Sequence[Change], directory: Path = DIRECTORY) -> None:
+    """Notes old and new addresses, before they are written: a rerun does not find the old ones.
 
     Raises:
         KitError: the journal cannot be written, or another command works on the import.
     """
     if instance not in journal.imports(directory):
         return
-    found = tuple(_addresses(change) for change in changes)
+    found = [_addresses(change) for change in changes]
     with journal.opened(instance, directory) as record:
-        if any(set(each.old) - set(each.new) for each in found):
-            record.update(lambda state: replace(state, addresses=found))
-        record.completed("renumber")
+        known = {nic.nic: nic for nic in record.read().addresses}
+        kept = tuple(_first(known.get(nic.nic), nic) for nic in found)
+        record.update(lambda state: replace(state, addresses=kept))
 
 
 def completed(instance: str, step: Step, directory: Path = DIRECTORY) -> None:
     """Notes that a step is done.
 
     Raises:
-        KitError: as `renumbered`.
+        KitError: as `renumbering`.
     """
     if instance in journal.imports(directory):
         with journal.opened(instance, directory) as record:
             record.completed(step)
+
+
+def _first(known: NicAddresses | None, found: NicAddresses) -> NicAddresses:
+    """What an earlier run has noted of a NIC, unless the new addresses are others by now."""
+    return known if known and set(known.new) == set(found.new) else found
 
 
 def _addresses(change: Change) -> NicAddresses:

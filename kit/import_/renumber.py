@@ -82,8 +82,9 @@ def _renumber(options: argparse.Namespace) -> None:
                     f"guest of {instance.name}: not changed", hint="--yes writes without asking"
                 )
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            records.renumbering(instance.name, review.proposal.changes)
             command.apply(found.disks, instance, review.proposal, stamp)
-        records.renumbered(instance.name, review.proposal.changes)
+        records.completed(instance.name, "renumber")
 
 
 def as_text(review: Review) -> str:

@@ -49,6 +49,7 @@ MOVED = replace(
     ),
 )
 SAME = replace(MOVED, addresses=(NicAddresses(0, ("192.0.2.10",), ("192.0.2.10",)),))
+FROM_DHCP = replace(MOVED, addresses=(NicAddresses(0, (), ("198.51.100.2",)),))
 SUSPENDED = replace(
     MOVED, stopped_by_us="suspended", source_directory="/var/lib/libvirt/qemu/kit-import.x"
 )
@@ -57,6 +58,7 @@ STATES = {
     "begun": (PLAN, BEGUN, ()),
     "moved": (PLAN, MOVED, ()),
     "same-addresses": (PLAN, SAME, ()),
+    "from-dhcp": (PLAN, FROM_DHCP, ()),
     "leftovers": (replace(PLAN, variables=Variables("/a", "/b")), SUSPENDED, ("kit-1", "kit-2")),
 }
 

@@ -92,6 +92,19 @@ def test_a_second_run_changes_nothing(name: str) -> None:
     assert as_diff(again.edits) == ""
 
 
+@pytest.mark.parametrize("static", [None, STATIC], ids=["as-it-is", "static"])
+@pytest.mark.parametrize("name", GUESTS)
+def test_a_run_that_was_killed_is_completed(name: str, static: Resolver | None) -> None:
+    """Each file is replaced at once; a rerun writes those that are missing."""
+    described, old_macs = INSTANCES.get(name, instance(FIRST)), OLD_MACS.get(name)
+    found = files(name)
+    whole = proposal(found, described, old_macs, static=static)
+    for count in range(len(whole.edits)):
+        half = Files(found.texts | {edit.path: edit.new for edit in whole.edits[:count]})
+        rest = proposal(half, described, old_macs, static=static)
+        assert changed(half, rest).texts == changed(found, whole).texts
+
+
 @pytest.mark.parametrize("name", GUESTS)
 def test_no_configured_address_stays(name: str) -> None:
     found = files(name)

@@ -33,12 +33,20 @@ def test_the_old_addresses_stay_when_renumber_runs_again(imports: Path) -> None:
     first = proposal(guest, instance(FIRST))
     again = proposal(changed(guest, first), instance(FIRST))
     for made in (first, again):
-        records.renumbered(NAME, made.changes, imports)
-        state = journal.read(NAME, imports)
-        assert state.done("renumber")
-        (nic,) = state.addresses
+        records.renumbering(NAME, made.changes, imports)
+        (nic,) = journal.read(NAME, imports).addresses
         assert nic.old == ("192.0.2.10", "2001:db8:aaaa:0:5054:ff:fe12:3456")
         assert nic.new == ("198.51.100.2", "2001:db8:0:4f:a800:ff:fe00:1")
+
+
+def test_other_addresses_are_noted_anew(imports: Path) -> None:
+    other = {**FIRST, "IP": "198.51.100.9"}
+    guest = files("ifupdown")
+    first = proposal(guest, instance(FIRST))
+    records.renumbering(NAME, first.changes, imports)
+    records.renumbering(NAME, proposal(changed(guest, first), instance(other)).changes, imports)
+    (nic,) = journal.read(NAME, imports).addresses
+    assert (nic.old[0], nic.new[0]) == ("198.51.100.2", "198.51.100.9")
 
 
 def test_an_instance_without_an_import(imports: Path) -> None:
