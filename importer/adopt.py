@@ -148,8 +148,7 @@ def adopt(
                 nvram.fetch(host, plan.variables)
         with step(f"adopt {len(plan.disks)} volumes as {plan.instance}"):
             _add(plan, journal, ganeti)
-    if not journal.read().done("tag"):
-        _tag(plan, journal)
+    tag(plan, journal)
     if wanted.convert and not journal.read().done("convert"):
         with step("mirror the disks by DRBD"):
             _convert(plan, journal, ganeti, wanted.secondary)
@@ -174,6 +173,7 @@ def _add(plan: ImportPlan, journal: Journal, ganeti: Ganeti) -> None:
     """Adds the instance, or finds that an earlier run has done so, which was killed after that."""
     found = settled(plan, journal.read(), ganeti)
     if not exists(plan.instance):
+        journal.update(lambda state: replace(state, add_began=True))
         log.info("+ %s", shlex.join(command.add(plan)))
         ganeti.run(command.add(plan))
         found = located(journal.read().volumes, lvm.volumes())
@@ -240,8 +240,14 @@ def _restore_names(plan: ImportPlan, found: dict[str, LogicalVolume]) -> None:
             lvm.rename(volume, disk.lv)
 
 
-def _tag(plan: ImportPlan, journal: Journal) -> None:
-    """Gives the volumes the tag that Ganeti gives its own, in place of that of the import."""
+def tag(plan: ImportPlan, journal: Journal) -> None:
+    """Gives adopted volumes the tag that Ganeti gives its own, in place of that of the import.
+
+    Raises:
+        KitError: LVM fails.
+    """
+    if journal.read().done("tag"):
+        return
     for volume in located(journal.read().volumes, lvm.volumes()).values():
         lvm.retag(volume, add=[owner_tag(plan.instance)], remove=[volumes.tag(plan.instance)])
     journal.completed("tag")

@@ -103,6 +103,7 @@ class ImportState:
         source_before: the state of the source before the first step; None if unknown.
         stopped_by_us: what the import did to the source: it may be undone; None for nothing.
         addresses: by NIC.
+        add_began: whether Ganeti was asked to adopt the volumes: its job goes on without us.
     """
 
     instance: str
@@ -119,6 +120,7 @@ class ImportState:
     source_before: SourceState | None = None
     stopped_by_us: Literal["suspended", "shut down"] | None = None
     addresses: tuple[NicAddresses, ...] = ()
+    add_began: bool = False
     version: int = VERSION
 
     def done(self, step: Step) -> bool:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from importer import adopted, ganeti, journal, nvram, volumes
-from importer.adopt import settled
+from importer.adopt import settled, tag
 from importer.copying import cleanup
 from importer.ganeti import Ganeti
 from importer.host.connection import connected
@@ -51,9 +51,11 @@ def run(options: argparse.Namespace) -> int:
             return DONE
         plan = journal.recorded_plan(state)
         cluster = ganeti.of_this_node()
-        if any(volumes.is_adopted(each) for each in volumes.of_import(plan.instance)):
+        if state.add_began:
             settled(plan, state, cluster)
         exists = adopted.exists(plan.instance)
+        if exists:
+            tag(plan, record)
         if not options.without_source:
             if goes_back(state) and exists:
                 _require_stopped(plan, state, cluster)

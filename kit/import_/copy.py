@@ -139,9 +139,17 @@ def _require_order(options: argparse.Namespace, record: Journal) -> None:
     """Checks that there is a first copy before others.
 
     Raises:
-        KitError: it is not complete; or it is, and `--again` or `--final` is missing.
+        KitError: it is not complete; or it is, and `--again` or `--final` is missing; or the
+            instance is in use already.
     """
-    is_copied = any(each.complete for each in record.read().passes)
+    state = record.read()
+    if state.steps.get("start", 0.0) > state.steps.get("final copy", float("inf")):
+        raise KitError(
+            f"import {state.instance}: its instance was started after the last copy, and another"
+            " copy would overwrite what it has written since",
+            hint=f"to go back to the source: instance-kit import abort {state.instance}",
+        )
+    is_copied = any(each.complete for each in state.passes)
     if options.again and not is_copied:
         raise KitError(
             "--again: the first copy is not complete", hint="instance-kit import copy PLAN first"

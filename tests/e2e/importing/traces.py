@@ -34,7 +34,7 @@ done
 _NODE = r"""
 ps -eo args= | grep 'instance-kit\|kvm1' | grep -v '^grep \|libvirt-sandbox' | sed 's/^/process /'
 find /var/lib/ganeti-instance-kit /run/ganeti-instance-kit* -mindepth 1 2>/dev/null |
-  sed 's/^/file /'
+  grep -v '^/var/lib/ganeti-instance-kit/\(copies\|imports\|nvram\)$' | sed 's/^/file /'
 find /tmp -maxdepth 1 -mindepth 1 | sed 's/^/file /'
 lvs --noheadings --options=vg_name,lv_name,lv_tags --separator=/ | sed 's/^ */volume /'
 """

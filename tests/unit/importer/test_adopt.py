@@ -127,6 +127,13 @@ def test_the_instance_gets_the_volumes_and_their_tags(node: Node, record: Journa
     assert {each.tags for each in node.volumes.values()} == {(f"originstname+{NAME}",)}
 
 
+def test_it_is_noted_before_ganeti_is_asked(node: Node, record: Journal) -> None:
+    node.fails_after_renaming = True
+    with pytest.raises(KitError, match="gnt-instance add: failed"):
+        run(node, record)
+    assert record.read().add_began and not record.read().done("add")
+
+
 def test_a_second_run_does_nothing_again(node: Node, record: Journal) -> None:
     run(node, record)
     run(node, record)

@@ -60,7 +60,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     )
     monkeypatch.setattr(abort, "cleanup", cleaner)
     monkeypatch.setattr(abort.volumes, "remove", world.remove)
-    monkeypatch.setattr(abort.volumes, "of_import", lambda _: world.present)
+    monkeypatch.setattr(abort, "tag", lambda *_: world.done.append("tag"))
     monkeypatch.setattr(abort, "settled", lambda *_: world.done.append("await Ganeti"))
     monkeypatch.setattr(abort.ganeti, "of_this_node", lambda: world)
     monkeypatch.setattr(lvm, "volumes", lambda: world.present)
@@ -113,11 +113,17 @@ def test_what_cannot_be_removed_is_not_forgotten(world: World) -> None:
     assert list(journal.imports(world.directory)) == []
 
 
-def test_ganeti_s_job_is_awaited_if_volumes_are_renamed(world: World) -> None:
-    name = "a92d4053-845d-4adb-8bd7-4c2ae7507bc1.disk0"
-    world.present = [replace(VOLUME, name=name)]
+def test_ganeti_s_job_is_awaited_if_it_may_run(world: World) -> None:
+    with journal.opened(NAME, world.directory) as record:
+        record.update(lambda state: replace(state, add_began=True))
     run(without_source=True)
-    assert world.done[0] == "await Ganeti"
+    assert world.done == ["await Ganeti", f"remove volumes of {NAME}"]
+
+
+def test_volumes_that_ganeti_has_are_tagged_as_its_own(world: World) -> None:
+    world.instances = [NAME]
+    run(without_source=True)
+    assert world.done[0] == "tag"
 
 
 @pytest.mark.parametrize("status", ["running", "ERROR_up", "ERROR_down", "unknown"])
@@ -125,7 +131,7 @@ def test_source_and_instance_do_not_run_both(world: World, status: str) -> None:
     world.instances, world.status = [NAME], status
     with pytest.raises(KitError, match=f"was suspended for the instance, which is {status}"):
         run()
-    assert world.done == []
+    assert world.done == ["tag"]
     world.status = "ADMIN_down"
     run()
     assert "let the source run" in world.done
