@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from importer import ganeti
+from importer import adopted, ganeti, journal
 from importer.host.connection import KvmHost, connected
 from importer.inspection import take
 from importer.inventory import Inventory
@@ -170,7 +170,21 @@ def _findings(
     cluster: ganeti.Ganeti,
     groups: dict[str, VolumeGroup],
 ) -> list[Finding]:
-    return findings(plan, inventory, gather.facts(plan, host, cluster, gather.qemu(), groups))
+    known = gather.facts(plan, host, cluster, gather.qemu(), groups, ours(plan))
+    return findings(plan, inventory, known)
+
+
+def ours(plan: ImportPlan) -> set[str]:
+    """The volumes of a plan, as vg/lv, and the instance, that an earlier run has made.
+
+    Raises:
+        KitError: the journal cannot be read, or LVM's tools fail.
+    """
+    if plan.instance not in journal.imports():
+        return set()
+    state = adopted.refreshed(journal.read(plan.instance))
+    made = {f"{disk.vg}/{disk.lv}" for disk in plan.disks if state.volume(disk.target)}
+    return made | ({plan.instance} if state.done("add") else set())
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:

@@ -85,6 +85,7 @@ def digests(lab: Lab) -> tuple[list[str], list[str]]:
 
 def test_a_trial_then_the_move_then_the_way_back(source: Lab) -> None:
     kit(source, "copy", PLAN)
+    assert "problem" not in kit(source, "plan", f"--check={PLAN}")  # what is ours is no obstacle
     refused = kit(source, "adopt", PLAN, check=False)
     assert "error: " in refused and "the source is running" in refused
     assert "gnt-instance remove would destroy the copies" in kit(

@@ -1,14 +1,18 @@
 """The options of `import plan`."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from importer.import_state import Volume
+from importer.journal import begun, imports
 from importer.plan.rules import GroupRules
 from kit.import_ import plan
 from node.devices.lvm import VolumeGroup
 from node.errors import KitError
+from tests.unit.importer.plan.planned import drafted
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -46,6 +50,23 @@ def test_all_groups_of_rules_must_exist() -> None:
     groups = {"b": VolumeGroup("b", 1, 1)}
     with pytest.raises(KitError, match="volume group a, c: this node has none"):
         plan._require_groups(rules, groups)  # type: ignore[arg-type]
+
+
+def test_what_an_earlier_run_has_made_is_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = drafted().plan
+    read = plan.journal.read
+    monkeypatch.setattr(plan.journal, "imports", lambda: imports(tmp_path))
+    monkeypatch.setattr(plan.journal, "read", lambda name: read(name, tmp_path))
+    monkeypatch.setattr(plan.adopted, "refreshed", lambda state: state)
+    assert plan.ours(made) == set()
+    volumes = (Volume("vda", "vg_ganeti", "uuid.disk0", "u0", adopted=True),)
+    with begun(made, "text", tmp_path) as record:
+        record.update(lambda state: replace(state, volumes=volumes))
+        assert plan.ours(made) == {"vg_ganeti/web.example.org-root"}
+        record.completed("add")
+    assert plan.ours(made) == {"vg_ganeti/web.example.org-root", "web.example.org"}
 
 
 def test_a_plan_is_not_overwritten(tmp_path: Path) -> None:
