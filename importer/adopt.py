@@ -8,6 +8,7 @@ from importer import nvram, volumes
 from importer.adopted import (
     are_renamed,
     as_found,
+    disk_number,
     exists,
     is_owned,
     located,
@@ -243,12 +244,16 @@ def _restore_names(plan: ImportPlan, found: dict[str, LogicalVolume]) -> None:
 def tag(plan: ImportPlan, journal: Journal) -> None:
     """Gives adopted volumes the tag that Ganeti gives its own, in place of that of the import.
 
+    Those that it has not renamed are not adopted: another instance may have the plan's name.
+
     Raises:
         KitError: LVM fails.
     """
     if journal.read().done("tag"):
         return
     for volume in located(journal.read().volumes, lvm.volumes()).values():
+        if disk_number(volume.name) is None:
+            continue
         lvm.retag(volume, add=[owner_tag(plan.instance)], remove=[volumes.tag(plan.instance)])
     journal.completed("tag")
 

@@ -116,6 +116,15 @@ def run(node: Node, record: Journal, wanted: Wanted = Wanted(trial=True)) -> Non
     adopt.adopt(PLAN, record, node, wanted, None)  # type: ignore[arg-type]
 
 
+def test_volumes_that_another_instance_of_the_name_does_not_have_stay_ours(
+    node: Node, record: Journal
+) -> None:
+    """Else an import that is aborted would leave them, as those of an instance."""
+    node.instances.append(NAME)
+    adopt.tag(PLAN, record)
+    assert {volume.tags for volume in node.volumes.values()} == {(f"import+{NAME}",)}
+
+
 def test_the_instance_gets_the_volumes_and_their_tags(node: Node, record: Journal) -> None:
     run(node, record)
     assert node.ran == [adopt.command.add(PLAN)]
