@@ -9,6 +9,7 @@ from typing import Any
 
 from importer.fields import decoded
 from importer.plan import command, names
+from importer.plan.hypervisor import variables_file
 from importer.plan.model import DiskPlan, ImportPlan, NicPlan
 from importer.plan.rules import MIB, Draft
 from node import text
@@ -16,7 +17,6 @@ from node import text
 VERSION = 1
 SIZES = ("memory", "size", "volume_size")
 MAX_DISKS, MAX_NICS = 16, 8  # Ganeti's constants of the same names
-_SWAP_LABEL_MAX = 16  # bytes, of the header of a swap area
 _EXPLAINED = {"os": "must be installed on the node, though adoption runs none of its scripts"}
 
 
@@ -80,7 +80,7 @@ def problems(plan: ImportPlan) -> Iterator[str]:
         ("host", names.is_ssh_host(plan.host), "not [user@]host"),
         ("domain", names.is_domain(plan.domain), "not a name of a domain"),
         ("uuid", names.is_uuid(plan.uuid), "not a UUID"),
-        ("instance", names.is_name(plan.instance), "not a name of an instance"),
+        ("instance", names.is_instance(plan.instance), "not a name of an instance, in lower case"),
         ("node", names.is_name(plan.node), "not a name of a node"),
         ("os", names.is_os(plan.os), "not a name of an OS"),
         ("vcpus", 1 <= plan.vcpus <= 4096, "not a number of CPUs"),
@@ -106,11 +106,11 @@ def problems(plan: ImportPlan) -> Iterator[str]:
         if not value.isprintable() and value:
             yield f"hypervisor.{name}: not printable"
     if plan.variables is not None:
-        for place in ("source", "file"):
-            path = getattr(plan.variables, place)
-            # Ganeti splits kvm_extra at blanks, and QEMU the option at commas.
-            if not names.is_path(path) or (place == "file" and set(path) & set(" ,")):
-                yield f"variables.{place}: not an absolute path"
+        if not names.is_path(plan.variables.source):
+            yield "variables.source: not an absolute path"
+        # It is written on adoption, and `import abort` removes it.
+        if plan.variables.file != (file := variables_file(plan.instance)):
+            yield f"variables.file: not {file}"
 
 
 def _disk_problems(disk: DiskPlan) -> Iterator[str]:
@@ -130,8 +130,7 @@ def _disk_problems(disk: DiskPlan) -> Iterator[str]:
         yield "volume_size: not a number of MiB, with which Ganeti counts"
     if disk.swap_uuid is not None and not names.is_uuid(disk.swap_uuid):
         yield "swap_uuid: not a UUID"
-    label = disk.swap_label or ""
-    if not (label.isprintable() or not label) or len(label.encode()) > _SWAP_LABEL_MAX:
+    if not names.is_swap_label(disk.swap_label or ""):
         yield "swap_label: not a label"
     if disk.swap_label is not None and disk.swap_uuid is None:
         yield "swap_label: without a swap_uuid"

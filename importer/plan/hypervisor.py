@@ -25,7 +25,7 @@ FIRMWARE = {
     131072: PurePosixPath("/usr/share/OVMF/OVMF_CODE.fd"),
 }
 FIRMWARE_WITHOUT_VARIABLES = PurePosixPath("/usr/share/ovmf/OVMF.fd")
-VARIABLES_DIRECTORY = PurePosixPath("/var/lib/ganeti-instance-kit/nvram")
+_VARIABLES = PurePosixPath("/var/lib/ganeti-instance-kit/nvram")
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ class _Draft:
     def note(self, parameter: str, *notes: str) -> None:
         if notes:
             self.notes[parameter] = (*self.notes.get(parameter, ()), *notes)
+
+
+def variables_file(instance: str) -> str:
+    """The path of an instance's UEFI variables on its nodes."""
+    return str(_VARIABLES / f"{instance}.fd")
 
 
 def hardware(domain: Domain, qemu: Qemu, variables: Variables | None, size: int) -> Hardware:

@@ -17,10 +17,13 @@ _LVM_RESERVED = re.compile(
 _DM_NAME_MAX = 127
 # ssh(1) takes user@host; a host that begins with a hyphen would be an option.
 _HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.:-]*")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")  # of instances, nodes, networks, bridges
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")  # of nodes, networks, bridges
+# Ganeti's netutils.py, Hostname.GetNormalizedName(): it would change other names to these.
+_INSTANCE = re.compile(r"[a-z0-9_](?:\.?[a-z0-9_-]){0,254}")
 _OS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:\+[A-Za-z0-9_.-]+)?")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _TARGET = re.compile(r"[a-z][a-z0-9]{0,15}")
+_SWAP_LABEL_MAX = 16  # bytes
 PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -44,8 +47,13 @@ def is_ssh_host(host: str) -> bool:
     return _HOST.fullmatch(host) is not None
 
 
+def is_instance(name: str) -> bool:
+    """Whether it is the name of an instance as Ganeti writes it: lower case, no dot at its end."""
+    return len(name) < 256 and _INSTANCE.fullmatch(name) is not None
+
+
 def is_name(name: str) -> bool:
-    """Whether it can be the name of an instance, node, network or bridge."""
+    """Whether it can be the name of a node, network or bridge."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -65,6 +73,11 @@ def is_uuid(text: str) -> bool:
         return str(UUID(text)) == text.lower()
     except ValueError:
         return False
+
+
+def is_swap_label(label: str) -> bool:
+    """Whether the header of a swap area has room for a label, and it is printable."""
+    return (label.isprintable() or not label) and len(label.encode()) <= _SWAP_LABEL_MAX
 
 
 def is_mac(text: str) -> bool:

@@ -82,7 +82,7 @@ def _source(plan: ImportPlan, inventory: Inventory) -> Iterator[Finding]:
             "no boot loader found on it, and it becomes disk 0, from which the instance boots",
             "if another disk boots, put its [[disks]] first",
         )
-    if not any(obstacle for obstacle in domain.obstacles):
+    if not domain.obstacles:
         yield ok(about, f"{inventory.state}, can be moved")
 
 

@@ -8,8 +8,9 @@ from math import lcm
 from pathlib import PurePosixPath
 
 from importer.domain import SourceDisk, SourceNic
-from importer.inventory import DiskFacts, Inventory
-from importer.plan.hypervisor import FIRMWARE, VARIABLES_DIRECTORY, Qemu, hardware
+from importer.inventory import Area, DiskFacts, Inventory
+from importer.plan import names
+from importer.plan.hypervisor import FIRMWARE, Qemu, hardware, variables_file
 from importer.plan.model import DiskPlan, ImportPlan, NicPlan, Variables
 
 MIB = 1 << 20
@@ -118,8 +119,7 @@ def draft(
     domain = inventory.domain
     variables = None
     if domain.nvram and variables_size in FIRMWARE:
-        file = VARIABLES_DIRECTORY / f"{target.instance}.fd"
-        variables = Variables(domain.nvram, str(file))
+        variables = Variables(domain.nvram, variables_file(target.instance))
     hard = hardware(domain, qemu, variables, variables_size)
     notes = {
         f"hypervisor.{name}" if name else "hypervisor": all_ for name, all_ in hard.notes.items()
@@ -171,7 +171,7 @@ def disks(
         lv = f"{instance}-{role}"
         vg = rules.group(fact.disk, lv, fact.size)
         unit = lcm(groups[vg].extent, MIB)  # Ganeti counts in MiB, and cuts off the rest
-        swap = fact.swap
+        swap = _swap(fact)
         planned.append(
             DiskPlan(
                 target=fact.disk.target,
@@ -189,9 +189,16 @@ def disks(
     return tuple(planned)
 
 
+def _swap(fact: DiskFacts) -> Area | None:
+    """The swap area that is the whole disk, if it can be made anew; else it is copied as a disk."""
+    area = fact.swap
+    can = area is not None and names.is_uuid(area.uuid) and names.is_swap_label(area.label)
+    return area if can else None
+
+
 def _role(number: int, fact: DiskFacts, prefixes: Sequence[str]) -> str:
     """What a disk is for: root, swap, or what its image's name says of it, without the domain's."""
-    if fact.swap is not None:
+    if _swap(fact) is not None:
         return "swap"
     if number == 0:
         return "root"

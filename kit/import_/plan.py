@@ -135,8 +135,12 @@ def _draft(
 
 
 def instance_name(domain: str, node: str) -> str:
-    """The instance's name: the domain's, with the node's DNS domain if it has none."""
-    return domain if "." in domain else f"{domain}.{node.partition('.')[2]}".rstrip(".")
+    """The instance's name: the domain's, with the node's DNS domain if it has none.
+
+    Ganeti writes names in lower case.
+    """
+    name = domain if "." in domain else f"{domain}.{node.partition('.')[2]}"
+    return name.rstrip(".").lower()
 
 
 def _default_group(given: str | None, cluster: ganeti.Ganeti) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from importer.domain import SourceNic
 from importer.plan import names
 from importer.plan.file import PlanInvalid, parse, problems, render
+from importer.plan.hypervisor import variables_file
 from importer.plan.load import load
 from importer.plan.model import DiskPlan, ImportPlan, NicPlan, Variables
 from importer.plan.rules import Draft, Network
@@ -68,6 +69,9 @@ def changed(old: str, new: str) -> str:
         ('domain = "web"', 'domain = "a/b"', "domain: not a name"),
         ('host = "kvm1', 'host = "-oProxyCommand=x', "host: not"),
         ('instance = "web', 'instance = "--force', "instance: not a name"),
+        ('instance = "web', 'instance = "Web', "instance: not a name .*, in lower case"),
+        ('instance = "web.example.org"', 'instance = "web.org."', "instance: not a name"),
+        ('instance = "web.', 'instance = "web..', "instance: not a name"),
         ('node = "node1', 'node = ".node1', "node: not a name"),
         ('os = "deb', 'os = "+deb', "os: not a name"),
         ("[hypervisor]", '[hypervisor]\n"a,b" = "c"', "hypervisor.'a,b': not a parameter"),
@@ -114,9 +118,15 @@ def test_all_problems_are_named_at_once() -> None:
     ]
 
 
-def test_variables_are_paths_that_ganeti_can_pass_to_qemu() -> None:
-    plan = replace(drafted().plan, variables=Variables("/a b,c", "/var/lib/a b"))
-    assert list(problems(plan)) == ["variables.file: not an absolute path"]
+@pytest.mark.parametrize(
+    "file", ["/usr/share/OVMF/OVMF_VARS.fd", "/var/lib/ganeti-instance-kit/nvram/mail.fd", "x"]
+)
+def test_variables_are_written_to_a_file_of_the_instance_only(file: str) -> None:
+    """An import that is aborted removes it."""
+    own = "/var/lib/ganeti-instance-kit/nvram/web.example.org.fd"
+    plan = replace(drafted().plan, variables=Variables("/a b,c", file))
+    assert list(problems(plan)) == [f"variables.file: not {own}"]
+    assert not list(problems(replace(plan, variables=Variables("/a b,c", own))))
 
 
 def test_a_size_may_be_a_number_or_have_a_unit() -> None:
@@ -139,6 +149,7 @@ def test_a_file_that_cannot_be_read_is_an_error_for_users(tmp_path: Path) -> Non
 
 
 word = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9.-]{0,10}", fullmatch=True)
+instances = st.from_regex(r"[a-z0-9_][a-z0-9-]{0,10}(\.[a-z0-9]{1,4}){0,2}", fullmatch=True)
 paths = st.lists(
     st.text(st.characters(blacklist_categories=("C", "Z")), min_size=1, max_size=8), min_size=1
 ).map(lambda parts: "/" + "/".join(part.replace("/", "_") for part in parts))
@@ -168,6 +179,7 @@ def plans(draw: st.DrawFn) -> ImportPlan:
                 swap_label=draw(st.sampled_from(("", "swap", 'a"\\b', "é"))) if swap else None,
             )
         )
+    instance = draw(instances)
     return ImportPlan(
         host=draw(word),
         domain=draw(
@@ -176,7 +188,7 @@ def plans(draw: st.DrawFn) -> ImportPlan:
             )
         ),
         uuid=str(draw(st.uuids())),
-        instance=draw(word),
+        instance=instance,
         node=draw(word),
         os=draw(word),
         vcpus=draw(st.integers(1, 4096)),
@@ -192,7 +204,7 @@ def plans(draw: st.DrawFn) -> ImportPlan:
                 st.text().filter(str.isprintable),
             )
         ),
-        variables=draw(st.none() | st.just(Variables("/v", "/w"))),
+        variables=draw(st.none() | st.just(Variables("/v", variables_file(instance)))),
     )
 
 

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from importer.domain import SourceNic
+from importer.inventory import Area
+from importer.plan.file import problems
 from importer.plan.hypervisor import Qemu
 from importer.plan.model import DiskPlan, NicPlan
 from importer.plan.rules import GroupRules, Network, VolumeGroup, disks
@@ -194,3 +196,15 @@ def test_what_ganeti_cannot_do_is_noted() -> None:
         "ttyS0",
     ):
         assert part in said
+
+
+@pytest.mark.parametrize(
+    ("uuid", "label"), [("", ""), (SWAP_UUID, "a\x1b[2J"), (SWAP_UUID, "é" * 9)]
+)
+def test_a_swap_area_that_cannot_be_made_anew_is_copied(uuid: str, label: str) -> None:
+    """Its header is the guest's: with this UUID or label, no plan would be valid."""
+    odd = replace(INVENTORY.disks[1], areas=(Area(0, 2 * GIB, "swap", uuid, label),))
+    root, _, data = INVENTORY.disks
+    plan = drafted(replace(INVENTORY, disks=(root, odd, data))).plan
+    assert (plan.disks[1].swap_uuid, plan.disks[1].swap_label) == (None, None)
+    assert list(problems(plan)) == []

@@ -39,6 +39,7 @@ def test_odd_rules_are_wrong_usage(words: tuple[str, str]) -> None:
         ("web", "node1.example.org", "web.example.org"),
         ("web.example.com", "node1.example.org", "web.example.com"),
         ("web", "node1", "web"),
+        ("Web_1", "node1.example.org", "web_1.example.org"),
     ],
 )
 def test_the_instance_has_the_domain_of_the_node(domain: str, node: str, name: str) -> None:
