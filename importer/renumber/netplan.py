@@ -89,12 +89,17 @@ def sets_name(text: str, card: str) -> bool:
 
 def _lines(text: str) -> Iterator[_Line]:
     path: list[tuple[int, str]] = []
+    opened = 0  # brackets of a list that goes on in the next line
     for place, line in enumerate(text.splitlines()):
         code = _split(line)[0].rstrip()
         if not code.strip():
             continue
         indent = len(code) - len(code.lstrip())
         body = code.strip()
+        goes_on, opened = opened > 0, max(0, opened + code.count("[") - code.count("]"))
+        if goes_on:  # a colon is one of an address
+            yield _Line(place, indent, tuple(key for _, key in path), body, False)
+            continue
         is_item = body.startswith("- ") or body == "-"
         # The items of a list may have the same indentation as its key.
         while path and (path[-1][0] > indent or (path[-1][0] == indent and not is_item)):
@@ -174,6 +179,8 @@ def _gateways(lines: Sequence[_Line]) -> Iterator[Address]:
         text = ""
         if line.option in ("gateway4", "gateway6"):
             text = line.value
+        elif not line.option:  # all options in braces
+            text = " ".join(re.findall(r"\bgateway[46]:\s*[\"']?([^\s\"',}]+)", line.value)[:1])
         elif line.option == "routes":
             body = f"{line.keys[-1]}: {line.value}" if len(line.keys) > 4 else line.value
             if to := re.search(r"\bto:\s*[\"']?([^\s\"',}]+)", body):
@@ -213,8 +220,15 @@ def _state_onlink(lines: list[str], own: Sequence[_Line], change: Change) -> Non
                     f'{space}    via: "{gateway}"\n{space}    on-link: true\n'
                 )
             elif line.option == "routes" and re.search(rf"via:.*{re.escape(str(gateway))}", code):
-                inner = space + ("  " if line.is_item else "")
-                lines[line.place] = f"{lines[line.place].rstrip()}\n{inner}on-link: true\n"
+                lines[line.place] = _marked(lines[line.place], line)
+
+
+def _marked(text: str, line: _Line) -> str:
+    """The line of a route, which is on-link now; it may be in braces."""
+    if "}" in text:
+        return text.replace("}", ", on-link: true}", 1)
+    inner = " " * line.indent + ("  " if line.is_item else "")
+    return f"{text.rstrip()}\n{inner}on-link: true\n"
 
 
 def _fix(lines: list[str], own: Sequence[_Line], asking: _Line, change: Change) -> None:
@@ -260,8 +274,9 @@ def _insert(lines: list[str], own: Sequence[_Line], address: Interface | None) -
         if not _addresses(line) or address is None:
             continue
         code, comment = _split(lines[line.place])
-        if "[" in code:
-            lines[line.place] = code.replace("]", f', "{address}"]', 1) + comment
+        if not code.lstrip().startswith("-") and (first := _CIDR.search(code)):
+            end = first.end() + (code[first.end() : first.end() + 1] in ("'", '"'))
+            lines[line.place] = f'{code[:end]}, "{address}"{code[end:]}{comment}'
         else:
             item = f'{" " * line.indent}- "{address}"\n'
             lines[line.place] = lines[line.place].rstrip("\n") + "\n" + item

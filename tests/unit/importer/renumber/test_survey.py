@@ -147,3 +147,45 @@ def test_a_network_without_a_gateway_for_a_guest_with_one() -> None:
     nic = {key: value for key, value in FIRST.items() if "GATEWAY" not in key}
     with pytest.raises(KitError, match=r"default route through 192.0.2.1, and Ganeti knows no"):
         proposal(files("routed"), instance(nic))
+
+
+NETPLAN = """network:
+  version: 2
+  ethernets:
+    ens3:
+      addresses: [
+        192.0.2.10/26,
+        "2001:db8:aaaa::10/64",  # since 2020
+      ]
+      routes:
+        - {to: default, via: 192.0.2.1}
+"""
+IN_BRACES = """network:
+  ethernets:
+    ens3: {nameservers: {addresses: [192.0.2.53]}, addresses: [192.0.2.10/26], gateway4: 192.0.2.1}
+"""
+
+
+def test_lists_of_netplan_over_several_lines() -> None:
+    """In them, a colon is one of an address."""
+    (_, edit) = proposal(Files({"/etc/netplan/a.yaml": NETPLAN}), instance(FIRST)).edits
+    wanted = NETPLAN.replace("192.0.2.10/26", "198.51.100.2/24")
+    wanted = wanted.replace("2001:db8:aaaa::10/64", "2001:db8:0:4f:a800:ff:fe00:1/64")
+    assert edit.new == wanted.replace("192.0.2.1}", "198.51.100.1}")
+
+
+def test_an_address_is_added_to_a_list_of_netplan_over_several_lines() -> None:
+    text = NETPLAN.replace('        "2001:db8:aaaa::10/64",  # since 2020\n', "")
+    (_, edit) = proposal(Files({"/etc/netplan/a.yaml": text}), instance(FIRST)).edits
+    assert '198.51.100.2/24, "2001:db8:0:4f:a800:ff:fe00:1/64",\n      ]\n' in edit.new
+
+
+def test_a_route_of_netplan_in_braces_is_marked_as_on_link() -> None:
+    (_, edit) = proposal(Files({"/etc/netplan/a.yaml": NETPLAN}), instance(ROUTED)).edits
+    assert "\n        - {to: default, via: 198.51.100.1, on-link: true}\n" in edit.new
+
+
+def test_a_device_of_netplan_in_braces() -> None:
+    (_, edit) = proposal(Files({"/etc/netplan/a.yaml": IN_BRACES}), instance(FIRST)).edits
+    new = '[198.51.100.2/24, "2001:db8:0:4f:a800:ff:fe00:1/64"], gateway4: 198.51.100.1}'
+    assert f"{{nameservers: {{addresses: [192.0.2.53]}}, addresses: {new}\n" in edit.new
