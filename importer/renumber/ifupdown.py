@@ -97,6 +97,8 @@ def edited(text: str, changes: Sequence[Change], logical: Mapping[str, str]) -> 
             main = _main(stanza, change)
             for place, option, rest in stanza.options:
                 lines[place] = _option(lines[place], option, rest, main, change)
+            if main and not _has_mask(stanza):
+                _state_prefix(lines, stanza, main[1])
             fixes = change.adds4 and stanza.words[2:4] == ["inet", "dhcp"]
             if fixes:
                 lines[stanza.first] = _static(lines[stanza.first], change)

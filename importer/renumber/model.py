@@ -1,5 +1,6 @@
 """What a guest's files say of its network interfaces, and what becomes of them. Pure."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
@@ -11,6 +12,10 @@ from guest.resolv import Resolver
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Family = Literal["inet", "inet6"]
+
+
+# No pattern, and a name that Linux takes (dev_valid_name()): it becomes a part of a path.
+_NAME = re.compile(r"[^\s/:*?\[!]{1,15}")
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Change:
     @property
     def has_name(self) -> bool:
         """Whether the guest's name of the NIC is known, and no pattern."""
-        return self.card != "" and not any(one in self.card for one in "*?[! ")
+        return _NAME.fullmatch(self.card) is not None
 
     @property
     def pairs(self) -> tuple[tuple[Interface, Interface], ...]:

@@ -20,7 +20,7 @@ from importer.renumber import (
 from importer.renumber.matching import matched
 from importer.renumber.model import Change, Seen
 from node.errors import KitError
-from node.guest_files import GuestFiles
+from node.guest_files import MAX_FILES, GuestFiles
 
 HOSTS = "/etc/hosts"
 RESOLV = "/etc/resolv.conf"
@@ -61,7 +61,7 @@ def read(files: GuestFiles) -> Texts:
     """Reads all files of a guest that may have to change.
 
     Raises:
-        KitError: one is too large.
+        KitError: one is too large, or there are too many.
     """
     others = {kind: dict(_read_all(files, pattern)) for kind, pattern in PATTERNS.items()}
     return Texts(
@@ -146,7 +146,13 @@ def _asked(texts: Texts, changes: Sequence[Change], logical: Mapping[str, str]) 
 
 
 def _read_all(files: GuestFiles, pattern: str) -> Iterator[tuple[str, str]]:
-    for path in sorted(files.matching(pattern)):
+    paths = sorted(files.matching(pattern))
+    if len(paths) >= MAX_FILES:
+        raise KitError(
+            f"{pattern} in the guest: {MAX_FILES} files or more",
+            hint="remove those that are not used, or change the addresses inside the guest",
+        )
+    for path in paths:
         text = files.read(path)
         if text is None:
             continue
@@ -239,6 +245,8 @@ def _notes(texts: Texts, changes: Sequence[Change], edits: Sequence[Edit]) -> It
     yield from _left(changes, edits)
     if any(_has_mapping(text) for text in texts.interfaces.values()):
         yield "/etc/network/interfaces has a mapping: its script may choose by old addresses"
+    if any(_inherits(text) for text in texts.interfaces.values()):
+        yield "/etc/network/interfaces has a stanza that inherits options: see whether they fit"
     if texts.has_cloud_init and any(edit.path.startswith("/etc/netplan/") for edit in edits):
         yield (
             "cloud-init is installed: it may write netplan's files again; switch that off with"
@@ -259,3 +267,8 @@ def _left(changes: Sequence[Change], edits: Sequence[Edit]) -> Iterator[str]:
 
 def _has_mapping(text: str) -> bool:
     return any(line.split()[:1] == ["mapping"] for line in text.splitlines())
+
+
+def _inherits(text: str) -> bool:
+    words = (line.split() for line in text.splitlines())
+    return any(found[:1] == ["iface"] and "inherits" in found for found in words)

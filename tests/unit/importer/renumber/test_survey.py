@@ -189,3 +189,33 @@ def test_a_device_of_netplan_in_braces() -> None:
     (_, edit) = proposal(Files({"/etc/netplan/a.yaml": IN_BRACES}), instance(FIRST)).edits
     new = '[198.51.100.2/24, "2001:db8:0:4f:a800:ff:fe00:1/64"], gateway4: 198.51.100.1}'
     assert f"{{nameservers: {{addresses: [192.0.2.53]}}, addresses: {new}\n" in edit.new
+
+
+CLASSES = "auto ens3\niface ens3 inet static\n\taddress 10.1.2.3\n\tgateway 10.0.0.1\n"
+
+
+def test_an_address_without_netmask_gets_the_prefix_of_the_new_network() -> None:
+    """Without one, ifupdown would derive it from the class of the address."""
+    (_, edit) = proposal(Files({"/etc/network/interfaces": CLASSES}), instance(SECOND)).edits
+    assert edit.new == CLASSES.replace("10.1.2.3", "10.99.0.40/20").replace("10.0.0.1", "10.99.0.1")
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "x" * 16])
+def test_a_name_that_no_interface_can_have_is_no_part_of_a_path(name: str) -> None:
+    text = CLASSES.replace("ens3", name)
+    found = proposal(Files({"/etc/network/interfaces": text}), instance(SECOND))
+    assert [edit.path for edit in found.edits] == ["/etc/network/interfaces"]
+
+
+def test_more_files_than_are_read_are_refused() -> None:
+    many = {f"/etc/netplan/{number:03}.yaml": NETPLAN for number in range(100)}
+    with pytest.raises(KitError, match=r"/etc/netplan/\*.yaml in the guest: 100 files or more"):
+        proposal(Files(many), instance(FIRST))
+
+
+def test_options_of_another_stanza_are_noted() -> None:
+    text = "iface lan inet static\n gateway 10.0.0.1\n" + CLASSES.replace(
+        "static", "static inherits lan"
+    )
+    notes = proposal(Files({"/etc/network/interfaces": text}), instance(SECOND)).notes
+    assert any("inherits options" in note for note in notes)
