@@ -11,9 +11,12 @@ from node.log import log
 
 KEPT = "/etc/ganeti-instance-kit"  # in the guest; below it are the old files
 MAX_TEXT = 256 * 1024  # bytes of a file that is edited: a diff of larger ones takes too long
-# Settings of NetworkManager, and of other files with sections, that are nobody's business.
+# Settings of NetworkManager, netplan, systemd and wpa_supplicant that are nobody's business; in
+# ifupdown's files, a blank follows the name.
 _SECRET = re.compile(
-    r"^([ +-]\s*[\w.-]*(?:psk|passw|secret|pin|private-key|wep-key)[\w.-]*\s*[=:]).*"
+    r"^([ +-][\s\"'{-]*[\w.-]*(?:psk|passw|passphrase|secret|\bpin\b|private-?key|wep-?key)[\w.-]*"
+    r"[\"']?(?:\s*[=:]|\s)).*",
+    re.IGNORECASE,
 )
 
 

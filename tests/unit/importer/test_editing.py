@@ -33,6 +33,28 @@ def test_a_diff_shows_no_secrets() -> None:
     assert " psk=***" in diff
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "    wpa-psk sesame",
+        "\twireless-key1 x\n    wpa-private-key-passwd sesame",
+        '          password: "sesame"',
+        "          - {password: sesame}",
+        "PrivateKey=sesame",
+        "802-1x.pin=sesame",
+        "WPA_PASSPHRASE=sesame",
+    ],
+)
+def test_a_diff_shows_no_secrets_of_other_programs(line: str) -> None:
+    diff = as_diff([Edit("/etc/a", f"{line}\naddress 1\n", f"{line}\naddress 2\n")])
+    assert "sesame" not in diff and "+address 2" in diff
+
+
+def test_a_diff_shows_what_only_looks_like_a_secret() -> None:
+    text = "mapping eth0\nup ping -c1 x\naddress"
+    assert "mapping eth0" in as_diff([Edit("/etc/a", f"{text} 1\n", f"{text} 2\n")])
+
+
 def test_a_new_file() -> None:
     assert as_diff([Edit("/etc/a", None, "x\n")]) == "--- /dev/null\n+++ b/etc/a\n@@ -0,0 +1 @@\n+x"
 
