@@ -9,7 +9,8 @@ from node.finding import Finding, note, ok
 
 _ABOUT = "serial console"
 DEFAULTS = "/etc/default/grub.d/ganeti-instance-kit-console.cfg"
-_LINUX = re.compile(r"^(\s*linux(?:16|efi)?\s+.*?)(\s*)$", re.MULTILINE)
+# A command that goes on in the next line, behind a backslash, is left as it is.
+_LINUX = re.compile(r"^(\s*linux(?:16|efi)?\s+.*?)(?<!\\)([^\S\n]*)$", re.MULTILINE)
 _TERMINAL = re.compile(r"^\s*terminal_output\b.*\bserial\b", re.MULTILINE)
 _GETTY = re.compile(r"^[^#\n]*:respawn:.*\bttyS0\b", re.MULTILINE)
 _INITTAB = "T0:23:respawn:/sbin/getty -L ttyS0 {speed} vt100\n"

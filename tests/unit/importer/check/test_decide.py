@@ -127,3 +127,11 @@ def test_a_guest_in_order_has_no_other_findings() -> None:
 def test_a_missing_root_is_a_problem() -> None:
     found = decide(GUESTS["lost-root"]).findings
     assert any(each.level == PROBLEM and "/boot/grub/grub.cfg" in each.text for each in found)
+
+
+def test_a_command_of_the_menu_over_two_lines_is_left_as_it_is() -> None:
+    """Behind the backslash, an option would separate the kernel from its root."""
+    line = "\tlinux /boot/vmlinuz \\\n\t\troot=UUID=x ro\n"
+    first = facts(FILES | {"/boot/grub/grub.cfg": f"menuentry a {{\n{line}}}\n"})
+    (edit, *_) = decide(first).edits
+    assert edit.path == "/boot/grub/grub.cfg" and line in edit.new
