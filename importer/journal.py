@@ -25,6 +25,7 @@ from importer.import_state import (
     Step,
     Volume,
 )
+from importer.plan import names
 from importer.plan.file import PlanInvalid, changes, parse
 from importer.plan.model import ImportPlan
 from node.errors import KitError
@@ -214,12 +215,13 @@ def opened(instance: str, directory: Path = DIRECTORY) -> Iterator[Journal]:
     """Holds the lock of an import during the block.
 
     Args:
-        instance: its full name, valid as such.
+        instance: its full name.
         directory: of all imports.
 
     Raises:
         KitError: there is no such import, or another command works on it.
     """
+    _require_name(instance)
     with _locked(instance, directory):
         journal = Journal(directory / instance)
         journal.read()
@@ -276,6 +278,7 @@ def read(instance: str, directory: Path = DIRECTORY) -> ImportState:
     Raises:
         KitError: there is none of that name, or it cannot be read.
     """
+    _require_name(instance)
     return _read(directory / instance)
 
 
@@ -305,6 +308,12 @@ def recorded_plan(state: ImportState) -> ImportPlan:
         ) from error
 
 
+def _require_name(instance: str) -> None:
+    """Refuses what is no name, such as a path: there is no such import."""
+    if not names.is_instance(instance):
+        raise _missing(instance)
+
+
 def _lock(instance: str, directory: Path) -> Path:
     return directory / f".{instance}.lock"  # no instance has a name with a dot at its start
 
@@ -331,7 +340,7 @@ def _read(directory: Path) -> ImportState:
         return decoded(ImportState, value)
     except FileNotFoundError as error:
         raise _missing(directory.name) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise KitError(
             f"journal {path}: unreadable: {error}",
             hint="another version of the kit wrote it, or it is damaged: finish the import with"

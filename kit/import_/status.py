@@ -10,6 +10,8 @@ from importer.adopted import as_found, exists, located
 from importer.journal import ImportState, Pass
 from kit import DONE
 from node.devices import lvm
+from node.errors import KitError
+from node.log import log
 from node.program import say
 from node.text import printable, size
 
@@ -27,23 +29,32 @@ def run(options: argparse.Namespace) -> int:
     """Prints the state of one import or of all.
 
     Raises:
-        KitError: there is no such import, a journal cannot be read, or LVM's tools fail.
+        KitError: there is no such import, a journal cannot be read, or LVM's tools fail. The other
+            imports are printed nevertheless.
     """
     names = [options.instance] if options.instance else list(journal.imports())
     present = lvm.volumes() if names else []
-    states = []
+    states, damaged = [], []
     for name in names:
-        state = journal.read(name)
+        try:
+            state = journal.read(name)
+        except KitError as error:
+            damaged.append(error)
+            continue
         found = located(state.volumes, present)
         states.append(as_found(state, found, exists=exists(name)))
     if options.json:
         say(json.dumps([asdict(state) for state in states], indent=2))
-        return DONE
-    for state in states:
-        lines = as_text(state, in_use=journal.in_use(state.instance))
-        say("\n".join(printable(line) for line in lines))
-    if not states:
-        say("no imports")
+    else:
+        for state in states:
+            lines = as_text(state, in_use=journal.in_use(state.instance))
+            say("\n".join(printable(line) for line in lines))
+        if not names:
+            say("no imports")
+    for error in damaged[1:]:
+        log.error("%s", error.message)
+    if damaged:
+        raise damaged[0]
     return DONE
 
 

@@ -199,3 +199,12 @@ def test_what_was_used_must_not_change_in_the_plan(imports: Path) -> None:
 def test_only_an_import_that_has_begun_is_resumed(imports: Path) -> None:
     with pytest.raises(KitError, match="none of that name"), journal.resumed(PLAN, "", imports):
         pass
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../imports/web.example.org", "a/b", "/", "a\0b"])
+def test_a_path_is_no_name_of_an_import(imports: Path, name: str) -> None:
+    with journal.begun(PLAN, "text", imports):
+        pass
+    for call in (journal.read, lambda *given: journal.opened(*given).__enter__()):
+        with pytest.raises(KitError, match="there is none of that name on this node"):
+            call(name, imports)

@@ -1,12 +1,18 @@
 """What `import status` prints."""
 
+import argparse
 from pathlib import Path
 
 import pytest
 
+from importer import journal
 from importer.import_state import ImportState, NicAddresses, Pass, Step, Volume
+from importer.plan.file import render
+from importer.plan.rules import Draft
 from kit.import_ import status
 from kit.import_.status import as_text, next_step
+from node.errors import KitError
+from tests.unit.importer.plan.planned import drafted
 
 GOLDEN = Path(__file__).parents[3] / "data/golden/importer/status-text"
 STATE = ImportState(
@@ -67,3 +73,25 @@ def test_after_the_last_step_nothing_is_left() -> None:
     for step in ("tag", "renumber", "check", "start", "finish"):
         state = state.with_step(step)  # type: ignore[arg-type]
     assert next_step(state).startswith("nothing; instance-kit import abort web.example.org")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_damaged_journal_does_not_hide_the_others(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    as_json: bool,
+) -> None:
+    plan = drafted().plan
+    with journal.begun(plan, render(Draft(plan)), tmp_path):
+        pass
+    (tmp_path / "a.example.org").mkdir()
+    (tmp_path / "a.example.org/state.json").write_text("{")
+    read, names = journal.read, list(journal.imports(tmp_path))
+    monkeypatch.setattr(status.journal, "read", lambda name: read(name, tmp_path))
+    monkeypatch.setattr(status.journal, "imports", lambda: names)
+    monkeypatch.setattr(status.lvm, "volumes", list)
+    monkeypatch.setattr(status, "exists", lambda _: False)
+    with pytest.raises(KitError, match="state.json: unreadable"):
+        status.run(argparse.Namespace(instance=None, json=as_json))
+    assert plan.instance in capsys.readouterr().out
