@@ -91,6 +91,8 @@ def problems(
         yield "--trial: the copies are not complete, DRBD would mirror them", "leave one out"
     if wanted.trial and any(nic.mac == nic.old_mac for nic in plan.nics):
         yield "--trial: the plan keeps MAC addresses, and the source still runs", "mac = generate"
+    if wanted.fail_over and not wanted.convert and not state.done("convert"):
+        yield "--failover: the disks are not mirrored by DRBD", "--drbd"
     again = f"instance-kit import copy --final; or --trial, to try {name} while the source runs"
     missing = [disk.target for disk in plan.disks if disk.target not in found]
     if missing:
@@ -205,7 +207,7 @@ def settled(plan: ImportPlan, state: ImportState, ganeti: Ganeti) -> dict[str, L
     _await_job(plan.instance, ganeti)
     found = located(state.volumes, lvm.volumes())
     if not exists(plan.instance):
-        _restore_names(plan, found)
+        _restore_names(plan, found, ganeti)
         found = located(state.volumes, lvm.volumes())
     return found
 
@@ -222,12 +224,18 @@ def _await_job(instance: str, ganeti: Ganeti) -> None:
             ganeti.run(["gnt-job", "wait", number], check=False)
 
 
-def _restore_names(plan: ImportPlan, found: dict[str, LogicalVolume]) -> None:
+def _restore_names(plan: ImportPlan, found: dict[str, LogicalVolume], ganeti: Ganeti) -> None:
     """Undoes what a job that failed has renamed already: there is no instance.
 
     Raises:
-        KitError: a volume is that of an instance with another name, or cannot be renamed.
+        KitError: a volume is that of an instance, or cannot be renamed.
     """
+    renamed = any(found[disk.target].name != disk.lv for disk in plan.disks if disk.target in found)
+    if renamed and [plan.instance] in ganeti.listed("instance", ("name",)):
+        raise KitError(
+            f"instance {plan.instance}: the master has it, but not the list of this node",
+            hint="gnt-cluster redist-conf, then this again",
+        )
     for disk in plan.disks:
         volume = found.get(disk.target)
         if volume is not None and is_owned(volume):

@@ -41,6 +41,7 @@ class Node:
             for number, disk in enumerate(PLAN.disks)
         }
         self.instances: list[str] = []
+        self.master_instances: list[str] = []
         self.ran: list[Sequence[str]] = []
         self.jobs: list[list[str]] = []
         self.template = "plain"
@@ -66,6 +67,8 @@ class Node:
     def listed(self, kind: str, fields: Sequence[str]) -> list[list[str]]:
         if kind == "job":
             return self.jobs
+        if fields == ("name",):
+            return [[name] for name in self.master_instances or self.instances]
         values = {"name": NAME, "disk_template": self.template, "snodes": "node2.example.org"}
         return [[values[field] for field in fields]]
 
@@ -114,6 +117,18 @@ def record(node: Node, tmp_path: Path) -> Journal:
 
 def run(node: Node, record: Journal, wanted: Wanted = Wanted(trial=True)) -> None:  # noqa: B008
     adopt.adopt(PLAN, record, node, wanted, None)  # type: ignore[arg-type]
+
+
+def test_the_master_is_asked_before_volumes_get_their_names_back(
+    node: Node, record: Journal
+) -> None:
+    """The list of this node may be old: then they are the disks of an instance."""
+    node.run(["gnt-instance", "add"])
+    node.instances.clear()
+    node.master_instances = [NAME]
+    with pytest.raises(KitError, match="the master has it, but not the list of this node"):
+        adopt.settled(PLAN, record.read(), node)  # type: ignore[arg-type]
+    assert not any(volume.name == PLAN.disks[0].lv for volume in node.volumes.values())
 
 
 def test_volumes_that_another_instance_of_the_name_does_not_have_stay_ours(
@@ -233,6 +248,13 @@ def test_a_source_that_runs_is_only_for_a_trial(node: Node) -> None:
 def test_a_trial_is_not_mirrored(node: Node) -> None:
     for wanted in (Wanted(trial=True, convert=True), Wanted(trial=True, fail_over=True)):
         assert "DRBD would mirror them" in reasons(node, "running", wanted)
+
+
+def test_only_a_mirrored_instance_fails_over(node: Node) -> None:
+    final = {"copy": 1.0, "final copy": 2.0}
+    wanted = Wanted(fail_over=True)
+    assert "not mirrored" in reasons(node, "shut off", wanted, steps=final)
+    assert reasons(node, "shut off", wanted, steps={**final, "convert": 3.0}) == ""
 
 
 def test_a_trial_does_not_keep_macs(node: Node, record: Journal) -> None:
