@@ -125,6 +125,7 @@ def _disk(element: Element, volumes: Volumes) -> tuple[SourceDisk | None, list[O
     path, kind = _source(element, source, volumes)
     if path is None:
         return None, [*found, obstacles.of_source(element, name)]
+    path = _single(path)
     if not path.startswith("/") or "\0" in path:
         raise ValueError(f"disk {name}: its path is {path!r}")
     driver = element.find("driver")
@@ -201,7 +202,7 @@ def _firmware(top: Element) -> Literal["bios", "uefi"]:
 def _nvram(top: Element) -> str:
     """The path of the UEFI variables: a text, or since libvirt 8.5 a source like that of a disk."""
     source = top.find("os/nvram/source")
-    return _text(top, "os/nvram") if source is None else source.get("file", "")
+    return _single(_text(top, "os/nvram") if source is None else source.get("file", ""))
 
 
 def _cpu(top: Element) -> str:
@@ -238,6 +239,11 @@ def _size(element: Element) -> int:
     if not power or unit[1:].lower() not in bases:
         raise ValueError(f"a size has the unit {unit[:20]!r}")
     return int(number * bases[unit[1:].lower()] ** power)
+
+
+def _single(path: str) -> str:
+    """A path without repeated slashes, which users write and libvirt keeps."""
+    return re.sub("/+", "/", path)
 
 
 def _positive(text: str) -> int:

@@ -53,6 +53,13 @@ def test_golden(path: Path) -> None:
     assert json.loads(json.dumps(found)) == json.loads(golden)
 
 
+def test_slashes_that_users_have_repeated() -> None:
+    os = "<os><type>hvm</type><nvram>//nvram//a.fd</nvram></os>"
+    assert parse(domain_xml(os=os)).nvram == "/nvram/a.fd"
+    disk = disk_xml("vda").replace("'/vda'", "'/srv//images///vda'")
+    assert parse(domain_xml(devices=disk)).disks[0].path == "/srv/images/vda"
+
+
 def test_volumes_of_pools() -> None:
     assert pool_volumes((DATA / "domains/pool-volumes.xml").read_text()) == [*VOLUMES]
     xml = "<volume type='block'><name>b</name><target><path>/dev/vg/b</path></target></volume>"
