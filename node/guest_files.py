@@ -167,7 +167,9 @@ class GuestFiles:
         return found
 
     def archived(self, path: str, offset: int, unpack: str, word: str) -> list[str] | None:
-        """The names in a cpio archive that have a word; None if it cannot be read in time.
+        """The names in a cpio archive that have a word, and the first one.
+
+        None if the archive cannot be read, or not in time.
 
         Args:
             path: a regular file.
@@ -178,11 +180,11 @@ class GuestFiles:
         real = shlex.quote(f"/sysroot{self._handle.realpath(path)}")
         script = (
             f"tail -c +{offset + 1} {real} | {unpack} | head -c {UNPACKED_BYTES}"
-            f" | cpio -t | grep -a {word}"
+            f' | cpio -t | {{ read -r first && echo "$first"; grep -a {word}; }}'
         )
         found, code = self._limited(script, SEARCH_SECONDS)
-        names = found.decode("utf-8", "replace").split("\n")
-        return None if code == _TIMED_OUT else [name for name in names if name]
+        names = [name for name in found.decode("utf-8", "replace").split("\n") if name]
+        return None if code == _TIMED_OUT or not names else names
 
     def _limited(self, script: str, seconds: int) -> tuple[bytes, int]:
         """What a script of ours prints, at most PRINTED_BYTES, and its exit code."""

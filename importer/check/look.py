@@ -150,8 +150,8 @@ def _with_initramfs(files: GuestFiles, version: str, builtin: frozenset[str], pa
         return Kernel(version, builtin, None, f"it is compressed by {part.method}")
     names = files.archived(path, part.offset, _UNPACK[part.method], "virtio")
     if names is None:
-        return Kernel(version, builtin, None, "it cannot be read in time")
-    return Kernel(version, builtin, drivers.modules(names))
+        return Kernel(version, builtin, None, "it cannot be read, or not in time")
+    return Kernel(version, builtin, drivers.modules([*part.names, *names]))
 
 
 def _loaders(files: GuestFiles, unmounted: Sequence[str]) -> tuple[str, ...] | None:

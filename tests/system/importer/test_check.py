@@ -130,6 +130,18 @@ start=73MiB, size=32MiB
     assert again.edits == ()  # it was written to the file system of /boot
 
 
+def test_an_initramfs_that_cannot_be_unpacked(tmp_path: Path, described: Instance) -> None:
+    """That it lacks drivers would be a guess."""
+    root = tree(tmp_path / "root", {"etc/os-release": "ID=debian\n", f"boot/vmlinuz-{VERSION}": ""})
+    packed = bytearray(initramfs("block/virtio_blk"))
+    packed[len(MICROCODE) + 4 :] = b"\xff" * 64
+    (root / f"boot/initrd.img-{VERSION}").write_bytes(packed)
+    checked = command.check([made(tmp_path / "disk", ROOT, root)], described)
+    assert [f"{one.level} {one.text}" for one in checked.findings if one.about == "drivers"] == [
+        f"note initramfs of {VERSION}: it cannot be read, or not in time"
+    ]
+
+
 def tree(top: Path, texts: dict[str, str]) -> Path:
     for path, text in texts.items():
         (top / path).parent.mkdir(parents=True, exist_ok=True)
