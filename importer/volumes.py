@@ -13,6 +13,7 @@ from converter import CopyOptions, KitError, LogicalVolume, new_swap
 from converter.engine.journal import Journal
 from converter.errors import TargetInUse
 from converter.identity import identity_of
+from importer.adopted import disk_number, is_owned
 from importer.plan.model import DiskPlan
 from node import text
 from node.devices import lvm
@@ -21,10 +22,6 @@ from node.devices.lvm import VolumeGroup
 
 # lvm(8), "Valid names": what tags may consist of.
 _TAG = re.compile(r"[A-Za-z0-9_+.\-/=!:&#]{1,1024}")
-# Ganeti's names of adopted volumes (cmdlib/instance_storage.py), and the tag that it gives to
-# those that it makes (storage/bdev.py); the importer gives it to adopted ones.
-_ADOPTED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.disk[0-9]+(_data|_meta)?")
-_OWNED = "originstname+"
 
 
 def tag(name: str) -> str:
@@ -44,9 +41,7 @@ def tag(name: str) -> str:
 
 def is_adopted(volume: LogicalVolume) -> bool:
     """Whether a volume is a disk of an instance by now, by Ganeti's name or tag."""
-    return bool(_ADOPTED.fullmatch(volume.name)) or any(
-        each.startswith(_OWNED) for each in volume.tags
-    )
+    return disk_number(volume.name) is not None or is_owned(volume)
 
 
 def missing(

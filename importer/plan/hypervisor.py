@@ -12,7 +12,11 @@ from importer.plan.model import Variables
 
 # libvirt's buses and models, and Ganeti's words for the same hardware.
 DISK_TYPES = {"virtio": "paravirtual", "ide": "ide", "scsi": "scsi-hd"}
-SCSI_CONTROLLERS = {"virtio-scsi": "virtio-scsi-pci", "lsilogic": "lsi"}
+SCSI_CONTROLLERS = {
+    "virtio-scsi": "virtio-scsi-pci",
+    "lsilogic": "lsi",
+    "lsisas1078": "megasas",
+}
 SAME_NICS = ("e1000", "i82551", "i82557b", "ne2k_pci", "pcnet", "rtl8139")
 NIC_TYPES = {"virtio": "paravirtual", **{model: model for model in SAME_NICS}}
 # The nearest hardware, where Ganeti does not have the same.
@@ -124,11 +128,13 @@ def _disks(domain: Domain, draft: _Draft) -> None:
     draft.set("disk_type", kind, *notes)
     if kind == "scsi-hd":
         model = domain.scsi_controller
-        near = model not in SCSI_CONTROLLERS and model != ""
+        near = f"Ganeti has no controller {model}"
+        if not model:
+            near = "the domain names no controller: libvirt may have taken lsilogic, which is lsi"
         draft.set(
             "scsi_controller_type",
             SCSI_CONTROLLERS.get(model, "virtio-scsi-pci"),
-            *([f"Ganeti has no controller {model}"] if near else []),
+            *([] if model in SCSI_CONTROLLERS else [near]),
         )
 
 

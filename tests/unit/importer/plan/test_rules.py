@@ -122,6 +122,10 @@ def test_a_mac_is_kept_only_on_request_and_with_a_warning() -> None:
             {"disk_type": "scsi-hd", "scsi_controller_type": "lsi"},
         ),
         (
+            {"disks": (replace(ROOT, bus="scsi"),), "scsi_controller": "lsisas1078"},
+            {"disk_type": "scsi-hd", "scsi_controller_type": "megasas"},
+        ),
+        (
             {"disks": (replace(ROOT, bus="scsi"),)},
             {"disk_type": "scsi-hd", "scsi_controller_type": "virtio-scsi-pci"},
         ),
