@@ -9,10 +9,9 @@ from node.finding import Finding, note, ok
 
 _ABOUT = "serial console"
 DEFAULTS = "/etc/default/grub.d/ganeti-instance-kit-console.cfg"
-# A command that goes on in the next line, behind a backslash, is left as it is.
-_LINUX = re.compile(r"^(\s*linux(?:16|efi)?\s+.*?)(?<!\\)([^\S\n]*)$", re.MULTILINE)
-_TERMINAL = re.compile(r"^\s*terminal_output\b.*\bserial\b", re.MULTILINE)
-_GETTY = re.compile(r"^[^#\n]*:respawn:.*\bttyS0\b", re.MULTILINE)
+_LINUX = ("linux", "linux16", "linuxefi")
+# Without \s, which crosses ends of lines: a hostile text would take hours.
+_ENTRY = re.compile(r"^[^\S\n]*(?:menuentry|submenu)\b", re.MULTILINE)
 _INITTAB = "T0:23:respawn:/sbin/getty -L ttyS0 {speed} vt100\n"
 
 
@@ -31,12 +30,12 @@ def check(facts: Facts) -> Iterator[Finding]:
         yield note(_ABOUT, f"no {MENU} was found", "set console=ttyS0 in the boot loader")
         return
     lacking = []
-    if not _TERMINAL.search(menu):
+    if not _has_terminal(menu):
         lacking.append("GRUB does not use it")
-    if any(not _has_console(line, port) for line, _ in _LINUX.findall(menu)):
+    if _with_console(menu, port) != menu:
         lacking.append(f"the kernel does not (console={port.kernel_argument})")
     inittab = facts.texts.get(INITTAB)
-    if inittab is not None and not _GETTY.search(inittab):
+    if inittab is not None and not _has_login(inittab):
         lacking.append(f"{INITTAB} has no login on it")
     if lacking:
         yield note(_ABOUT, "; ".join(lacking), "--fix")
@@ -54,7 +53,7 @@ def fixed(facts: Facts) -> Mapping[str, str]:
         return {}
     texts: dict[str, str] = {}
     wanted = _with_console(menu, port)
-    if not _TERMINAL.search(menu):
+    if not _has_terminal(menu):
         serial = f"serial --unit=0 --speed={port.speed} --word=8 --parity=no --stop=1"
         lines = (serial, "terminal_input console serial", "terminal_output console serial")
         wanted = _behind_defaults(wanted, "".join(f"{line}\n" for line in lines))
@@ -63,7 +62,7 @@ def fixed(facts: Facts) -> Mapping[str, str]:
         if GRUB_DEFAULT in facts.texts and DEFAULTS not in facts.texts:
             texts[DEFAULTS] = _defaults(port)
     inittab = facts.texts.get(INITTAB)
-    if inittab is not None and not _GETTY.search(inittab):
+    if inittab is not None and not _has_login(inittab):
         texts[INITTAB] = inittab.rstrip("\n") + "\n" + _INITTAB.format(speed=port.speed)
     return texts
 
@@ -76,19 +75,36 @@ def _has_console(line: str, port: Console) -> bool:
     return re.search(rf"\bconsole={port.device}\b", line) is not None
 
 
-def _with_console(menu: str, port: Console) -> str:
-    def fresh(match: re.Match[str]) -> str:
-        if _has_console(match[1], port):
-            return match[0]
-        both = "" if re.search(r"\bconsole=", match[1]) else " console=tty0"
-        return f"{match[1]}{both} console={port.kernel_argument}{match[2]}"
+def _has_terminal(menu: str) -> bool:
+    words = (line.split() for line in menu.splitlines())
+    return any(found[:1] == ["terminal_output"] and "serial" in found for found in words)
 
-    return _LINUX.sub(fresh, menu)
+
+def _has_login(inittab: str) -> bool:
+    lines = (line for line in inittab.splitlines() if not line.lstrip().startswith("#"))
+    return any(":respawn:" in line and re.search(r"\bttyS0\b", line) for line in lines)
+
+
+def _with_console(menu: str, port: Console) -> str:
+    """The menu whose kernels use the console.
+
+    A command that goes on in the next line, behind a backslash, is left as it is.
+    """
+    lines = menu.split("\n")
+    for place, line in enumerate(lines):
+        command = line.rstrip()
+        is_linux = bool(command) and command.split(maxsplit=1)[0] in _LINUX
+        if not is_linux or command.endswith("\\") or _has_console(command, port):
+            continue
+        both = "" if re.search(r"\bconsole=", command) else " console=tty0"
+        end = line[len(command) :]
+        lines[place] = f"{command}{both} console={port.kernel_argument}{end}"
+    return "\n".join(lines)
 
 
 def _behind_defaults(menu: str, lines: str) -> str:
     """The menu with lines before its first entry: what is set later counts."""
-    match = re.search(r"^\s*(?:menuentry|submenu)\b", menu, re.MULTILINE)
+    match = _ENTRY.search(menu)
     place = match.start() if match else 0
     return menu[:place] + lines + menu[place:]
 

@@ -20,7 +20,7 @@ START = 64 * 1024  # bytes of a disk, with all that its firmware reads first
 ESP = "/boot/efi"
 _PLACES = ("/boot", ESP, "/usr")  # that are mounted if fstab names file systems for them
 _PATTERNS = (*REFERRING, CRYPTTAB, INITTAB, console.DEFAULTS)
-_KERNEL = re.compile(r"^\s*linux(?:16|efi)?\s+\S*/(?:vmlinuz|kernel)-(\S+)", re.MULTILINE)
+_KERNEL = re.compile(r"^[^\S\n]*linux(?:16|efi)?[^\S\n]+\S*/(?:vmlinuz|kernel)-(\S+)", re.MULTILINE)
 _UNPACK = {
     None: "cat",
     "gzip": "gzip -dc",

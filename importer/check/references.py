@@ -13,7 +13,7 @@ _ABOUT = "file systems"
 _FIX = "--fix"
 # A disk's name that depends on its bus: /dev/sda1.
 _DEVICE = re.compile(r"/dev/(?P<kind>sd|vd|xvd|hd)(?P<disk>[a-z])(?P<part>\d*)")
-_RESUME = re.compile(r"^\s*RESUME\s*=\s*(.*?)\s*$", re.MULTILINE)
+_RESUME = re.compile(r"^[^\S\n]*RESUME[^\S\n]*=(.*)$", re.MULTILINE)
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -122,7 +122,7 @@ def _devices(facts: Facts) -> Iterator[Finding]:
     """Lines that name disks by a name that depends on the order and bus of the disks."""
     ours = root_disk(facts.instance).removeprefix("/dev/")[:-1]
     lines = [(FSTAB, entry.spec) for entry in fstab.parsed(facts.texts.get(FSTAB, ""))]
-    lines += [(RESUME, value) for value in _RESUME.findall(facts.texts.get(RESUME, ""))]
+    lines += [(RESUME, value.strip()) for value in _RESUME.findall(facts.texts.get(RESUME, ""))]
     lines += [
         (CRYPTTAB, line.split()[1])
         for line in facts.texts.get(CRYPTTAB, "").splitlines()

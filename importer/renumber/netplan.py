@@ -17,7 +17,7 @@ _KINDS = {"ethernets": "nic", "bridges": "over", "bonds": "over"}
 _TRUE = ("true", "yes", "on")
 _FAMILIES: dict[str, Family] = {"dhcp4": "inet", "dhcp6": "inet6"}
 _DEFAULTS = ("default", "0.0.0.0/0", "::/0", "0/0")
-_CIDR = re.compile(r"[0-9A-Fa-f.:]+/\d+")
+_CIDR = re.compile(r"(?<![0-9A-Fa-f.:])[0-9A-Fa-f.:]+/\d+")
 
 
 class _Line(NamedTuple):
@@ -118,7 +118,7 @@ def _lines(text: str) -> Iterator[_Line]:
 
 def _split(line: str) -> tuple[str, str]:
     """The code of a line, and its comment with the space before it."""
-    match = re.search(r"(^|\s+)#.*", line, re.DOTALL)
+    match = re.search(r"(^|(?<!\s)\s+)#.*", line, re.DOTALL)
     return (line[: match.start()], line[match.start() :]) if match else (line, "")
 
 

@@ -4,6 +4,7 @@ After a wanted change: GOLDEN_WRITE=1 pytest …, and read the diff.
 """
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,3 +136,20 @@ def test_a_command_of_the_menu_over_two_lines_is_left_as_it_is() -> None:
     first = facts(FILES | {"/boot/grub/grub.cfg": f"menuentry a {{\n{line}}}\n"})
     (edit, *_) = decide(first).edits
     assert edit.path == "/boot/grub/grub.cfg" and line in edit.new
+
+
+HOSTILE = {
+    "ends-of-lines": "\n" * 200_000,
+    "blanks": "linux " + " " * 200_000 + "\\",
+    "value": "RESUME=x" + " " * 200_000 + "x",
+    "words": ":respawn:" * 20_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_texts_are_searched_in_time(text: str) -> None:
+    """With `^\\s*` or two blanks in a row, a search would take minutes to days."""
+    began = time.process_time()
+    for path in (*FILES, "/etc/inittab"):
+        decide(facts(FILES | {path: text}))
+    assert time.process_time() - began < 30

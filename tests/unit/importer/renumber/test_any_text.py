@@ -1,7 +1,9 @@
 """Whatever a guest's files have: the parsers end, and only what must change is changed."""
 
+import time
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,3 +82,10 @@ def test_what_was_written_is_not_changed_again(text: str) -> None:
 @given(st.text())
 def test_mac_addresses_are_found_in_any_text(text: str) -> None:
     tokens.with_mac(text, "", "aa:00:00:00:00:01")
+
+
+@pytest.mark.parametrize("text", ["\n" * 200_000, "x:" + " " * 200_000, "a" * 200_000])
+def test_hostile_texts_are_searched_in_time(text: str) -> None:
+    began = time.process_time()
+    read(f"network:\n  ethernets:\n    ens3:\n      addresses: {text}")
+    assert time.process_time() - began < 30
