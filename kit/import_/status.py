@@ -51,8 +51,8 @@ def run(options: argparse.Namespace) -> int:
             say("\n".join(printable(line) for line in lines))
         if not names:
             say("no imports")
-    for error in damaged[1:]:
-        log.error("%s", error.message)
+    for other in damaged[1:]:
+        log.error("%s", other.message)
     if damaged:
         raise damaged[0]
     return DONE

@@ -92,6 +92,6 @@ def test_a_damaged_journal_does_not_hide_the_others(
     monkeypatch.setattr(status.journal, "imports", lambda: names)
     monkeypatch.setattr(status.lvm, "volumes", list)
     monkeypatch.setattr(status, "exists", lambda _: False)
-    with pytest.raises(KitError, match="state.json: unreadable"):
+    with pytest.raises(KitError, match="unreadable"):
         status.run(argparse.Namespace(instance=None, json=as_json))
     assert plan.instance in capsys.readouterr().out
