@@ -168,7 +168,7 @@ def _suspended(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
         if was_running:
             watch.arm("suspended")
             session.journal.update(lambda now: replace(now, stopped_by_us="suspended"))
-        with _job_ended_by_failure(session, place), _running_again(session, watch):
+        with _ended_by_failure(session, place), _running_again(session, watch):
             with ExitStack() as stack:
                 if facts.has_jobs:
                     pieces = stack.enter_context(passes.exported(session, works, place.socket))
@@ -186,8 +186,8 @@ def _suspended(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
 
 
 @contextmanager
-def _job_ended_by_failure(session: Session, place: Place) -> Iterator[None]:
-    """Ends the job if the block fails, unless the connection is lost."""
+def _ended_by_failure(session: Session, place: Place) -> Iterator[None]:
+    """Ends the job and removes its files if the block fails, unless the connection is lost."""
     try:
         yield
     except BaseException:
@@ -228,7 +228,7 @@ def _shut_down(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
     ):
         watch.arm("stopped")
         session.journal.update(lambda now: replace(now, stopped_by_us="shut down"))
-        with _running_again(session, watch):
+        with _ended_by_failure(session, place), _running_again(session, watch):
             began = time.monotonic()
             _await_off(session, stop)
             facts = shut_down(session.host, session.plan, facts, current.checkpoint)

@@ -49,6 +49,8 @@ CODE = (
     "0010000000000000800000000010000000000800d00780"
 )
 SECTOR = bytes.fromhex(CODE).ljust(510, b"\0") + b"\x55\xaa"
+# It does not look at the power button: `jnz off` does nothing.
+DEAF = SECTOR.replace(bytes.fromhex("f6c4017549"), bytes.fromhex("f6c4019090"), 1)
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ def plan() -> str:
     return render(Draft(made))
 
 
-def domain_xml(*, deaf: bool) -> str:
-    """The domain; a deaf one has no ACPI, so that it does not hear of a shutdown."""
+def domain_xml() -> str:
+    """The domain."""
     disks = "".join(
         f"<disk type='file' device='disk'><driver name='qemu' type='{disk.format}'/>"
         f"<source file='{disk.path}'/><target dev='{disk.target}' bus='virtio'/>"
@@ -124,7 +126,7 @@ def domain_xml(*, deaf: bool) -> str:
   <memory unit='MiB'>64</memory>
   <vcpu>1</vcpu>
   <os><type arch='x86_64' machine='pc'>hvm</type></os>
-  <features>{"" if deaf else "<acpi/>"}</features>
+  <features><acpi/></features>
   <devices>
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
     {disks}
@@ -143,9 +145,14 @@ class Writer:
         self.plan = f"/root/{NAME}.toml"
 
     def make(self, *, deaf: bool = False) -> None:
-        """Makes its disks anew, and starts it; its import begins anew."""
+        """Makes its disks anew, and starts it; its import begins anew.
+
+        Args:
+            deaf: whether it ignores its power button.
+        """
         self.clear()
-        self.kvm.run(["sh", "-c", f"printf '{_octal(SECTOR)}' > /tmp/writer.sector"])
+        sector = _octal(DEAF if deaf else SECTOR)
+        self.kvm.run(["sh", "-c", f"printf '{sector}' > /tmp/writer.sector"])
         for disk in DISKS:
             self.kvm.run(
                 ["qemu-img", "create", "-q", "-f", disk.format, disk.path, f"{disk.size}M"]
@@ -156,7 +163,7 @@ class Writer:
         boot = "write -s /tmp/writer.sector 0 512"
         self.kvm.run(["qemu-io", "-f", "qcow2", "-c", boot, ROOT.path])
         self.kvm.run(["rm", "/tmp/writer.sector"])
-        self.kvm.virsh("define", "/dev/stdin", input=domain_xml(deaf=deaf))
+        self.kvm.virsh("define", "/dev/stdin", input=domain_xml())
         self.kvm.virsh("start", NAME)
         self.node.write(self.plan, plan())
 
