@@ -105,6 +105,14 @@ undo() {
   esac
   finish
 }
+# Reads a line for up to a second. The time can be over within a line, whose rest then follows.
+hear() {
+  IFS= read -r -t 1 piece
+  local code=$?
+  line=$line$piece
+  return "$code"
+}
+line=
 while true; do
   if [ -n "$alone" ]; then
     sleep 1
@@ -113,12 +121,13 @@ while true; do
       end_job
       finish
     fi
-  elif IFS= read -r -t 1 line; then
+  elif hear; then
     heard=$SECONDS
     case $line in
       'arm '*) mode=${line#arm }; say armed ;;
       end) say ended; finish ;;
     esac
+    line=
   elif [ $? -le 128 ] || ((SECONDS - heard > silence)); then
     alone=1
     exec < /dev/null > /dev/null 2>&1
