@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,29 @@ from importer.editing import as_diff
 from importer.renumber import command, report
 from importer.renumber.command import Review
 from node.errors import KitError
-from tests.system.installer.support import MIB, output
+from tests.system.installer.support import MIB, TOP, output
+from tests.system.installer.test_rename import SECONDS, emulators, wait_until
 from tests.unit.importer.renumber.guests import FIRST, files, instance
 
 OLD = "192.0.2.10"
+# As the verb does it, in namespaces of its own.
+RENUMBER = """
+import dataclasses, sys
+from pathlib import Path
+from importer.renumber import command
+from node.isolation.namespace import contained
+from node.program import run_command
+from tests.unit.importer.renumber.guests import FIRST, instance
+
+def act():
+    disks = [Path(path) for path in sys.argv[1:]]
+    described = dataclasses.replace(instance(FIRST), hv={"kvm_flag": "disabled"})
+    found = command.review(disks, described, old_macs={}, chosen={}, static=None, srv=False)
+    command.apply(disks, described, found.proposal, "x")
+    return 0
+
+sys.exit(contained(lambda: run_command(act, failed=3, debugging="--debug")))
+"""
 
 
 @pytest.fixture
@@ -115,3 +136,16 @@ def test_a_guest_that_changed_after_the_review_is_not_written(
     with pytest.raises(KitError, match="/etc/hosts in the guest: it has changed"):
         command.apply(disks, described, reviewed.proposal, "x")
     assert OLD in content(disks[0], "/etc/network/interfaces")
+
+
+def test_one_that_is_killed_leaves_nothing_and_works_again(disks: list[Path]) -> None:
+    argv = [sys.executable, "-c", RENUMBER, *map(str, disks)]
+    before = set(Path("/tmp").iterdir())
+    killed = subprocess.Popen(argv, cwd=TOP)
+    wait_until(lambda: emulators(disks[0]), "no appliance was started")
+    killed.kill()
+    killed.wait()
+    wait_until(lambda: not emulators(disks[0]), "the appliance is still there")
+    assert set(Path("/tmp").iterdir()) == before
+    subprocess.run(argv, cwd=TOP, check=True, timeout=SECONDS)
+    assert "address 198.51.100.2\n" in content(disks[0], "/etc/network/interfaces")
