@@ -9,7 +9,7 @@ DEBIAN = TOP / "debian"
 # Essential packages, which a package does not name as dependencies; dh_python3 adds python3.
 IMPLIED = {"debianutils", "python3", "tar", "util-linux"}
 # The kit uses them only if they are installed.
-OPTIONAL = {"ubuntu-keyring"}
+OPTIONAL = {"ovmf", "ubuntu-keyring"}
 
 
 def field(name: str) -> set[str]:
