@@ -87,7 +87,7 @@ def _adapt_table(number: int, path: Path) -> None:
     Raises:
         KitError: the table is doubtful, or the disk is in use or cannot be written.
     """
-    with claimed(path) as disk:
+    with claimed(path, readers_allowed=True) as disk:
 
         def read(offset: int, length: int) -> bytes:
             return os.pread(disk.fd, length, offset)

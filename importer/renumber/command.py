@@ -60,9 +60,11 @@ def apply(disks: list[Path], instance: Instance, proposal: Proposal, stamp: str)
 def require_free(disks: list[Path]) -> None:
     """Refuses disks that are in use; from then on, QEMU's own locks protect them.
 
+    Whoever only reads a disk, such as monitoring, does not matter.
+
     Raises:
         KitError: one is in use.
     """
     for disk in disks:
-        with claimed(disk):
+        with claimed(disk, readers_allowed=True):
             pass
