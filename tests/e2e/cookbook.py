@@ -1,7 +1,7 @@
-"""Reads the commands of docs/cookbook.md, and what they should print."""
+"""Reads the commands of docs/cookbook.md, and what they should print. Pure."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ PAGE = Path(__file__).parents[2] / "docs/cookbook.md"
 NOT_RUN = "not run: "
 ON_A_TERMINAL = "on a terminal"
 IN_A_GUEST = "in a guest with systemd and LVM"
+BESIDE_A_KVM_HOST = "on a node with LVM, beside a KVM host"
+MARK = "----- end of block"
 
 _TITLE = re.compile(r"## (.+)")
 _COMMENT = re.compile(r"<!-- (.+) -->")
@@ -80,3 +82,23 @@ def missing(expected: Iterable[str], printed: str) -> str | None:
         if not any(pattern.fullmatch(each) for each in rest):
             return line
     return None
+
+
+def replaced(commands: str, replacements: Mapping[str, str]) -> str:
+    """Commands of the page for a node that lacks something."""
+    for old, new in replacements.items():
+        commands = commands.replace(old, new)
+    return commands
+
+
+def script(commands: Iterable[str]) -> str:
+    """A script for bash: one shell for the commands of several blocks, as an administrator has.
+
+    The output of each is followed by a line with `MARK`.
+    """
+    # KVM may be there, and not work: libguestfs would try it.
+    emulated = "export LIBGUESTFS_BACKEND_SETTINGS=force_tcg"
+    lines = ["set -euo pipefail", "exec 2>&1", "cd", emulated]
+    for block in commands:
+        lines += [block, f"echo; echo {MARK}"]
+    return "\n".join(lines)

@@ -17,13 +17,14 @@ from .cookbook import Block
 from .sandbox import missing_capability
 
 BLOCKS = cookbook.blocks(cookbook.PAGE.read_text())
-RECIPES = list(dict.fromkeys(block.recipe for block in BLOCKS))
+HERE = ("", cookbook.ON_A_TERMINAL)
+RECIPES = list(dict.fromkeys(block.recipe for block in BLOCKS if block.mark in HERE))
 # The page names these replacements, too: disks of this node are files.
-REPLACED = (
-    ("-t drbd", "-t file"),
-    ("-t plain", "-t file"),
-    ("qcow2raw ssh://", "qcow2raw --force-file ssh://"),
-)
+REPLACED = {
+    "-t drbd": "-t file",
+    "-t plain": "-t file",
+    "qcow2raw ssh://": "qcow2raw --force-file ssh://",
+}
 # A node without DNS; the pool's first address goes to the first instance.
 HOSTS = """
 198.51.100.2 web.example.org
@@ -55,7 +56,6 @@ BEFORE = {
         gnt-instance deactivate-disks old.example.org
         """,
 }
-MARK = "----- end of block"
 NEW_WORD = "Correct-Horse-42-Battery"
 
 
@@ -83,16 +83,16 @@ def cluster() -> Iterator[Cluster]:
 
 def test_few_blocks_are_not_run_and_say_why() -> None:
     marks = {block.mark for block in BLOCKS}
-    known = {"", cookbook.ON_A_TERMINAL, cookbook.IN_A_GUEST}
+    known = {*HERE, cookbook.IN_A_GUEST, cookbook.BESIDE_A_KVM_HOST}
     assert [mark for mark in marks - known if not mark.startswith(cookbook.NOT_RUN)] == []
-    assert sum(block.mark.startswith(cookbook.NOT_RUN) for block in BLOCKS) == 2
+    assert sum(block.mark.startswith(cookbook.NOT_RUN) for block in BLOCKS) == 3
     assert len(BLOCKS) > 30
 
 
 def test_all_that_is_prepared_is_needed() -> None:
     assert {*BEFORE, *OUTSIDE} <= {*RECIPES}
     page = cookbook.PAGE.read_text()
-    for old, _ in REPLACED:
+    for old in REPLACED:
         assert any(old in block.commands for block in BLOCKS)
     for words in ("replace only `-t drbd` and `-t plain` by `-t file`", "`--force-file`"):
         assert words in page
@@ -102,7 +102,7 @@ def test_all_that_is_prepared_is_needed() -> None:
 def test_recipe(recipe: str, cluster: Cluster) -> None:
     if recipe in BEFORE:
         cluster.run(["bash", "-ec", BEFORE[recipe]])
-    ours = [block for block in BLOCKS if block.recipe == recipe and _runs_here(block)]
+    ours = [block for block in BLOCKS if block.recipe == recipe and block.mark in HERE]
     for mark, group in groupby(ours, key=lambda block: block.mark):
         run = on_a_terminal if mark == cookbook.ON_A_TERMINAL else in_a_shell
         for block, printed in run(cluster, list(group)):
@@ -110,18 +110,12 @@ def test_recipe(recipe: str, cluster: Cluster) -> None:
             assert line is None, f"{block.commands}\n\ndid not print {line!r}, but:\n{printed}"
 
 
-def _runs_here(block: Block) -> bool:
-    return block.mark in ("", cookbook.ON_A_TERMINAL)
-
-
 def in_a_shell(cluster: Cluster, blocks: list[Block]) -> list[tuple[Block, str]]:
-    """Runs blocks in one shell, as an administrator does; gives the output of each."""
-    # KVM may be there, and not work: libguestfs would try it.
-    emulated = "export LIBGUESTFS_BACKEND_SETTINGS=force_tcg"
-    script = ["set -euo pipefail", "exec 2>&1", "cd", emulated]
-    for block in blocks:
-        script += [wait_for_guest(block), replaced(block.commands), f"echo; echo {MARK}"]
-    cluster.write("/root/recipe", "\n".join(script))
+    """Runs blocks in one shell; gives the output of each."""
+    commands = [cookbook.replaced(block.commands, REPLACED) for block in blocks]
+    waits = [wait_for_guest(block) for block in blocks]
+    pairs = zip(waits, commands, strict=True)
+    cluster.write("/root/recipe", cookbook.script("\n".join(pair) for pair in pairs))
     ran = cluster.run(
         ["bash", "/root/recipe"],
         check=False,
@@ -129,7 +123,7 @@ def in_a_shell(cluster: Cluster, blocks: list[Block]) -> list[tuple[Block, str]]
         outside_network=blocks[0].recipe in OUTSIDE,
     )
     assert ran.returncode == 0, ran.stdout
-    return list(zip(blocks, ran.stdout.split(MARK), strict=False))
+    return list(zip(blocks, ran.stdout.split(cookbook.MARK), strict=False))
 
 
 def on_a_terminal(cluster: Cluster, blocks: list[Block]) -> list[tuple[Block, str]]:
@@ -152,13 +146,6 @@ def on_a_terminal(cluster: Cluster, blocks: list[Block]) -> list[tuple[Block, st
         process.sendline("exit")
         process.read()
     return [(block, printed)]
-
-
-def replaced(commands: str) -> str:
-    """The commands for a node whose disks are files."""
-    for old, new in REPLACED:
-        commands = commands.replace(old, new)
-    return commands
 
 
 def wait_for_guest(block: Block) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.e2e.cookbook import Block, blocks, missing
+from tests.e2e.cookbook import MARK, Block, blocks, missing, replaced, script
 
 PAGE = """
 # Title
@@ -72,3 +72,9 @@ def test_blocks_of_no_use_are_an_error(text: str) -> None:
 )
 def test_output_is_compared_in_order_and_loosely(expected: list[str], lacks: str | None) -> None:
     assert missing(expected, "made   it in 5 s\na b\r\ndone\n") == lacks
+
+
+def test_one_shell_runs_all_blocks_and_marks_the_end_of_each() -> None:
+    made = script(replaced(block.commands, {"make": "build"}) for block in blocks(PAGE)[:2])
+    assert made.startswith("set -euo pipefail\n")
+    assert made.endswith(f"\nbuild \\\n  it\necho; echo {MARK}\nuse it\necho; echo {MARK}")
