@@ -10,6 +10,7 @@ from importer.copying.facts import SourceFacts, look
 from importer.copying.job import Place, token_of
 from importer.copying.session import is_ours
 from importer.copying.virsh_jobs import JobVirsh
+from importer.copying.watch_script import owner_of
 from importer.host.connection import KvmHost
 from importer.host.virsh import Virsh
 from importer.journal import Journal
@@ -18,8 +19,6 @@ from node.errors import CommandError
 from node.log import log
 
 START_SECONDS = 60.0
-# $1: the token. A script that watches for a run that was killed would act alone.
-_END_WATCH = "rm -f /run/ganeti-instance-kit-$1.watch"
 
 
 def clean(host: KvmHost, plan: ImportPlan, directory: str) -> list[str]:
@@ -39,7 +38,8 @@ def clean(host: KvmHost, plan: ImportPlan, directory: str) -> list[str]:
     token = token_of(directory)
     if not token:
         return []
-    host.script(_END_WATCH, token, what="end of the watching")
+    # A script that watches for a run that was killed would act alone.
+    host.run(["rm", "-f", "--", owner_of(token)], what="end of the watching")
     facts = look(host, plan)
     if facts.job is not None and token in facts.job.socket:
         job.end(host, plan.uuid, Place(directory, token, facts.job.socket))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from importer.copying.backup_xml import JobDisk, RunningJob, backup_xml, checkpoint_xml
 from importer.copying.virsh_jobs import JobVirsh
+from importer.copying.watch_script import owner_of
 from importer.errors import ForeignJob
 from importer.host.connection import KvmHost
 from importer.host.virsh import VIRSH
@@ -24,13 +25,15 @@ QEMU_STATE = "/var/lib/libvirt/qemu"
 RESERVE = 1 << 30  # bytes that stay free where the scratch files are
 END_SECONDS = 120.0
 
-# $1: the domain. $2: the directory; then the name and size of each scratch file. It is made anew.
-# Until all is in it, only root can write to it: QEMU's user could have made a symlink there. It
-# prints the bytes that are free, and the directory for the socket.
+# $1: the domain. $2: the directory. $3: the file with the number of the script that watched an
+# earlier job: it would remove the directory. Then the name and size of each scratch file. Until
+# all is in the directory, only root can write to it: QEMU's user could have made a symlink there.
+# It prints the bytes that are free, and the directory for the socket.
 _PREPARE = rf"""
 umask 077
 domain=$1 dir=$2
-shift 2
+rm -f "$3"
+shift 3
 owner=$(stat -c %u:%g {QEMU_STATE})
 rm -rf "$dir"
 mkdir "$dir"
@@ -47,10 +50,14 @@ if [ -d "$1" ]; then dir=$1; fi
 echo "$dir"
 """
 # $1: the domain. $2: the token. $3: the directory. $4: the socket. libvirt ends a job after the
-# command for it has returned.
+# command for it has returned. If libvirt does not answer, the job may still need its files.
 _END = rf"""
 virsh() {{ command {shlex.join(VIRSH)} "$@"; }}
-while xml=$(virsh backup-dumpxml "$1" 2>/dev/null); do
+while true; do
+  if ! xml=$(virsh backup-dumpxml "$1" 2>/dev/null); then
+    virsh list > /dev/null
+    break
+  fi
   case $xml in
     *"$2"*) virsh domjobabort "$1" 2>/dev/null || : ;;
     *) break ;;
@@ -119,7 +126,9 @@ def prepare(
         KitError: they cannot be made, or there is too little room.
     """
     files = [word for target, length in sizes.items() for word in (target, str(length))]
-    told = host.script(_PREPARE, uuid, directory, *files, what="scratch files").stdout.splitlines()
+    token = token_of(directory)
+    words = (uuid, directory, owner_of(token), *files)
+    told = host.script(_PREPARE, *words, what="scratch files").stdout.splitlines()
     free = int(told[0]) if len(told) == 2 and told[0].strip().isdecimal() else 0
     if free < 2 * reserve:
         remove(host, directory)
@@ -129,7 +138,6 @@ def prepare(
             hint="while the copy runs, what the guest overwrites is kept there: name a directory"
             " with more room: --scratch DIRECTORY",
         )
-    token = token_of(directory)
     return Place(directory, token, f"{told[-1]}/{PREFIX}{token}.nbd")
 
 
@@ -150,7 +158,7 @@ def begin(
     suspend: bool = False,
     freeze: bool = False,
 ) -> Begun:
-    """Begins a job. If that fails, the domain goes on.
+    """Begins a job that is watched (`watch.watching`). If that fails, the domain goes on.
 
     Args:
         host: the KVM host.
@@ -175,6 +183,7 @@ def begin(
         uuid,
         backup_xml(disks, left_out, where.socket, where.directory),
         points,
+        watch=owner_of(where.token),
         suspend=suspend,
         freeze=freeze,
     )

@@ -13,9 +13,10 @@ DESTROY_SECONDS = 120.0
 LATE = 3  # exit code: it is not off in time
 
 # $1: the domain. $2: bytes of the job's XML; the rest of stdin is the checkpoint's. $3: whether to
-# suspend. $4: seconds for freezing file systems, or 0. It prints whether they were frozen. With a
-# failure, the domain runs as before, also if the connection is lost meanwhile. Frozen file systems
-# of a domain that stays suspended are thawed when it is resumed.
+# suspend. $4: seconds for freezing file systems, or 0. $5: the file with the number of the script
+# that watches. It prints whether they were frozen. With a failure, the domain runs as before, also
+# if the connection is lost meanwhile. Frozen file systems of a domain that stays suspended are
+# thawed when it is resumed.
 _BEGIN = f"""
 virsh() {{ command {shlex.join(VIRSH)} "$@"; }}
 umask 077
@@ -25,9 +26,9 @@ trap 'rm -rf "$dir"; $undo' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 head -c "$2" > "$dir/job"
 cat > "$dir/checkpoint"
-domain=$1 suspend=$3 frozen=no
+domain=$1 suspend=$3 watch=$5 frozen=no
 thaw() {{ timeout {THAW_SECONDS:.0f} {shlex.join(VIRSH)} domfsthaw "$domain" > /dev/null || :; }}
-resume() {{ virsh resume "$domain" > /dev/null; if [ "$frozen" = yes ]; then thaw; fi; }}
+resume() {{ virsh resume "$domain" > /dev/null || :; if [ "$frozen" = yes ]; then thaw; fi; }}
 if [ "$4" != 0 ]; then
   undo=thaw
   if timeout "$4" {shlex.join(VIRSH)} domfsfreeze "$domain" > /dev/null; then
@@ -43,6 +44,11 @@ if [ "$suspend" = yes ]; then
   undo=resume
 fi
 virsh backup-begin "$domain" --reuse-external --backupxml "$@" > /dev/null
+if ! [ -e "$watch" ] || grep -qx alone "$watch"; then
+  virsh domjobabort "$domain" > /dev/null || :
+  echo 'nobody watches the job: the connection was cut' >&2
+  exit 1
+fi
 if [ "$suspend" = yes ]; then undo=; fi
 echo "$frozen"
 """
@@ -67,6 +73,7 @@ class JobVirsh(Virsh):
         job_xml: str,
         checkpoint_xml: str | None,
         *,
+        watch: str,
         suspend: bool = False,
         freeze: bool = False,
     ) -> bool:
@@ -83,6 +90,7 @@ class JobVirsh(Virsh):
             str(len(job_xml.encode())),
             "yes" if suspend else "no",
             str(FREEZE_SECONDS if freeze else 0),
+            watch,
             what=f"virsh backup-begin of {domain}",
             input=job_xml + (checkpoint_xml or ""),
             seconds=BEGIN_SECONDS,

@@ -9,28 +9,32 @@ is suspended or shut down; `end`. Its lines of output: `free BYTES`, every few s
 `ended`, after which it does nothing more; `space BYTES` and `paused`, when it has aborted the job:
 for want of space, or since the guest was paused.
 
-If its input ends or is silent for too long, an armed script aborts the job, and makes the domain
-run again. Else it goes on watching until there is no job, another script takes over, or a day has
+If its input ends or is silent for too long, an armed script makes the domain run again, and aborts
+the job. Else it goes on watching until there is no job, another script takes over, or a day has
 passed: the job stays, so that the copy can go on.
+
+Its number is in a file (`owner_of`): a script whose number is not there any more does nothing. Once
+it acts alone, a second line there says so. A command that begins a job reads that line afterwards,
+and ends the job: the command may have been under way when the connection was cut.
 """
 
+import json
 from collections.abc import Sequence
 
 SCRIPT = r"""
 set -u
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
-domain=$1 token=$2 directory=$3 reserve=$4 silence=$5 patience=$6
-shift 6
+domain=$1 token=$2 directory=$3 owner=$4 reserve=$5 silence=$6 patience=$7
+shift 7
 images=("$@")
-owner=/run/ganeti-instance-kit-$token.watch
 mode=keep heard=$SECONDS told=-9 alone=
 trap '' HUP PIPE
 umask 077
-echo "$$" > "$owner"
+echo "$$" > "$owner" || exit 1
 virsh() { timeout 120 virsh -q -c qemu:///system "$@" < /dev/null 2> /dev/null; }
 say() { if [ -z "$alone" ]; then printf '%s\n' "$*" 2> /dev/null; fi; }
 # Another script takes over as soon as it has written its number there.
-is_ours() { [ "$(cat "$owner" 2> /dev/null)" = "$$" ]; }
+is_ours() { [ "$(head -n 1 "$owner" 2> /dev/null)" = "$$" ]; }
 finish() {
   if is_ours; then rm -f "$owner"; fi
   exit 0
@@ -57,6 +61,7 @@ end_job() {
   rm -rf "$directory"
 }
 state() { virsh domstate "$domain" "$@" | head -n 1; }
+has_io_error() { [[ $(state --reason) == 'paused (I/O error)' ]]; }
 resume() {
   local count
   for ((count = 0; count < 3600; count++)); do
@@ -97,9 +102,13 @@ start() {
   done
 }
 undo() {
-  is_ours || exit 0
   case $mode in
-    suspended) end_job; resume ;;
+    suspended)
+      resume
+      end_job
+      # Without room for scratch files, it was paused again.
+      if has_io_error; then resume; fi
+      ;;
     stopped) start; rm -rf "$directory" ;;
     *) return ;;
   esac
@@ -131,20 +140,22 @@ while true; do
   elif [ $? -le 128 ] || ((SECONDS - heard > silence)); then
     alone=1
     exec < /dev/null > /dev/null 2>&1
+    is_ours || exit 0
+    echo alone >> "$owner"
     undo
   fi
   if [ "$mode" != keep ]; then continue; fi
   free=$(df --output=avail -B1 "$directory" 2> /dev/null | tail -n 1)
   if [ -n "$free" ] && ((free < reserve)); then
     end_job
-    if [[ $(state --reason) == 'paused (I/O error)' ]]; then resume; fi
+    if has_io_error; then resume; fi
     say "space $free"
     finish
   fi
   if ((SECONDS - told >= 2)); then
     told=$SECONDS
     say "free $free"
-    if [[ $(state --reason) == 'paused (I/O error)' ]]; then
+    if has_io_error; then
       end_job
       resume
       say paused
@@ -152,11 +163,24 @@ while true; do
     fi
     if [ -n "$alone" ]; then
       job
-      if [ $? -eq 1 ]; then rm -rf "$directory"; finish; fi
+      if [ $? -eq 1 ]; then
+        is_ours || exit 0
+        rm -rf "$directory"
+        finish
+      fi
     fi
   fi
 done
 """
+
+
+def owner_of(token: str) -> str:
+    """The file with the number of the script that watches for an import, on the KVM host.
+
+    Args:
+        token: of the import.
+    """
+    return f"/run/ganeti-instance-kit-{token}.watch"
 
 
 def command(
@@ -181,4 +205,7 @@ def command(
         patience: seconds that a guest may take to shut down.
     """
     numbers = (str(number) for number in (reserve, silence, patience))
-    return ["bash", "-c", SCRIPT, "watch", domain, token, directory, *numbers, *images]
+    # As the command lines of qemu-nbd have them: in JSON.
+    names = map(json.dumps, images)
+    argv = ["bash", "-c", SCRIPT, "watch", domain, token, directory, owner_of(token)]
+    return [*argv, *numbers, *names]

@@ -8,6 +8,7 @@ import pytest
 
 from importer import journal
 from importer.copying import cleanup
+from importer.copying.watch_script import owner_of
 from importer.journal import ImportState
 from node.errors import CommandError
 from node.run import Result
@@ -71,6 +72,7 @@ def test_of_a_domain_that_is_off_bitmaps_are_removed_by_qemu() -> None:
     assert cleanup.clean(host, PLAN, DIRECTORY) == []
     acts = [argv for argv in host.asked if argv[0] != "sh"]
     assert acts == [
+        ["rm", "-f", "--", owner_of(TOKEN)],
         ["qemu-img", "bitmap", "--remove", "-f", "qcow2", VDA.path, POINT],
         delete(POINT, "--metadata"),
         ["rm", "-rf", "--", DIRECTORY],

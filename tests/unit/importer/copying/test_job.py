@@ -7,6 +7,7 @@ import pytest
 from importer.copying import job
 from importer.copying.backup_xml import JobDisk, backup_xml, checkpoint_xml, running_job
 from importer.copying.job import Checkpoint, Place
+from importer.copying.watch_script import owner_of
 from importer.errors import ForeignJob
 from node.run import Result
 from tests.unit.importer.copying import source
@@ -51,7 +52,7 @@ def test_a_job_with_a_checkpoint_is_begun_in_one_command() -> None:
     )
     (argv,) = host.asked
     xml = backup_xml(DISKS, ["vdc", "sda"], SOCKET, DIRECTORY)
-    assert argv[4:] == [UUID, str(len(xml)), "no", "0"]
+    assert argv[4:] == [UUID, str(len(xml)), "no", "0", owner_of(TOKEN)]
     assert host.heard == [xml + checkpoint_xml(NEXT, ["vda"], ["vdb", "vdc", "sda"])]
     assert not begun.is_frozen
 
@@ -61,7 +62,7 @@ def test_a_job_of_a_suspended_domain_is_begun_in_one_command() -> None:
     begun = job.begin(*(host, UUID, PLACE, DISKS, ["vdc"]), suspend=True, freeze=True)
     (argv,) = host.asked
     xml = backup_xml(DISKS, ["vdc"], SOCKET, DIRECTORY)
-    assert argv[4:] == [UUID, str(len(xml)), "yes", "20"]
+    assert argv[4:] == [UUID, str(len(xml)), "yes", "20", owner_of(TOKEN)]
     assert host.heard == [xml]
     assert begun.is_frozen
 

@@ -103,8 +103,9 @@ def test_no_thread_stays() -> None:
 
 
 def test_the_command_line() -> None:
-    argv = command("uuid", "token", "/srv/scratch", ["/srv/a b"], reserve=1, silence=2, patience=3)
+    argv = command("uuid", "token", "/srv/scratch", ['/srv/a "b'], reserve=1, silence=2, patience=3)
     assert argv == [
         *("bash", "-c", SCRIPT, "watch"),
-        *("uuid", "token", "/srv/scratch", "1", "2", "3", "/srv/a b"),
+        *("uuid", "token", "/srv/scratch", "/run/ganeti-instance-kit-token.watch"),
+        *("1", "2", "3", '"/srv/a \\"b"'),
     ]

@@ -1,0 +1,265 @@
+"""The scripts that run on the KVM host, with a virsh that keeps its domain in files.
+
+state       of the domain, with the reason: running (booted)
+job         is there while a backup job runs; it has the job's XML
+down        is there while libvirt does not answer
+log         what changed the domain
+"""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from converter.sources.qemu_image import driver_options
+from importer.copying import job, virsh_jobs, watch_script
+from tests.system.converter.support import wait_until
+
+TOKEN = "00112233445566ff"
+UUID = "0e6a4f5c-1f3f-4a30-8a5f-6d2a4e1b7c11"
+OWNER = Path(watch_script.owner_of(TOKEN))
+RUNNING, SUSPENDED, OFF = "running (booted)", "paused (user)", "shut off (shutdown)"
+FULL = "paused (I/O error)"
+
+VIRSH = r"""#!/bin/bash
+cd "$(dirname "$0")"
+while [[ $1 == -* ]]; do
+  if [[ $1 == -c || $1 == --connect ]]; then shift; fi
+  shift
+done
+if [ -e down ]; then exit 1; fi
+case $1 in
+  list) ;;
+  domstate) if [[ $* == *--reason* ]]; then cat state; else sed 's/ (.*//' state; fi; exit ;;
+  backup-dumpxml) cat job 2> /dev/null; exit ;;
+  suspend) echo 'paused (user)' > state ;;
+  resume) grep -q paused state || exit 1; echo 'running (booted)' > state ;;
+  start) echo 'running (booted)' > state ;;
+  backup-begin)
+    if [ -e slow ]; then sleep 3; fi
+    if [ -e broken ]; then exit 1; fi
+    echo "<domainbackup socket='$(cat token)'/>" > job
+    ;;
+  domjobabort) rm -f job ;;
+esac
+case $1 in list | domstate | backup-dumpxml) ;; *) echo "$1" >> log ;; esac
+"""
+
+
+class Libvirt:
+    """A domain, and the scripts that are run for it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.scratch = directory / "scratch"
+        self.scratch.mkdir()
+        self.environment = {"PATH": f"{directory}:/usr/bin:/bin"}
+        program = directory / "virsh"
+        program.write_text(VIRSH)
+        program.chmod(0o755)
+        (directory / "token").write_text(TOKEN)
+        self.state(RUNNING)
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def state(self, state: str) -> None:
+        (self.directory / "state").write_text(f"{state}\n")
+
+    def begins(self) -> None:
+        (self.directory / "job").write_text(f"<domainbackup socket='{TOKEN}'/>")
+
+    def sets(self, name: str) -> None:
+        (self.directory / name).touch()
+
+    @property
+    def is_running(self) -> bool:
+        return (self.directory / "state").read_text().startswith("running")
+
+    @property
+    def has_job(self) -> bool:
+        return (self.directory / "job").exists()
+
+    @property
+    def log(self) -> list[str]:
+        try:
+            return (self.directory / "log").read_text().split()
+        except FileNotFoundError:
+            return []
+
+    def script(self, text: str, *words: str, given: str = "") -> subprocess.Popen[str]:
+        return self._started(["sh", "-euc", text, "script", *words], given)
+
+    def watch(self, *images: str, reserve: int = 0) -> subprocess.Popen[str]:
+        numbers = {"reserve": reserve, "silence": 3, "patience": 3}
+        argv = watch_script.command(UUID, TOKEN, str(self.scratch), images, **numbers)
+        return self._started(argv, None)
+
+    def _started(self, argv: list[str], given: str | None) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.environment,
+        )
+        self.processes.append(process)
+        if given is not None:
+            assert process.stdin is not None
+            process.stdin.write(given)
+            process.stdin.close()
+        return process
+
+
+@pytest.fixture
+def libvirt(tmp_path: Path) -> Iterator[Libvirt]:
+    libvirt = Libvirt(tmp_path)
+    try:
+        yield libvirt
+    finally:
+        for process in libvirt.processes:
+            process.kill()
+            process.wait()
+        OWNER.unlink(missing_ok=True)
+
+
+def tell(watch: "subprocess.Popen[str]", line: str, answer: str) -> None:
+    assert watch.stdin is not None and watch.stdout is not None
+    watch.stdin.write(f"{line}\n")
+    watch.stdin.flush()
+    while watch.stdout.readline() != f"{answer}\n":
+        pass
+
+
+def ended(process: "subprocess.Popen[str]", seconds: float = 20) -> int:
+    assert process.stdin is not None
+    process.stdin.close()
+    return process.wait(seconds)
+
+
+def begin(libvirt: Libvirt, *, suspend: bool) -> "subprocess.Popen[str]":
+    words = (UUID, "0", "yes" if suspend else "no", "0", str(OWNER))
+    return libvirt.script(virsh_jobs._BEGIN, *words)
+
+
+def test_a_cut_connection_makes_a_suspended_domain_run_at_once(libvirt: Libvirt) -> None:
+    watch = libvirt.watch()
+    tell(watch, "arm suspended", "armed")
+    libvirt.state(SUSPENDED)
+    libvirt.begins()
+    assert ended(watch) == 0
+    assert libvirt.is_running and not libvirt.has_job
+    assert libvirt.log[0] == "resume"  # the domain is down until then
+    assert not libvirt.scratch.exists() and not OWNER.exists()
+
+
+def test_silence_counts_as_a_cut(libvirt: Libvirt) -> None:
+    watch = libvirt.watch()
+    tell(watch, "arm suspended", "armed")
+    libvirt.state(SUSPENDED)
+    assert watch.wait(20) == 0
+    assert libvirt.is_running
+
+
+def test_a_domain_that_was_shut_down_is_started(libvirt: Libvirt) -> None:
+    watch = libvirt.watch()
+    tell(watch, "arm stopped", "armed")
+    libvirt.state(OFF)
+    assert ended(watch) == 0
+    assert libvirt.is_running
+
+
+def test_after_its_end_nothing_is_undone(libvirt: Libvirt) -> None:
+    watch = libvirt.watch()
+    tell(watch, "arm suspended", "armed")
+    libvirt.state(SUSPENDED)
+    tell(watch, "end", "ended")
+    assert ended(watch) == 0
+    assert libvirt.log == []
+
+
+def test_too_little_space_ends_the_job(libvirt: Libvirt) -> None:
+    libvirt.begins()
+    libvirt.state(FULL)
+    watch = libvirt.watch(reserve=1 << 62)
+    assert watch.wait(20) == 0
+    assert libvirt.is_running and not libvirt.has_job
+
+
+def test_the_job_is_watched_after_a_cut(libvirt: Libvirt) -> None:
+    libvirt.begins()
+    watch = libvirt.watch()
+    assert watch.stdin is not None
+    watch.stdin.close()
+    wait_until(lambda: OWNER.exists() and "alone" in OWNER.read_text())
+    assert libvirt.has_job
+    libvirt.state(FULL)
+    assert watch.wait(20) == 0
+    assert libvirt.is_running and not libvirt.has_job
+
+
+@pytest.mark.parametrize("suspend", [False, True])
+def test_a_job_that_begins_after_a_cut_is_ended(libvirt: Libvirt, suspend: bool) -> None:
+    """The command was under way when the connection was cut: nobody would watch its job."""
+    watch = libvirt.watch()
+    if suspend:
+        tell(watch, "arm suspended", "armed")
+    libvirt.sets("slow")
+    late = begin(libvirt, suspend=suspend)
+    if suspend:
+        wait_until(lambda: "suspend" in libvirt.log)
+    ended(watch)
+    assert ended(late) == 1
+    assert libvirt.is_running and not libvirt.has_job
+
+
+@pytest.mark.parametrize("suspend", [False, True])
+def test_a_watched_job_begins(libvirt: Libvirt, suspend: bool) -> None:
+    watch = libvirt.watch()
+    tell(watch, "arm suspended", "armed")
+    assert ended(begin(libvirt, suspend=suspend)) == 0
+    assert libvirt.has_job and libvirt.is_running is not suspend
+    tell(watch, "end", "ended")
+
+
+def test_a_job_that_does_not_begin_leaves_the_domain_running(libvirt: Libvirt) -> None:
+    libvirt.sets("broken")
+    assert ended(begin(libvirt, suspend=True)) != 0
+    assert libvirt.is_running
+
+
+def test_the_files_of_a_job_stay_while_libvirt_does_not_answer(libvirt: Libvirt) -> None:
+    libvirt.begins()
+    libvirt.sets("down")
+    words = (UUID, TOKEN, str(libvirt.scratch), "/none")
+    assert ended(libvirt.script(job._END, *words)) != 0
+    assert libvirt.scratch.exists()
+    (libvirt.directory / "down").unlink()
+    assert ended(libvirt.script(job._END, *words)) == 0
+    assert not libvirt.has_job and not libvirt.scratch.exists()
+
+
+def test_the_server_of_an_image_with_any_name_is_ended(libvirt: Libvirt) -> None:
+    """Until its connection is found to be dead, it would keep the domain from starting."""
+    path = '/srv/wéb "1".img'
+    program = libvirt.directory / "qemu-nbd"
+    program.write_text("#!/bin/bash\nread -r _\n")
+    program.chmod(0o755)
+    ours, others = [
+        subprocess.Popen(
+            [program, "--socket=/tmp/ganeti-instance-kit.x/nbd", driver_options("raw", name)],
+            stdin=subprocess.PIPE,
+        )
+        for name in (path, f"{path}2")
+    ]
+    try:
+        watch = libvirt.watch(path)
+        tell(watch, "arm stopped", "armed")
+        libvirt.state(OFF)
+        assert ended(watch) == 0
+        assert ours.wait(5) != 0
+        assert others.poll() is None
+    finally:
+        for process in (ours, others):
+            process.kill()
+            process.communicate()
