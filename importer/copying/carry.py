@@ -25,6 +25,7 @@ from importer.copying.several import DiskCopy, copy_all
 from importer.copying.update import update
 from importer.errors import CopiesFailed, CopiesStopped
 from importer.host.connection import KvmHost
+from node.errors import KitError
 from node.service import serving_binary
 
 # Programs may read the volumes: lvm(8), udev.
@@ -174,6 +175,7 @@ class Carrier:
         with ExitStack() as stack:
             with self.host.first_use(name):
                 source = stack.enter_context(opening)
+            _require_size(name, source.size, piece)
             if export.moves:
                 source = MovingSource(source)
             yield source if self.rate is None else LimitedSource(source, self.rate)
@@ -186,9 +188,24 @@ class Carrier:
             serving_binary(self.host.command(command()), what=what) as program,
             agent_disk(program, piece.export.remote, piece.export.name, name) as disk,
         ):
+            _require_size(name, disk.size, piece)
             found = update(
                 *(disk, piece.volume, OPTIONS, self.progress),
                 throttle=self.rate.take if self.rate is not None else lambda _: None,
             )
         seconds = time.monotonic() - began
         return Carried(found.wire, compared=found.compared.compared, compare_seconds=seconds)
+
+
+def _require_size(name: str, size: int, piece: Piece) -> None:
+    """Checks that a server exports all of a disk: a part of it would count as a complete copy.
+
+    Raises:
+        KitError: it has another size than in the plan.
+    """
+    planned = piece.work.disk.size
+    if size != planned:
+        raise KitError(
+            f"source {name}: {size} bytes, but {planned} in the plan",
+            hint="its size has changed since the plan was made: make a new plan",
+        )

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -19,16 +20,24 @@ from tests.unit.importer.fake_host import FakeHost, said
 
 ORIGIN = {"domain": "web", "checkpoint": "point-1"}
 EXPORT = Export(Path("/here"), "/there", "vda", "backup-vda")
+EXPORT_B = replace(EXPORT, name="vdb")
+SIZES = {
+    "nbd+unix:///vda?socket=/here": VDA.size,
+    "nbd+unix:///vdb?socket=/here": VDB.size,
+    "nbd+unix:///?socket=/here": VDA.size,
+}
 
 
 class Opened:
     """A source that nothing reads."""
 
     name = format = "x"
-    size = 1
     features: dict[str, str] = {}  # noqa: RUF012
     identity: dict[str, str] = {}  # noqa: RUF012
     status = sizes = None
+
+    def __init__(self, size: int) -> None:
+        self.size = size
 
 
 class Copies:
@@ -66,7 +75,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     @contextmanager
     def source(uri: str, *bitmap: str, **more: Any) -> Iterator[Opened]:
         found.append({"uri": uri, "bitmap": bitmap, **more})
-        yield Opened()
+        yield Opened(SIZES[uri])
 
     monkeypatch.setattr(carry, "nbd_source", source)
     monkeypatch.setattr(carry, "changed_source", source)
@@ -87,7 +96,7 @@ def carried(
 
 
 ALL = Piece(DiskWork(VDA, "job", "all"), EXPORT, Path("/dev/xenvg/a"))
-ALL_B = Piece(DiskWork(VDB, "job", "all"), EXPORT, Path("/dev/xenvg/b"))
+ALL_B = Piece(DiskWork(VDB, "job", "all"), EXPORT_B, Path("/dev/xenvg/b"))
 CHANGES = Piece(DiskWork(VDA, "job", "changes", "point-1"), EXPORT, Path("/dev/xenvg/a"))
 
 
@@ -101,6 +110,17 @@ def test_all_disks_are_copied_at_once(
     assert opened[0]["uri"] == "nbd+unix:///vda?socket=/here"
     assert opened[0]["bitmap"] == ("backup-vda",)
     assert opened[0]["origin"] == {**ORIGIN, "disk": "vda"}
+
+
+@pytest.mark.parametrize("work", ["all", "changes"])
+def test_a_server_of_another_size_is_refused(
+    monkeypatch: pytest.MonkeyPatch, work: Literal["all", "changes"]
+) -> None:
+    """A part of a disk would count as a complete copy, and so would a disk that has grown."""
+    copies = Copies()
+    with pytest.raises(KitError, match="21474836480 bytes, but 10737418240 in the plan"):
+        carried(monkeypatch, copies, Piece(DiskWork(VDA, "job", work), EXPORT_B, Path("/dev/a")))
+    assert copies.asked == []
 
 
 def test_a_new_pass_does_not_look_for_an_interrupted_copy(monkeypatch: pytest.MonkeyPatch) -> None:
