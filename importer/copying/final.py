@@ -7,7 +7,7 @@ when it does not hear of us any more.
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -15,7 +15,8 @@ from importer.copying import job, methods, passes
 from importer.copying.carry import Carried
 from importer.copying.cleanup import clean, run_again
 from importer.copying.facts import SourceFacts, look, require_restartable, shut_down
-from importer.copying.job import Place
+from importer.copying.guard import explained, watched
+from importer.copying.job import Place, token_of
 from importer.copying.methods import DiskWork, Estimate
 from importer.copying.session import Session, last_complete, point_of
 from importer.copying.virsh_jobs import JobVirsh
@@ -135,22 +136,33 @@ def _begun(session: Session) -> Pass:
 
 
 @contextmanager
-def _running_again(session: Session, watch: Watch) -> Iterator[None]:
-    """If the block fails, the domain runs again.
+def _running_again(session: Session, watch: Watch, place: Place) -> Iterator[None]:
+    """If the block fails, the domain runs again, and the job ends.
 
-    The watching script sees to it if we are cut off, or if the guest may still shut down.
+    The watching script sees to both if we are cut off, or if the guest may still shut down.
     """
     try:
         yield
     except BaseException:
         try:
-            if run_again(session.host, session.plan, session.journal):
+            settled = _runs_again(session)
+            job.end(session.host, session.plan.uuid, place)
+            if settled:
                 watch.end()
-        except HostLost as error:
-            log.debug("%s", error.message)
         except KitError as error:
-            log.error("%s does not run again: %s", session.plan.domain, error.message)
+            log.debug("%s", error.message)
         raise
+
+
+def _runs_again(session: Session) -> bool:
+    """See `run_again`; False if the script has to see to it."""
+    try:
+        return run_again(session.host, session.plan, session.journal)
+    except HostLost:
+        raise
+    except KitError as error:
+        log.error("%s does not run again: %s", session.plan.domain, error.message)
+        return False
 
 
 def _suspended(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
@@ -158,17 +170,21 @@ def _suspended(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
     was_running = facts.state.state == "running"
     copied = frozenset(session.volumes)
     works = methods.work(session.plan.disks, facts.situation(copied, session.point()))
+    host, uuid = session.host, session.plan.uuid
+    token = token_of(session.journal.read().source_directory)
+    job.require_ours(facts.job, has_other=facts.has_other_job, plan=session.plan, token=token)
     current = _begun(session)
     directory = session.directory()
-    host, uuid = session.host, session.plan.uuid
+    if facts.job is not None:  # of an earlier run
+        job.end(host, uuid, Place(directory, token, facts.job.socket))
     sizes = {each.disk.target: each.disk.size for each in works} if facts.has_jobs else {}
     place = job.prepare(host, uuid, directory, sizes, session.reserve)
     passes.log_works(works)
-    with passes.watched(session, place) as watch, passes.explained(session, watch):
+    with watched(session, place) as watch, explained(session, watch):
         if was_running:
             watch.arm("suspended")
             session.journal.update(lambda now: replace(now, stopped_by_us="suspended"))
-        with _ended_by_failure(session, place), _running_again(session, watch):
+        with _running_again(session, watch, place):
             with ExitStack() as stack:
                 if facts.has_jobs:
                     pieces = stack.enter_context(passes.exported(session, works, place.socket))
@@ -183,17 +199,6 @@ def _suspended(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
     if stop.destroy:
         JobVirsh(host).destroy(uuid)
     return found
-
-
-@contextmanager
-def _ended_by_failure(session: Session, place: Place) -> Iterator[None]:
-    """Ends the job and removes its files if the block fails, unless the connection is lost."""
-    try:
-        yield
-    except BaseException:
-        with suppress(KitError):
-            job.end(session.host, session.plan.uuid, place)
-        raise
 
 
 def _begin_suspended(
@@ -223,12 +228,12 @@ def _shut_down(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
     directory = session.directory()
     place = job.prepare(session.host, session.plan.uuid, directory, {}, 0)
     with (
-        passes.watched(session, place, reserve=0) as watch,
-        passes.explained(session, watch, stopped=True),
+        watched(session, place, reserve=0) as watch,
+        explained(session, watch, stopped=True),
     ):
         watch.arm("stopped")
         session.journal.update(lambda now: replace(now, stopped_by_us="shut down"))
-        with _ended_by_failure(session, place), _running_again(session, watch):
+        with _running_again(session, watch, place):
             began = time.monotonic()
             _await_off(session, stop)
             facts = shut_down(session.host, session.plan, facts, current.checkpoint)

@@ -18,15 +18,13 @@ from importer.copying.backup_xml import JobDisk, RunningJob
 from importer.copying.carry import Carried, Carrier, Export, Piece
 from importer.copying.cleanup import delete_checkpoints
 from importer.copying.facts import SourceFacts, look, source_disk
+from importer.copying.guard import ending, explained, watched
 from importer.copying.job import Checkpoint, Place
 from importer.copying.methods import DiskWork
 from importer.copying.session import Session, last_complete, new_checkpoint, unfinished
-from importer.copying.watch import Watch, Watched, watching
-from importer.errors import HostLost
+from importer.copying.watch import Watch, Watched
 from importer.host.images import served
-from importer.host.virsh import Virsh
 from importer.journal import ImportState, Pass
-from node.errors import KitError
 from node.log import log
 
 
@@ -59,13 +57,21 @@ def run(session: Session) -> Pass:
 
 
 def _is_not_final(state: ImportState) -> ImportState:
-    """The source runs, whatever an earlier final pass did: another one has to come."""
-    return replace(state.without_step("final copy"), stopped_by_us=None)
+    """The source runs, whatever an earlier final pass did: another one has to come.
+
+    A guest that did not shut down in time for that one may still do so (`guard.explained`).
+    """
+    may_go_off = state.stopped_by_us == "shut down" and not state.done("final copy")
+    stopped = state.stopped_by_us if may_go_off else None
+    return replace(state.without_step("final copy"), stopped_by_us=stopped)
 
 
 def _from_job(session: Session, facts: SourceFacts) -> Pass:
     reading = _planned(session, facts)
     place = reading.place
+    if reading.begins and not reading.works:  # an earlier run was killed when all was copied
+        job.remove(session.host, place.directory)
+        return complete(session, reading.current, Carried())
     log_works(reading.works)
     with watched(session, place) as watch, explained(session, watch):
         if reading.begins:
@@ -81,8 +87,10 @@ def _from_job(session: Session, facts: SourceFacts) -> Pass:
             carried, current = carry(
                 session, reading.current, pieces, watch, resumes=reading.resumes
             )
-    delete_checkpoints(session.host, session.plan, facts, place.token, [current.checkpoint])
-    return complete(session, current, carried)
+    done = complete(session, current, carried)
+    # Only now: until the journal has the new one, a rerun needs the one before.
+    delete_checkpoints(session.host, session.plan, facts, place.token, [done.checkpoint])
+    return done
 
 
 def _planned(session: Session, facts: SourceFacts) -> Reading:
@@ -165,54 +173,6 @@ def others(facts: SourceFacts, works: Sequence[DiskWork]) -> list[str]:
 
 
 @contextmanager
-def watched(session: Session, place: Place, reserve: int | None = None) -> Iterator[Watch]:
-    """Watches a job of this session during the block.
-
-    Args:
-        session: of the import.
-        place: of the job.
-        reserve: bytes that stay free, instead of the session's.
-    """
-    with watching(
-        session.host,
-        name=session.plan.domain,
-        uuid=session.plan.uuid,
-        token=place.token,
-        directory=place.directory,
-        images=[disk.path for disk in session.plan.disks],
-        reserve=session.reserve if reserve is None else reserve,
-    ) as watch:
-        yield watch
-
-
-@contextmanager
-def explained(session: Session, watch: Watch, *, stopped: bool = False) -> Iterator[None]:
-    """Raises the cause of an error: the job was aborted, the connection or the domain has ended.
-
-    Args:
-        session: of the import.
-        watch: of the job.
-        stopped: whether the domain is off because of us.
-    """
-    try:
-        yield
-    except KitError as error:
-        if watch.failure is not None:
-            raise watch.failure from error
-        if isinstance(error, HostLost):
-            raise
-        if session.host.is_lost():
-            raise HostLost(session.host.name, error.message) from error
-        state = Virsh(session.host).state(session.plan.uuid)
-        if not stopped and state.state in ("shut off", "crashed"):
-            raise KitError(
-                f"copy of {session.plan.domain}: it is off now ({state.reason or state.state})",
-                hint="run it again; it goes on with what it has",
-            ) from error
-        raise
-
-
-@contextmanager
 def exported(session: Session, works: Sequence[DiskWork], socket: str) -> Iterator[list[Piece]]:
     """The disks of a job, reached from this node during the block."""
     with session.host.forwarded(socket) as local:
@@ -257,30 +217,6 @@ def carry(
     if watch is not None:
         watch.check()
     return carried, replace(current, done=tuple(done))
-
-
-@contextmanager
-def ending(session: Session, place: Place, watch: Watch) -> Iterator[None]:
-    """Ends the job after the block, unless the connection is lost: then it can be gone on with.
-
-    Raises:
-        KitError: the job or the watching does not end; after another error, that one.
-    """
-
-    def end() -> None:
-        watch.end()
-        job.end(session.host, session.plan.uuid, place)
-
-    try:
-        yield
-    except BaseException:
-        if watch.failure is None:
-            try:
-                end()
-            except KitError as error:
-                log.debug("%s", error.message)
-        raise
-    end()
 
 
 def complete(session: Session, current: Pass, carried: Carried) -> Pass:
