@@ -10,9 +10,10 @@ from converter.contents.describe import DiskReport, describe
 from converter.errors import SourceInUse
 from converter.sources.base import Disk
 from importer.domain import Domain, Obstacle, SourceDisk
-from importer.domain_xml import parse, parse_volume, pool_volumes
+from importer.domain_xml import parse
 from importer.host.connection import KvmHost
 from importer.host.images import ImageInfo, image_info, opened
+from importer.host.pools import volumes_of
 from importer.host.virsh import DomainInfo, Virsh
 from importer.inventory import Area, DiskFacts, HostFacts, Inventory, State
 from node.errors import KitError
@@ -105,7 +106,7 @@ def take(host: KvmHost, name: str, facts: HostFacts | None = None) -> Inventory:
 def _domain(virsh: Virsh, uuid: str, state: State) -> Domain:
     """The domain as it runs, but for its CPU: libvirt expands the model of a running one."""
     xml = virsh.dumpxml(uuid)
-    volumes = {each: parse_volume(virsh.volume_xml(*each)) for each in pool_volumes(xml)}
+    volumes = volumes_of(virsh, xml)
     domain = parse(xml, volumes)
     if state == "shut off":
         return domain

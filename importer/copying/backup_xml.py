@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
+from importer.domain_xml import Volumes
 from importer.libvirt_xml import tree
 from node.errors import KitError
 
@@ -129,8 +130,12 @@ def dirty_bytes(xml: str) -> Mapping[str, int | None]:
     return found
 
 
-def disk_sources(xml: str) -> Mapping[str, str]:
+def disk_sources(xml: str, volumes: Volumes) -> Mapping[str, str]:
     """The disks of a domain's XML: by target, such as vda, the path of the image; "" without one.
+
+    Args:
+        xml: of the domain.
+        volumes: of storage pools that the disks name.
 
     Raises:
         KitError: it is not such XML.
@@ -140,5 +145,9 @@ def disk_sources(xml: str) -> Mapping[str, str]:
         target, source = disk.find("target"), disk.find("source")
         if target is not None:
             attributes = source.attrib if source is not None else {}
-            found[target.get("dev", "")] = attributes.get("file") or attributes.get("dev") or ""
+            path = attributes.get("file") or attributes.get("dev") or ""
+            if disk.get("type") == "volume":
+                key = (attributes.get("pool", ""), attributes.get("volume", ""))
+                path = volumes[key].path if key in volumes else ""
+            found[target.get("dev", "")] = path
     return found

@@ -10,9 +10,11 @@ from importer.copying import methods
 from importer.copying.backup_xml import RunningJob, dirty_bytes, disk_sources, running_job
 from importer.copying.methods import Situation
 from importer.domain import SourceDisk
+from importer.domain_xml import Volumes
 from importer.host.connection import KvmHost
 from importer.host.images import ImageInfo, info_argv, parse_info
-from importer.host.virsh import VIRSH, DomainState, fields, parse_state, parse_versions
+from importer.host.pools import volumes_of
+from importer.host.virsh import VIRSH, DomainState, Virsh, fields, parse_state, parse_versions
 from importer.plan.model import DiskPlan, ImportPlan
 from node.errors import KitError
 
@@ -68,6 +70,7 @@ class SourceFacts:
         has_jobs: whether libvirt and QEMU there have backup jobs.
         images: of the plan's disks that are copied, by target.
         others: targets of all disks of the domain that are not copied.
+        unplanned: of these, with an image that is not in the plan: added since, or a medium.
         checkpoints: the names of all its checkpoints, parents first.
         has_snapshots: whether libvirt knows snapshots of it: then it makes no checkpoints.
         job: the backup job that runs, if any.
@@ -82,6 +85,7 @@ class SourceFacts:
     has_jobs: bool
     images: Mapping[str, ImageInfo]
     others: tuple[str, ...]
+    unplanned: tuple[str, ...]
     checkpoints: tuple[str, ...]
     has_snapshots: bool
     job: RunningJob | None
@@ -186,7 +190,9 @@ def look(host: KvmHost, plan: ImportPlan, checkpoint: str = "") -> SourceFacts:
         *_descriptions(copied),
         what=f"state of {plan.domain}",
     ).stdout
-    facts = parse(plan, copied, told.split(mark)[1:], checkpoint)
+    parts = told.split(mark)[1:]
+    (xml,) = (text for name, _, text in (each.partition("\n") for each in parts) if name == " xml")
+    facts = parse(plan, copied, parts, checkpoint, volumes_of(Virsh(host), xml))
     for disk in copied:
         if facts.images[disk.target].size != disk.size:
             raise KitError(
@@ -198,7 +204,11 @@ def look(host: KvmHost, plan: ImportPlan, checkpoint: str = "") -> SourceFacts:
 
 
 def parse(
-    plan: ImportPlan, copied: Sequence[DiskPlan], parts: Sequence[str], checkpoint: str
+    plan: ImportPlan,
+    copied: Sequence[DiskPlan],
+    parts: Sequence[str],
+    checkpoint: str,
+    volumes: Volumes,
 ) -> SourceFacts:
     """Parses the output of the script.
 
@@ -207,6 +217,7 @@ def parse(
         copied: its disks that are copied.
         parts: of the output, each with its name in the first line.
         checkpoint: that was asked for.
+        volumes: of storage pools that the disks name.
 
     Raises:
         KitError: it is not as expected, or the disks are not those of the plan.
@@ -219,7 +230,7 @@ def parse(
         if name.strip() == "image":
             described.append(text)
     state, versions = parse_state(told["state"]), parse_versions(told["versions"])
-    sources = disk_sources(told["xml"])
+    sources = disk_sources(told["xml"], volumes)
     for disk in plan.disks:
         if (there := sources.get(disk.target)) != disk.path:
             raise KitError(
@@ -229,12 +240,14 @@ def parse(
                 " with a file of its own has to be merged first (virsh blockcommit --pivot)",
             )
     images = _images(plan, copied, described)
+    planned = {disk.target for disk in plan.disks}
     job = running_job(told["backup"]) if told["backup"].strip() else None
     facts = SourceFacts(
         state=state,
         has_jobs=methods.has_jobs(versions.libvirt, versions.qemu),
         images=images,
         others=tuple(target for target in sources if target not in images),
+        unplanned=tuple(each for each, path in sources.items() if path and each not in planned),
         checkpoints=tuple(told["checkpoints"].split()),
         has_snapshots=bool(told["snapshots"].strip()),
         job=job,

@@ -94,7 +94,7 @@ def run(session: Session, stop: Stop) -> Finished:
     if not session.journal.read().done("final copy"):  # an earlier run may have been killed
         run_again(session.host, session.plan, session.journal)
     facts = look(session.host, session.plan, session.point())
-    session.note_source(facts.state.state)
+    session.note_source(facts)
     if not facts.is_on:
         done = passes.from_images(session, facts, final=True)
         session.journal.completed("final copy")

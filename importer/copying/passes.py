@@ -48,7 +48,7 @@ def run(session: Session) -> Pass:
         KitError: it failed; the domain goes on.
     """
     facts = look(session.host, session.plan, session.point())
-    session.note_source(facts.state.state)
+    session.note_source(facts)
     if facts.state.state == "running":
         session.journal.update(_is_not_final)
     if facts.is_on and facts.has_jobs:

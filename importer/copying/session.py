@@ -8,12 +8,14 @@ from typing import get_args
 
 from converter import PartedProgress
 from importer.copying import job
+from importer.copying.facts import SourceFacts
 from importer.copying.job import PREFIX, QEMU_STATE, RESERVE, directory_of, token_of
 from importer.copying.rate import Rate
 from importer.host.connection import KvmHost
 from importer.inventory import State
 from importer.journal import ImportState, Journal, Pass
 from importer.plan.model import ImportPlan
+from node.log import log
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,14 @@ class Session:
         """The checkpoint since which changes count, or that of a first pass that goes on."""
         return point_of(self.journal.read().passes)
 
-    def note_source(self, state: str) -> None:
-        """Writes the state of the domain before the first step to the journal."""
-        known = next((each for each in get_args(State) if each == state), None)
+    def note_source(self, facts: SourceFacts) -> None:
+        """Writes the state of the domain before the first step to the journal.
+
+        It warns of disks that are not in the plan.
+        """
+        for target in facts.unplanned:
+            log.warning("%s: disk %s is not in the plan: not copied", self.plan.domain, target)
+        known = next((each for each in get_args(State) if each == facts.state.state), None)
         if known is not None and self.journal.read().source_before is None:
             self.journal.update(lambda before: replace(before, source_before=known))
 

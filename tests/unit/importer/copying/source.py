@@ -106,7 +106,7 @@ def told(**changed: str) -> list[str]:
 
 def seen(checkpoint: str = "", **changed: str) -> SourceFacts:
     """The facts of such an answer."""
-    return facts.parse(PLAN, [VDA, VDB], told(**changed), checkpoint)
+    return facts.parse(PLAN, [VDA, VDB], told(**changed), checkpoint, {})
 
 
 def other_path(path: str) -> ImportPlan:

@@ -13,6 +13,7 @@ from importer.copying.backup_xml import (
     disk_sources,
     running_job,
 )
+from importer.domain_xml import Volume
 from node.errors import KitError
 
 GOLDEN = Path(__file__).parents[3] / "data/golden/importer"
@@ -104,6 +105,9 @@ def test_the_disks_of_a_domain() -> None:
     domain = """<domain type='kvm'><devices>
       <disk type='file' device='disk'><source file='/srv/a.qcow2'/><target dev='vda'/></disk>
       <disk type='block' device='disk'><source dev='/dev/vg/b'/><target dev='vdb'/></disk>
+      <disk type='volume'><source pool='p' volume='v'/><target dev='vdc'/></disk>
+      <disk type='volume'><source pool='p' volume='w'/><target dev='vdd'/></disk>
       <disk type='file' device='cdrom'><target dev='sda'/></disk>
     </devices></domain>"""
-    assert disk_sources(domain) == {"vda": "/srv/a.qcow2", "vdb": "/dev/vg/b", "sda": ""}
+    found = {"vda": "/srv/a.qcow2", "vdb": "/dev/vg/b", "vdc": "/pool/v", "vdd": "", "sda": ""}
+    assert disk_sources(domain, {("p", "v"): Volume("/pool/v", "file")}) == found

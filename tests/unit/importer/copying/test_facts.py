@@ -98,9 +98,25 @@ def test_old_versions_have_no_jobs() -> None:
     assert not seen(versions=source.VERSIONS.replace("daemon: 9.0.0", "daemon: 7.0.0")).has_jobs
 
 
+def test_a_disk_may_be_a_volume_of_a_pool() -> None:
+    xml = source.XML.replace(
+        "type='block'><source dev='/dev/vg0/srv'/>",
+        "type='volume'><source pool='vg0' volume='srv'/>",
+    )
+
+    def answer(argv: list[str]) -> Result:
+        if "vol-dumpxml" in argv:
+            assert argv[-2:] == ["--pool=vg0", "--vol=srv"]
+            path = "<target><path>/dev/vg0/srv</path></target>"
+            return Result(0, f"<volume type='block'>{path}</volume>", "")
+        return Result(0, argv[5].join(["", *told(xml=xml)]), "")
+
+    assert look(FakeHost(answer), PLAN).unplanned == ()
+
+
 def test_other_disks_than_planned_are_refused() -> None:
     with pytest.raises(KitError, match="disk vda of web: /srv/other in the plan, /srv/web root"):
-        facts.parse(source.other_path("/srv/other"), [VDA, VDB], told(), "")
+        facts.parse(source.other_path("/srv/other"), [VDA, VDB], told(), "", {})
 
 
 def test_another_size_than_planned_is_refused() -> None:

@@ -12,6 +12,7 @@ from importer import journal
 from importer.copying import passes, session
 from importer.copying.passes import Reading
 from importer.copying.session import Session
+from importer.copying.watch_script import owner_of
 from importer.errors import ForeignJob
 from importer.journal import ImportState, Journal, Pass
 from node.run import Result
@@ -78,7 +79,7 @@ def test_the_first_pass_copies_all_and_makes_a_checkpoint(record: Journal) -> No
     assert noted.passes[0].checkpoint == NEXT
     (prepared,) = host.ran("mkdir")
     assert prepared[4:] == [
-        *(source.UUID, DIRECTORY),
+        *(source.UUID, DIRECTORY, owner_of(source.TOKEN)),
         *("vda", str(10 << 30), "vdb", str(20 << 30)),
     ]
 
@@ -177,6 +178,46 @@ def test_a_foreign_job_is_left_alone(record: Journal, told: dict[str, str], whos
 def test_no_job_is_ours_before_the_first_pass(record: Journal) -> None:
     with pytest.raises(ForeignJob, match="another import"):
         planned(record, Source(), backup=source.JOB)
+
+
+@pytest.mark.parametrize(("is_done", "expected"), [(True, None), (False, "shut down")])
+def test_a_guest_that_did_not_shut_down_in_time_may_still_do_so(
+    is_done: bool, expected: str | None
+) -> None:
+    state = ImportState("web", "kvm1", "web", source.UUID, "", 1.0, stopped_by_us="shut down")
+    if is_done:  # it was off, and somebody has started it
+        state = state.with_step("final copy")
+    found = passes._is_not_final(state)
+    assert found.stopped_by_us == expected
+    assert not found.done("final copy")
+
+
+def test_a_pass_that_was_killed_when_all_was_copied_needs_no_job(record: Journal) -> None:
+    """libvirt begins no job without disks."""
+    host = Source()
+    before = Pass(1, False, POINT, 1.0, done=("vda", "vdb"))
+
+    def known(state: ImportState) -> ImportState:
+        return replace(state, passes=(before,), source_directory=DIRECTORY)
+
+    record.update(known)
+    current = Session(host, PLAN, record, VOLUMES, Silent())
+    done = passes._from_job(current, seen(POINT, **CLEAN))
+    assert done.complete and done.checkpoint == POINT
+    assert record.read().passes == (done,)
+    assert host.asked[-1] == ["rm", "-rf", "--", DIRECTORY]
+    assert not host.ran("backup-begin")
+
+
+def test_disks_that_are_not_in_the_plan_are_named(
+    record: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = "<disk type='file'><source file='/srv/new'/><target dev='vdd'/></disk></devices>"
+    facts = seen(xml=source.XML.replace("</devices>", more))
+    assert facts.unplanned == ("vdd",)
+    Session(Source(), PLAN, record, VOLUMES, Silent()).note_source(facts)
+    assert "disk vdd is not in the plan" in caplog.text
+    assert record.read().source_before == "running"
 
 
 def test_too_little_room_for_scratch_files_is_refused(record: Journal) -> None:
