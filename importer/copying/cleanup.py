@@ -21,13 +21,17 @@ from node.log import log
 START_SECONDS = 60.0
 
 
-def clean(host: KvmHost, plan: ImportPlan, directory: str) -> list[str]:
+def clean(
+    host: KvmHost, plan: ImportPlan, directory: str, *, stays_watched: bool = False
+) -> list[str]:
     """Removes the job, the checkpoints with their bitmaps, and the scratch files of an import.
 
     Args:
         host: the KVM host.
         plan: of the import.
         directory: of the scratch files, as the journal has it; "" if none were made.
+        stays_watched: whether a script that waits for a late shutdown goes on, see `run_again`. It
+            ends by itself.
 
     Returns:
         What could not be removed, as commands for a shell there, when the domain is off.
@@ -38,8 +42,8 @@ def clean(host: KvmHost, plan: ImportPlan, directory: str) -> list[str]:
     token = token_of(directory)
     if not token:
         return []
-    # A script that watches for a run that was killed would act alone.
-    host.run(["rm", "-f", "--", owner_of(token)], what="end of the watching")
+    if not stays_watched:  # a script that watches for a run that was killed would act alone
+        host.run(["rm", "-f", "--", owner_of(token)], what="end of the watching")
     facts = look(host, plan)
     if facts.job is not None and token in facts.job.socket:
         job.end(host, plan.uuid, Place(directory, token, facts.job.socket))

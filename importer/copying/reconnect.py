@@ -59,8 +59,8 @@ def settle(plan: ImportPlan, journal: Journal) -> None:
         time.sleep(pause)
         try:
             with connected(plan.host) as host:
-                run_again(host, plan, journal)
-            log.info("%s runs again", plan.domain)
+                settled = run_again(host, plan, journal)
+            log.info("%s runs again" if settled else "%s still runs", plan.domain)
             return
         except KitError as error:
             log.debug("%s", error.message)

@@ -1,6 +1,7 @@
 """`instance-kit import abort`: undoes an import, but for what Ganeti has by now."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 
 from importer import adopted, ganeti, journal, nvram, volumes
@@ -102,9 +103,13 @@ def _clean_source(plan: ImportPlan, record: Journal) -> None:
     """
     state = record.read()
     with connected(plan.host) as host:
-        if goes_back(state):
-            cleanup.run_again(host, plan, record)
-        left = cleanup.clean(host, plan, state.source_directory)
+        settled = not goes_back(state) or cleanup.run_again(host, plan, record)
+        left = cleanup.clean(host, plan, state.source_directory, stays_watched=not settled)
+    if not settled:
+        log.warning(
+            "%s was told to shut down, and may still do so: see virsh domstate; to start it: %s",
+            *(plan.domain, f"virsh start {shlex.quote(plan.domain)}"),
+        )
     for command in left:
         say(printable(f"to do on {plan.host}: {command}"))
 

@@ -90,6 +90,17 @@ def test_what_cannot_be_removed_is_told_as_commands() -> None:
     assert command == f"qemu-img bitmap --remove -f qcow2 '/srv/web root.qcow2' {POINT}"
 
 
+def test_a_script_that_waits_for_a_shutdown_may_go_on() -> None:
+    def answer(argv: list[str]) -> Result:
+        looks = len(argv) > 5 and argv[5].startswith("--")
+        return Result(0, argv[5].join(["", *told()]) if looks else "", "")
+
+    host = FakeHost(answer)
+    cleanup.clean(host, PLAN, DIRECTORY, stays_watched=True)
+    assert ["rm", "-f", "--", owner_of(TOKEN)] not in host.asked
+    assert ["rm", "-rf", "--", DIRECTORY] in host.asked
+
+
 def test_without_a_directory_nothing_was_made() -> None:
     host = FakeHost(lambda _: Result(0, "", ""))
     assert cleanup.clean(host, PLAN, "") == []

@@ -33,11 +33,22 @@ class World:
         self.instances: list[str] = []
         self.status = "ADMIN_down"
         self.present = [VOLUME]
+        self.settled = True
 
     @contextmanager
     def connected(self, host: str) -> Iterator[None]:
         self.done.append(f"connect to {host}")
         yield
+
+    def run_again(self, *_: object) -> bool:
+        self.done.append("let the source run")
+        return self.settled
+
+    def clean(
+        self, _host: None, _plan: object, directory: str, *, stays_watched: bool
+    ) -> list[str]:
+        self.done.append(f"clean {directory}" + (", still watched" if stays_watched else ""))
+        return ["rm x"]
 
     def listed(self, kind: str, fields: tuple[str, ...]) -> list[list[str]]:
         assert (kind, fields) == ("instance", ("name", "status"))
@@ -55,8 +66,8 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     monkeypatch.setattr(abort.journal, "opened", lambda name, at=tmp_path: opened(name, at))
     monkeypatch.setattr(abort, "connected", world.connected)
     cleaner = SimpleNamespace(
-        run_again=lambda *_: world.done.append("let the source run"),
-        clean=lambda _host, _plan, directory: world.done.append(f"clean {directory}") or ["rm x"],
+        run_again=world.run_again,
+        clean=world.clean,
     )
     monkeypatch.setattr(abort, "cleanup", cleaner)
     monkeypatch.setattr(abort.volumes, "remove", world.remove)
@@ -96,6 +107,16 @@ def test_the_source_runs_before_anything_is_removed(
         "to do on kvm1.example.org: rm x",
         "removed vg_ganeti/web.example.org-root",
     ]
+
+
+def test_a_guest_that_may_still_shut_down_stays_watched(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise nobody starts it then."""
+    world.settled = False
+    run()
+    assert "clean /var/lib/libvirt/qemu/kit, still watched" in world.done
+    assert "web was told to shut down, and may still do so" in caplog.text
 
 
 def test_a_host_that_is_gone_is_left_alone(world: World) -> None:
