@@ -22,6 +22,7 @@ MARK = "ganeti-instance-kit-output"
 SSH_FAILED = 255  # exit code of ssh(1) itself, and of a program there that ends with it
 TIMED_OUT, KILLED, NOT_FOUND = 124, 137, 127  # of timeout(1); of sh(1) and timeout(1)
 KILL_SECONDS = 5
+LATE_SECONDS = 30  # until a program there has begun, and its end is known here
 TOO_MANY = "Session open refused by peer"  # sshd_config(5), MaxSessions
 OPEN_FAILED = "open failed"  # of a connection through a forwarded socket
 # Of the master. Forwardings are made later, each when it is needed.
@@ -69,15 +70,23 @@ def master(location: Location) -> list[str]:
 def client(pid: int, location: Location, argv: Sequence[str], seconds: float | None) -> list[str]:
     """Runs a program there, through the master.
 
+    A limit holds there, for the program alone, and a little later here: the server, or the login
+    shell there, may not even start it.
+
     Args:
         pid: of the master's process.
         location: the master's.
         argv: of the program; each word reaches it as it is, whatever the login shell there.
         seconds: after which the program is ended there; None: never.
     """
-    limit = ["timeout", f"--kill-after={KILL_SECONDS}", f"{seconds:g}"] if seconds else []
+    limit = _limit(seconds) if seconds else []
     far = shlex.join(["exec", "sh", "-c", _RUN, MARK, *limit, *argv])
-    return [*_ssh(pid), "--", location.host, far]
+    ours = _limit(seconds + LATE_SECONDS) if seconds else []
+    return [*ours, *_ssh(pid), "--", location.host, far]
+
+
+def _limit(seconds: float) -> list[str]:
+    return ["timeout", f"--kill-after={KILL_SECONDS}", f"{seconds:g}"]
 
 
 def forwarding(pid: int, location: Location, what: str, name: str, far: str) -> list[str]:

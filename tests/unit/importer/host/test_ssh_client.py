@@ -60,10 +60,13 @@ def test_the_master() -> None:
 
 
 def test_a_client() -> None:
-    assert client(7, KVM1, ["virsh", "list"], 60)[:-1] == [
+    ssh = [
         *("ssh", "-F", "none", "-oBatchMode=yes", "-oProxyCommand=false"),
         *("-S", "/proc/7/root/sys/control", "--", "kvm1"),
     ]
+    assert client(7, KVM1, ["virsh", "list"], None)[:-1] == ssh
+    # Also when the server does not start the program.
+    assert client(7, KVM1, ["virsh", "list"], 60)[:-1] == ["timeout", "--kill-after=5", "90", *ssh]
 
 
 @given(words=WORDS)
