@@ -214,12 +214,16 @@ def _begin_suspended(
         if was_running:
             Virsh(session.host).suspend(session.plan.uuid)
         return began
-    return job.begin(
+    freeze = facts.has_agent and was_running
+    begun = job.begin(
         *(session.host, session.plan.uuid, place, passes.job_disks(works)),
         passes.others(facts, works),
         suspend=was_running,
-        freeze=facts.has_agent and was_running,
-    ).at
+        freeze=freeze,
+    )
+    if freeze and not begun.is_frozen:
+        log.warning("%s: its agent did not freeze its file systems", session.plan.domain)
+    return begun.at
 
 
 def _shut_down(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
