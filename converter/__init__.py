@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from converter.contents.describe import DiskReport, Image
     from converter.contents.inspect import Findings, describe, guest_config
     from converter.contents.swap_header import SwapArea
-    from converter.convert import compare, copy, interrupted_at, make_swap, new_swap, plan
+    from converter.convert import compare, copy, make_swap, new_swap, plan
     from converter.engine.content import TargetContent
     from converter.errors import (
         BaseIncomplete,
@@ -118,7 +118,6 @@ __all__ = [
     "copy",
     "describe",
     "guest_config",
-    "interrupted_at",
     "make_swap",
     "nbd_source",
     "new_swap",
@@ -136,7 +135,7 @@ _HOMES = {
     "converter.contents.describe": ("DiskReport", "Image"),
     "converter.contents.inspect": ("Findings", "describe", "guest_config"),
     "converter.contents.swap_header": ("SwapArea",),
-    "converter.convert": ("compare", "copy", "interrupted_at", "make_swap", "new_swap", "plan"),
+    "converter.convert": ("compare", "copy", "make_swap", "new_swap", "plan"),
     "converter.engine.content": ("TargetContent",),
     "converter.extents": ("Extent", "Kind"),
     "converter.options": ("Algorithm", "CopyOptions", "SwapMode"),

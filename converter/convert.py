@@ -57,7 +57,7 @@ def _prepared(
                 source.size,
                 target.size,
                 fix_gpt=options.fix_gpt,
-                kept_until=_kept_until(source, options),
+                kept_until=source.size if options.increment else 0,
             )
             content = TargetContent(source, replaced.extents, target.size)
             if options.increment and target.created:
@@ -76,12 +76,6 @@ def _prepared(
         for note in plan.notes:
             log.info("%s", note)
         yield _Prepared(content, target, plan, watch)
-
-
-def _kept_until(source: Source, options: CopyOptions) -> int:
-    if not options.increment:
-        return 0
-    return source.size if options.base_until is None else min(options.base_until, source.size)
 
 
 def _open_target(
@@ -174,20 +168,6 @@ def _copied(run: CopyRun, prepared: _Prepared, options: CopyOptions) -> CopyResu
         resumed_at=copied.resumed_at,
         seconds=prepared.watch.seconds,
     )
-
-
-def interrupted_at(target: Name) -> int | None:
-    """The byte before which an interrupted copy to a target is complete; None if there is none.
-
-    Args:
-        target: the block device or file; it may be in use.
-
-    Raises:
-        KitError: the target or its journal cannot be read.
-    """
-    with device.open_target_read_only(target, size_needed=0) as there:
-        record = Journal(there.identity).read()
-    return None if record is None else record.done
 
 
 def compare(

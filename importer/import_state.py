@@ -9,8 +9,6 @@ from importer.inventory import State as SourceState
 
 VERSION = 1
 
-# How a disk is copied: dirty bitmaps of libvirt's backup jobs, or hashes on both sides.
-Method = Literal["backup", "compare"]
 # The steps, each when it is complete. After `final copy`, the source stays off or suspended.
 Step = Literal[
     "volumes",
@@ -96,7 +94,6 @@ class ImportState:
         began: seconds since the epoch.
         steps: those that are complete, with the time of their end, seconds since the epoch.
         volumes: in the order of the plan's disks.
-        methods: how each disk is copied, by its name in the domain, such as vda.
         passes: of the copy; the last one may be incomplete.
         source_directory: a directory of ours on the KVM host, for sockets and scratch files; ""
             without one.
@@ -114,7 +111,6 @@ class ImportState:
     began: float
     steps: Mapping[str, float] = field(default_factory=dict)
     volumes: tuple[Volume, ...] = ()
-    methods: Mapping[str, Method] = field(default_factory=dict)
     passes: tuple[Pass, ...] = ()
     source_directory: str = ""
     source_before: SourceState | None = None

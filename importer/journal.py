@@ -19,7 +19,6 @@ from importer.fields import decoded
 from importer.import_state import (
     VERSION,
     ImportState,
-    Method,
     NicAddresses,
     Pass,
     Step,
@@ -32,7 +31,7 @@ from node.errors import KitError
 from node.files import read_bytes, sync_directory, write_whole
 from node.lockfile import is_locked, locked
 
-__all__ = ["ImportState", "Method", "NicAddresses", "Pass", "Step", "Volume"]
+__all__ = ["ImportState", "NicAddresses", "Pass", "Step", "Volume"]
 
 DIRECTORY = Path("/var/lib/ganeti-instance-kit/imports")
 STATE = "state.json"

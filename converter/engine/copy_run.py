@@ -141,21 +141,17 @@ class CopyRun:
         return before
 
     def _increment(self) -> str:
-        """The record's word for an increment: yes, or the byte up to which its base is complete.
+        """The record's word for an increment: what its base is.
 
-        An earlier increment may be incomplete: what it lacks can be part of this one.
+        Raises:
+            BaseIncomplete: what the target holds is not all of an earlier copy.
         """
-        until = self._options.base_until
+        if self._options.compared:
+            return "unknown"  # only the comparison knows what the target holds
         unfinished = self.journal.read()
-        of = "yes" if unfinished is None else unfinished.options.get("increment", "0")
-        complete = unfinished is None or of == "yes"
-        if complete and until is None:
-            return "yes"
-        if unfinished is None or until is None:
+        if unfinished is not None and unfinished.options.get("increment") != "complete":
             raise BaseIncomplete(self._target.path)
-        if of != "yes" and until > max(unfinished.done, int(of)):
-            raise BaseIncomplete(self._target.path)
-        return str(until)
+        return "complete"
 
     def copy(self) -> Copied:
         """Copies what is not on the target yet, and flushes it to the disk.

@@ -39,11 +39,9 @@ class ChangedSource:
 
     Args:
         disk: opened with the bitmap's meta context.
-        whole_from: from this byte on all counts as changed: the earlier copy did not get further
-            (`CopyOptions.base_until`).
     """
 
-    def __init__(self, disk: NbdSource, whole_from: int | None = None) -> None:
+    def __init__(self, disk: NbdSource) -> None:
         self.name = disk.name
         self.size = disk.size
         self.format = disk.format
@@ -52,7 +50,6 @@ class ChangedSource:
         self.identity = disk.identity
         self.status = disk.status
         self._disk = disk
-        self._whole_from = disk.size if whole_from is None else min(whole_from, disk.size)
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """See `converter.Source`. A changed region that is a hole by now is ZERO."""
@@ -76,15 +73,8 @@ class ChangedSource:
         return known
 
     def _asked(self) -> Iterator[Extent]:
-        place = 0
         for run in self._disk.runs():
-            if run.start >= self._whole_from:
-                break
-            end = min(run.end, self._whole_from)
-            yield from self._region(run.start, end, is_changed=bool(run.flags))
-            place = end
-        if place < self.size:
-            yield from self._disk.extents_within(place, self.size)
+            yield from self._region(run.start, run.end, is_changed=bool(run.flags))
 
     def _region(self, start: int, end: int, *, is_changed: bool) -> Iterator[Extent]:
         if not is_changed:
@@ -115,7 +105,6 @@ def changed_source(
     *,
     name: str,
     origin: Mapping[str, str | int],
-    whole_from: int | None = None,
 ) -> Iterator[ChangedSource]:
     """Opens what a dirty bitmap marks on an export of QEMU.
 
@@ -125,7 +114,6 @@ def changed_source(
         name: of the disk in messages.
         origin: what identifies the disk and its state, whatever the URI is: host, domain, disk,
             and the checkpoint that this pass makes.
-        whole_from: see `ChangedSource`.
 
     Raises:
         converter.SourceLost: the server cannot be reached.
@@ -134,4 +122,4 @@ def changed_source(
     context = f"qemu:dirty-bitmap:{bitmap}"
     known = {**origin, "bitmap": bitmap}
     with nbd_source(uri, name=name, origin=known, context=context) as disk:
-        yield ChangedSource(disk, whole_from)
+        yield ChangedSource(disk)

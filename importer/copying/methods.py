@@ -90,18 +90,6 @@ def work(disks: Sequence[DiskPlan], now: Situation) -> tuple[DiskWork, ...]:
     return tuple(work_of(disk, now) for disk in disks if disk.swap_uuid is None)
 
 
-def with_bitmaps(disks: Sequence[DiskPlan], keeps: Mapping[str, bool]) -> tuple[str, ...]:
-    """The targets that get a bitmap of a new checkpoint.
-
-    Args:
-        disks: of the plan.
-        keeps: by target: whether the image's format can keep bitmaps (qcow2 of version 3).
-    """
-    return tuple(
-        disk.target for disk in disks if disk.swap_uuid is None and keeps.get(disk.target, False)
-    )
-
-
 @dataclass(frozen=True)
 class Estimate:
     """What a final pass takes; bytes and seconds.

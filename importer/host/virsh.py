@@ -5,7 +5,7 @@ for the number of a running domain, so the UUID is safe.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from importer.host.connection import SECONDS, KvmHost
@@ -16,7 +16,6 @@ VIRSH = ("virsh", "--connect", "qemu:///system", "--quiet")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 _STATE = re.compile(r"([a-z ]+?)(?: \((.*)\))?")
 _LISTED = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}) +(.*?) *")
-_NO_JOB = "no domain backup job present"
 _NO_CHECKPOINT = "Domain checkpoint not found"
 _NO_DOMAIN = "failed to get domain"
 
@@ -111,25 +110,9 @@ class Virsh:
         """Lets a suspended domain run again."""
         self._call("resume", domain=domain)
 
-    def shutdown(self, domain: str) -> None:
-        """Asks the guest to shut down; it may take its time, or ignore it."""
-        self._call("shutdown", domain=domain)
-
     def start(self, domain: str) -> None:
         """Starts a domain that is off."""
         self._call("start", domain=domain)
-
-    def backup_dumpxml(self, domain: str) -> str | None:
-        """The XML of the backup job that is active; None without one."""
-        return self._unless(_NO_JOB, "backup-dumpxml", domain=domain)
-
-    def job_info(self, domain: str) -> Mapping[str, str]:
-        """The active job in the words of `virsh domjobinfo`; its `Job type` is None without one."""
-        return fields(self._call("domjobinfo", domain=domain).stdout)
-
-    def job_abort(self, domain: str) -> None:
-        """Ends the active job of a domain; for a backup job that is its usual end."""
-        self._call("domjobabort", domain=domain)
 
     def snapshots(self, domain: str) -> list[str]:
         """The names of a domain's snapshots."""

@@ -40,7 +40,6 @@ def test_a_state_is_read_as_it_was_written(imports: Path) -> None:
     full = {
         "steps": {"volumes": 1.5},
         "volumes": (Volume("vda", "xenvg", "web-root", "uuid", adopted=True),),
-        "methods": {"vda": "backup", "vdb": "compare"},
         "passes": (Pass(1, False, "kit-1", 2.0, True, 5 << 30, 60.0), Pass(2, True, "", 3.0)),
         "source_directory": "/var/lib/libvirt/qemu/kit",
         "source_before": "running",
@@ -141,7 +140,7 @@ def test_errors_of_the_block_are_those_of_the_block(imports: Path) -> None:
         (lambda value: value | {"version": 2}, "version 2, not 1"),
         (lambda value: value | {"odd": 1}, "odd: unknown"),
         (lambda value: value | {"began": "today"}, "began: not a number"),
-        (lambda value: value | {"methods": {"vda": "rsync"}}, "methods.vda: 'rsync' is none of"),
+        (lambda value: value | {"stopped_by_us": "killed"}, "stopped_by_us: 'killed' is none of"),
         (lambda value: value | {"volumes": [{"target": "vda"}]}, r"volumes\[0\].vg: missing"),
         (lambda value: value | {"volumes": {}}, "volumes: not a list"),
         (lambda value: [value], "the whole: not a table"),

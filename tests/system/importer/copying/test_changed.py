@@ -19,7 +19,6 @@ from converter import (
     TargetInUse,
     TargetMissing,
     copy,
-    interrupted_at,
     nbd_source,
     plan,
     unix_uri,
@@ -81,15 +80,12 @@ def next_pass(
     device: Path,
     options: CopyOptions = NEXT,
     name: str = "next",
-    whole_from: int | None = None,
 ) -> CopyResult:
     socket = image.with_name(name)
     bitmap(image, "disable", "pass1")
     with (
         served(image, socket, "pass1"),
-        changed_source(
-            unix_uri(str(socket)), "pass1", name="vda", origin=ORIGIN, whole_from=whole_from
-        ) as source,
+        changed_source(unix_uri(str(socket)), "pass1", name="vda", origin=ORIGIN) as source,
     ):
         planned = plan(source, device, options)
         result = copy(source, device, options)
@@ -186,48 +182,6 @@ def test_changes_are_not_put_on_an_incomplete_copy(
         next_pass(image, device)
     assert support.digest(device) == before
     next(JOURNALS.iterdir()).unlink()
-
-
-def test_a_first_pass_that_was_cut_is_completed_by_later_ones(
-    image: Path, device: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its job is gone, but not its checkpoint: what changed since, and what it did not reach."""
-    monkeypatch.setattr("converter.engine.pool.TICK", 0.001)
-    assert interrupted_at(device) is None
-    socket = image.with_name("first")
-    with (
-        served(image, socket) as server,
-        nbd_source(unix_uri(str(socket))) as source,
-        pytest.raises(CopyFailed) as failed,
-    ):
-        copy(LimitedSource(source, Rate(SLOW)), device, FIRST, CutAt(10 * MIB, server.kill))
-    reached = interrupted_at(device)
-    assert reached == failed.value.left.resumable_at
-    assert reached is not None and 2 * MIB < reached < SWAP
-    io(image, "write -P 0xaa 2M 100k", "write -P 0xab 30M 1M", f"write -P 0xcc {SWAP + MIB} 2M")
-    too_far = CopyOptions(increment=True, base_until=reached + 1)
-    with pytest.raises(BaseIncomplete):
-        next_pass(image, device, too_far, "a", reached + 1)
-    options = CopyOptions(increment=True, base_until=reached, verify=True)
-    bitmap(image, "disable", "pass1")
-    again = tmp_path / "again"
-    with (
-        served(image, again, "pass1") as server,
-        changed_source(
-            unix_uri(str(again)), "pass1", name="vda", origin=ORIGIN, whole_from=reached
-        ) as source,
-        pytest.raises(CopyFailed),
-    ):
-        copy(LimitedSource(source, Rate(SLOW)), device, options, CutAt(8 * MIB, server.kill))
-    # This one has reached further, and only that counts.
-    further = interrupted_at(device)
-    assert further is not None and further > reached
-    with pytest.raises(BaseIncomplete):
-        next_pass(image, device, CopyOptions(increment=True), "b")
-    last = CopyOptions(increment=True, base_until=further, verify=True)
-    next_pass(image, device, last, "c", further)
-    assert interrupted_at(device) is None
-    require_current(image, device, tmp_path)
 
 
 def test_the_guards_hold_but_for_content_and_readers(image: Path, device: Path) -> None:

@@ -90,47 +90,25 @@ def test_the_server_is_asked_once() -> None:
     assert disk.asked == [(0, 5 * WORTH_ASKING)]
 
 
-def test_from_where_an_earlier_copy_ended_all_is_new() -> None:
-    cut, hole = 3 * SMALL, 2 * SMALL
-    disk = Disk([(SMALL, 1), (9 * SMALL, 0), (SMALL, 1)], [(5 * SMALL, False), (hole, True)])
-    source = ChangedSource(cast(NbdSource, disk), cut)
-    wanted = [
-        Extent(0, SMALL, Kind.DATA, 0),
-        Extent(SMALL, 2 * SMALL, Kind.SAME, SMALL),
-        Extent(cut, 2 * SMALL, Kind.DATA, cut),
-        Extent(5 * SMALL, hole, Kind.ZERO),
-        Extent(7 * SMALL, 4 * SMALL, Kind.DATA, 7 * SMALL),
-    ]
-    assert list(source.extents()) == wanted
-    assert list(source.extents(5 * SMALL)) == wanted[3:]
-    part = Extent(SMALL + 9, 2 * SMALL - 9, Kind.SAME, SMALL + 9)
-    assert list(source.extents(SMALL + 9)) == [part, *wanted[2:]]
-    whole = ChangedSource(cast(NbdSource, disk), 0)
-    assert {extent.kind for extent in whole.extents()} == {Kind.DATA, Kind.ZERO}
-
-
 @given(
     dirty=st.lists(st.tuples(st.integers(1, 3 * WORTH_ASKING), st.integers(0, 2)), min_size=1),
     holes=st.lists(st.tuples(st.integers(1, 3 * WORTH_ASKING), st.booleans())),
     start=st.floats(0, 1),
-    cut=st.none() | st.floats(0, 1),
 )
 def test_no_marked_byte_is_left_out_wherever_a_copy_goes_on(
-    dirty: list[tuple[int, int]], holes: list[tuple[int, bool]], start: float, cut: float | None
+    dirty: list[tuple[int, int]], holes: list[tuple[int, bool]], start: float
 ) -> None:
     disk = Disk(dirty, holes)
-    whole_from = None if cut is None else int(cut * disk.size)
-    source = ChangedSource(cast(NbdSource, disk), whole_from)
+    source = changed(disk)
     whole = list(source.extents())
     assert [extent.guest_offset for extent in whole] == [0, *(e.end for e in whole)][:-1]
     assert whole[-1].end == source.size
     assert all(one.kind is not other.kind for one, other in pairwise(whole))
     for run in disk.runs():
-        end = min(run.end, source.size if whole_from is None else whole_from)
-        inside = [e for e in whole if e.guest_offset < end and e.end > run.start]
+        inside = [e for e in whole if e.guest_offset < run.end and e.end > run.start]
         if run.flags:
             assert all(extent.kind is not Kind.SAME for extent in inside)
-        elif end - run.start >= SMALL:
+        elif run.end - run.start >= SMALL:
             assert [extent.kind for extent in inside] == [Kind.SAME]
     for extent in whole:
         if extent.kind is Kind.ZERO:

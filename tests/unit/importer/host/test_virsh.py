@@ -18,7 +18,7 @@ from importer.host.virsh import (
     parse_state,
     parse_versions,
 )
-from node.errors import CommandError, KitError
+from node.errors import KitError
 from node.run import Result
 from tests.unit.importer.fake_host import Answer, FakeHost, said
 
@@ -61,11 +61,7 @@ LIST = f"""\
         (lambda virsh: virsh.volume_xml("p q", "-v"), ["vol-dumpxml", "--pool=p q", "--vol=-v"]),
         (lambda virsh: virsh.suspend("a"), ["suspend", "--domain=a"]),
         (lambda virsh: virsh.resume("a"), ["resume", "--domain=a"]),
-        (lambda virsh: virsh.shutdown("a"), ["shutdown", "--domain=a"]),
         (lambda virsh: virsh.start("a"), ["start", "--domain=a"]),
-        (lambda virsh: virsh.backup_dumpxml("a"), ["backup-dumpxml", "--domain=a"]),
-        (lambda virsh: virsh.job_info("a"), ["domjobinfo", "--domain=a"]),
-        (lambda virsh: virsh.job_abort("a"), ["domjobabort", "--domain=a"]),
         (lambda virsh: virsh.snapshots("a"), ["snapshot-list", "--domain=a", "--name"]),
         (
             lambda virsh: virsh.checkpoints("a"),
@@ -152,28 +148,9 @@ def test_something_else_is_no_state() -> None:
         parse_state("error: x")
 
 
-def test_no_job() -> None:
-    none = said(
-        exit_code=1, stderr="error: Domain backup job id not found: no domain backup job present\n"
-    )
-    assert Virsh(FakeHost(none)).backup_dumpxml("a") is None
-    assert Virsh(FakeHost(said("<domainbackup/>"))).backup_dumpxml("a") == "<domainbackup/>"
-    with pytest.raises(CommandError):
-        Virsh(FakeHost(said(exit_code=1, stderr="error: no connection"))).backup_dumpxml("a")
-
-
 def test_a_checkpoint_that_is_gone_is_deleted() -> None:
     gone = "error: Domain checkpoint not found: no domain checkpoint with matching name 'x'"
     Virsh(FakeHost(said(exit_code=1, stderr=gone))).checkpoint_delete("a", "x")
-
-
-def test_the_job() -> None:
-    answer = "Job type:         Unbounded   \nOperation:        Backup      \nTime elapsed: 1 ms\n"
-    assert Virsh(FakeHost(said(answer))).job_info("a") == {
-        "Job type": "Unbounded",
-        "Operation": "Backup",
-        "Time elapsed": "1 ms",
-    }
 
 
 def test_names_are_lines() -> None:
