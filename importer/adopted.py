@@ -20,6 +20,11 @@ def is_owned(volume: LogicalVolume) -> bool:
     return any(tag.startswith(_OWNER) for tag in volume.tags)
 
 
+def is_adopted(volume: LogicalVolume) -> bool:
+    """Whether a volume is a disk of an instance by now, by Ganeti's name or tag. Pure."""
+    return disk_number(volume.name) is not None or is_owned(volume)
+
+
 def owner_tag(instance: str) -> str:
     """The tag that Ganeti gives to volumes that it makes (bdev.py, LogicalVolume.SetInfo())."""
     return f"{_OWNER}{instance}"

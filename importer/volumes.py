@@ -13,7 +13,7 @@ from converter import CopyOptions, KitError, LogicalVolume, new_swap
 from converter.engine.journal import Journal
 from converter.errors import TargetInUse
 from converter.identity import identity_of
-from importer.adopted import disk_number, is_owned
+from importer.adopted import is_adopted
 from importer.plan.model import DiskPlan
 from node import text
 from node.devices import lvm
@@ -37,11 +37,6 @@ def tag(name: str) -> str:
             hint="letters, digits and _+.-/=!:&# are possible",
         )
     return made
-
-
-def is_adopted(volume: LogicalVolume) -> bool:
-    """Whether a volume is a disk of an instance by now, by Ganeti's name or tag."""
-    return disk_number(volume.name) is not None or is_owned(volume)
 
 
 def missing(

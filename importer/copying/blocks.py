@@ -35,11 +35,6 @@ class Blocks:
             count -= -self.size % BLOCK
         return count
 
-    def first_difference(self) -> int | None:
-        """The offset of the first block that was found to differ; None if all are the same."""
-        places = [self._states.find(_STATES[kind]) for kind in (Kind.DATA, Kind.ZERO)]
-        return min((place * BLOCK for place in places if place >= 0), default=None)
-
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """See `converter.sources.base.Source`."""
         place = start

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from converter import replacements
 from converter.buffers import buffer, is_zero
@@ -11,7 +10,6 @@ from converter.engine.chunks import Chunk, chunks
 from converter.engine.copy_run import run_through
 from converter.engine.pool import Pool
 from converter.engine.workers import COMPARERS, Counted
-from converter.errors import VerificationFailed
 from converter.extents import CHUNK, Extent, Kind
 from converter.options import CopyOptions
 from converter.paths import Name
@@ -166,24 +164,3 @@ def _replaced(disk: AgentDisk, target_size: int, options: CopyOptions) -> Sequen
     return replacements.plan_replacements(
         areas, disk.read, disk.size, target_size, fix_gpt=options.fix_gpt, kept_until=disk.size
     ).extents
-
-
-def require_same(
-    disk: AgentDisk,
-    target: Name,
-    options: CopyOptions,
-    progress: Progress = SILENT,
-    throttle: Callable[[int], None] = lambda _: None,
-) -> Compared:
-    """Checks that a volume is like the disk, by digests of all blocks on both sides.
-
-    Raises:
-        VerificationFailed: a block differs.
-        KitError: one of them cannot be read.
-    """
-    compared = compare(disk, target, options, progress, throttle)
-    if (first := compared.blocks.first_difference()) is not None:
-        raise VerificationFailed(
-            Path(target), f"in {compared.different} bytes, the first of them from {first} on,"
-        )
-    return compared

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
             return DONE
         plan = journal.recorded_plan(state)
         cluster = ganeti.of_this_node()
-        if state.add_began:
+        if any(adopted.is_adopted(each) for each in volumes.of_import(plan.instance)):
             settled(plan, state, cluster)
         exists = adopted.exists(plan.instance)
         if exists:

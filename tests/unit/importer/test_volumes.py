@@ -11,8 +11,9 @@ import pytest
 
 from converter import CopyOptions, KitError, LogicalVolume, TargetInUse
 from importer import volumes
+from importer.adopted import is_adopted
 from importer.plan.model import DiskPlan
-from importer.volumes import create, is_adopted, make_swap, missing, of_import, remove, tag
+from importer.volumes import create, make_swap, missing, of_import, remove, tag
 from node.devices.lvm import VolumeGroup
 
 EXTENT = 4 << 20
