@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from converter import (
+    BaseIncomplete,
     CopyOptions,
     CopyResult,
     Kind,
@@ -125,25 +126,31 @@ class Carrier:
         began = time.monotonic()
         again = {piece.target for piece in pieces}
         results: dict[str, CopyResult] = {}
+        compared = Carried()
         try:
             results |= self._copies(pieces, again, resume=self.resume)
         except CopiesFailed as failed:
             complete = again - failed.failures.keys()
             done(sorted(complete))
-            anew = {
-                name for name, error in failed.failures.items() if isinstance(error, ResumeMismatch)
-            }
-            if not anew:
-                raise
             # The guest has changed the first bytes of a disk since: its copy begins anew.
+            anew = _failed_by(failed, ResumeMismatch)
+            # A comparison was interrupted: what the volume holds is known only by another one.
+            unknown = _failed_by(failed, BaseIncomplete)
+            if not anew | unknown:
+                raise
             results |= self._copies(pieces, anew, resume=False)
-            results |= self._copies(pieces, again - complete - anew, resume=True)
+            results |= self._copies(pieces, again - complete - anew - unknown, resume=True)
+            for piece in pieces:
+                if piece.target in unknown:
+                    compared += self._compare(piece)
+                    done([piece.target])
         except CopiesStopped as stopped:
             done(sorted(name for name, left in stopped.left.items() if left.complete))
             raise
         done(sorted(results))
         copied = sum(each.plan.extents.get(Kind.DATA, 0) for each in results.values())
-        return Carried(copied, copied, time.monotonic() - began)
+        seconds = time.monotonic() - began - compared.compare_seconds
+        return compared + Carried(copied, copied, seconds)
 
     def _copies(
         self, pieces: Sequence[Piece], targets: set[str], *, resume: bool
@@ -195,6 +202,11 @@ class Carrier:
             )
         seconds = time.monotonic() - began
         return Carried(found.wire, compared=found.compared.compared, compare_seconds=seconds)
+
+
+def _failed_by(failed: CopiesFailed, kind: type[KitError]) -> set[str]:
+    """The disks whose copies failed by an error of a kind."""
+    return {name for name, error in failed.failures.items() if isinstance(error, kind)}
 
 
 def _require_size(name: str, size: int, piece: Piece) -> None:

@@ -8,7 +8,16 @@ from typing import Any, Literal
 
 import pytest
 
-from converter import CopyPlan, CopyResult, Kind, ResumeMismatch, Silent, SourceLost, TargetState
+from converter import (
+    BaseIncomplete,
+    CopyPlan,
+    CopyResult,
+    Kind,
+    ResumeMismatch,
+    Silent,
+    SourceLost,
+    TargetState,
+)
 from importer.copying import carry
 from importer.copying.carry import Carried, Carrier, Export, Piece
 from importer.copying.methods import DiskWork
@@ -136,6 +145,24 @@ def test_a_copy_that_cannot_go_on_begins_anew(monkeypatch: pytest.MonkeyPatch) -
     _, done = carried(monkeypatch, copies, ALL, ALL_B)
     assert copies.options[1:] == [{"vda": (False, False)}, {"vdb": (False, True)}]
     assert done == ["vda", "vdb"]
+
+
+def test_a_disk_whose_comparison_was_interrupted_is_compared_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Changes since a checkpoint do not tell what the interrupted one has left."""
+    unknown = BaseIncomplete(Path("/dev/xenvg/a"))
+    copies = Copies(CopiesFailed(unknown, {"vda": unknown}, {}))
+    compared: list[str] = []
+
+    def compare(_: Carrier, piece: Piece) -> Carried:
+        compared.append(piece.target)
+        return Carried(5, compared=3, compare_seconds=0.0)
+
+    monkeypatch.setattr(Carrier, "_compare", compare)
+    total, done = carried(monkeypatch, copies, CHANGES, ALL_B)
+    assert (compared, done) == (["vda"], ["vdb", "vda"])
+    assert (total.wire, total.compared) == (5, 3)
 
 
 def test_what_is_complete_is_noted_when_another_disk_fails(
