@@ -17,6 +17,8 @@ COPY = ("instance-kit", "import", "copy")
 # Bytes a second: slow enough to break things meanwhile.
 SLOW = ("--rate", "4M")
 SCRATCH = "/srv/small"
+# What `pkill -f` looks for; the brackets keep it from finding the programs that run pkill itself.
+PROCESSES = "[i]nstance_kit.py import copy|[i]nstance-kit import copy"
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +70,7 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 def killed(writer: Writer, process: subprocess.Popen[str]) -> None:
     """SIGKILL for the copy; nobody of ours cleans up."""
-    writer.node.run(
-        ["pkill", "-KILL", "-f", "instance_kit.py import copy|instance-kit import copy"]
-    )
+    writer.node.run(["pkill", "-KILL", "-f", PROCESSES])
     process.communicate(timeout=60)
 
 
@@ -172,9 +172,7 @@ def test_a_copy_that_is_stopped_leaves_no_job_and_goes_on(writer: Writer) -> Non
     process = begun(writer, *SLOW)
     wait(writer.has_job)
     time.sleep(3)
-    writer.node.run(
-        ["pkill", "-TERM", "-f", "instance_kit.py import copy|instance-kit import copy"]
-    )
+    writer.node.run(["pkill", "-TERM", "-f", PROCESSES])
     said = ended(process)
     assert process.returncode == 128 + 15, said
     assert not writer.has_job()
