@@ -1,6 +1,7 @@
 """What a pass of a running domain does, by its journal and what runs there."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from converter import Silent
 from importer import journal
 from importer.copying import passes, session
+from importer.copying.carry import Carried
 from importer.copying.passes import Reading
 from importer.copying.session import Session
 from importer.copying.watch_script import owner_of
@@ -207,6 +209,31 @@ def test_a_pass_that_was_killed_when_all_was_copied_needs_no_job(record: Journal
     assert record.read().passes == (done,)
     assert host.asked[-1] == ["rm", "-rf", "--", DIRECTORY]
     assert not host.ran("backup-begin")
+
+
+def test_the_last_checkpoint_is_deleted_when_the_journal_has_the_next_one(
+    record: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rerun after SIGKILL in between would find no bitmap to go on from."""
+    for name in ("watched", "explained", "ending"):
+        monkeypatch.setattr(passes, name, lambda *_: nullcontext())
+    monkeypatch.setattr(passes, "exported", lambda *_: nullcontext([]))
+    monkeypatch.setattr(passes, "carry", lambda _, current, *__, **___: (Carried(), current))
+    noted: list[Pass] = []
+
+    class Deleting(Source):
+        def _answered(self, argv: list[str]) -> Result:
+            if "checkpoint-delete" in argv and f"--checkpointname={POINT}" in argv:
+                noted.append(record.read().passes[-1])
+            return super()._answered(argv)
+
+    def known(state: ImportState) -> ImportState:
+        return replace(state, passes=(FIRST,), source_directory=DIRECTORY)
+
+    record.update(known)
+    current = Session(Deleting(), PLAN, record, VOLUMES, Silent())
+    passes._from_job(current, seen(POINT, **CLEAN))
+    assert [(each.checkpoint, each.complete) for each in noted] == [(NEXT, True)]
 
 
 def test_disks_that_are_not_in_the_plan_are_named(
