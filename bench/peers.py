@@ -9,6 +9,8 @@ from images import PAGE, Image
 
 TOP = Path(__file__).resolve().parent.parent
 QCOW2RAW = TOP / "converter/qcow2raw.py"
+# The fastest options of nbdcopy: searching for zeros, larger requests and direct I/O are slower.
+PARALLEL = ("--connections=4", "--requests=64", "--threads=2", "--sparse=0")
 
 # Copies parts of a file in parallel streams; fails if one of them does.
 STREAMS = """
@@ -44,8 +46,6 @@ def everyone() -> list[Contender]:
     qemu = ["qemu-img", "convert"]
     tuned = [*qemu, "-f", "qcow2", "-O", "raw", "-n", "-W", "-m", "16", "-t", "none"]
     serve = ["qemu-nbd", "--read-only", "--format=qcow2"]
-    # These are its fastest options: searching for zeros, larger requests and direct I/O are slower.
-    parallel = ["nbdcopy", "--connections=4", "--requests=64", "--threads=2", "--sparse=0"]
     commands: dict[str, tuple[list[str], list[str]]] = {
         OURS: ([str(QCOW2RAW), "--force", "--progress=none"], []),
         VERIFIED: ([str(QCOW2RAW), "--force", "--progress=none", "--verify"], []),
@@ -53,7 +53,7 @@ def everyone() -> list[Contender]:
         "qemu-img none": ([*tuned, "-T", "none"], []),
         "qemu-img wb": ([*tuned, "-T", "writeback"], []),
         "nbdcopy": (["nbdcopy", "--", "[", *serve], ["]"]),
-        "nbdcopy tuned": ([*parallel, "--", "[", *serve, "--shared=4"], ["]"]),
+        "nbdcopy tuned": (["nbdcopy", *PARALLEL, "--", "[", *serve, "--shared=4"], ["]"]),
     }
     assert set(commands) == {OURS, VERIFIED, *PEERS}
     return [
