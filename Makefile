@@ -22,6 +22,8 @@ TEST_PACKAGES := python3-venv python3-pytest python3-pytest-xdist python3-pytest
   iproute2 qemu-system-x86 ovmf openssh-server libguestfs-tools nbdkit libnbd-bin fuse3 \
   gdisk ntfs-3g cryptsetup-bin nbd-server libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients \
   linux-image-cloud-amd64 libcap2-bin acl attr dump man-db shellcheck procps make git systemd zsh
+# Packages that only the benchmarks need: programs to compare with.
+BENCH_PACKAGES := rsync
 # Packages that build and check the Debian package.
 DEB_PACKAGES := dpkg-dev debhelper dh-python lintian
 # The directory of the built package; its old content is removed.
@@ -60,10 +62,12 @@ lint: .venv/installed ## Check format, lint, types and imports
 	$(PYTEST) tests/lint
 
 .PHONY: bench
-bench: test-packages ## Compare speed with ganeti-instance-debootstrap, qemu-img, nbdcopy, dd and tar
+bench: test-packages ## Compare speed with ganeti-instance-debootstrap, qemu-img, nbdcopy, dd, tar and rsync
+	tools/apt-need $(BENCH_PACKAGES)
 	bench/run
 	bench/convert
 	bench/backup
+	bench/import
 
 .PHONY: generate
 generate: ## Write the files that are made from the settings and from the verbs of instance-kit

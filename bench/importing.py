@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import movers
 from goals import OURS
 from import_goals import BITMAP, COMPARISON, Transfer
-from import_machine import Machine, changes, domain_xml, plan, writes
+from import_machine import GROUP, Machine, changes, domain_xml, plan, writes
 from measure import BenchError
 from movers import KIT, SPOOL, Peer
 
@@ -18,8 +18,18 @@ from importer.journal import DIRECTORY
 from tests.e2e.importing.lab import Lab
 
 TIMEOUT = 3600.0  # seconds, of any command
-# Where a program may leave files on the node; volumes are not there.
-PLACES = ("/srv", "/tmp", "/var/tmp", "/var/lib/ganeti-instance-kit")
+# All files that programs leave on the node, see ganeti-sandbox; volumes are elsewhere.
+FILES = "/media/*.upper"
+# Of the node's volume group, see libvirt-sandbox.
+PHYSICAL_VOLUME = f"/media/volumes/{GROUP}"
+# Removes files from the page cache, as dd(1) documents it; fails if one is still there.
+EVICT = """
+for path; do
+  [ -e "$path" ] || continue
+  dd if="$path" iflag=nocache count=0 status=none
+  [ ! -f "$path" ] || [ "$(fincore --bytes --noheadings --output=RES "$path")" -eq 0 ]
+done
+"""
 METHODS = {"qcow2": BITMAP, "raw": COMPARISON}  # of ours: raw images have no bitmaps
 
 
@@ -35,6 +45,10 @@ class Bench:
     def make(self) -> None:
         """Makes the disk, full of random data, and starts the machine."""
         kvm, machine = self.lab.kvm, self.machine
+        for host, mounted in ((self.lab.node, "/media"), (kvm, "/mnt")):
+            # Else the files of the host would have a second cache, which nobody could empty.
+            device = host.run(["findmnt", "--noheadings", "--output=SOURCE", mounted]).stdout
+            host.run(["losetup", "--direct-io=on", device.strip()])
         raw = machine.image if machine.format == "raw" else f"{machine.image}.raw"
         fill = f"head --bytes={machine.size} /dev/urandom > {raw}"
         kvm.run(["sh", "-c", fill], timeout=TIMEOUT)
@@ -62,7 +76,7 @@ class Bench:
         path = f"/root/{machine.name}.toml"
         node.write(path, plan(machine, self.lab.kvm.name))
         copy = [*KIT, path, "--progress=none"]
-        turn = _Turn(self.lab)
+        turn = _Turn(self.lab, self.machine)
         turn.run(copy)
         self._change()
         turn.run([*copy, "--again"])
@@ -81,8 +95,7 @@ class Bench:
         """
         node, machine = self.lab.node, self.machine
         name = machine.volume.rpartition("/")[2]
-        group = machine.volume.split("/")[2]
-        node.run(["lvcreate", f"--size={machine.size}B", f"--name={name}", group])
+        node.run(["lvcreate", f"--size={machine.size}B", f"--name={name}", GROUP])
         environment = {
             "HOST": self.lab.kvm.name,
             "DOMAIN": machine.name,
@@ -91,7 +104,7 @@ class Bench:
             "SPOOL": SPOOL,
             "BACKUP": movers.BACKUP_XML,
         }
-        turn = _Turn(self.lab)
+        turn = _Turn(self.lab, self.machine)
         turn.run(peer.argv(), environment)
         downtime = None
         if peer.again:
@@ -143,8 +156,9 @@ class Bench:
 class _Turn:
     """The passes of a contender."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, machine: Machine) -> None:
         self._lab = lab
+        self._machine = machine
         self._seconds: list[float] = []
         self._wire: list[int] = []
         self._before = self._used()
@@ -152,7 +166,7 @@ class _Turn:
 
     def run(self, argv: list[str], environment: dict[str, str] | None = None) -> float:
         """Runs a pass; returns its seconds."""
-        os.sync()  # dirty pages of what was before must not slow this one
+        self._forget()
         wire = self._carried()
         started = time.monotonic()
         self._lab.node.run(argv, env=environment, timeout=TIMEOUT)
@@ -168,6 +182,15 @@ class _Turn:
         passes = len(self._seconds)
         return Transfer(self._seconds[0], last, downtime, first, later, passes, self._spool)
 
+    def _forget(self) -> None:
+        """Empties the page cache of the disk and its copies: hours or days are between passes."""
+        os.sync()  # dirty pages would stay, and slow the next pass
+        node, kvm, machine = self._lab.node, self._lab.kvm, self._machine
+        spooled = f"{SPOOL}/{machine.image.rpartition('/')[2]}"
+        volume = [machine.volume, PHYSICAL_VOLUME]
+        kvm.run(["sh", "-euc", EVICT, "sh", machine.image], timeout=TIMEOUT)
+        node.run(["sh", "-euc", EVICT, "sh", spooled, *volume], timeout=TIMEOUT)
+
     def _carried(self) -> int:
         """Bytes that the network between both hosts has carried until now."""
         show = ["ip", "-json", "-statistics", "link", "show", "dev", "kvm1"]
@@ -176,5 +199,5 @@ class _Turn:
 
     def _used(self) -> int:
         """Bytes of the files on the node."""
-        du = ["du", "--bytes", "--summarize", "--total", *PLACES]  # one may be missing
-        return int(self._lab.node.run(du, check=False).stdout.splitlines()[-1].split()[0])
+        du = ["sh", "-c", f"du --bytes --summarize --total {FILES}"]
+        return int(self._lab.node.run(du).stdout.splitlines()[-1].split()[0])
