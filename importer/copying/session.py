@@ -67,11 +67,15 @@ class Session:
             self.journal.update(lambda before: replace(before, source_before=known))
 
     def note(self, current: Pass) -> None:
-        """Writes a pass to the journal: a new one, or the last one as it is now."""
+        """Writes a pass to the journal: a new one, or the last one as it is now.
+
+        It overwrites what was written into the guest of a trial instance.
+        """
 
         def noted(state: ImportState) -> ImportState:
             earlier = [each for each in state.passes if each.number != current.number]
-            return replace(state, passes=(*earlier, current))
+            after = state.without_step("renumber", "check", "start")
+            return replace(after, passes=(*earlier, current))
 
         self.journal.update(noted)
 
