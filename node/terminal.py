@@ -18,7 +18,7 @@ GRACE_SECONDS = 3.0
 KEYS = (signal.SIGINT, signal.SIGQUIT)
 
 
-def run_on_terminal(argv: Sequence[str], directory: Path) -> int:
+def run_on_terminal(argv: Sequence[str], directory: Path, *, grace: float = GRACE_SECONDS) -> int:
     """Runs a program with our streams, environment and search path, and waits for its end.
 
     If SIGKILL ends us, the kernel kills it. If another signal ends us, it gets SIGHUP first.
@@ -26,6 +26,7 @@ def run_on_terminal(argv: Sequence[str], directory: Path) -> int:
     Args:
         argv: the program and its arguments.
         directory: that it starts in.
+        grace: seconds from SIGHUP to SIGKILL.
 
     Returns:
         Its exit code, or 128 and the number of the signal that ended it.
@@ -48,7 +49,7 @@ def run_on_terminal(argv: Sequence[str], directory: Path) -> int:
         child = 0
     finally:
         if child:
-            _end(child)
+            _end(child, grace)
         for number, handler in ours.items():
             signal.signal(number, handler)
     code = os.waitstatus_to_exitcode(status)
@@ -87,10 +88,10 @@ def _become(
         os._exit(126)  # as a shell does for what it cannot execute
 
 
-def _end(child: int) -> None:
+def _end(child: int, grace: float) -> None:
     with suppress(ProcessLookupError, ChildProcessError):
         os.kill(child, signal.SIGHUP)  # interactive shells ignore SIGTERM
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + grace
         while time.monotonic() < deadline:
             if os.waitpid(child, os.WNOHANG)[0]:
                 return

@@ -4,7 +4,18 @@ import argparse
 from collections.abc import Callable
 from typing import Protocol
 
-from kit.import_ import adopt, copy, inventory, plan, status
+from kit.import_ import (
+    abort,
+    adopt,
+    check,
+    copy,
+    finish,
+    inventory,
+    plan,
+    renumber,
+    run_plan,
+    status,
+)
 from node.modules import require_modules
 
 NAME = "import"
@@ -28,7 +39,12 @@ class Verb(Protocol):
         """Runs it; returns the exit code."""
 
 
-VERBS: tuple[Verb, ...] = (inventory, plan, copy, adopt, status)
+VERBS: tuple[Verb, ...] = (
+    *(inventory, plan, copy, adopt),
+    *(renumber, check, finish),
+    run_plan,
+    *(status, abort),
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

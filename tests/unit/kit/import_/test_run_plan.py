@@ -1,0 +1,150 @@
+"""A move by two commands."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from importer import run as steps
+from importer.import_state import ImportState, Pass, Step
+from kit.cli import parser
+from kit.import_ import run_plan
+from node.errors import KitError
+from tests.unit.importer.test_finish import PLAN
+
+DONE_BY: dict[str, tuple[Step, ...]] = {
+    "copy": ("volumes", "copy"),
+    "adopt": ("add", "tag"),
+    "renumber": ("renumber",),
+    "check": ("check",),
+    "finish": ("finish",),
+}
+
+
+class Verbs:
+    """The other verbs, which do what they should but for one that fails."""
+
+    def __init__(self) -> None:
+        self.state: ImportState | None = None
+        self.ran: list[str] = []
+        self.failing = ""
+
+    def __call__(self, argv: Sequence[str], _directory: Path, **_options: Any) -> int:
+        words = list(argv[2:])
+        self.ran.append(" ".join(words))
+        if self.failing and self.ran[-1].startswith(self.failing):
+            return 1
+        if "--dry-run" in words or words[0] == "plan":
+            return 0
+        if self.state is None:
+            self.state = ImportState("web.example.org", "kvm1", "web", "uuid", "", 0.0)
+        made = DONE_BY[words[0]]
+        if "--final" in words:
+            made = ("final copy",)
+        if "--start" in words:
+            made = ("start",)
+        for step in made:
+            self.state = self.state.with_step(step)
+        if words[0] == "copy":
+            number = len(self.state.passes) + 1
+            size = (1 << 30) >> (5 * number)
+            one = Pass(number, "--final" in words, "", 0.0, complete=True, bytes=size)
+            self.state = replace(self.state, passes=(*self.state.passes, one))
+        return 0
+
+
+@pytest.fixture
+def verbs(monkeypatch: pytest.MonkeyPatch) -> Verbs:
+    made = Verbs()
+    monkeypatch.setattr(run_plan, "run_on_terminal", made)
+    monkeypatch.setattr(run_plan, "load", lambda _: (PLAN, ""))
+    monkeypatch.setattr(run_plan, "_state", lambda _: made.state)
+    monkeypatch.setattr(run_plan, "confirmed", lambda _: False)
+    return made
+
+
+def run(*words: str) -> int:
+    return run_plan.run(parser().parse_args(["import", "run", "web.toml", *words]))
+
+
+def test_prepare_checks_the_plan_and_copies_until_little_changes(verbs: Verbs) -> None:
+    assert run("prepare", "--rate", "50M") == 0
+    copy = "copy web.toml --rate 50M"
+    assert verbs.ran == ["plan --check web.toml", copy]
+    verbs.ran.clear()
+    assert run("prepare") == 0
+    assert verbs.ran == ["copy web.toml --again"]
+
+
+def test_nothing_is_copied_when_the_plan_has_a_problem(
+    verbs: Verbs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verbs.failing = "plan --check"
+    assert run("prepare") == 1
+    assert verbs.ran == ["plan --check web.toml"]
+    said = capsys.readouterr().err
+    assert "stopped at: instance-kit import plan --check web.toml" in said
+    assert "instance-kit import run web.toml prepare" in said
+
+
+def test_there_is_no_switch_without_a_copy(verbs: Verbs) -> None:
+    with pytest.raises(KitError, match="no copy is complete") as caught:
+        run("switch")
+    assert caught.value.hint == "instance-kit import run web.toml prepare"
+    assert verbs.ran == []
+
+
+def test_the_machine_is_not_stopped_without_a_decision(verbs: Verbs) -> None:
+    run("prepare")
+    verbs.ran.clear()
+    with pytest.raises(KitError, match="stopped before") as caught:
+        run("switch", "--suspend")
+    assert verbs.ran == ["copy web.toml --final --suspend --dry-run"]
+    assert caught.value.hint == (
+        "to go on: instance-kit import run web.toml switch --suspend --yes final"
+    )
+
+
+def test_the_switch_runs_to_its_end(verbs: Verbs) -> None:
+    run("prepare")
+    verbs.ran.clear()
+    yes = [word for step in steps.DECISIONS for word in ("--yes", step)]
+    assert run("switch", *yes) == 0
+    assert verbs.ran == [
+        "copy web.toml --final",
+        "adopt web.toml",
+        "renumber web.example.org --yes",
+        "check web.example.org --fix --yes",
+        "adopt web.toml --start",
+        "finish web.toml",
+    ]
+
+
+def test_a_rerun_goes_on_where_it_stopped(verbs: Verbs) -> None:
+    run("prepare")
+    verbs.failing = "check"
+    assert run("switch", "--yes", "final", "--yes", "renumber") == 1
+    assert verbs.ran[-1] == "check web.example.org --fix"
+    verbs.ran.clear()
+    verbs.failing = ""
+    with pytest.raises(KitError, match=r"stopped before: .* --start"):
+        run("switch", "--yes", "check")
+    assert verbs.ran == ["check web.example.org --fix --yes"]
+
+
+def test_a_rehearsal_runs_nothing(verbs: Verbs, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("prepare", "--dry-run") == 0
+    assert verbs.ran == []
+    assert capsys.readouterr().out.splitlines() == [
+        "instance-kit import plan --check web.toml",
+        "instance-kit import copy web.toml",
+        "instance-kit import copy web.toml --again",
+    ]
+
+
+def test_options_of_the_last_copy_are_refused_in_the_preparation(verbs: Verbs) -> None:
+    with pytest.raises(KitError, match="--suspend: only for the switch"):
+        run("prepare", "--suspend")
+    assert verbs.ran == []
