@@ -58,7 +58,7 @@ def apply(disks: list[Path], instance: Instance, proposal: Proposal, stamp: str)
 
 
 def require_free(disks: list[Path]) -> None:
-    """Refuses disks that are in use; from then on, QEMU's own locks protect them.
+    """Refuses disks that somebody may write to; from then on, QEMU's own locks protect them.
 
     Whoever only reads a disk, such as monitoring, does not matter.
 
