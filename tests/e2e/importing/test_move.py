@@ -19,6 +19,7 @@ from .domains import DB1, OLD1, WEB1, Machine
 from .guest import BOOT_TIMEOUT, Guest
 from .lab import Lab
 
+KIT = "/var/lib/ganeti-instance-kit"
 IMPORT = ("instance-kit", "import")
 NETWORK = "gnt-fsn"
 # Of an instance in that network (tests/e2e/ganeti-sandbox).
@@ -109,6 +110,7 @@ def planned(lab: Lab, guest: Guest) -> Iterator[Move]:
         lab.node.remove(name)
         move.kit("abort", name)
         lab.node.run(["rm", move.plan])
+        lab.node.run(["find", KIT, "-mindepth", "1", "-type", "d", "-empty", "-delete"])
     assert lab.node.run(["lvs", "--noheadings"]).stdout == ""
 
 
