@@ -18,15 +18,22 @@ GRACE_SECONDS = 3.0
 KEYS = (signal.SIGINT, signal.SIGQUIT)
 
 
-def run_on_terminal(argv: Sequence[str], directory: Path, *, grace: float = GRACE_SECONDS) -> int:
+def run_on_terminal(
+    argv: Sequence[str],
+    directory: Path,
+    *,
+    ending: signal.Signals = signal.SIGHUP,
+    grace: float = GRACE_SECONDS,
+) -> int:
     """Runs a program with our streams, environment and search path, and waits for its end.
 
-    If SIGKILL ends us, the kernel kills it. If another signal ends us, it gets SIGHUP first.
+    If SIGKILL ends us, the kernel kills it. If another signal ends us, it gets `ending` first.
 
     Args:
         argv: the program and its arguments.
         directory: that it starts in.
-        grace: seconds from SIGHUP to SIGKILL.
+        ending: by default SIGHUP, as interactive shells ignore SIGTERM.
+        grace: seconds from then to SIGKILL.
 
     Returns:
         Its exit code, or 128 and the number of the signal that ended it.
@@ -49,7 +56,7 @@ def run_on_terminal(argv: Sequence[str], directory: Path, *, grace: float = GRAC
         child = 0
     finally:
         if child:
-            _end(child, grace)
+            _end(child, ending, grace)
         for number, handler in ours.items():
             signal.signal(number, handler)
     code = os.waitstatus_to_exitcode(status)
@@ -88,9 +95,9 @@ def _become(
         os._exit(126)  # as a shell does for what it cannot execute
 
 
-def _end(child: int, grace: float) -> None:
+def _end(child: int, ending: signal.Signals, grace: float) -> None:
     with suppress(ProcessLookupError, ChildProcessError):
-        os.kill(child, signal.SIGHUP)  # interactive shells ignore SIGTERM
+        os.kill(child, ending)
         deadline = time.monotonic() + grace
         while time.monotonic() < deadline:
             if os.waitpid(child, os.WNOHANG)[0]:

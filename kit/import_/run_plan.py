@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,7 +144,9 @@ def _do(instance: str, stage: str, command: Command, choices: Choices) -> int:
 
 def _run(words: Sequence[str]) -> int:
     log.info("+ instance-kit import %s", shlex.join(words))
-    return run_on_terminal([sys.argv[0], "import", *words], Path(), grace=GRACE_SECONDS)
+    return run_on_terminal(
+        [sys.argv[0], "import", *words], Path(), ending=signal.SIGTERM, grace=GRACE_SECONDS
+    )
 
 
 def _line(command: Command) -> str:

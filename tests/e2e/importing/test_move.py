@@ -51,7 +51,7 @@ class Move:
         """The same for a command that must fail."""
         done = self.lab.node.run([*IMPORT, *words], check=False)
         assert done.returncode == 3, done.stdout + done.stderr
-        return done.stderr
+        return done.stdout + done.stderr
 
     def state(self) -> dict[str, Any]:
         """What the journal has."""

@@ -29,8 +29,12 @@ def test_the_terminal_s_keys_are_for_the_program(tmp_path: Path) -> None:
         assert run_on_terminal(["sh", "-c", script], tmp_path) == 5
 
 
-def test_it_is_hung_up_when_we_are_ended(tmp_path: Path) -> None:
-    script = "trap 'echo hung up > said; exit' HUP; kill -TERM $PPID; while :; do sleep 0.1; done"
+@pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM])
+def test_it_is_told_when_we_are_ended(tmp_path: Path, ending: signal.Signals) -> None:
+    script = (
+        f"trap 'echo told > said; exit' {ending.name[3:]}; kill -TERM $PPID;"
+        " while :; do sleep 0.1; done"
+    )
     with pytest.raises(Terminated), signals_raise():
-        run_on_terminal(["sh", "-c", script], tmp_path)
-    assert (tmp_path / "said").read_text() == "hung up\n"
+        run_on_terminal(["sh", "-c", script], tmp_path, ending=ending)
+    assert (tmp_path / "said").read_text() == "told\n"
