@@ -1,7 +1,10 @@
 """Errors that callers of the importer's modules handle."""
 
 import shlex
+from collections.abc import Mapping
 
+from converter.errors import TargetState
+from node.cleanup import Terminated
 from node.errors import KitError
 
 
@@ -13,6 +16,31 @@ class HostLost(KitError):
             f"KVM host {host}: no connection: {why}",
             hint=f"check the network and that host (ssh {host} true), then run it again",
         )
+
+
+class CopiesFailed(KitError):
+    """At least one copy failed, and the others were stopped; the message is the first one's.
+
+    Attributes:
+        failures: the error of each disk that is not complete; `converter.CopyFailed` if its
+            target was touched.
+        left: the state of each target that was touched.
+    """
+
+    def __init__(
+        self, first: KitError, failures: Mapping[str, KitError], left: Mapping[str, TargetState]
+    ) -> None:
+        super().__init__(first.message, first.hint)
+        self.failures = failures
+        self.left = left
+
+
+class CopiesStopped(Terminated):
+    """A signal stopped the copies; `left` is the state of each target that was touched."""
+
+    def __init__(self, number: int, left: Mapping[str, TargetState]) -> None:
+        super().__init__(number)
+        self.left = left
 
 
 class ForeignJob(KitError):

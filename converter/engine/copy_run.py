@@ -99,12 +99,7 @@ class CopyRun:
             "fix_gpt": "yes" if self._options.fix_gpt else "no",
         }
         if self._options.increment:
-            options["increment"] = "compared" if self._options.compared else "yes"
-            # An earlier increment may be incomplete: what it lacks can be part of this one. But one
-            # that a comparison found may lack anything.
-            before = None if self._options.compared else self.journal.read()
-            if before is not None and before.options.get("increment") != "yes":
-                raise BaseIncomplete(self._target.path)
+            options["increment"] = self._increment()
         path = str(self._target.path.absolute())
         new = Record(self._content.source.identity, self._target.identity, options, 0, path)
         if not self._options.resume:

@@ -1,1 +1,1 @@
-"""Copies the disks of a domain into logical volumes, in passes."""
+"""Copies the disks of a domain into the volumes of an instance."""

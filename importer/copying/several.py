@@ -6,7 +6,7 @@ copies ask whether a signal waits.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from converter import (
     copy,
 )
 from importer.copying.overall import Board, Part
+from importer.errors import CopiesFailed, CopiesStopped
 from node.cleanup import raise_waiting, signals_blocked, signals_deferred
 from node.log import log
 
@@ -38,31 +39,6 @@ class DiskCopy:
     source: Source
     target: Path
     options: CopyOptions
-
-
-class CopiesFailed(KitError):
-    """At least one copy failed, and the others were stopped; the message is the first one's.
-
-    Attributes:
-        failures: the error of each disk that is not complete; `converter.CopyFailed` if its
-            target was touched.
-        left: the state of each target that was touched.
-    """
-
-    def __init__(
-        self, first: KitError, failures: Mapping[str, KitError], left: Mapping[str, TargetState]
-    ) -> None:
-        super().__init__(first.message, first.hint)
-        self.failures = failures
-        self.left = left
-
-
-class CopiesStopped(Terminated):
-    """A signal stopped the copies; `left` is the state of each target that was touched."""
-
-    def __init__(self, number: int, left: Mapping[str, TargetState]) -> None:
-        super().__init__(number)
-        self.left = left
 
 
 class _AnotherFailedError(KitError):

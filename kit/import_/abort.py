@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
             return DONE
         plan = journal.recorded_plan(state)
         cluster = ganeti.of_this_node()
-        if any(adopted.is_adopted(each) for each in volumes.of_import(plan.instance)):
+        if state.add_began:
             settled(plan, state, cluster)
         exists = adopted.exists(plan.instance)
         if exists:

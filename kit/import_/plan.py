@@ -56,7 +56,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=_by_name,
         default=[],
         metavar="PATTERN=VG",
-        help="volume group of disks whose volume, image or target has such a name, like '*-lvm=hdd'",
+        help="volume group of disks whose volume, image or target has such a name: '*-lvm=hdd'",
     )
     parser.add_argument(
         "--larger",

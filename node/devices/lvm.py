@@ -59,13 +59,16 @@ class LogicalVolume:
         return bool(self.pool) and self.attr[_ZEROES : _ZEROES + 1] == "z"
 
 
-@dataclass(frozen=True)
-class VolumeGroup:
-    """A volume group: the size of its extents, and what is free; bytes."""
+class VolumeGroup(NamedTuple):
+    """A volume group of this node: the size of its extents and its free space, bytes."""
 
     name: str
     extent: int
     free: int
+
+    def whole_extents(self, size: int) -> int:
+        """The size of a volume for `size` bytes."""
+        return -(-size // self.extent) * self.extent
 
 
 def names(dm_name: str) -> tuple[str, str] | None:
@@ -113,7 +116,7 @@ def created(
         KitError: no such volume group or pool, the name is taken, or there is too little space.
     """
     found = group(vg)
-    size = -(-size // found.extent) * found.extent
+    size = found.whole_extents(size)
     _check(vg, name, size, pool, found)
     with signals_deferred():  # so that a volume that was made is always removed
         run(create_argv(vg, name, size, pool), what=f"lvcreate of {vg}/{name}")
@@ -168,6 +171,32 @@ def remove(unwanted: LogicalVolume) -> None:
     run(argv, what=f"lvremove of {unwanted.vg}/{unwanted.name}")
 
 
+def rename(renamed: LogicalVolume, name: str) -> None:
+    """Gives an LV another name.
+
+    Raises:
+        KitError: the name is taken, or LVM fails.
+    """
+    argv = ["lvrename", "--yes", renamed.vg, renamed.name, name]
+    run(argv, what=f"lvrename of {renamed.vg}/{renamed.name}")
+
+
+def retag(tagged: LogicalVolume, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
+    """Changes the tags of an LV; it may have those to add already, and lack those to remove.
+
+    Raises:
+        KitError: LVM fails.
+    """
+    run(retag_argv(tagged, add, remove), what=f"lvchange of {tagged.vg}/{tagged.name}")
+
+
+def retag_argv(tagged: LogicalVolume, add: Sequence[str], remove: Sequence[str]) -> list[str]:
+    """The lvchange(8) command for other tags."""
+    words = [word for tag in add for word in ("--addtag", tag)]
+    words += [word for tag in remove for word in ("--deltag", tag)]
+    return ["lvchange", "--yes", *words, f"{tagged.vg}/{tagged.name}"]
+
+
 def _check(vg: str, name: str, size: int, pool: str | None, group: VolumeGroup) -> None:
     listed = _report("lv", ["lvs", *REPORT, "-o", "lv_name,lv_attr", vg])
     types = {row["lv_name"]: row["lv_attr"][_VOLUME_TYPE] for row in listed}
@@ -192,7 +221,7 @@ def _check(vg: str, name: str, size: int, pool: str | None, group: VolumeGroup) 
 
 
 def groups() -> dict[str, VolumeGroup]:
-    """The volume groups of this node by name.
+    """The volume groups of this node, by name.
 
     Raises:
         KitError: LVM's tools fail.

@@ -14,11 +14,6 @@ SCRIPT = Path(__file__).with_name("ganeti-sandbox")
 READY = "the node is ready"
 # A separate mount: its device number tells this node's disks from those of other sandboxes.
 DISKS = "/srv/ganeti/file-storage"
-# Ends a program with its process group when nsenter(1) is killed, which else leaves it running:
-# setpriv(1) gets SIGTERM then, and timeout(1), as which it goes on, passes it to the group.
-# A program that ignores it is killed after END_SECONDS.
-END_SECONDS = 10
-ENDS_WITH_NSENTER = ("setpriv", "--pdeathsig=TERM", "timeout", f"--kill-after={END_SECONDS}", "0")
 
 
 class Sandbox(Host):
@@ -88,18 +83,6 @@ class Sandbox(Host):
         listed = self.run(["losetup", "--list", "--noheadings", columns]).stdout
         rows = [line.split(maxsplit=1) for line in listed.splitlines()]
         return [row[1] for row in rows if row[0] == device]
-
-
-def _rest(process: "subprocess.Popen[str]") -> str:
-    """All that a program said whose nsenter was killed; it has ended then.
-
-    Only a daemon that it started may still have its streams, and is not waited for.
-    """
-    try:
-        return "".join(process.communicate(timeout=2 * END_SECONDS))
-    except subprocess.TimeoutExpired as error:
-        said = (error.stdout or b"") + (error.stderr or b"")
-        return said.decode(errors="replace")
 
 
 def sandbox_settings() -> dict[str, str]:

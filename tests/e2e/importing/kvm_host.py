@@ -16,7 +16,8 @@ class KvmHost(Host):
         self._pid = int(node.run(["cat", "/run/kvm-host.pid"]).stdout)
 
     def entry(self, namespaces: Sequence[str]) -> list[str]:
-        return [*self._node.entry(namespaces), *enter(self._pid, namespaces)]
+        outer = self._node.entry(namespaces)
+        return [*outer, "setpriv", "--pdeathsig=TERM", *enter(self._pid, namespaces)]
 
     def virsh(
         self,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.sandbox import END_SECONDS, Sandbox, SandboxError
+from tests.e2e.host import END_SECONDS, SandboxError
+from tests.e2e.sandbox import Sandbox
 
 # A script with another process of its group.
 SLEEPS = "sleep 1000.{mark} & echo begun; echo why >&2; wait"
@@ -79,7 +80,7 @@ def test_a_program_is_ended_when_the_wait_for_it_is(node: Sandbox) -> None:
 def test_a_daemon_that_keeps_the_streams_is_not_waited_for(
     node: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.e2e.sandbox.END_SECONDS", 0.5)
+    monkeypatch.setattr("tests.e2e.host.END_SECONDS", 0.5)
     script = "echo begun; setsid sleep 1000 & wait"
     with pytest.raises(SandboxError, match=r"still running after 1 s\nbegun\n$"):
         node.run(["sh", "-c", script], timeout=1)

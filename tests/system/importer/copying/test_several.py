@@ -13,7 +13,8 @@ import pytest
 from converter import CopyFailed, CopyOptions, Progress, Silent, nbd_source, signals_raise, unix_uri
 from converter.progress import Json
 from importer.copying.rate import LimitedSource, Rate
-from importer.copying.several import CopiesFailed, CopiesStopped, DiskCopy, copy_all
+from importer.copying.several import DiskCopy, copy_all
+from importer.errors import CopiesFailed, CopiesStopped
 from tests.system.converter import support
 from tests.system.converter.support import JOURNALS, MIB
 from tests.system.importer.nbd_server import served

@@ -25,7 +25,8 @@ from converter import (
     signals_raise,
 )
 from importer.copying import several
-from importer.copying.several import CopiesFailed, CopiesStopped, DiskCopy, copy_all
+from importer.copying.several import DiskCopy, copy_all
+from importer.errors import CopiesFailed, CopiesStopped
 from node.cleanup import signal_waits
 
 RESUMABLE = TargetState(resumable_at=5)
