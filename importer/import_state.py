@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from importer.inventory import State as SourceState
+from importer.domains.inventory import State as SourceState
 
 VERSION = 1
 

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from converter.contents.describe import DiskReport, describe
 from converter.errors import SourceInUse
 from converter.sources.base import Disk
-from importer.domain import Domain, Obstacle, SourceDisk
-from importer.domain_xml import parse
+from importer.domains.domain import Domain, Obstacle, SourceDisk
+from importer.domains.domain_xml import parse
+from importer.domains.inventory import Area, DiskFacts, HostFacts, Inventory, State
 from importer.host.connection import KvmHost
 from importer.host.images import ImageInfo, image_info, opened
 from importer.host.pools import volumes_of
 from importer.host.virsh import DomainInfo, Virsh
-from importer.inventory import Area, DiskFacts, HostFacts, Inventory, State
 from node.errors import KitError
 
 # Where libvirt keeps QEMU's state, and scratch files of backups can be made.

@@ -17,13 +17,13 @@ from converter import (
     nbd_source,
     unix_uri,
 )
-from importer.copying.agent_disk import agent_disk, command
 from importer.copying.changed import changed_source
+from importer.copying.comparison.agent_disk import agent_disk, command
+from importer.copying.comparison.update import update
 from importer.copying.methods import DiskWork
 from importer.copying.moving import MovingSource
 from importer.copying.rate import LimitedSource, Rate
 from importer.copying.several import DiskCopy, copy_all
-from importer.copying.update import update
 from importer.errors import CopiesFailed, CopiesStopped
 from importer.host.connection import KvmHost
 from node.errors import KitError

@@ -11,16 +11,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 
-from importer.copying import job, methods, passes
+from importer.copying import methods, passes
 from importer.copying.carry import Carried
-from importer.copying.cleanup import clean, run_again
-from importer.copying.facts import SourceFacts, look, require_restartable, shut_down
-from importer.copying.guard import explained, watched
-from importer.copying.job import Place, token_of
+from importer.copying.jobs import job
+from importer.copying.jobs.cleanup import clean, run_again
+from importer.copying.jobs.facts import SourceFacts, look, require_restartable, shut_down
+from importer.copying.jobs.guard import explained, watched
+from importer.copying.jobs.job import Place, token_of
+from importer.copying.jobs.virsh_jobs import JobVirsh
+from importer.copying.jobs.watch import Watch
 from importer.copying.methods import DiskWork, Estimate
 from importer.copying.session import Session, last_complete, point_of
-from importer.copying.virsh_jobs import JobVirsh
-from importer.copying.watch import Watch
 from importer.errors import HostLost
 from importer.host.virsh import DomainState, Virsh
 from importer.journal import Pass

@@ -13,16 +13,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from importer.copying import job, methods
-from importer.copying.backup_xml import JobDisk, RunningJob
+from importer.copying import methods
 from importer.copying.carry import Carried, Carrier, Export, Piece
-from importer.copying.cleanup import delete_checkpoints
-from importer.copying.facts import SourceFacts, look, source_disk
-from importer.copying.guard import ending, explained, watched
-from importer.copying.job import Checkpoint, Place
+from importer.copying.jobs import job
+from importer.copying.jobs.backup_xml import JobDisk, RunningJob
+from importer.copying.jobs.cleanup import delete_checkpoints
+from importer.copying.jobs.facts import SourceFacts, look, source_disk
+from importer.copying.jobs.guard import ending, explained, watched
+from importer.copying.jobs.job import Checkpoint, Place
+from importer.copying.jobs.watch import Watch, Watched
 from importer.copying.methods import DiskWork
 from importer.copying.session import Session, last_complete, new_checkpoint, unfinished
-from importer.copying.watch import Watch, Watched
 from importer.host.images import served
 from importer.journal import ImportState, Pass
 from node.log import log

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from importer.copying.cleanup import run_again
-from importer.copying.watch import PATIENCE_SECONDS, SILENCE_SECONDS
+from importer.copying.jobs.cleanup import run_again
+from importer.copying.jobs.watch import PATIENCE_SECONDS, SILENCE_SECONDS
 from importer.errors import HostLost
 from importer.host.connection import KvmHost, connected
 from importer.journal import Journal

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import get_args
 
 from converter import PartedProgress
-from importer.copying import job
-from importer.copying.facts import SourceFacts
-from importer.copying.job import PREFIX, QEMU_STATE, RESERVE, directory_of, token_of
+from importer.copying.jobs import job
+from importer.copying.jobs.facts import SourceFacts
+from importer.copying.jobs.job import PREFIX, QEMU_STATE, RESERVE, directory_of, token_of
 from importer.copying.rate import Rate
+from importer.domains.inventory import State
 from importer.host.connection import KvmHost
-from importer.inventory import State
 from importer.journal import ImportState, Journal, Pass
 from importer.plan.model import ImportPlan
 from node.log import log

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from importer import adopted, volumes
+from importer.adoption import adopted, volumes
 from importer.journal import Journal, Volume
 from importer.plan.model import ImportPlan
 from node.devices import lvm

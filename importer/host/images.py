@@ -15,7 +15,7 @@ from converter.errors import ImageRefused, SourceInUse
 from converter.sources.base import Source
 from converter.sources.qemu_image import CLIENTS, driver_options
 from converter.sources.refusal import refusal
-from importer.domain import SourceDisk
+from importer.domains.domain import SourceDisk
 from importer.host.connection import KvmHost
 from node.errors import KitError
 

@@ -1,6 +1,6 @@
 """Volumes of libvirt's storage pools that a domain's disks name."""
 
-from importer.domain_xml import Volumes, parse_volume, pool_volumes
+from importer.domains.domain_xml import Volumes, parse_volume, pool_volumes
 from importer.host.virsh import Virsh
 
 

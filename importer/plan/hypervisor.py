@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from importer.domain import Domain
+from importer.domains.domain import Domain
 from importer.plan.model import Variables
 
 # libvirt's buses and models, and Ganeti's words for the same hardware.

@@ -11,7 +11,7 @@ class DiskPlan:
 
     Attributes:
         target: the source disk's name in the domain, such as vda.
-        path, format, is_block: of the source, see `importer.domain.SourceDisk`.
+        path, format, is_block: of the source, see `importer.domains.domain.SourceDisk`.
         size: of the source disk, bytes.
         vg, lv: the logical volume that is made for it.
         volume_size: of the volume, bytes: a multiple of the volume group's extents.

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import ceil, floor
 
-from importer.inventory import HostFacts, Inventory
+from importer.domains.inventory import HostFacts, Inventory
 from importer.plan import cluster_checks
 from importer.plan.cluster_checks import ClusterFacts
 from importer.plan.hypervisor import IDE_DISKS, Qemu

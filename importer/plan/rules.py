@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from math import lcm
 from pathlib import PurePosixPath
 
-from importer.domain import SourceDisk, SourceNic
-from importer.inventory import Area, DiskFacts, Inventory
+from importer.domains.domain import SourceDisk, SourceNic
+from importer.domains.inventory import Area, DiskFacts, Inventory
 from importer.plan import names
 from importer.plan.hypervisor import FIRMWARE, Qemu, hardware, variables_file
 from importer.plan.model import DiskPlan, ImportPlan, NicPlan, Variables

@@ -4,9 +4,10 @@ import argparse
 import shlex
 from collections.abc import Sequence
 
-from importer import adopted, ganeti, journal, nvram, volumes
-from importer.adopt import settled, tag
-from importer.copying import cleanup
+from importer import ganeti, journal
+from importer.adoption import adopted, nvram, volumes
+from importer.adoption.adopt import settled, tag
+from importer.copying.jobs import cleanup
 from importer.ganeti import Ganeti
 from importer.host.connection import connected
 from importer.import_state import ImportState

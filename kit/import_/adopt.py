@@ -5,8 +5,9 @@ import shlex
 from contextlib import ExitStack
 from pathlib import Path
 
-from importer import adopt, ganeti, journal
-from importer.adopt import Wanted
+from importer import ganeti, journal
+from importer.adoption import adopt
+from importer.adoption.adopt import Wanted
 from importer.host.connection import connected
 from importer.plan.load import load
 from kit import DONE

@@ -6,11 +6,11 @@ from pathlib import Path
 from converter.cli.options import progress_kind
 from converter.cli.progress import chosen
 from importer import journal
-from importer.adopted import refreshed, without_bitmaps
+from importer.adoption.adopted import refreshed, without_bitmaps
 from importer.copying import final, passes, targets
-from importer.copying.facts import look
 from importer.copying.final import Finished, Stop
-from importer.copying.job import QEMU_STATE, RESERVE
+from importer.copying.jobs.facts import look
+from importer.copying.jobs.job import QEMU_STATE, RESERVE
 from importer.copying.methods import WORDS
 from importer.copying.rate import Rate
 from importer.copying.reconnect import settle, with_host

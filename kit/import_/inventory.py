@@ -7,12 +7,12 @@ from dataclasses import asdict
 from math import ceil, floor
 from typing import Any
 
+from importer.domains.inventory import Area, DiskFacts, Inventory
+from importer.domains.totals import Need, needs, totals
 from importer.errors import HostLost
 from importer.host.connection import KvmHost, connected
 from importer.host.virsh import Virsh
 from importer.inspection import host_facts, take
-from importer.inventory import Area, DiskFacts, Inventory
-from importer.totals import Need, needs, totals
 from kit import DONE
 from node.devices.lvm import groups
 from node.errors import KitError

@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from importer import adopted, ganeti, journal
+from importer import ganeti, journal
+from importer.adoption import adopted
+from importer.domains.inventory import Inventory
 from importer.host.connection import KvmHost, connected
 from importer.inspection import take
-from importer.inventory import Inventory
 from importer.plan import gather
 from importer.plan.cluster_answers import cluster_info
 from importer.plan.file import problems, render

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from importer import journal
 from importer import run as steps
-from importer.adopted import as_found, exists, located
+from importer.adoption.adopted import as_found, exists, located
 from importer.import_state import ImportState
 from importer.plan.load import load
 from importer.run import DECISIONS, STAGES, Choices, Command

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 
 from importer import journal
-from importer.adopted import as_found, exists, located
+from importer.adoption.adopted import as_found, exists, located
 from importer.journal import ImportState, Pass
 from kit import DONE
 from node.devices import lvm

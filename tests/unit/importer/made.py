@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from importer.domain import Domain, Obstacle, SourceDisk, SourceNic
-from importer.inventory import Area, DiskFacts, HostFacts, Inventory
+from importer.domains.domain import Domain, Obstacle, SourceDisk, SourceNic
+from importer.domains.inventory import Area, DiskFacts, HostFacts, Inventory
 
 GIB = 1 << 30
 HOST = HostFacts("kvm1.example.org", (9, 0, 0), (7, 2, 22), 50 * GIB)

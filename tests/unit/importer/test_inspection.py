@@ -12,10 +12,10 @@ from converter.contents.describe import describe
 from converter.errors import SourceInUse
 from converter.extents import Extent, Kind
 from importer import inspection
-from importer.domain import SourceDisk
+from importer.domains.domain import SourceDisk
+from importer.domains.inventory import Area, HostFacts
 from importer.host.images import ImageInfo
 from importer.inspection import boots, disk_facts, host_facts, of_image, root_first, take
-from importer.inventory import Area, HostFacts
 from node.errors import KitError
 from node.run import Result
 from tests.unit.converter import swap_pages, tables

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from converter.progress import Silent
-from importer.copying.agent import BLOCK
-from importer.copying.agent_disk import AgentDisk, agent_disk, command
+from importer.copying.comparison.agent import BLOCK
+from importer.copying.comparison.agent_disk import AgentDisk, agent_disk, command
 from node.service import BinaryService, serving_binary
 from tests.system.loops import loop
 

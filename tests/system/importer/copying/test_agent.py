@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from converter.errors import SourceLost
-from importer.copying.agent_disk import agent_disk
+from importer.copying.comparison.agent_disk import agent_disk
 from node.errors import KitError
 from node.service import serving_binary
 from tests.system.importer.copying.agents import MIB, agent_on, exported, make_disk

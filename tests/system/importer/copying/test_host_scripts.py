@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from converter.sources.qemu_image import driver_options
-from importer.copying import job, virsh_jobs, watch_script
+from importer.copying.jobs import job, virsh_jobs, watch_script
 from tests.system.converter.support import wait_until
 
 TOKEN = "00112233445566ff"

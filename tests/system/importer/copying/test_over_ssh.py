@@ -9,8 +9,8 @@ import pytest
 
 from converter.errors import SourceLost
 from converter.options import CopyOptions
-from importer.copying.agent_disk import AgentDisk, agent_disk, command
-from importer.copying.update import update
+from importer.copying.comparison.agent_disk import AgentDisk, agent_disk, command
+from importer.copying.comparison.update import update
 from node.service import serving_binary
 from tests.system.converter.sshd import HOST, Sshd, sshd
 from tests.system.converter.support import wait_until

@@ -12,9 +12,9 @@ from converter import copy, open_source
 from converter.errors import BaseIncomplete, SourceLost, TargetTooSmall
 from converter.extents import Kind
 from converter.options import CopyOptions
-from importer.copying.agent import BLOCK
-from importer.copying.compare import compare
-from importer.copying.update import update
+from importer.copying.comparison.agent import BLOCK
+from importer.copying.comparison.compare import compare
+from importer.copying.comparison.update import update
 from node.cleanup import Terminated, signals_raise
 from node.errors import KitError
 from tests.system.converter.support import output

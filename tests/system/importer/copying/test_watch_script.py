@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from importer.copying.watch_script import command
+from importer.copying.jobs.watch_script import command
 
 # Its domain is in two files: `state`, and `job` while a job runs.
 VIRSH = """#!/bin/sh

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from importer.copying import agent
-from importer.copying.agent_disk import AgentDisk
+from importer.copying.comparison import agent
+from importer.copying.comparison.agent_disk import AgentDisk
 
 # To a request (kind, number, offset, length): what to send.
 Answer = Callable[[int, int, int, int], bytes]

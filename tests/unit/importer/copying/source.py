@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from importer.copying import facts
-from importer.copying.facts import SourceFacts
+from importer.copying.jobs import facts
+from importer.copying.jobs.facts import SourceFacts
 from importer.plan.model import DiskPlan, ImportPlan
 
 GIB = 1 << 30

@@ -12,9 +12,9 @@ from converter import Silent
 from importer import journal
 from importer.copying import passes, session
 from importer.copying.carry import Carried
+from importer.copying.jobs.watch_script import owner_of
 from importer.copying.passes import Reading
 from importer.copying.session import Session
-from importer.copying.watch_script import owner_of
 from importer.errors import ForeignJob
 from importer.journal import ImportState, Journal, Pass
 from node.run import Result

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.errors import ImageRefused, SourceInUse
-from importer.domain import SourceDisk
+from importer.domains.domain import SourceDisk
 from importer.host.images import (
     ImageInfo,
     Served,

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from importer.domain import Domain, SourceDisk, SourceNic
-from importer.inventory import Area, DiskFacts, HostFacts, Inventory
+from importer.domains.domain import Domain, SourceDisk, SourceNic
+from importer.domains.inventory import Area, DiskFacts, HostFacts, Inventory
 from importer.plan.hypervisor import Qemu
 from importer.plan.rules import Draft, GroupRules, Network, Target, VolumeGroup, draft
 

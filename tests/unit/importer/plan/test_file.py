@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from importer.domain import SourceNic
+from importer.domains.domain import SourceNic
 from importer.plan import names
 from importer.plan.file import PlanInvalid, parse, problems, render
 from importer.plan.hypervisor import variables_file

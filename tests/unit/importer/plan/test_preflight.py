@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from importer.domain import Obstacle
-from importer.inventory import HostFacts
+from importer.domains.domain import Obstacle
+from importer.domains.inventory import HostFacts
 from importer.plan.cluster_answers import Bounds, ClusterInfo, cluster_info, help_names, node_groups
 from importer.plan.cluster_checks import ClusterFacts, GanetiNetwork, NodeState
 from importer.plan.model import ImportPlan, Variables

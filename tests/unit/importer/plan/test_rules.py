@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from importer.domain import SourceNic
-from importer.inventory import Area
+from importer.domains.domain import SourceNic
+from importer.domains.inventory import Area
 from importer.plan.file import problems
 from importer.plan.hypervisor import Qemu
 from importer.plan.model import DiskPlan, NicPlan

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from importer import adopted, journal
+from importer import journal
+from importer.adoption import adopted
+from importer.adoption.volumes import Removal
 from importer.import_state import ImportState, Volume
 from importer.plan.file import render
 from importer.plan.rules import Draft
-from importer.volumes import Removal
 from kit.import_ import abort
 from node.devices import lvm
 from node.devices.lvm import LogicalVolume

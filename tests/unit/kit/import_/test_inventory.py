@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from importer.domains.inventory import Inventory
+from importer.domains.totals import needs
 from importer.errors import HostLost
-from importer.inventory import Inventory
-from importer.totals import needs
 from kit.cli import parser
 from kit.import_ import inventory
 from node.devices.lvm import VolumeGroup

@@ -1,0 +1,284 @@
+"""Gives the volumes of an import to Ganeti, and starts the instance; each step can be rerun."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from importer.adoption import nvram, volumes
+from importer.adoption.adopted import (
+    are_renamed,
+    as_found,
+    disk_number,
+    exists,
+    is_owned,
+    located,
+    owner_tag,
+    refreshed,
+)
+from importer.ganeti import Ganeti
+from importer.host.connection import KvmHost
+from importer.host.virsh import Virsh
+from importer.journal import ImportState, Journal
+from importer.plan import command
+from importer.plan.model import ImportPlan
+from node.devices import lvm
+from node.devices.lvm import LogicalVolume
+from node.errors import KitError
+from node.log import log, step
+
+RUNS = ("running", "in shutdown")  # virsh's words of a domain that changes its disks
+_UNFINISHED = ("queued", "waiting", "running", "canceling")  # states of Ganeti's jobs
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of an adoption.
+
+    Attributes:
+        trial: whether the source may still run: the copies are then behind it.
+        convert: whether the disks are to be mirrored by DRBD.
+        secondary: the other node for that; None lets Ganeti choose it.
+        fail_over: whether the instance is to run on the secondary node.
+        start: whether it is to be started.
+    """
+
+    trial: bool = False
+    convert: bool = False
+    secondary: str | None = None
+    fail_over: bool = False
+    start: bool = False
+
+
+def commands(plan: ImportPlan, wanted: Wanted) -> Iterator[list[str]]:
+    """All commands of an adoption on the master, in order. Pure."""
+    yield command.add(plan)
+    if wanted.convert:
+        yield command.convert(plan.instance, wanted.secondary)
+    if wanted.fail_over:
+        yield command.fail_over(plan.instance)
+    if wanted.start:
+        yield command.start(plan.instance)
+
+
+def rehearse(plan: ImportPlan, ganeti: Ganeti) -> None:
+    """Lets Ganeti check whether it would adopt the volumes, which have to exist by now.
+
+    Raises:
+        KitError: it would not.
+    """
+    if not exists(plan.instance):
+        ganeti.run([*command.add(plan), "--dry-run"])
+
+
+def problems(
+    plan: ImportPlan,
+    state: ImportState,
+    found: dict[str, LogicalVolume],
+    source: str,
+    wanted: Wanted,
+) -> Iterator[tuple[str, str]]:
+    """What forbids an adoption, and the remedy. Pure.
+
+    Args:
+        plan: the plan.
+        state: of the journal.
+        found: the volumes that exist, by source disk.
+        source: virsh's word for the state of the source; "" if it does not matter (`asks_source`).
+        wanted: what is asked.
+    """
+    name = plan.instance
+    if wanted.trial and (wanted.convert or wanted.fail_over):
+        yield "--trial: the copies are not complete, DRBD would mirror them", "leave one out"
+    if wanted.trial and any(nic.mac == nic.old_mac for nic in plan.nics):
+        yield "--trial: the plan keeps MAC addresses, and the source still runs", "mac = generate"
+    if wanted.fail_over and not wanted.convert and not state.done("convert"):
+        yield "--failover: the disks are not mirrored by DRBD", "--drbd"
+    again = f"instance-kit import copy --final; or --trial, to try {name} while the source runs"
+    missing = [disk.target for disk in plan.disks if disk.target not in found]
+    if missing:
+        yield f"no volume for disk {', '.join(missing)}", "instance-kit import copy makes them"
+    elif not state.done("copy") and not state.done("final copy"):
+        yield "no copy is complete", "instance-kit import copy"
+    elif wanted.trial:
+        pass
+    elif source in RUNS:
+        yield f"the source is {source}: it has changed since the last copy", again
+    elif not state.done("final copy"):
+        yield "the source has changed since the last copy", again
+    if not state.done("add"):
+        for volume in found.values():
+            if volume.is_open:
+                where = f"{volume.vg}/{volume.name}"
+                yield f"volume {where}: something has it open", f"fuser -v /dev/{where}"
+
+
+def asks_source(state: ImportState, wanted: Wanted) -> bool:
+    """Whether an adoption needs the KVM host, which may be gone when the instance exists. Pure."""
+    return wanted.start or not state.done("add")
+
+
+def adopt(
+    plan: ImportPlan,
+    journal: Journal,
+    ganeti: Ganeti,
+    wanted: Wanted,
+    host: KvmHost | None,
+) -> None:
+    """Does all steps that are wanted and not complete.
+
+    Args:
+        plan: the plan.
+        journal: of the import.
+        ganeti: the cluster.
+        wanted: what is asked.
+        host: the KVM host, if it is needed (`asks_source`).
+
+    Raises:
+        KitError: a step failed, or cannot be done. Rerun it when the cause is gone.
+    """
+    state = journal.update(refreshed)
+    found = located(state.volumes, lvm.volumes())
+    source = "" if host is None else Virsh(host).state(plan.uuid).state
+    reasons = list(problems(plan, state, found, source, wanted))
+    if reasons:
+        raise KitError(
+            f"adoption of {plan.instance}: " + "; ".join(what for what, _ in reasons),
+            hint="; ".join(dict.fromkeys(remedy for _, remedy in reasons)),
+        )
+    if not state.done("add"):
+        if plan.variables is not None and host is not None:
+            with step("copy the UEFI variables"):
+                nvram.fetch(host, plan.variables)
+        with step(f"adopt {len(plan.disks)} volumes as {plan.instance}"):
+            _add(plan, journal, ganeti)
+    tag(plan, journal)
+    if wanted.convert and not journal.read().done("convert"):
+        with step("mirror the disks by DRBD"):
+            _convert(plan, journal, ganeti, wanted.secondary)
+    if wanted.fail_over and not journal.read().done("fail over"):
+        with step("fail over"):
+            ganeti.run(command.fail_over(plan.instance))
+            journal.completed("fail over")
+    if wanted.start:
+        with step("start"):
+            ganeti.run(command.start(plan.instance))
+            journal.completed("start")
+    if wanted.trial:
+        log.warning(
+            "%s is a trial: gnt-instance remove would destroy the copies; to go on:"
+            " gnt-instance shutdown %s, then import copy --final, into the same volumes",
+            plan.instance,
+            plan.instance,
+        )
+
+
+def _add(plan: ImportPlan, journal: Journal, ganeti: Ganeti) -> None:
+    """Adds the instance, or finds that an earlier run has done so, which was killed after that."""
+    found = settled(plan, journal.read(), ganeti)
+    if not exists(plan.instance):
+        journal.update(lambda state: replace(state, add_began=True))
+        log.info("+ %s", shlex.join(command.add(plan)))
+        ganeti.run(command.add(plan))
+        found = located(journal.read().volumes, lvm.volumes())
+    if not are_renamed(plan, found):
+        raise KitError(
+            f"instance {plan.instance}: Ganeti has one of that name, which does not have the"
+            " volumes of this import",
+            hint=f"gnt-instance info {plan.instance}; another instance name needs another plan",
+        )
+
+    def adopted(state: ImportState) -> ImportState:
+        state = as_found(state, found, exists=True)
+        made = tuple(replace(each, adopted=True) for each in state.volumes)
+        return replace(state, volumes=made).with_step("add")
+
+    journal.update(adopted)
+
+
+def settled(plan: ImportPlan, state: ImportState, ganeti: Ganeti) -> dict[str, LogicalVolume]:
+    """Waits for what an earlier run has left to Ganeti; undoes what failed there halfway.
+
+    Returns:
+        The volumes by source disk. If there is no instance, they have the plan's names.
+
+    Raises:
+        KitError: the master does not answer, or a volume cannot be renamed.
+    """
+    _await_job(plan.instance, ganeti)
+    found = located(state.volumes, lvm.volumes())
+    if not exists(plan.instance):
+        _restore_names(plan, found, ganeti)
+        found = located(state.volumes, lvm.volumes())
+    return found
+
+
+def _await_job(instance: str, ganeti: Ganeti) -> None:
+    """Waits for the job of an earlier run: Ganeti goes on with it when gnt-instance is killed.
+
+    Raises:
+        KitError: the master does not answer.
+    """
+    for number, status, summary in ganeti.listed("job", ("id", "status", "summary")):
+        if status in _UNFINISHED and f"INSTANCE_CREATE({instance})" in summary:
+            log.info("waiting for Ganeti's job %s", number)
+            ganeti.run(["gnt-job", "wait", number], check=False)
+
+
+def _restore_names(plan: ImportPlan, found: dict[str, LogicalVolume], ganeti: Ganeti) -> None:
+    """Undoes what a job that failed has renamed already: there is no instance.
+
+    Raises:
+        KitError: a volume is that of an instance, or cannot be renamed.
+    """
+    renamed = any(found[disk.target].name != disk.lv for disk in plan.disks if disk.target in found)
+    if renamed and [plan.instance] in ganeti.listed("instance", ("name",)):
+        raise KitError(
+            f"instance {plan.instance}: the master has it, but not the list of this node",
+            hint="gnt-cluster redist-conf, then this again",
+        )
+    for disk in plan.disks:
+        volume = found.get(disk.target)
+        if volume is not None and is_owned(volume):
+            raise KitError(
+                f"volume {volume.vg}/{volume.name}: its tags say that an instance has it, but"
+                f" Ganeti has no {plan.instance}",
+                hint="was the instance renamed? then the import is complete",
+            )
+        if volume is not None and volume.name != disk.lv:
+            log.info("%s/%s: renamed back to %s", volume.vg, volume.name, disk.lv)
+            lvm.rename(volume, disk.lv)
+
+
+def tag(plan: ImportPlan, journal: Journal) -> None:
+    """Gives adopted volumes the tag that Ganeti gives its own, in place of that of the import.
+
+    Those that it has not renamed are not adopted: another instance may have the plan's name.
+
+    Raises:
+        KitError: LVM fails.
+    """
+    if journal.read().done("tag"):
+        return
+    for volume in located(journal.read().volumes, lvm.volumes()).values():
+        if disk_number(volume.name) is None:
+            continue
+        lvm.retag(volume, add=[owner_tag(plan.instance)], remove=[volumes.tag(plan.instance)])
+    journal.completed("tag")
+
+
+def _convert(plan: ImportPlan, journal: Journal, ganeti: Ganeti, secondary: str | None) -> None:
+    ((template,),) = _told(plan, ganeti, "disk_template")
+    if template != "drbd":
+        argv = command.convert(plan.instance, secondary)
+        log.info("+ %s", shlex.join(argv))
+        ganeti.run(argv)
+    if plan.variables is not None:
+        ((nodes,),) = _told(plan, ganeti, "snodes")
+        for node in nodes.split(","):
+            nvram.distribute(ganeti, plan.variables, node)
+    journal.update(lambda state: refreshed(state).with_step("convert"))
+
+
+def _told(plan: ImportPlan, ganeti: Ganeti, *fields: str) -> Sequence[Sequence[str]]:
+    rows = ganeti.listed("instance", ("name", *fields))
+    return [row[1:] for row in rows if row[0] == plan.instance]

@@ -1,0 +1,1 @@
+"""libvirt's backup jobs: begun, watched and ended on the KVM host, with nothing left there."""

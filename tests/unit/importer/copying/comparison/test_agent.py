@@ -1,0 +1,77 @@
+"""The agent runs on old hosts, and computes what the node computes."""
+
+import ast
+import hashlib
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from importer.copying.comparison import agent
+from importer.copying.comparison.agent import BLOCK, DIGEST, Hasher, first_hasher
+from importer.copying.comparison.agent_disk import ALGORITHMS, command
+
+TEXT = Path(agent.__file__).read_text()
+
+
+def test_its_syntax_is_that_of_the_oldest_python() -> None:
+    tree = ast.parse(TEXT, feature_version=(3, 5))
+    # The parser lets these pass, whatever version it is told.
+    newer = (ast.JoinedStr, ast.AnnAssign, ast.NamedExpr, ast.Match)
+    assert [node for node in ast.walk(tree) if isinstance(node, newer)] == []
+
+
+def test_it_needs_only_the_standard_library() -> None:
+    for node in ast.walk(ast.parse(TEXT)):
+        if isinstance(node, ast.Import):
+            assert {alias.name for alias in node.names} <= sys.stdlib_module_names
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module in sys.stdlib_module_names
+
+
+def test_no_secret_and_no_program_text_is_in_the_command_line() -> None:
+    assert command()[:3] == ["python3", "-IS", "-c"]
+    assert len(" ".join(command())) < 200
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_digests_are_those_of_the_salted_blocks(algorithm: str) -> None:
+    data = bytearray(random.Random(1).randbytes(BLOCK) + bytes(BLOCK) + b"end")
+    salt = b"s" * 16
+    wanted = [
+        hashlib.new(algorithm, salt + data[place : place + BLOCK]).digest()[:DIGEST]
+        for place in range(0, len(data), BLOCK)
+    ]
+    hasher = Hasher(algorithm, salt)
+    assert hasher.digests(data, len(data)) == b"".join(wanted)
+    assert hasher.zero == wanted[1]
+    # What a buffer held before does not count.
+    assert hasher.digests(data, BLOCK + 5)[DIGEST:] == hasher.of(bytes(5))
+    assert Hasher(algorithm, b"t" * 16).zero != hasher.zero
+
+
+@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1])
+def test_short_blocks_of_zeros_have_their_own_digest(size: int) -> None:
+    hasher = Hasher(ALGORITHMS[0], b"s")
+    found = hasher.digests(bytearray(size), size)
+    assert len(found) == -(-size // BLOCK) * DIGEST
+    assert (found[:DIGEST] == hasher.zero) is (size >= BLOCK)
+
+
+def test_without_blake2_another_algorithm_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = hashlib.new
+
+    def of_python_3_5(name: str, *words: Any) -> Any:
+        if name == "blake2b":
+            raise ValueError(f"unsupported hash type {name}")
+        return whole(name, *words)
+
+    assert first_hasher(list(ALGORITHMS), b"s")[0] == "blake2b"
+    monkeypatch.setattr(hashlib, "new", of_python_3_5)
+    name, hasher = first_hasher(list(ALGORITHMS), b"s")
+    assert name == "sha256"
+    assert hasher.zero == Hasher("sha256", b"s").zero
+    with pytest.raises(ValueError, match=r"none of blake2b$"):
+        first_hasher(["blake2b"], b"s")
