@@ -10,6 +10,7 @@ from node.errors import KitError
 from node.log import log
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+BLOCKED = (*SIGNALS, signal.SIGALRM)  # by `signals_blocked`; SIGALRM is that of `time_limit`
 
 
 class Terminated(BaseException):
@@ -85,7 +86,7 @@ def raise_waiting() -> None:
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Blocks SIGNALS in the calling thread (sigprocmask(2)); they come at the end of the block.
+    """Blocks BLOCKED in the calling thread (sigprocmask(2)); they come at the end of the block.
 
     Start every thread inside such a block, since threads inherit the mask. Python handles signals
     in the main thread only. If the kernel gave a signal to another thread, a system call of the
@@ -94,7 +95,7 @@ def signals_blocked() -> Iterator[None]:
     A thread that was started elsewhere may still get a signal, which then waits, too.
     """
     with signals_deferred():
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
         try:
             yield
         finally:
@@ -137,6 +138,48 @@ def signals_raise() -> Iterator[None]:
         _watch.depth -= 1
         if not _watch.depth:
             _watch.stopping = False
+
+
+@contextmanager
+def time_limit(seconds: float | None, error: KitError) -> Iterator[None]:
+    """Ends the block when its time is over, as a signal would: all that looks for one ends then.
+
+    So it also ends what waits for an answer. Use it in the main thread, not within another one or
+    within `signals_deferred`.
+
+    Args:
+        seconds: more than 0; None for no limit.
+        error: is raised if the block is not over by then.
+
+    Raises:
+        KitError: that one.
+    """
+    if seconds is None:
+        yield
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if _watch.stopping:
+            return  # it ends already
+        if _deferral.active:
+            _deferral.number = number
+        else:
+            raise Terminated(number)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])  # it may be inherited
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except Terminated as ended:
+        if ended.number == signal.SIGALRM:
+            raise error from ended
+        raise
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from os import PathLike, fspath
 from queue import Queue
 from typing import Any, TypedDict, Unpack
 
-from node.cleanup import SIGNALS, signals_blocked
+from node.cleanup import BLOCKED, signals_blocked
 from node.errors import CommandError, KitError
 from node.log import log
 from node.syscalls import killed_with_parent
@@ -235,7 +235,7 @@ def spawn(
                     killed_with_parent()
                     if os.getppid() != us:  # we ended before that
                         os.kill(os.getpid(), signal.SIGKILL)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
                 if suppress_syncs is not None:
                     suppress_syncs()
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from node.cleanup import SIGNALS, heeded
+from node.cleanup import BLOCKED, heeded
 from node.errors import KitError
 from node.log import flush
 from node.syscalls import killed_with_parent
@@ -86,7 +86,7 @@ def _become(
         # Python ignores SIGPIPE. What our caller ignores stays ignored.
         for number in (*heeded, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
         killed_with_parent()
         if os.getppid() == parent:
             os.chdir(directory)

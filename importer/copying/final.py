@@ -7,7 +7,7 @@ when it does not hear of us any more.
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -21,11 +21,13 @@ from importer.copying.jobs.job import Place, token_of
 from importer.copying.jobs.virsh_jobs import JobVirsh
 from importer.copying.jobs.watch import Watch
 from importer.copying.methods import DiskWork, Estimate
+from importer.copying.rate import Rate
 from importer.copying.session import Session, last_complete, point_of
 from importer.errors import HostLost
 from importer.host.virsh import DomainState, Virsh
 from importer.journal import Pass
 from importer.plan.model import ImportPlan
+from node.cleanup import time_limit
 from node.errors import KitError
 from node.log import log
 from node.text import size
@@ -45,12 +47,15 @@ class Stop:
             that was suspended, when all is copied.
         confirm: asks whether to switch off a guest that does not shut down; False without a user.
         seconds: that the guest has for its shutdown.
+        max_downtime: seconds after which the pass is given up, since the domain was told to
+            suspend, or was off; None for those of `methods.limit`.
     """
 
     suspend: bool = False
     destroy: bool = False
     confirm: Callable[[str], bool] = lambda _: False
     seconds: int = SHUTDOWN_SECONDS
+    max_downtime: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,12 @@ class Finished:
 
 
 def expected(
-    plan: ImportPlan, passes_done: tuple[Pass, ...], facts: SourceFacts, *, suspend: bool
+    plan: ImportPlan,
+    passes_done: tuple[Pass, ...],
+    facts: SourceFacts,
+    rate: Rate | None,
+    *,
+    suspend: bool,
 ) -> tuple[Sequence[DiskWork], Estimate]:
     """What a final pass would do and take if it came now. Pure.
 
@@ -70,6 +80,7 @@ def expected(
         plan: of the import.
         passes_done: those of the journal.
         facts: of the domain, looked at for the checkpoint of `point_of`.
+        rate: at which disks are read, or None for no limit.
         suspend: whether the domain is suspended, not shut down.
     """
     targets = (disk.target for disk in plan.disks if disk.swap_uuid is None)
@@ -78,6 +89,8 @@ def expected(
     works = methods.work(plan.disks, then.situation(copied, point_of(passes_done)))
     rates = reversed(passes_done)
     copy_rate = next((each.copy_rate for each in rates if each.copy_rate), None)
+    if rate is not None and copy_rate is not None:
+        copy_rate = min(copy_rate, rate.bytes_per_second)
     rates = reversed(passes_done)
     compare_rate = next((each.compare_rate for each in rates if each.compare_rate), None)
     return works, methods.estimate(works, facts.dirty, copy_rate, compare_rate)
@@ -90,7 +103,7 @@ def run(session: Session, stop: Stop) -> Finished:
 
     Raises:
         HostLost: the connection is lost: the domain is made to run again.
-        KitError: it failed; the domain runs as before.
+        KitError: it failed, or takes too long; the domain runs as before.
     """
     if not session.journal.read().done("final copy"):  # an earlier run may have been killed
         run_again(session.host, session.plan, session.journal)
@@ -108,23 +121,57 @@ def run(session: Session, stop: Stop) -> Finished:
         passes.run(session)
         facts = look(session.host, session.plan, session.point())
     earlier = session.journal.read().passes
-    _, found = expected(session.plan, earlier, facts, suspend=stop.suspend or not running)
-    log.info("%s is stopped for the last pass: %s", session.plan.domain, in_words(found))
+    suspend = stop.suspend or not running
+    _, found = expected(session.plan, earlier, facts, session.rate, suspend=suspend)
+    limit: float | None = None
+    if running:
+        if (why := too_long(found, stop)) is not None:
+            raise KitError(
+                f"copy of {session.plan.domain}: {why}; it was not stopped",
+                hint="copy --again when the guest writes less, or allow more: --max-downtime",
+            )
+        limit = methods.limit(stop.max_downtime, found)
+    log.info(
+        "%s is stopped for the last pass: %s",
+        *(session.plan.domain, in_words(found, limit)),
+    )
     if running and not stop.suspend:
-        return _shut_down(session, facts, stop)
-    return _suspended(session, facts, stop)
+        return _shut_down(session, facts, stop, limit)
+    return _suspended(session, facts, stop, limit)
 
 
 def _is_copied(session: Session) -> bool:
     return last_complete(session.journal.read().passes) is not None
 
 
-def in_words(found: Estimate) -> str:
-    """An estimate for people."""
+def in_words(found: Estimate, limit: float | None = None) -> str:
+    """An estimate for people, with the seconds after which the pass is given up."""
     what = f"{size(found.changed)} to copy"
     if found.compared:
         what += f", {size(found.compared)} to compare"
-    return what if found.seconds is None else f"{what}, about {ceil(found.seconds)} s"
+    if found.seconds is not None:
+        what += f", about {ceil(found.seconds)} s"
+    return what if limit is None else f"{what}, at most {ceil(limit)} s"
+
+
+def too_long(found: Estimate, stop: Stop) -> str | None:
+    """Why the domain is not stopped: its last pass takes longer than it may; or None. Pure."""
+    longest = stop.max_downtime
+    if longest is None or found.seconds is None or found.seconds <= longest:
+        return None
+    return f"its last pass takes about {ceil(found.seconds)} s, but may take {longest} s"
+
+
+def _limited(session: Session, limit: float | None) -> AbstractContextManager[None]:
+    """Ends the block when the domain has been stopped for too long."""
+    took = "" if limit is None else f" after {ceil(limit)} s"
+    return time_limit(
+        limit,
+        KitError(
+            f"copy of {session.plan.domain}: its last pass is not complete{took}",
+            hint="run it again: it goes on with what it has; or allow more: --max-downtime",
+        ),
+    )
 
 
 def _begun(session: Session) -> Pass:
@@ -166,7 +213,7 @@ def _runs_again(session: Session) -> bool:
         return False
 
 
-def _suspended(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
+def _suspended(session: Session, facts: SourceFacts, stop: Stop, limit: float | None) -> Finished:
     """The last pass of a suspended domain, or of one whose host has no backup jobs."""
     was_running = facts.state.state == "running"
     copied = frozenset(session.volumes)
@@ -186,7 +233,7 @@ def _suspended(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
             watch.arm("suspended")
             session.journal.update(lambda now: replace(now, stopped_by_us="suspended"))
         with _running_again(session, watch, place):
-            with ExitStack() as stack:
+            with _limited(session, limit), ExitStack() as stack:
                 if facts.has_jobs:
                     pieces = stack.enter_context(passes.exported(session, works, place.socket))
                 began = _begin_suspended(session, facts, works, place, was_running)
@@ -227,7 +274,7 @@ def _begin_suspended(
     return begun.at
 
 
-def _shut_down(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
+def _shut_down(session: Session, facts: SourceFacts, stop: Stop, limit: float | None) -> Finished:
     """The last pass of a domain that is shut down."""
     current = _begun(session)
     directory = session.directory()
@@ -241,14 +288,15 @@ def _shut_down(session: Session, facts: SourceFacts, stop: Stop) -> Finished:
         with _running_again(session, watch, place):
             began = time.monotonic()
             _await_off(session, stop)
-            facts = shut_down(session.host, session.plan, facts, current.checkpoint)
-            works = methods.work(
-                session.plan.disks,
-                facts.situation(frozenset(session.volumes), current.checkpoint),
-            )
-            passes.log_works(works)
-            with passes.images(session, works, is_on=False) as pieces:
-                carried, current = passes.carry(session, current, pieces, watch)
+            with _limited(session, limit):
+                facts = shut_down(session.host, session.plan, facts, current.checkpoint)
+                works = methods.work(
+                    session.plan.disks,
+                    facts.situation(frozenset(session.volumes), current.checkpoint),
+                )
+                passes.log_works(works)
+                with passes.images(session, works, is_on=False) as pieces:
+                    carried, current = passes.carry(session, current, pieces, watch)
             seconds = time.monotonic() - began
             watch.end()  # from here on, it stays off
             done = _complete(session, current, carried, seconds)

@@ -105,6 +105,11 @@ class Estimate:
     seconds: float | None
 
 
+# A last pass without another limit is given up after so many times its estimate, but not before
+# LIMIT_SECONDS: the estimate of a short one may be far off.
+LIMIT_FACTOR = 10
+LIMIT_SECONDS = 300.0
+
 # Programs that are started, and round trips, for a pass with nothing to copy.
 FIXED_SECONDS = 1.0
 
@@ -131,3 +136,16 @@ def estimate(
         if amount and seconds is not None:
             seconds = seconds + amount / rate if rate else None
     return Estimate(changed + whole, compared, seconds)
+
+
+def limit(given: int | None, found: Estimate) -> float | None:
+    """Seconds after which a final pass is given up; None for never.
+
+    Args:
+        given: by the user; None for a limit by the estimate, which is far above it: something is
+            wrong then, such as a server that does not answer.
+        found: the estimate.
+    """
+    if given is not None or found.seconds is None:
+        return given
+    return max(LIMIT_FACTOR * found.seconds, LIMIT_SECONDS)

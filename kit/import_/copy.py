@@ -7,11 +7,10 @@ from converter.cli.options import progress_kind
 from converter.cli.progress import chosen
 from importer import journal
 from importer.adoption.adopted import refreshed, without_bitmaps
-from importer.copying import final, passes, targets
+from importer.copying import final, methods, passes, targets
 from importer.copying.final import Finished, Stop
 from importer.copying.jobs.facts import look
 from importer.copying.jobs.job import QEMU_STATE, RESERVE
-from importer.copying.methods import WORDS
 from importer.copying.rate import Rate
 from importer.copying.reconnect import settle, with_host
 from importer.copying.session import Session, point_of
@@ -52,6 +51,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="time for the shutdown (default: %(default)s)",
     )
+    add(
+        "--max-downtime",
+        type=_seconds,
+        metavar="SECONDS",
+        help="with --final: give up after this time, and let the machine run again (default: 10"
+        " times the expected time, at least 300)",
+    )
     add("--rate", type=_rate, metavar="SIZE", help="maximum bytes a second, such as 50M")
     add(
         "--scratch",
@@ -75,6 +81,12 @@ def _rate(text: str) -> Rate:
         return Rate(parse_size(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: not a number of seconds")
+    return int(text)
 
 
 def _size(text: str) -> int:
@@ -111,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
             )
 
         if options.final:
-            stop = Stop(options.suspend, options.destroy, confirmed, options.shutdown_seconds)
+            stop = _stop(options)
             try:
                 with connected(plan.host) as host:
                     finished = final.run(session(host), stop)
@@ -125,11 +137,18 @@ def run(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _stop(options: argparse.Namespace) -> Stop:
+    return Stop(
+        *(options.suspend, options.destroy, confirmed),
+        *(options.shutdown_seconds, options.max_downtime),
+    )
+
+
 def _check(options: argparse.Namespace) -> None:
     """Refuses options that belong to a final pass."""
     if not options.final:
-        for name in ("suspend", "destroy"):
-            if getattr(options, name):
+        for name in ("suspend", "destroy", "max-downtime"):
+            if getattr(options, name.replace("-", "_")):
                 raise KitError(f"--{name}: only with --final", hint="see --help")
     if not options.scratch.startswith("/"):
         raise KitError(f"--scratch {options.scratch}: not absolute", hint="see --help")
@@ -167,14 +186,18 @@ def _foreseen(options: argparse.Namespace, plan: ImportPlan, host: KvmHost) -> l
     done = journal.read(plan.instance).passes if known else ()
     facts = look(host, plan, point_of(done))
     works, estimate = final.expected(
-        plan, done, facts, suspend=options.suspend or not options.final
+        plan, done, facts, options.rate, suspend=options.suspend or not options.final
     )
     lines = [f"{plan.domain} on {plan.host}: {facts.state.state}"]
-    lines += [f"disk {each.disk.target}: {WORDS[each.work]}" for each in works]
+    lines += [f"disk {each.disk.target}: {methods.WORDS[each.work]}" for each in works]
     for disk in plan.disks:
         if disk.swap_uuid is not None:
             lines.append(f"disk {disk.target}: swap, made anew")
-    lines.append(f"if it came now: {final.in_words(estimate)}")
+    stops = options.final and facts.state.state == "running"
+    limit = methods.limit(options.max_downtime, estimate) if stops else None
+    lines.append(f"if it came now: {final.in_words(estimate, limit)}")
+    if stops and (why := final.too_long(estimate, _stop(options))) is not None:
+        lines.append(f"{plan.domain} would not be stopped: {why}")
     return lines
 
 

@@ -48,6 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--suspend", action="store_true", help="as for import copy --final")
     add("--destroy", action="store_true", help="as for import copy --final")
+    add("--max-downtime", metavar="SECONDS", help="as for import copy --final")
     add("--rate", metavar="SIZE", help="as for import copy")
     add("--dry-run", action="store_true", help="print the commands, change nothing")
 
@@ -76,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _choices(options: argparse.Namespace) -> Choices:
     final = [f"--{name}" for name in ("suspend", "destroy") if getattr(options, name)]
+    if options.max_downtime is not None:
+        final += ["--max-downtime", options.max_downtime]
     if final and options.stage != "switch":
         raise KitError(f"{final[0]}: only for the switch", hint="see --help")
     copy = () if options.rate is None else ("--rate", options.rate)

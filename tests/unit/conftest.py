@@ -1,6 +1,7 @@
 """Unit tests run no program: they test pure code, or the command line that would be run."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import date
@@ -41,3 +42,13 @@ def _log_as_it_was() -> Iterator[None]:
     yield
     log.handlers, log.propagate = handlers, propagate
     log.setLevel(level)
+
+
+@pytest.fixture
+def _no_timer() -> Iterator[None]:
+    """For tests of what uses the timer of this process, as pytest-timeout does."""
+    timer = signal.setitimer(signal.ITIMER_REAL, 0)
+    handler = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, *timer)

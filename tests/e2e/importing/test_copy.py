@@ -19,6 +19,7 @@ SLOW = ("--rate", "4M")
 SCRATCH = "/srv/small"
 # What `pkill -f` looks for; the brackets keep it from finding the programs that run pkill itself.
 PROCESSES = "[i]nstance_kit.py import copy|[i]nstance-kit import copy"
+AGENT = "^python3 -IS -c"
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +292,35 @@ def test_when_the_last_pass_fails_it_runs_again(
     writer.until("running", 20)
     assert writer.writes_on()
     copy(writer, "--final", *options)
+    assert writer.differing() == []
+    assert_nothing_is_left(writer)
+
+
+def test_a_last_pass_that_takes_too_long_is_refused_or_ended(writer: Writer) -> None:
+    copy(writer)
+    said = fails(writer, "--final", "--suspend", "--max-downtime", "1")
+    assert re.search(r"its last pass takes about \d+ s, but may take 1 s; it was not stopped", said)
+    assert writer.state.startswith("running")
+    # The agent does not answer any more as soon as it is there.
+    stop = f"until virsh domstate {NAME} | grep -q paused; do sleep 0.1; done"
+    stop += f"; until pkill -STOP -f '{AGENT}'; do sleep 0.01; done"
+    stopping = subprocess.Popen(writer.kvm.argv(["bash", "-c", stop]), env=ENVIRONMENT)
+    process = begun(writer, "--final", "--suspend", "--max-downtime", "30")
+    try:
+        writer.until("paused", 120)
+        began = time.monotonic()
+        writer.until("running", 60)
+        assert 20 < time.monotonic() - began < 45
+        said = ended(process)
+        assert stopping.wait(10) == 0
+    finally:
+        stopping.kill()
+        writer.kvm.run(["pkill", "-CONT", "-f", AGENT], check=False)
+    assert process.returncode == 3, said
+    assert f"error: copy of {NAME}: its last pass is not complete after 30 s" in said
+    assert writer.writes_on()
+    copy(writer, "--final", "--suspend")
+    assert writer.state == "paused (user)"
     assert writer.differing() == []
     assert_nothing_is_left(writer)
 

@@ -12,9 +12,11 @@ from node.cleanup import (
     SIGNALS,
     Terminated,
     heeded,
+    signal_waits,
     signals_blocked,
     signals_deferred,
     signals_raise,
+    time_limit,
     undone,
 )
 from node.errors import KitError
@@ -125,3 +127,56 @@ def test_a_signal_that_another_thread_gets_waits_as_well() -> None:
         over.set()
         thread.join()
     assert reached
+
+
+LATE = KitError("too late", "allow more")
+
+
+@pytest.mark.usefixtures("_no_timer")
+def test_what_takes_too_long_ends_with_the_error() -> None:
+    began = time.monotonic()
+    with pytest.raises(KitError, match="too late"), signals_raise(), time_limit(0.1, LATE):
+        time.sleep(30)
+    assert 0.1 <= time.monotonic() - began < 10
+    with time_limit(0.1, LATE):
+        pass
+    time.sleep(0.2)  # the time is not up any more
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("_no_timer")
+def test_threads_see_that_the_time_is_over() -> None:
+    seen: list[bool] = []
+
+    def wait() -> None:
+        deadline = time.monotonic() + 30
+        while not signal_waits() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        seen.append(signal_waits())
+
+    def work() -> None:
+        with time_limit(0.1, LATE), signals_deferred():
+            with signals_blocked():
+                thread = threading.Thread(target=wait)
+                thread.start()
+            thread.join()
+
+    with pytest.raises(KitError, match="too late"):
+        work()
+    assert seen == [True]
+    assert not signal_waits()
+
+
+@pytest.mark.usefixtures("_no_timer")
+def test_without_a_limit_there_is_no_timer() -> None:
+    with time_limit(None, LATE):
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.usefixtures("_no_timer")
+def test_a_signal_comes_before_the_end_of_the_time() -> None:
+    with signals_raise(), time_limit(0.1, LATE):
+        with pytest.raises(Terminated) as caught:
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.3)  # for cleanup, which the timer must not interrupt
+    assert caught.value.number == signal.SIGTERM

@@ -11,6 +11,7 @@ from importer.copying.methods import (
     Situation,
     estimate,
     has_jobs,
+    limit,
     work,
     work_of,
 )
@@ -95,3 +96,20 @@ def test_the_estimate_knows_no_seconds_without_a_rate_that_it_needs() -> None:
     assert estimate(works, {"vda": 1}, None, 1.0).seconds is None
     assert estimate(works, {"vda": 0}, None, None).seconds == FIXED_SECONDS
     assert estimate([replace(works[0], work="all")], {}, 1 << 30, None).seconds == 11.0
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds", "expected"),
+    [
+        (5, 1.0, 5),
+        (5, None, 5),
+        (None, 1.0, 300.0),
+        (None, 30.0, 300.0),
+        (None, 31.0, 310.0),
+        (None, None, None),  # any limit could end a pass with which nothing is wrong
+    ],
+)
+def test_the_limit_is_given_or_far_above_the_estimate(
+    given: int | None, seconds: float | None, expected: float | None
+) -> None:
+    assert limit(given, Estimate(1, 1, seconds)) == expected

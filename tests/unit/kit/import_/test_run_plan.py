@@ -100,10 +100,10 @@ def test_the_machine_is_not_stopped_without_a_decision(verbs: Verbs) -> None:
     run("prepare")
     verbs.ran.clear()
     with pytest.raises(KitError, match="stopped before") as caught:
-        run("switch", "--suspend")
-    assert verbs.ran == ["copy web.toml --final --suspend --dry-run"]
+        run("switch", "--suspend", "--max-downtime", "60")
+    assert verbs.ran == ["copy web.toml --final --suspend --max-downtime 60 --dry-run"]
     assert caught.value.hint == (
-        "to go on: instance-kit import run web.toml switch --suspend --yes final"
+        "to go on: instance-kit import run web.toml switch --suspend --max-downtime 60 --yes final"
     )
 
 
@@ -144,7 +144,10 @@ def test_a_rehearsal_runs_nothing(verbs: Verbs, capsys: pytest.CaptureFixture[st
     ]
 
 
-def test_options_of_the_last_copy_are_refused_in_the_preparation(verbs: Verbs) -> None:
-    with pytest.raises(KitError, match="--suspend: only for the switch"):
-        run("prepare", "--suspend")
+@pytest.mark.parametrize("option", [("--suspend",), ("--max-downtime", "60")])
+def test_options_of_the_last_copy_are_refused_in_the_preparation(
+    verbs: Verbs, option: tuple[str, ...]
+) -> None:
+    with pytest.raises(KitError, match=f"{option[0]}: only for the switch"):
+        run("prepare", *option)
     assert verbs.ran == []
