@@ -1,7 +1,7 @@
 """What the plan of an import is by default: volumes, NICs and hardware. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import lcm
@@ -153,6 +153,30 @@ def draft(
     return Draft(plan, notes)
 
 
+def instance_name(domain: str, node: str) -> str:
+    """The instance's name: the domain's, with the node's DNS domain if it has none.
+
+    Ganeti writes names in lower case.
+    """
+    name = domain if "." in domain else f"{domain}.{node.partition('.')[2]}"
+    return name.rstrip(".").lower()
+
+
+def choice(rules: GroupRules, node: str) -> Callable[[Inventory, DiskFacts], str]:
+    """The volume group that a plan on this node gives a disk, if the instance has its default name.
+
+    See `importer.domains.totals.Rule`.
+    """
+
+    def group(inventory: Inventory, fact: DiskFacts) -> str:
+        name = inventory.domain.name
+        instance = instance_name(name, node)
+        lvs = _volumes(inventory.disks, (name, instance), instance)
+        return rules.group(fact.disk, lvs[inventory.disks.index(fact)], fact.size)
+
+    return group
+
+
 def disks(
     facts: Sequence[DiskFacts],
     prefixes: Sequence[str],
@@ -162,13 +186,7 @@ def disks(
 ) -> tuple[DiskPlan, ...]:
     """The volumes for disks; see `draft`."""
     planned: list[DiskPlan] = []
-    used: set[str] = set()
-    for number, fact in enumerate(facts):
-        role = _role(number, fact, prefixes)
-        if role in used:
-            role = f"{role}-{fact.disk.target}"
-        used.add(role)
-        lv = f"{instance}-{role}"
+    for fact, lv in zip(facts, _volumes(facts, prefixes, instance), strict=True):
         vg = rules.group(fact.disk, lv, fact.size)
         unit = lcm(groups[vg].extent, MIB)  # Ganeti counts in MiB, and cuts off the rest
         swap = _swap(fact)
@@ -187,6 +205,15 @@ def disks(
             )
         )
     return tuple(planned)
+
+
+def _volumes(facts: Sequence[DiskFacts], prefixes: Sequence[str], instance: str) -> list[str]:
+    """The names of the volumes for disks, in their order."""
+    roles: list[str] = []
+    for number, fact in enumerate(facts):
+        role = _role(number, fact, prefixes)
+        roles.append(f"{role}-{fact.disk.target}" if role in roles else role)
+    return [f"{instance}-{role}" for role in roles]
 
 
 def _swap(fact: DiskFacts) -> Area | None:

@@ -2,18 +2,21 @@
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from math import ceil, floor
 from typing import Any
 
+from importer import ganeti
 from importer.domains.inventory import Area, DiskFacts, Inventory
-from importer.domains.totals import Need, needs, totals
+from importer.domains.totals import Need, Rule, needs, totals
 from importer.errors import HostLost
 from importer.host.connection import KvmHost, connected
 from importer.host.virsh import Virsh
 from importer.inspection import host_facts, take
+from importer.plan.rules import choice
 from kit import DONE
+from kit.import_ import group_rules
 from node.devices.lvm import groups
 from node.errors import KitError
 from node.log import log
@@ -32,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "domains", nargs="*", metavar="DOMAIN", help="names or UUIDs; default: all domains there"
     )
+    group_rules.arguments(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -39,19 +43,22 @@ def run(options: argparse.Namespace) -> int:
     """Prints the inventories of the domains and their sums.
 
     Raises:
-        KitError: the host cannot be reached, or domains of it cannot be read.
+        KitError: the host cannot be reached, or domains of it cannot be read; or a rule names a
+            volume group that this node does not have.
     """
     room = groups()
+    rule = _rule(options, room)
     failures: dict[str, KitError] = {}
     with connected(options.host) as host:
         taken = _take_all(host, options.domains, failures)
-    needed = needs(taken, room)
+    needed = needs(taken, room, rule)
     if options.json:
         say(json.dumps(as_json(taken, needed, failures), indent=2))
     else:
         for each in taken:
             say("\n".join([*map(printable, as_text(each)), ""]))
-        say("\n".join(map(printable, [*table(taken), "", *room_table(needed)])))
+        room_lines = room_table(needed, by_rules=rule is not None)
+        say("\n".join(map(printable, [*table(taken), "", *room_lines])))
     if failures:
         for name, error in failures.items():
             log.error("domain %s: %s", name, error.message)
@@ -62,6 +69,14 @@ def run(options: argparse.Namespace) -> int:
             hint="the lines above name the reasons",
         )
     return DONE
+
+
+def _rule(options: argparse.Namespace, room: Collection[str]) -> Rule | None:
+    """Which volume group a disk gets by the options; None without any."""
+    if not group_rules.are_given(options):
+        return None
+    cluster = ganeti.of_this_node()
+    return choice(group_rules.given(options, cluster, room), cluster.here)
 
 
 def _take_all(
@@ -144,9 +159,14 @@ def table(taken: Sequence[Inventory]) -> list[str]:
     return _aligned(rows, left=2)
 
 
-def room_table(needed: Sequence[Need]) -> list[str]:
-    """What all disks need of each volume group of this node, as a table."""
-    rows = [("VOLUME GROUP", "ALL DISKS", "FREE", "MISSING")]
+def room_table(needed: Sequence[Need], *, by_rules: bool) -> list[str]:
+    """What the disks need of each volume group of this node, as a table.
+
+    Args:
+        needed: of each group.
+        by_rules: whether each disk is in one of the groups only; else all are in each.
+    """
+    rows = [("VOLUME GROUP", "BY RULES" if by_rules else "ALL DISKS", "FREE", "MISSING")]
     for each in needed:
         missing = size(each.missing, ceil) if each.missing else "-"
         rows.append((each.group, size(each.needed, ceil), size(each.free, floor), missing))

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,25 +11,30 @@ from importer.domains.inventory import Inventory
 from importer.host.connection import KvmHost, connected
 from importer.inspection import take
 from importer.plan import gather
-from importer.plan.cluster_answers import cluster_info
 from importer.plan.file import problems, render
 from importer.plan.load import load
 from importer.plan.model import ImportPlan
 from importer.plan.preflight import findings
-from importer.plan.rules import Draft, GroupRules, Network, Target, VolumeGroup, draft
+from importer.plan.rules import (
+    Draft,
+    GroupRules,
+    Network,
+    Target,
+    VolumeGroup,
+    draft,
+    instance_name,
+)
 from kit import DONE, PROBLEM
+from kit.import_ import group_rules
 from node.errors import KitError
 from node.files import write_whole
 from node.finding import PROBLEM as SERIOUS
 from node.finding import Finding, as_json, as_text
 from node.log import log
 from node.program import say
-from node.text import parse_size
 
 NAME = "plan"
 ABOUT = "write the plan of an import, and check all that could stop it"
-
-_RULE = re.compile(r"(?P<left>.+)=(?P<vg>[^=]+)")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,24 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="debootstrap+default",
         help="the OS that Ganeti notes (default: %(default)s)",
     )
-    parser.add_argument("--vg", help="volume group; default: the cluster's")
-    parser.add_argument(
-        "--rule",
-        dest="by_name",
-        action="append",
-        type=_by_name,
-        default=[],
-        metavar="PATTERN=VG",
-        help="volume group of disks whose volume, image or target has such a name: '*-lvm=hdd'",
-    )
-    parser.add_argument(
-        "--larger",
-        action="append",
-        type=_by_size,
-        default=[],
-        metavar="SIZE=VG",
-        help="volume group of disks that are larger, like 100G=hdd",
-    )
+    group_rules.arguments(parser)
     for name, what in (("network", "Ganeti's network"), ("link", "bridge"), ("ip", "address")):
         parser.add_argument(
             f"--{name}",
@@ -96,10 +83,7 @@ def run(options: argparse.Namespace) -> int:
         return _report(found, json_=options.json)
     if options.host is None or options.domain is None:
         raise KitError("import plan: HOST and DOMAIN are needed", hint="import plan HOST DOMAIN")
-    rules = GroupRules(
-        _default_group(options.vg, cluster), tuple(options.by_name), tuple(options.larger)
-    )
-    _require_groups(rules, groups)
+    rules = group_rules.given(options, cluster, groups)
     with connected(options.host) as host:
         inventory = take(host, options.domain)
         made = _draft(options, inventory, host, cluster, groups, rules)
@@ -133,39 +117,6 @@ def _draft(
     size = gather.file_size(host, domain.nvram) if domain.nvram else 0
     target = Target(name, cluster.here, options.os)
     return draft(inventory, options.host, target, groups, rules, network, gather.qemu(), size)
-
-
-def instance_name(domain: str, node: str) -> str:
-    """The instance's name: the domain's, with the node's DNS domain if it has none.
-
-    Ganeti writes names in lower case.
-    """
-    name = domain if "." in domain else f"{domain}.{node.partition('.')[2]}"
-    return name.rstrip(".").lower()
-
-
-def _default_group(given: str | None, cluster: ganeti.Ganeti) -> str:
-    """The volume group that the user named, or that of the cluster.
-
-    Raises:
-        KitError: the cluster has none, or the master cannot be asked.
-    """
-    if given is not None:
-        return given
-    group = cluster_info(cluster.run(["gnt-cluster", "info"]).stdout).group
-    if group is None:
-        raise KitError("volume group: the cluster has none", hint="--vg VG")
-    return group
-
-
-def _require_groups(rules: GroupRules, groups: dict[str, VolumeGroup]) -> None:
-    named = [rules.default, *(vg for _, vg in rules.by_name), *(vg for _, vg in rules.larger)]
-    missing = [vg for vg in dict.fromkeys(named) if vg not in groups]
-    if missing:
-        raise KitError(
-            f"volume group {', '.join(missing)}: this node has none of that name",
-            hint="volume groups of this node: " + (", ".join(sorted(groups)) or "none"),
-        )
 
 
 def _findings(
@@ -212,18 +163,3 @@ def _write(path: Path, text: str, *, force: bool) -> None:
 def _report(found: Sequence[Finding], *, json_: bool) -> int:
     say(json.dumps(as_json(found), indent=2) if json_ else as_text(found))
     return PROBLEM if any(each.level == SERIOUS for each in found) else DONE
-
-
-def _by_name(text: str) -> tuple[str, str]:
-    if not (found := _RULE.fullmatch(text)):
-        raise argparse.ArgumentTypeError(f"{text}: not PATTERN=VG")
-    return found["left"], found["vg"]
-
-
-def _by_size(text: str) -> tuple[int, str]:
-    try:
-        if not (found := _RULE.fullmatch(text)):
-            raise ValueError(text)
-        return parse_size(found["left"]), found["vg"]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text}: not SIZE=VG, like 100G=hdd") from error

@@ -11,7 +11,16 @@ from importer.domains.inventory import Area
 from importer.plan.file import problems
 from importer.plan.hypervisor import Qemu
 from importer.plan.model import DiskPlan, NicPlan
-from importer.plan.rules import GroupRules, Network, VolumeGroup, disks
+from importer.plan.rules import (
+    GroupRules,
+    Network,
+    Target,
+    VolumeGroup,
+    choice,
+    disks,
+    draft,
+    instance_name,
+)
 from tests.unit.importer.plan.planned import (
     DATA,
     DOMAIN,
@@ -212,3 +221,32 @@ def test_a_swap_area_that_cannot_be_made_anew_is_copied(uuid: str, label: str) -
     plan = drafted(replace(INVENTORY, disks=(root, odd, data))).plan
     assert (plan.disks[1].swap_uuid, plan.disks[1].swap_label) == (None, None)
     assert list(problems(plan)) == []
+
+
+@pytest.mark.parametrize(
+    ("domain", "node", "name"),
+    [
+        ("web", "node1.example.org", "web.example.org"),
+        ("web.example.com", "node1.example.org", "web.example.com"),
+        ("web", "node1", "web"),
+        ("Web_1", "node1.example.org", "web_1.example.org"),
+    ],
+)
+def test_the_instance_has_the_domain_of_the_node(domain: str, node: str, name: str) -> None:
+    assert instance_name(domain, node) == name
+
+
+def test_a_disk_is_counted_where_its_plan_has_it() -> None:
+    """A pattern may match the name of the volume, which depends on the instance and on its role."""
+    rules = GroupRules(
+        "vg_ganeti",
+        by_name=(("web.example.org-root", "roots"), ("*-swap", "swaps")),
+        larger=((30 * GIB, "vg_ganeti_hdd"),),
+    )
+    groups = dict.fromkeys(("roots", "swaps", *GROUPS), GROUPS["vg_ganeti"])
+    group = choice(rules, "node1.example.org")
+    found = [group(INVENTORY, disk) for disk in INVENTORY.disks]
+    assert found == ["roots", "swaps", "vg_ganeti_hdd"]
+    target = Target("web.example.org", "node1.example.org", "debootstrap+default")
+    made = draft(INVENTORY, "kvm1", target, groups, rules, Network(), QEMU)
+    assert [disk.vg for disk in made.plan.disks] == found

@@ -15,6 +15,7 @@ from kit.cli import parser
 from kit.import_ import inventory
 from node.devices.lvm import VolumeGroup
 from node.errors import KitError
+from node.run import Result
 from node.text import printable
 from tests.unit.importer.fake_host import FakeHost, said
 from tests.unit.importer.made import GIB, HOST, WEB1, WIN
@@ -51,6 +52,16 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(inventory, "host_facts", lambda _host: HOST)
     monkeypatch.setattr(inventory, "groups", lambda: GROUPS)
     return asked
+
+
+class Cluster:
+    """A cluster whose volume group is xenvg."""
+
+    here = "node1.example.org"
+
+    def run(self, argv: list[str]) -> Result:
+        assert argv == ["gnt-cluster", "info"]
+        return Result(0, "  lvm volume group: xenvg\n", "")
 
 
 def options(*words: str) -> Namespace:
@@ -92,6 +103,35 @@ def test_without_names_it_takes_all_in_the_order_of_their_names(
     ]
 
 
+def test_rules_tell_the_group_of_each_disk(
+    taken: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(inventory.ganeti, "of_this_node", Cluster)
+    assert inventory.run(options("a", "c", "--larger", "50G=hddvg")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:] == [
+        "VOLUME GROUP   BY RULES     FREE  MISSING",
+        "hddvg         100.1 GiB  105 GiB  -",
+        "xenvg            21 GiB  200 GiB  -",
+    ]
+    rules = ("--vg", "hddvg", "--rule", "*swap.img=xenvg", "--rule", "sda=xenvg")
+    assert inventory.run(options("a", "c", "--json", *rules)) == 0
+    assert json.loads(capsys.readouterr().out)["volume_groups"] == [
+        {"group": "hddvg", "needed": 110 * GIB + 64 * MIB, "free": 105 * GIB},
+        {"group": "xenvg", "needed": 11 * GIB, "free": 200 * GIB},
+    ]
+    assert taken == ["a", "c"] * 2
+
+
+def test_a_rule_with_a_group_that_this_node_has_not_is_told_first(
+    taken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory.ganeti, "of_this_node", Cluster)
+    with pytest.raises(KitError, match="volume group ssdvg: this node has none"):
+        inventory.run(options("a", "--rule", "*=ssdvg"))
+    assert taken == []
+
+
 def test_a_lost_connection_ends_it(taken: list[str]) -> None:
     with pytest.raises(HostLost):
         inventory.run(options("lost", "a"))
@@ -99,7 +139,9 @@ def test_a_lost_connection_ends_it(taken: list[str]) -> None:
 
 
 def test_a_node_without_volume_groups() -> None:
-    assert inventory.room_table(needs([WEB1], {})) == ["this node has no volume group"]
+    assert inventory.room_table(needs([WEB1], {}), by_rules=False) == [
+        "this node has no volume group"
+    ]
 
 
 def test_names_from_the_host_are_made_printable() -> None:
