@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
+from typing import NamedTuple
 
 from guest import interfaces
 from importer.renumber import tokens
@@ -21,14 +22,30 @@ _OTHER = re.compile(r"(lo|dummy|tun|tap|wg|docker|virbr|veth|sit|gre|ppp|ipsec|h
 _METHODS = ("loopback", "tunnel", "v4tunnel", "6to4", "ppp", "wvdial")
 _ADDS = re.compile(r"\bip\s+(?:-[46]\s+)?a\w*\s+(?:add|replace)\s+(\S+)")
 _DEFAULT = re.compile(r"\b(?:default|0\.0\.0\.0/0|::/0)\s+(?:via|gw)\s+(\S+)")
+_IN_DIRECTORY = re.compile(r"[a-zA-Z0-9_-]+")  # other files of a source-directory are ignored
+
+
+class Included(NamedTuple):
+    """Files that are included: an absolute shell pattern; which names are, None for all."""
+
+    pattern: str
+    names: re.Pattern[str] | None = None
+
+    def takes(self, path: str) -> bool:
+        """Whether a file that matches the pattern is included."""
+        return self.names is None or self.names.fullmatch(path.rpartition("/")[2]) is not None
 
 
 @dataclass
 class _Stanza:
-    """A stanza: its words, and the indexes of its first and last line and of its options."""
+    """A stanza: its words, and the indexes of its lines and of its options.
+
+    `begun` is the last one of the lines that have its words: they may be several.
+    """
 
     words: list[str]
     first: int
+    begun: int
     last: int
     options: list[tuple[int, str, str]] = field(default_factory=list)  # line, name, rest
 
@@ -38,20 +55,24 @@ class _Stanza:
         return self.words[1].partition(":")[0]
 
     def values(self, *names: str) -> list[str]:
-        """The values of the options with these names."""
-        return [rest for _, name, rest in self.options if name in names]
+        """The values of the options with these names, without those of the next line."""
+        return [rest for _, name, rest in self.options if name in names and rest]
 
 
-def included(text: str) -> list[str]:
-    """The patterns of the files that a file includes, absolute."""
-    found = []
+def included(text: str) -> list[Included]:
+    """The files that a file includes."""
+    found: list[Included] = []
     for line in text.splitlines():
         match line.split():
             case ["source", pattern, *_]:
-                found.append(pattern)
+                found.append(Included(_absolute(pattern)))
             case ["source-directory", pattern, *_]:
-                found.append(f"{pattern.rstrip('/')}/*")
-    return [pattern if pattern.startswith("/") else f"/etc/network/{pattern}" for pattern in found]
+                found.append(Included(_absolute(f"{pattern.rstrip('/')}/*"), _IN_DIRECTORY))
+    return found
+
+
+def _absolute(pattern: str) -> str:
+    return pattern if pattern.startswith("/") else f"/etc/network/{pattern}"
 
 
 def logical_names(text: str) -> dict[str, str]:
@@ -101,7 +122,9 @@ def edited(text: str, changes: Sequence[Change], logical: Mapping[str, str]) -> 
                 _state_prefix(lines, stanza, main[1])
             fixes = change.adds4 and stanza.words[2:4] == ["inet", "dhcp"]
             if fixes:
-                lines[stanza.first] = _static(lines[stanza.first], change)
+                head = lines[stanza.first : stanza.begun + 1]
+                lines[stanza.first] = _static(head, change)
+                lines[stanza.first + 1 : stanza.begun + 1] = [""] * (len(head) - 1)
             if change.adds6 and (fixes or (main and main[0].version == 4)):
                 added[stanza.last] = f"\n{interfaces.static6(change.config)}\n"
         for card in changes:
@@ -114,16 +137,22 @@ def edited(text: str, changes: Sequence[Change], logical: Mapping[str, str]) -> 
     return "".join(lines)
 
 
-def _static(line: str, change: Change) -> str:
-    """The first line of a stanza that used DHCP, and its address, route and name servers."""
+def _static(head: Sequence[str], change: Change) -> str:
+    """The first line of a stanza that used DHCP, and its address, route and name servers.
+
+    Args:
+        head: the lines with the words of the stanza.
+        change: of its interface.
+    """
+    first = " ".join([head[0].rstrip(" \t\\\n"), *(line.strip(" \t\\\n") for line in head[1:])])
     config, resolver = change.config, change.resolver
     options = [f"address {config.address4}", *interfaces.route4(config)]
     if resolver and resolver.nameservers:
         options.append(f"dns-nameservers {' '.join(resolver.nameservers)}")
     if resolver and resolver.search:
         options.append(f"dns-search {' '.join(resolver.search)}")
-    head = re.sub(r"(\sinet\s+)dhcp\b", r"\1static", line.rstrip("\n"))
-    return "\n".join([head, *(f"    {option}" for option in options)]) + "\n"
+    static = re.sub(r"(\sinet\s+)dhcp\b", r"\1static", first)
+    return "\n".join([static, *(f"    {option}" for option in options)]) + "\n"
 
 
 def _stanzas(lines: Sequence[str]) -> Iterator[_Stanza]:
@@ -138,12 +167,16 @@ def _stanzas(lines: Sequence[str]) -> Iterator[_Stanza]:
         name, _, tail = name.partition("\t")
         rest = f"{tail} {rest}".strip()
         if goes_on:
+            rest = text.rstrip("\\").strip()
             if current and option:
-                current.options.append((place, option, text.rstrip("\\").strip()))
+                current.options.append((place, option, rest))
+            elif current:
+                current.words += rest.split()
+                current.begun = place
         elif interfaces.begins_stanza(name):
             if current:
                 yield current
-            current, option = _Stanza([name, *rest.split()], place, place), ""
+            current, option = _Stanza([name, *rest.split()], place, place, place), ""
         elif current:
             option = name
             current.options.append((place, name, rest))
@@ -231,6 +264,8 @@ def _option(
     if option == "gateway":
         config = change.config
         wanted = interfaces.route4(config) if new.version == 4 else interfaces.route6(config)
+        if len(wanted) != 1 and not rest:  # it goes on in the next line
+            return ""
         if len(wanted) != 1:
             return "".join(f"{indent}{each}\n" for each in wanted)
     return tokens.replaced(line, change)

@@ -17,10 +17,11 @@ from importer.renumber import (
     networkd,
     tokens,
 )
+from importer.renumber.ifupdown import Included
 from importer.renumber.matching import matched
 from importer.renumber.model import Change, Seen
 from node.errors import KitError
-from node.guest_files import MAX_FILES, GuestFiles
+from node.guest_files import MAX_FILES, MAX_SIZE, GuestFiles
 
 HOSTS = "/etc/hosts"
 RESOLV = "/etc/resolv.conf"
@@ -46,6 +47,7 @@ class Texts:
     hosts: str
     resolv: str | None  # None: a program makes it when the guest runs, or there is none
     has_cloud_init: bool
+    has_large_hosts: bool  # then, its text is not known
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,14 @@ def read(files: GuestFiles) -> Texts:
         KitError: one is too large, or there are too many.
     """
     others = {kind: dict(_read_all(files, pattern)) for kind, pattern in PATTERNS.items()}
+    hosts_text = files.read(HOSTS)
     return Texts(
         _interfaces(files),
         others,
-        files.read(HOSTS) or "",
+        hosts_text or "",
         files.read(RESOLV),
-        files.read(_CLOUD) is not None,
+        has_cloud_init=files.read(_CLOUD) is not None,
+        has_large_hosts=hosts_text is None and files.exists(HOSTS),
     )
 
 
@@ -167,17 +171,17 @@ def _read_all(files: GuestFiles, pattern: str) -> Iterator[tuple[str, str]]:
 def _interfaces(files: GuestFiles) -> dict[str, str]:
     """The main file of ifupdown, and the files that it includes."""
     found: dict[str, str] = {}
-    patterns = [ifupdown.MAIN]
+    wanted = [Included(ifupdown.MAIN)]
     for _ in range(MAX_INCLUDES):
         fresh = {
             path: text
-            for pattern in patterns
-            if pattern.startswith("/etc/")
-            for path, text in _read_all(files, pattern)
-            if path not in found
+            for each in wanted
+            if each.pattern.startswith("/etc/")
+            for path, text in _read_all(files, each.pattern)
+            if path not in found and each.takes(path)
         }
         found |= fresh
-        patterns = [pattern for text in fresh.values() for pattern in ifupdown.included(text)]
+        wanted = [each for text in fresh.values() for each in ifupdown.included(text)]
     return found
 
 
@@ -243,6 +247,11 @@ def _notes(texts: Texts, changes: Sequence[Change], edits: Sequence[Edit]) -> It
                 " that the kernel calls eth*; order the NICs of the instance like the guest's"
             )
     yield from _left(changes, edits)
+    if texts.has_large_hosts:
+        yield (
+            f"{HOSTS} is larger than {MAX_SIZE // 1024} KiB: it is neither changed nor searched for"
+            " old addresses"
+        )
     if any(_has_mapping(text) for text in texts.interfaces.values()):
         yield "/etc/network/interfaces has a mapping: its script may choose by old addresses"
     if any(_inherits(text) for text in texts.interfaces.values()):

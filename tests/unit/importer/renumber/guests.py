@@ -32,6 +32,9 @@ class Files:
     def read(self, path: str) -> str | None:
         return self.texts.get(path)
 
+    def exists(self, path: str) -> bool:
+        return path in self.texts
+
     def matching(self, pattern: str) -> list[str]:
         return [
             path

@@ -219,3 +219,59 @@ def test_options_of_another_stanza_are_noted() -> None:
     )
     notes = proposal(Files({"/etc/network/interfaces": text}), instance(SECOND)).notes
     assert any("inherits options" in note for note in notes)
+
+
+class LargeHosts(Files):
+    def read(self, path: str) -> str | None:
+        return None if path == "/etc/hosts" else super().read(path)
+
+
+def test_a_hosts_file_that_is_too_large_is_noted() -> None:
+    texts = {"/etc/network/interfaces": CLASSES}
+    wanted = "/etc/hosts is larger than 1024 KiB: it is neither changed nor searched"
+    notes = proposal(LargeHosts(texts | {"/etc/hosts": "10.1.2.3 a\n"}), instance(SECOND)).notes
+    assert any(note.startswith(wanted) for note in notes)
+    assert not any("/etc/hosts" in note for note in proposal(Files(texts), instance(SECOND)).notes)
+
+
+@pytest.mark.parametrize("name", ["ens3.bak", "ens3~", ".ens3", "ens3"])
+def test_names_that_ifupdown_ignores_in_a_source_directory(name: str) -> None:
+    texts = {
+        "/etc/network/interfaces": "source-directory interfaces.d\n",
+        f"/etc/network/interfaces.d/{name}": CLASSES,
+    }
+    edits = proposal(Files(texts), instance(SECOND)).edits
+    assert any("interfaces.d" in edit.path for edit in edits) == (name == "ens3")
+    texts["/etc/network/interfaces"] = "source interfaces.d/*\n"
+    edits = proposal(Files(texts), instance(SECOND)).edits
+    assert any("interfaces.d" in edit.path for edit in edits)
+
+
+CONTINUED = """auto ens3
+iface ens3 \\
+    inet static
+    address \\
+        10.1.2.3
+    gateway \\
+        10.0.0.1
+"""
+
+
+def test_stanzas_and_options_of_several_lines() -> None:
+    (_, edit) = proposal(Files({"/etc/network/interfaces": CONTINUED}), instance(SECOND)).edits
+    wanted = CONTINUED.replace("10.1.2.3", "10.99.0.40/20").replace("10.0.0.1", "10.99.0.1")
+    assert edit.new == wanted
+
+
+def test_a_gateway_of_two_lines_outside_of_the_subnet() -> None:
+    (_, edit) = proposal(Files({"/etc/network/interfaces": CONTINUED}), instance(ROUTED)).edits
+    assert "gateway" not in edit.new
+    assert edit.new.count("up ip route replace default via 198.51.100.1 dev ens3 onlink\n") == 1
+
+
+def test_a_stanza_of_two_lines_gets_a_static_address() -> None:
+    text = "auto ens3\niface ens3 \\\n  inet dhcp\n  mtu 1400\n"
+    found = Files({"/etc/network/interfaces": text})
+    (_, edit) = proposal(found, instance(SECOND), static=STATIC).edits
+    assert "\niface ens3 inet static\n    address 10.99.0.40/20\n" in edit.new
+    assert edit.new.endswith("\n  mtu 1400\n")
