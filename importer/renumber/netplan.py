@@ -1,7 +1,7 @@
 """Edits netplan's YAML line by line, so that comments stay (netplan(5)). Pure.
 
 It is read in the form in which people and installers write it: one key on a line, lists in brackets
-or as items. What is written in another form is not found, and so not changed.
+or as items; what a device has may be in braces, on one line. See `is_understood`.
 """
 
 import re
@@ -17,6 +17,8 @@ _KINDS = {"ethernets": "nic", "bridges": "over", "bonds": "over"}
 _TRUE = ("true", "yes", "on")
 _FAMILIES: dict[str, Family] = {"dhcp4": "inet", "dhcp6": "inet6"}
 _DEFAULTS = ("default", "0.0.0.0/0", "::/0", "0/0")
+_IN_BRACES = re.compile(rf"\b({'|'.join(_KINDS)})[\"']?\s*:\s*\{{\s*[^\s}}]")
+_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 _CIDR = re.compile(r"(?<![0-9A-Fa-f.:])[0-9A-Fa-f.:]+/\d+")
 
 
@@ -40,6 +42,20 @@ class _Line(NamedTuple):
     def option(self) -> str:
         """The option of the device that the line belongs to; "" for the device itself."""
         return self.keys[3] if len(self.keys) > 3 else ""
+
+
+def is_understood(text: str) -> bool:
+    """Whether no devices are in braces that hold several, or that end in another line."""
+    code = [_QUOTED.sub(_without_braces, _split(line)[0]) for line in text.splitlines()]
+    return not any(
+        code[line.place].count("{") > code[line.place].count("}")
+        or (line.device is None and _IN_BRACES.search(code[line.place]))
+        for line in _lines(text)
+    )
+
+
+def _without_braces(match: re.Match[str]) -> str:
+    return re.sub(r"[{}]", "", match[0])
 
 
 def seen(file: str, text: str) -> list[Seen]:

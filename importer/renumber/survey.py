@@ -95,8 +95,15 @@ def propose(
         static: see `deciding.decided`.
 
     Raises:
-        KitError: see `matching.matched`.
+        KitError: see `matching.matched`; or a file of netplan is not understood.
     """
+    for path, text in texts.others["netplan"].items():
+        if not netplan.is_understood(text):
+            raise KitError(
+                f"{path} in the guest: its devices are in braces, which are only understood on one"
+                " line, for what one device has",
+                hint="write them with one key on a line: instance-kit shell --write",
+            )
     logical = {
         name: card
         for text in texts.interfaces.values()
