@@ -2,12 +2,11 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 
 from guest import fstab
 from importer.editing import KEPT, Edit
 from importer.renumber.model import Address
-from importer.renumber.tokens import addresses_in
+from importer.renumber.tokens import addresses_in, spellings
 from node.guest_files import GuestFiles, Line
 
 ETC, SRV = "/etc", "/srv"
@@ -34,6 +33,7 @@ def search(
     """
     if not addresses:
         return Mentions((), ())
+    words = sorted({word for address in addresses for word in spellings(address)})
     notes = []
     tops = [ETC]
     if srv:
@@ -44,7 +44,7 @@ def search(
                 notes.append(f"{entry.mountpoint}: {entry.spec} could not be mounted")
     lines: list[Line] = []
     for top in tops:
-        found = files.search(words(addresses), top, but=KEPT)
+        found = files.search(words, top, but=KEPT)
         lines += found.lines
         if not found.complete:
             notes.append(f"{top}: the search was stopped at its limit: there may be more")
@@ -54,13 +54,6 @@ def search(
         lines += [Line(edit.path, n, text) for n, text in enumerate(edit.new.splitlines(), 1)]
     kept = [line for line in lines if addresses_in(line.text) & set(addresses)]
     return Mentions(tuple(sorted(kept)), tuple(notes))
-
-
-def words(addresses: Collection[Address]) -> list[str]:
-    """The usual ways to write addresses; case is no matter."""
-    found = [str(address) for address in addresses]
-    found += [a.exploded for a in addresses if isinstance(a, IPv6Address)]
-    return sorted(set(found))
 
 
 def _place(entry: fstab.Entry) -> str:

@@ -1,9 +1,12 @@
 """What `renumber` prints. Pure."""
 
+import re
 from collections.abc import Iterator, Sequence
 
+from importer.editing import Edit
 from importer.renumber.mentions import Mentions
-from importer.renumber.model import Address, Change
+from importer.renumber.model import Address, Change, Interface
+from importer.renumber.tokens import addresses_in
 from node.text import printable
 
 MAX_MENTIONS = 100
@@ -19,9 +22,14 @@ def old_addresses(changes: Sequence[Change]) -> tuple[Address, ...]:
     return tuple(dict.fromkeys(address for address in found if address not in kept))
 
 
-def addresses(changes: Sequence[Change]) -> list[str]:
-    """A line for each address of each NIC: the old and the new one."""
-    return [line for change in changes for line in _of(change)]
+def addresses(changes: Sequence[Change], edits: Sequence[Edit]) -> list[str]:
+    """A line for each address of each NIC: the old and the new one, as the guest's files have it.
+
+    Args:
+        changes: of all NICs.
+        edits: of the files.
+    """
+    return [line for change in changes for line in _of(change, edits)]
 
 
 def mentions(found: Mentions) -> list[str]:
@@ -33,7 +41,7 @@ def mentions(found: Mentions) -> list[str]:
     return [printable(line) for line in (*lines, *found.notes)]
 
 
-def _of(change: Change) -> Iterator[str]:
+def _of(change: Change, edits: Sequence[Edit]) -> Iterator[str]:
     what = f"NIC {change.index} ({change.interface or change.old_mac})"
     paired = dict(change.pairs)
     for new in change.config.addresses:
@@ -41,11 +49,26 @@ def _of(change: Change) -> Iterator[str]:
         if old is None:
             yield f"{what}: new {new}"
         elif old.ip == new.ip:
-            yield f"{what}: has {new}"
+            yield f"{what}: has {_written(old, new, edits)}"
         else:
-            yield f"{what}: {old} -> {new}"
+            yield f"{what}: {old} -> {_written(old, new, edits)}"
     for before, after in change.gateways:
         if before != after:
             yield f"{what}: gateway {before} -> {after}"
     if not change.config.addresses:
         yield f"{what}: no address is changed"
+
+
+def _written(old: Interface, new: Interface, edits: Sequence[Edit]) -> str:
+    """The new address with its prefix: that of a host stays (`tokens.replaced`).
+
+    An old address without any prefix gets that of the network.
+    """
+    host = f"{new.ip}/{new.max_prefixlen}"
+    if old.network.prefixlen < old.max_prefixlen:
+        return str(new)
+    texts = [edit.new for edit in edits if new.ip in addresses_in(edit.new)]
+    if old.ip == new.ip and not texts:
+        return str(old)
+    pattern = re.compile(rf"(?<![\w.:]){re.escape(host)}(?!\w)")
+    return host if any(pattern.search(text) for text in texts) else str(new)

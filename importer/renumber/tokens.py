@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Interface, ip_address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, ip_address
 
 from importer.renumber.model import Address, Change, Interface
 
@@ -11,6 +11,10 @@ from importer.renumber.model import Address, Change, Interface
 _TOKEN = re.compile(
     r"(?<![\w.])(?<![0-9A-Fa-f:]:)(\d{1,3}(?:\.\d{1,3}){3})(/\d{1,2})?(?![\w/]|\.\w)"
     r"|(?<![\w.:])((?=[0-9A-Fa-f]*:)[0-9A-Fa-f:]{2,39})(/\d{1,3})?(?![\w/:]|\.\w)"
+)
+# An address of IPv6 that ends as one of IPv4, such as ::ffff:192.0.2.1.
+_MIXED = re.compile(
+    r"(?<![\w.:])([0-9A-Fa-f:]{2,29}:\d{1,3}(?:\.\d{1,3}){3})(?:/\d{1,3})?(?![\w/]|\.\w)"
 )
 _MAC = re.compile(r"(?<![\w:.-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![\w:.-])")
 
@@ -50,9 +54,29 @@ def with_mac(text: str, old: str, new: str) -> str:
 
 
 def addresses_in(text: str) -> frozenset[Address]:
-    """All addresses in a text."""
-    found = (_parsed(match[1] or match[3]) for match in _TOKEN.finditer(text))
-    return frozenset(address for address in found if address is not None)
+    """All addresses in a text, and those of IPv4 in ::ffff:0:0/96 as what they stand for."""
+    words = [match[1] or match[3] for match in _TOKEN.finditer(text)]
+    words += [match[1] for match in _MIXED.finditer(text)]
+    found = {address for word in words if (address := _parsed(word)) is not None}
+    found |= {a.ipv4_mapped for a in found if isinstance(a, IPv6Address) and a.ipv4_mapped}
+    return frozenset(found)
+
+
+def spellings(address: Address) -> frozenset[str]:
+    """The usual ways to write an address, lower case: with and without leading zeros and `::`.
+
+    One of IPv4 has those in ::ffff:0:0/96, too, but for the ones that end with it.
+    """
+    if isinstance(address, IPv4Address):
+        return frozenset({str(address)}) | spellings(IPv6Address(f"::ffff:{address}"))
+    found = {str(address)}
+    whole = address.exploded.split(":")
+    for groups in (whole, [f"{int(group, 16):x}" for group in whole]):
+        found.add(":".join(groups))
+        zeros = "".join("0" if int(group, 16) == 0 else "x" for group in groups)
+        for run in re.finditer("0+", zeros):
+            found.add(f"{':'.join(groups[: run.start()])}::{':'.join(groups[run.end() :])}")
+    return frozenset(found)
 
 
 def _exact(

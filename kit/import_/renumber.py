@@ -92,7 +92,7 @@ def as_text(review: Review) -> str:
     proposal = review.proposal
     parts = [printable(line) for line in as_diff(proposal.edits).splitlines()]
     parts += ["" if parts else "nothing to change"]
-    parts += [printable(line) for line in report.addresses(proposal.changes)]
+    parts += [printable(line) for line in report.addresses(proposal.changes, proposal.edits)]
     parts += [printable(f"note: {note}") for note in proposal.notes]
     if found := report.mentions(review.mentions):
         parts += ["", "old addresses elsewhere:", *(f"  {line}" for line in found)]

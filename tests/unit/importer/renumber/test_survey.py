@@ -62,7 +62,7 @@ def changed(found: Files, made: Proposal) -> Files:
 def test_golden(name: str) -> None:
     made = proposal(files(name), INSTANCES.get(name, instance(FIRST)), OLD_MACS.get(name))
     notes = [f"note: {note}" for note in made.notes]
-    text = "\n".join([*report.addresses(made.changes), *notes, as_diff(made.edits), ""])
+    text = "\n".join([*report.addresses(made.changes, made.edits), *notes, as_diff(made.edits), ""])
     path = DATA / "golden/renumber" / f"{name}.txt"
     if os.environ.get("GOLDEN_WRITE"):
         path.write_text(text)
@@ -76,7 +76,7 @@ def test_static_instead_of_dhcp(name: str, described: Mapping[str, str]) -> None
     whole, found = instance(described, *second), files(name)
     made = proposal(found, whole, static=STATIC)
     notes = [f"note: {note}" for note in made.notes]
-    text = "\n".join([*report.addresses(made.changes), *notes, as_diff(made.edits), ""])
+    text = "\n".join([*report.addresses(made.changes, made.edits), *notes, as_diff(made.edits), ""])
     path = DATA / "golden/renumber" / f"{name}-static-{described['MODE']}.txt"
     if os.environ.get("GOLDEN_WRITE"):
         path.write_text(text)
@@ -275,3 +275,66 @@ def test_a_stanza_of_two_lines_gets_a_static_address() -> None:
     (_, edit) = proposal(found, instance(SECOND), static=STATIC).edits
     assert "\niface ens3 inet static\n    address 10.99.0.40/20\n" in edit.new
     assert edit.new.endswith("\n  mtu 1400\n")
+
+
+FLOW = "{network: {version: 2, ethernets: {ens3: {addresses: [10.1.2.3/20]}}}}\n"
+JSON = """{
+  "network": {
+    "ethernets": {
+      "ens3": {
+        "addresses": ["10.1.2.3/20"]
+      }
+    }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(FLOW, JSON, "network:\n  ethernets: {ens3: {dhcp4: true}}\n"),
+        "network: {'ethernets': {ens3: {dhcp4: true}}}\n",
+        "network:\n  ethernets:\n    ens3: {\n      addresses: [10.1.2.3/20]}\n",
+        "network:\n  ethernets:\n    ens3:\n      routes:\n        - {to: default,\n"
+        "           via: 10.0.0.1}\n",
+    ],
+)
+def test_netplan_in_braces_that_are_not_understood_is_an_error(text: str) -> None:
+    with pytest.raises(KitError, match=r"/etc/netplan/a.yaml in the guest: its devices are in"):
+        proposal(Files({"/etc/netplan/a.yaml": text}), instance(SECOND))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "network: {version: 2, renderer: NetworkManager}\n",
+        "network:\n  ethernets: {}\n",
+        "network:\n  ethernets:  # {old: {\n    ens3: {dhcp4: true}\n",
+        "network:\n  wifis:\n    wlan0: {access-points: {a: {password: 'x{y'}}}\n",
+    ],
+)
+def test_netplan_in_other_braces_is_read(text: str) -> None:
+    proposal(Files({"/etc/netplan/a.yaml": text}), instance(SECOND))
+
+
+HOST = CLASSES.replace("10.1.2.3", "10.1.2.3/32")
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [
+        (HOST, 32),
+        (CLASSES, 20),
+        (CLASSES.replace("\tgateway", "\tnetmask 255.255.255.255\n\tgateway"), 20),
+    ],
+    ids=["prefix", "none", "netmask"],
+)
+def test_the_prefix_of_a_host_is_reported_as_it_is_in_the_file(text: str, prefix: int) -> None:
+    found = Files({"/etc/network/interfaces": text})
+    made = proposal(found, instance(SECOND))
+    first = report.addresses(made.changes, made.edits)[0]
+    assert first == f"NIC 0 (ens3): 10.1.2.3/32 -> 10.99.0.40/{prefix}"
+    made = proposal(changed(found, made), instance(SECOND))
+    first = report.addresses(made.changes, made.edits)[0]
+    assert first == f"NIC 0 (ens3): has 10.99.0.40/{prefix}"

@@ -1,10 +1,12 @@
 import string
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from importer.renumber import tokens
+from importer.renumber.model import Address
 from tests.unit.importer.renumber.guests import FIRST, files, instance
 from tests.unit.importer.renumber.test_survey import proposal
 
@@ -57,3 +59,47 @@ def test_mac_addresses() -> None:
     assert tokens.with_mac(text, "52:54:00:aa:00:01", "aa:00:00:00:00:01") == (
         "aa:00:00:00:00:01 52:54:00:aa:00:02 52:54:00:aa:00:02:03"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "2001:DB8::1:0:0:1",
+            "2001:db8:0:0:1:0:0:1",
+            "2001:db8:0:0:1::1",
+            "[2001:db8::1:0:0:1]:80",
+        ),
+        *("2001:0db8:0000:0000:0001:0000:0000:0001", "2001:0db8::0001:0000:0000:0001/128"),
+    ],
+)
+def test_all_spellings_of_an_address_are_found(text: str) -> None:
+    address = ip_address("2001:db8::1:0:0:1")
+    assert tokens.addresses_in(text) == {address}
+    assert any(word in text.lower() for word in tokens.spellings(address))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "::ffff:192.0.2.10",
+            "::FFFF:192.0.2.10/128",
+            "[::ffff:192.0.2.10]:80",
+            "::ffff:c000:20a",
+        ),
+        *("0:0:0:0:0:ffff:192.0.2.10", "::FFFF:C000:020A"),
+    ],
+)
+def test_addresses_of_ipv4_in_ipv6_are_found(text: str) -> None:
+    address = ip_address("192.0.2.10")
+    assert address in tokens.addresses_in(text)
+    assert any(word in text.lower() for word in tokens.spellings(address))
+    assert tokens.replaced(text, CHANGE) == text
+
+
+@given(st.ip_addresses())
+def test_spellings_are_of_the_address(address: Address) -> None:
+    found = {ip_address(word) for word in tokens.spellings(address)}
+    assert address in found
+    assert len(found) == (1 if address.version == 6 else 2)
