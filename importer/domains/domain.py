@@ -61,6 +61,7 @@ class Domain:
             default.
         has_console: whether it has a serial console.
         has_agent: whether it has a channel for the QEMU guest agent.
+        has_local_time: whether its clock begins with the host's local time, not with UTC.
     """
 
     name: str
@@ -77,3 +78,4 @@ class Domain:
     obstacles: tuple[Obstacle, ...] = ()
     nvram: str = ""
     scsi_controller: str = ""
+    has_local_time: bool = False

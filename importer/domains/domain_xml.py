@@ -109,6 +109,7 @@ def _domain(top: Element, volumes: Volumes) -> Domain:
         obstacles=tuple(dict.fromkeys(each.for_domain(name) for each in found)),
         nvram=_nvram(top),
         scsi_controller=_scsi_controller(top),
+        has_local_time=_has_local_time(top),
     )
 
 
@@ -217,6 +218,15 @@ def _has_console(top: Element) -> bool:
     if top.find("devices/serial") is not None:
         return True
     return any(target.get("type") == "serial" for target in top.iterfind("devices/console/target"))
+
+
+def _has_local_time(top: Element) -> bool:
+    """Whether the clock's offset is, or is from, the local time (libvirt's formatdomain)."""
+    clock = top.find("clock")
+    if clock is None:
+        return False
+    offset = clock.get("offset", "utc")
+    return offset == "localtime" or (offset == "variable" and clock.get("basis") == "localtime")
 
 
 def _scsi_controller(top: Element) -> str:

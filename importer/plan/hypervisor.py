@@ -108,6 +108,8 @@ def hardware(domain: Domain, qemu: Qemu, variables: Variables | None, size: int)
         )
     if domain.has_agent:
         draft.set("use_guest_agent", "True")
+    if domain.has_local_time:
+        draft.set("use_localtime", "True")
     return Hardware(draft.parameters, draft.notes)
 
 

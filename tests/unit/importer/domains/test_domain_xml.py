@@ -60,6 +60,20 @@ def test_slashes_that_users_have_repeated() -> None:
     assert parse(domain_xml(devices=disk)).disks[0].path == "/srv/images/vda"
 
 
+@pytest.mark.parametrize(
+    ("clock", "is_local"),
+    [
+        ("", False),
+        ("<clock offset='utc'/>", False),
+        ("<clock offset='localtime'><timer name='rtc'/></clock>", True),
+        ("<clock offset='variable' adjustment='0' basis='localtime'/>", True),
+        ("<clock offset='variable' adjustment='3600' basis='utc'/>", False),
+    ],
+)
+def test_clocks_with_local_time(clock: str, is_local: bool) -> None:
+    assert parse(domain_xml(more=clock)).has_local_time is is_local
+
+
 def test_volumes_of_pools() -> None:
     assert pool_volumes((DATA / "domains/pool-volumes.xml").read_text()) == [*VOLUMES]
     xml = "<volume type='block'><name>b</name><target><path>/dev/vg/b</path></target></volume>"

@@ -150,6 +150,7 @@ def test_a_mac_is_kept_only_on_request_and_with_a_warning() -> None:
         ({"cpu": ""}, {"cpu_type": None}),
         ({"cpu": "host-model"}, {"cpu_type": "host"}),
         ({"has_agent": True}, {"use_guest_agent": "True"}),
+        ({"has_local_time": True}, {"use_localtime": "True"}),
         ({"firmware": "uefi"}, {"kvm_extra": "-bios /usr/share/ovmf/OVMF.fd"}),
     ],
 )
