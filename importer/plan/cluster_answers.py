@@ -70,6 +70,11 @@ def node_groups(listed: str) -> frozenset[str]:
     return frozenset(re.findall(r"(?:^|\), )([^(]+?) \(", listed))
 
 
+def reserved_addresses(listed: str) -> frozenset[str]:
+    """The addresses of a network that are reserved: `198.51.100.0, 198.51.100.1`."""
+    return frozenset(re.findall(r"\d+(?:\.\d+){3}", listed))
+
+
 def help_names(printed: str) -> frozenset[str]:
     """The names in a list of QEMU, such as that of `-machine help` or `-cpu help`.
 

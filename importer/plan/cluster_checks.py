@@ -21,12 +21,21 @@ class NodeState:
 
 @dataclass(frozen=True)
 class GanetiNetwork:
-    """A network of Ganeti: subnets or "", free addresses, and node groups it is connected to."""
+    """A network of Ganeti.
+
+    Attributes:
+        subnet, subnet6: "" if it has none.
+        free: the number of free addresses, if Ganeti says it.
+        groups: the node groups that it is connected to.
+        reserved: addresses that Ganeti gives to no instance: those of the gateway and of machines
+            outside of the cluster.
+    """
 
     subnet: str
     subnet6: str
     free: int | None
     groups: frozenset[str]
+    reserved: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -155,11 +164,11 @@ def _nic(
         else:
             yield ok(about, f"{network.free} free addresses in {nic.network}")
     elif nic.ip is not None:
-        yield from _address(about, nic.ip, network, cluster)
+        yield from _address(about, nic.ip, nic.network, network, cluster)
 
 
 def _address(
-    about: str, ip: str, network: GanetiNetwork, cluster: ClusterFacts
+    about: str, ip: str, name: str, network: GanetiNetwork, cluster: ClusterFacts
 ) -> Iterator[Finding]:
     address = ip_address(ip)
     subnets = [ip_network(each) for each in (network.subnet, network.subnet6) if each]
@@ -168,5 +177,11 @@ def _address(
         yield problem(about, f"{ip} is not in {listed}", "another ip, or pool")
     elif ip in cluster.addresses:
         yield problem(about, f"{ip}: an instance has it", "another ip, or pool")
+    elif ip in network.reserved:
+        yield problem(
+            about,
+            f"{ip} is reserved in network {name} for what is no instance",
+            f"another ip, or pool; or gnt-network modify --remove-reserved-ips={ip} {name}",
+        )
     else:
         yield ok(about, f"{ip} is free")

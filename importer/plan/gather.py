@@ -7,7 +7,12 @@ from pathlib import Path
 
 from importer.ganeti import Ganeti
 from importer.host.connection import KvmHost
-from importer.plan.cluster_answers import cluster_info, help_names, node_groups
+from importer.plan.cluster_answers import (
+    cluster_info,
+    help_names,
+    node_groups,
+    reserved_addresses,
+)
 from importer.plan.cluster_checks import ClusterFacts, GanetiNetwork, NodeState
 from importer.plan.hypervisor import FIRMWARE, FIRMWARE_WITHOUT_VARIABLES, Qemu
 from importer.plan.model import ImportPlan
@@ -20,6 +25,12 @@ from node.run import run
 
 DNS_SECONDS = 10
 _NO_VALUE = ("?", "-", "")  # in lists of Ganeti: the node does not answer, or there is none
+
+
+_NETWORK = (
+    *("name", "network", "network6", "free_count", "group_list"),
+    "external_reservations",
+)
 
 
 def volume_groups() -> dict[str, VolumeGroup]:
@@ -72,10 +83,9 @@ def cluster_facts(ganeti: Ganeti) -> ClusterFacts:
             _value(subnet6),
             int(free) if free.isdecimal() else None,
             node_groups(of),
+            reserved_addresses(reserved),
         )
-        for name, subnet, subnet6, free, of in ganeti.listed(
-            "network", ("name", "network", "network6", "free_count", "group_list")
-        )
+        for name, subnet, subnet6, free, of, reserved in ganeti.listed("network", _NETWORK)
     }
     oses = ganeti.run(["gnt-os", "list", "--no-headers"]).stdout.split()
     return ClusterFacts(

@@ -88,7 +88,7 @@ def _source(plan: ImportPlan, inventory: Inventory) -> Iterator[Finding]:
 
 def _host(plan: ImportPlan, inventory: Inventory, facts: Facts) -> Iterator[Finding]:
     host = inventory.host
-    yield from _methods(inventory)
+    yield from _methods(plan, inventory)
     if host.libvirt >= LIBVIRT_BACKUPS and host.qemu >= QEMU_BACKUPS:
         yield from _scratch(plan, inventory, host)
     if facts.clock is not None and abs(facts.clock) > CLOCK_SECONDS:
@@ -100,7 +100,7 @@ def _host(plan: ImportPlan, inventory: Inventory, facts: Facts) -> Iterator[Find
         )
 
 
-def _methods(inventory: Inventory) -> Iterator[Finding]:
+def _methods(plan: ImportPlan, inventory: Inventory) -> Iterator[Finding]:
     host = inventory.host
     words = [".".join(map(str, version)) for version in (host.libvirt, host.qemu)]
     versions = "libvirt {}, QEMU {}".format(*words)
@@ -118,8 +118,11 @@ def _methods(inventory: Inventory) -> Iterator[Finding]:
             f"snapshots: {', '.join(inventory.snapshots)}: libvirt then makes no checkpoints",
             "disks are compared by hashes; without snapshots the last pass is shorter",
         )
+    copied = _copied(plan)
     for fact in inventory.disks:
         about = f"disk {fact.disk.target}"
+        if fact.disk.target not in copied:
+            continue
         if fact.bad_bitmaps:
             listed = ", ".join(fact.bad_bitmaps)
             yield note(
@@ -128,7 +131,7 @@ def _methods(inventory: Inventory) -> Iterator[Finding]:
                 "it is compared by hashes; while the domain is off: qemu-img bitmap --remove"
                 f" {fact.disk.path} NAME",
             )
-        elif not fact.keeps_bitmaps and fact.swap is None:
+        elif not fact.keeps_bitmaps:
             yield note(
                 about,
                 f"{fact.disk.format} without bitmaps",
@@ -136,8 +139,13 @@ def _methods(inventory: Inventory) -> Iterator[Finding]:
             )
 
 
+def _copied(plan: ImportPlan) -> frozenset[str]:
+    """The targets of the disks that are copied: swap areas are made anew, unless it says else."""
+    return frozenset(disk.target for disk in plan.disks if disk.swap_uuid is None)
+
+
 def _scratch(plan: ImportPlan, inventory: Inventory, host: HostFacts) -> Iterator[Finding]:
-    copied = {disk.target for disk in plan.disks if disk.swap_uuid is None}
+    copied = _copied(plan)
     allocated = sum(fact.allocated for fact in inventory.disks if fact.disk.target in copied)
     about, free = f"scratch files on {host.name}", host.scratch_free
     if free < LEAST_SCRATCH:

@@ -6,7 +6,14 @@ import pytest
 
 from importer.domains.domain import Obstacle
 from importer.domains.inventory import HostFacts
-from importer.plan.cluster_answers import Bounds, ClusterInfo, cluster_info, help_names, node_groups
+from importer.plan.cluster_answers import (
+    Bounds,
+    ClusterInfo,
+    cluster_info,
+    help_names,
+    node_groups,
+    reserved_addresses,
+)
 from importer.plan.cluster_checks import ClusterFacts, GanetiNetwork, NodeState
 from importer.plan.model import ImportPlan, Variables
 from importer.plan.preflight import Facts, findings
@@ -37,7 +44,9 @@ CLUSTER = ClusterFacts(
     addresses=frozenset({"198.51.100.2"}),
     nodes={"node1.example.org": NodeState(16384, "default", usable=True)},
     networks={
-        "gnt-fsn": GanetiNetwork("198.51.100.0/24", "", 251, frozenset({"default"})),
+        "gnt-fsn": GanetiNetwork(
+            "198.51.100.0/24", "", 251, frozenset({"default"}), frozenset({"198.51.100.9"})
+        ),
         "full": GanetiNetwork("192.0.2.0/30", "", 0, frozenset({"default"})),
         "far": GanetiNetwork("192.0.2.0/24", "2001:db8::/64", 9, frozenset({"other"})),
     },
@@ -234,6 +243,11 @@ NODE = "node1.example.org"
         (PROBLEM, {"plan": nic(network="far")}, "network far is not connected to the node's group"),
         (PROBLEM, {"plan": nic(ip="192.0.2.1")}, "NIC 0: 192.0.2.1 is not in 198.51.100.0/24"),
         (PROBLEM, {"plan": nic(ip="198.51.100.2")}, "NIC 0: 198.51.100.2: an instance has it"),
+        (
+            PROBLEM,
+            {"plan": nic(ip="198.51.100.9")},
+            "NIC 0: 198.51.100.9 is reserved in network gnt-fsn for what is no instance",
+        ),
         (OK, {"plan": nic(ip="198.51.100.3")}, "NIC 0: 198.51.100.3 is free"),
         (OK, {"plan": nic(network="far", ip="2001:db8::7")}, "NIC 0: 2001:db8::7 is free"),
     ],
@@ -302,6 +316,12 @@ Instance policy - limits for instances:
         "two words",
     }
     assert node_groups("-") == frozenset()
+    assert reserved_addresses("192.0.2.0, 192.0.2.1,192.0.2.255") == {
+        "192.0.2.0",
+        "192.0.2.1",
+        "192.0.2.255",
+    }
+    assert reserved_addresses("-") == frozenset()
 
 
 def test_lists_of_qemu_are_parsed() -> None:
@@ -314,3 +334,13 @@ def test_lists_of_qemu_are_parsed() -> None:
 def test_a_host_without_backups_needs_no_scratch_files() -> None:
     old = HostFacts("kvm1", (6, 0, 0), (4, 0, 0), 0)
     assert said(PROBLEM, inventory=replace(INVENTORY, host=old)) == ""
+
+
+@pytest.mark.parametrize("is_copied", [True, False])
+def test_a_swap_area_that_the_plan_copies_is_a_disk_like_others(is_copied: bool) -> None:
+    root, swap, data = INVENTORY.disks
+    inventory = replace(INVENTORY, disks=(root, replace(swap, keeps_bitmaps=False), data))
+    planned = replace(PLAN.disks[1], **({"swap_uuid": None} if is_copied else {}))  # type: ignore[arg-type]
+    plan = replace(PLAN, disks=(PLAN.disks[0], planned, PLAN.disks[2]))
+    found = said(NOTE, plan, inventory)
+    assert ("disk vdb: qcow2 without bitmaps" in found) == is_copied
