@@ -18,6 +18,10 @@ class HostLost(KitError):
         )
 
 
+class MasterLost(KitError):
+    """There was no connection to a node, or it has ended: a command there may have begun."""
+
+
 class CopiesFailed(KitError):
     """At least one copy failed, and the others were stopped; the message is the first one's.
 

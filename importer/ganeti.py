@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from importer.errors import MasterLost
 from node import cluster
 from node.errors import CommandError, KitError
 from node.run import Result, run
@@ -75,7 +76,7 @@ class Ganeti:
 
         Raises:
             CommandError: it failed, and `check` is set.
-            KitError: the node cannot be reached.
+            MasterLost: the node cannot be reached, or no more.
         """
         node = node or self.master
         what = " ".join(argv[:2])
@@ -86,7 +87,7 @@ class Ganeti:
             ended = run(command, what=f"{what} on {node}", input=input)
         except CommandError as error:
             if error.exit_code == _SSH_FAILED:
-                raise KitError(
+                raise MasterLost(
                     error.message,
                     hint=f"run it on {node}, then this again: {shlex.join(argv)}",
                 ) from error

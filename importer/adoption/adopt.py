@@ -15,6 +15,7 @@ from importer.adoption.adopted import (
     owner_tag,
     refreshed,
 )
+from importer.errors import MasterLost
 from importer.ganeti import Ganeti
 from importer.host.connection import KvmHost
 from importer.host.virsh import Virsh
@@ -178,7 +179,13 @@ def _add(plan: ImportPlan, journal: Journal, ganeti: Ganeti) -> None:
     if not exists(plan.instance):
         journal.update(lambda state: replace(state, add_began=True))
         log.info("+ %s", shlex.join(command.add(plan)))
-        ganeti.run(command.add(plan))
+        try:
+            ganeti.run(command.add(plan))
+        except MasterLost as error:  # by hand, it would be a second job
+            raise KitError(
+                error.message,
+                hint="run this again: if Ganeti has begun the job, it waits for its end",
+            ) from error
         found = located(journal.read().volumes, lvm.volumes())
     if not are_renamed(plan, found):
         raise KitError(

@@ -10,6 +10,7 @@ from importer import journal
 from importer.adoption import adopt, adopted
 from importer.adoption.adopt import Wanted, problems
 from importer.adoption.adopted import are_renamed, as_found, disk_number, located, without_bitmaps
+from importer.errors import MasterLost
 from importer.import_state import ImportState, Pass, Volume
 from importer.journal import Journal
 from importer.plan.file import render
@@ -170,6 +171,26 @@ def test_a_run_that_was_killed_after_the_job_goes_on(node: Node, record: Journal
     run(node, record)
     assert node.verbs == ["add"]
     assert record.read().done("tag")
+
+
+def test_a_lost_master_is_no_reason_to_add_the_instance_by_hand(
+    node: Node, record: Journal
+) -> None:
+    real = node.run
+
+    def lost(argv: Sequence[str], **_: object) -> Result:
+        raise MasterLost("gnt-instance add: closed", hint=f"then this again: {argv}")
+
+    node.run = lost  # type: ignore[method-assign,assignment]
+    with pytest.raises(KitError, match="gnt-instance add: closed") as caught:
+        run(node, record)
+    assert caught.value.hint == (
+        "run this again: if Ganeti has begun the job, it waits for its end"
+    )
+    node.run = real  # type: ignore[method-assign]
+    node.jobs = [["7", "running", f"INSTANCE_CREATE({NAME})"]]
+    run(node, record)
+    assert node.verbs == ["wait", "add"] and record.read().done("add")
 
 
 def test_a_job_of_a_killed_run_is_awaited(node: Node, record: Journal) -> None:
