@@ -11,6 +11,8 @@ CRYPTTAB = "/etc/crypttab"
 RESUME = "/etc/initramfs-tools/conf.d/resume"
 GRUB_DEFAULT = "/etc/default/grub"
 MENU = "/boot/grub/grub.cfg"
+MENUS = (MENU, "/boot/grub2/grub.cfg")
+ENTRIES = "/boot/loader/entries/"  # of the Boot Loader Specification; GRUB's blscfg reads them
 INITTAB = "/etc/inittab"
 CODE = 440  # bytes of code in the first sector; the disk's identifier and its partitions follow
 
@@ -60,6 +62,19 @@ class Facts:
     kernel: Kernel | None
     loaders: tuple[str, ...] | None
     unmounted: tuple[str, ...] = ()
+
+    @property
+    def menu(self) -> str:
+        """The path of GRUB's menu: that of Debian, if there is none."""
+        return next((path for path in MENUS if path in self.texts), MENU)
+
+    @property
+    def entries(self) -> Mapping[str, str]:
+        """The texts of files with one entry each, by their paths, if they are the menu."""
+        menu = self.texts.get(self.menu)
+        if menu is not None and "blscfg" not in menu:
+            return {}
+        return {path: text for path, text in self.texts.items() if path.startswith(ENTRIES)}
 
     @property
     def is_uefi(self) -> bool:

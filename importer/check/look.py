@@ -11,7 +11,7 @@ from converter.contents.guest_config import REFERRING
 from guest import fstab
 from guest.instance import Instance
 from importer.check import console, cpio, drivers
-from importer.check.facts import CRYPTTAB, FSTAB, INITTAB, MENU, Facts, Kernel
+from importer.check.facts import CRYPTTAB, FSTAB, INITTAB, MENUS, Facts, Kernel
 from importer.editing import MAX_TEXT
 from node.errors import KitError
 from node.guest_files import GuestFiles
@@ -88,7 +88,7 @@ def facts(
         frozenset(swaps),
         any(one.type == "crypto_LUKS" for one in listed),
         texts,
-        _kernel(files, texts.get(MENU, "")),
+        _kernel(files, "\n".join(texts.get(path, "") for path in MENUS)),
         _loaders(files, unmounted),
         unmounted,
     )

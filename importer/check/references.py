@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from converter.contents.guest_config import Reference, missing, references
 from guest import fstab
 from guest.hypervisor import root_disk
-from importer.check.facts import CRYPTTAB, FSTAB, MENU, RESUME, Facts
+from importer.check.facts import CRYPTTAB, FSTAB, RESUME, Facts
 from node.finding import Finding, note, ok, problem
 
 _ABOUT = "file systems"
@@ -88,7 +88,7 @@ def _finding(one: Reference, facts: Facts) -> Finding:
         return problem(_ABOUT, f"{text}: the boot waits for it", "correct the line in the guest")
     if one.file.startswith(("/etc/default/", "/etc/kernel/", "/etc/initramfs-tools/")):
         return note(_ABOUT, text, "correct the line in the guest, then update-grub")
-    if one.file == MENU and one.line >= _second_entry(facts.texts[MENU]):
+    if one.file == facts.menu and one.line >= _second_entry(facts.texts[one.file]):
         return note(_ABOUT, f"{text}; it is in another entry than the first", "update-grub")
     return problem(
         _ABOUT, f"{text}: it does not boot", "boot the source, and run update-grub there"

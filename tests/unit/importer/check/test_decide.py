@@ -35,6 +35,12 @@ OTHER_SWAP = {"tags": frozenset({("UUID", ROOT), ("UUID", LOST)}), "swaps": froz
 SERIAL = MENU.replace("terminal_output console", "terminal_output console serial").replace(
     "ro quiet", "ro quiet console=ttyS0,115200n8"
 )
+ENTRY = f"""title Linux
+version 6.1.0-1-amd64
+linux /vmlinuz-6.1.0-1-amd64
+initrd /initrd.img-6.1.0-1-amd64
+options root=UUID={ROOT} ro quiet
+"""
 
 GUESTS: dict[str, Facts] = {
     "in-order": facts({**FILES, "/boot/grub/grub.cfg": SERIAL}),
@@ -94,6 +100,22 @@ GUESTS: dict[str, Facts] = {
     "ide": facts(hv={**HV, "disk_type": "ide"}, kernel=None),
     "sysvinit": facts({**FILES, "/etc/inittab": "1:2345:respawn:/sbin/getty 38400 tty1\n"}),
     "vnc": facts(hv={**HV, "serial_console": "False"}),
+    "grub2": facts({**without("/boot/grub/grub.cfg"), "/boot/grub2/grub.cfg": MENU}),
+    "grub2-entries": facts(
+        {
+            **without("/boot/grub/grub.cfg"),
+            "/boot/grub2/grub.cfg": "set default=0\nblscfg\n",
+            "/boot/loader/entries/a.conf": ENTRY,
+            "/boot/loader/entries/b.conf": ENTRY.replace("quiet", "console=ttyS0,115200n8"),
+        }
+    ),
+    "systemd-boot": facts(
+        {
+            **without("/boot/grub/grub.cfg"),
+            "/boot/loader/entries/a.conf": ENTRY.replace(ROOT, LOST),
+        }
+    ),
+    "entries-not-read": facts({**FILES, "/boot/loader/entries/a.conf": ENTRY}),
     "no-menu": facts(without("/boot/grub/grub.cfg")),
 }
 
