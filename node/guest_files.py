@@ -103,20 +103,31 @@ class GuestFiles:
         """Replaces a file in one step, or makes it (root's, mode 644) with its directories.
 
         Owner, mode and extended attributes of an old file are kept. A link is followed.
+
+        Raises:
+            KitError: it cannot be replaced, such as one that is immutable; it is as before.
         """
         handle = self._handle
         old = handle.is_file(path, followsymlinks=True)
         real: str = handle.realpath(path) if old else path
         fresh = f"{real}.kit-new"
-        if not old:
-            handle.mkdir_p(str(PurePosixPath(real).parent))
-        handle.rm_f(fresh)
-        handle.write(fresh, text.encode("utf-8", "surrogateescape"))
-        handle.chmod(0o644, fresh)
-        if old:
-            handle.copy_attributes(real, fresh, all=True)
-        handle.sync()
-        handle.mv(fresh, real)
+        try:
+            if not old:
+                handle.mkdir_p(str(PurePosixPath(real).parent))
+            handle.rm_f(fresh)
+            handle.write(fresh, text.encode("utf-8", "surrogateescape"))
+            handle.chmod(0o644, fresh)
+            if old:
+                handle.copy_attributes(real, fresh, all=True)
+            handle.sync()
+            handle.mv(fresh, real)
+        except RuntimeError as error:
+            with suppress(RuntimeError):
+                handle.rm_f(fresh)
+            raise KitError(
+                f"{path} in the guest: it cannot be replaced: {str(error)[:MAX_REASON]}",
+                hint="is it immutable (lsattr, chattr -i), or its file system full?",
+            ) from error
 
     def keep(self, path: str, directory: str) -> None:
         """Copies a file with all its attributes to the same path below a directory of root's."""

@@ -51,3 +51,43 @@ def test_a_program_of_a_guest_fills_no_log(caplog: pytest.LogCaptureFixture) -> 
     assert "line 999" in caught.value.message
     assert len(caught.value.message) < 400
     assert len(caplog.records) <= 20
+
+
+class Immutable(Handle):
+    """A file that no other one can take the place of."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.files = {"/etc/hosts": b"old\n"}
+
+    def is_file(self, path: str, *, followsymlinks: bool) -> bool:
+        return path in self.files and followsymlinks
+
+    def realpath(self, path: str) -> str:
+        return path
+
+    def write(self, path: str, content: bytes) -> None:
+        self.files[path] = content
+
+    def rm_f(self, path: str) -> None:
+        self.files.pop(path, None)
+
+    def chmod(self, _mode: int, path: str) -> None:
+        assert path in self.files
+
+    def copy_attributes(self, old: str, new: str, *, all: bool) -> None:  # noqa: A002 - libguestfs's
+        assert {old, new} <= self.files.keys() and all
+
+    def sync(self) -> None:
+        pass
+
+    def mv(self, old: str, new: str) -> None:
+        raise RuntimeError(f"mv: {old}: {new}: Operation not permitted")
+
+
+def test_a_file_that_cannot_be_replaced_leaves_nothing_beside_it() -> None:
+    handle = Immutable()
+    with pytest.raises(KitError, match=r"^/etc/hosts in the guest: .*not permitted") as got:
+        GuestFiles(handle).replace("/etc/hosts", "new\n")
+    assert handle.files == {"/etc/hosts": b"old\n"}
+    assert got.value.hint is not None and "chattr -i" in got.value.hint
