@@ -228,7 +228,8 @@ def _suspended(session: Session, facts: SourceFacts, stop: Stop, limit: float | 
     sizes = {each.disk.target: each.disk.size for each in works} if facts.has_jobs else {}
     place = job.prepare(host, uuid, directory, sizes, session.reserve)
     passes.log_works(works)
-    with watched(session, place) as watch, explained(session, watch):
+    reserve = None if facts.has_jobs else 0
+    with watched(session, place, reserve) as watch, explained(session, watch):
         if was_running:
             watch.arm("suspended")
             session.journal.update(lambda now: replace(now, stopped_by_us="suspended"))
@@ -278,7 +279,7 @@ def _shut_down(session: Session, facts: SourceFacts, stop: Stop, limit: float | 
     """The last pass of a domain that is shut down."""
     current = _begun(session)
     directory = session.directory()
-    place = job.prepare(session.host, session.plan.uuid, directory, {}, 0)
+    place = job.prepare(session.host, session.plan.uuid, directory, {})
     with (
         watched(session, place, reserve=0) as watch,
         explained(session, watch, stopped=True),

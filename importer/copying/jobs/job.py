@@ -120,7 +120,7 @@ def prepare(
         uuid: of the domain.
         directory: of `directory_of`.
         sizes: of the job's disks by target, bytes.
-        reserve: bytes that have to stay free there.
+        reserve: bytes that have to stay free there; without disks, nothing has to.
 
     Raises:
         KitError: they cannot be made, or there is too little room.
@@ -130,7 +130,7 @@ def prepare(
     words = (uuid, directory, owner_of(token), *files)
     told = host.script(_PREPARE, *words, what="scratch files").stdout.splitlines()
     free = int(told[0]) if len(told) == 2 and told[0].strip().isdecimal() else 0
-    if free < 2 * reserve:
+    if sizes and free < 2 * reserve:
         remove(host, directory)
         raise KitError(
             f"scratch files in {directory} on {host.name}: only {size(free)} are free there;"

@@ -9,6 +9,7 @@ from importer.copying.jobs.backup_xml import JobDisk, backup_xml, checkpoint_xml
 from importer.copying.jobs.job import Checkpoint, Place
 from importer.copying.jobs.watch_script import owner_of
 from importer.errors import ForeignJob
+from node.errors import KitError
 from node.run import Result
 from tests.unit.importer.copying import source
 from tests.unit.importer.copying.source import DIRECTORY, NEXT, PLAN, POINT, SOCKET, TOKEN, UUID
@@ -91,3 +92,14 @@ def test_whose_job_it_is(xml: str | None, has_other: bool, token: str, whose: st
         return
     with pytest.raises(ForeignJob, match=whose):
         job.require_ours(running, has_other=has_other, plan=PLAN, token=token)
+
+
+@pytest.mark.parametrize(("sizes", "fits"), [({"vda": 1 << 30}, False), ({}, True)])
+def test_only_scratch_files_need_room(sizes: dict[str, int], fits: bool) -> None:
+    host = FakeHost(said(f"{1 << 20}\n/var/lib/libvirt/qemu\n"))
+    if fits:
+        assert job.prepare(host, UUID, DIRECTORY, sizes).directory == DIRECTORY
+        return
+    with pytest.raises(KitError, match="only 1 MiB are free there; 1 GiB have to stay free"):
+        job.prepare(host, UUID, DIRECTORY, sizes)
+    assert host.asked[-1] == ["rm", "-rf", "--", DIRECTORY]
