@@ -199,6 +199,7 @@ class Carrier:
             found = update(
                 *(disk, piece.volume, OPTIONS, self.progress),
                 throttle=self.rate.take if self.rate is not None else lambda _: None,
+                moves=piece.export.moves,
             )
         seconds = time.monotonic() - began
         return Carried(found.wire, compared=found.compared.compared, compare_seconds=seconds)

@@ -6,7 +6,8 @@ Both hosts compute digests of their blocks; only these cross the wire, and the b
                    data --> digests == ours? -------+--> Blocks --> ComparedSource --> a copy
 
 The disk must not change meanwhile: its machine is off or suspended, or a backup job of libvirt
-exports a point in time. After an interruption, another comparison finds what is still to be done.
+exports a point in time. If it does, the volume is no copy of it, and another comparison has to
+follow. After an interruption, another comparison finds what is still to be done.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,9 +23,11 @@ from converter.options import CopyOptions
 from converter.paths import Name
 from converter.progress import Progress
 from converter.results import CopyResult
+from converter.sources.base import Source
 from importer.copying.comparison.agent import BLOCK
 from importer.copying.comparison.agent_disk import AgentDisk
 from importer.copying.comparison.compare import Compared, compare
+from importer.copying.moving import MovingSource
 
 HEAD = 1 << 20  # bytes of the disk whose digests are compared again, to notice changes
 
@@ -111,6 +114,8 @@ def update(
     options: CopyOptions,
     progress: Progress = SILENT,
     throttle: Callable[[int], None] = lambda _: None,
+    *,
+    moves: bool = False,
 ) -> Updated:
     """Makes a volume like the disk: compares both, copies what differs, and reads that back.
 
@@ -119,6 +124,7 @@ def update(
 
     Args:
         disk, target, options, progress, throttle: see `compare`.
+        moves: whether a running guest may change the disk meanwhile, see `MovingSource`.
 
     Raises:
         CopyFailed: it failed after the volume was touched; another call goes on.
@@ -127,5 +133,8 @@ def update(
     before = disk.on_the_wire
     compared = compare(disk, target, options, progress, throttle)
     options = replace(options, increment=True, compared=True, verify=True)
-    copied = copy(ComparedSource(disk, compared, throttle), target, options, progress)
+    source: Source = ComparedSource(disk, compared, throttle)
+    if moves:
+        source = MovingSource(source)
+    copied = copy(source, target, options, progress)
     return Updated(compared, copied, disk.on_the_wire - before)

@@ -1,14 +1,17 @@
 """A comparison with an agent that lies."""
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from converter.errors import SourceLost, TargetTooSmall
+from converter.errors import CopyFailed, SourceLost, TargetTooSmall
 from converter.options import CopyOptions
 from importer.copying.comparison import agent
 from importer.copying.comparison.agent import BLOCK, EXTENT, MAP, READ
 from importer.copying.comparison.compare import compare
+from importer.copying.comparison.update import update
 from tests.unit.importer.copying.peer import Peer, disk_of, message, replied
 
 SIZE = 8 * BLOCK
@@ -60,3 +63,19 @@ def test_holes_are_never_asked_for(target: Path) -> None:
     assert (found.compared, found.different) == (SIZE, SIZE)
     kinds = [(each.length, each.kind.name) for each in found.blocks.extents()]
     assert kinds == [(3 * BLOCK, "ZERO"), (5 * BLOCK, "DATA")]
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_running_guest_may_change_the_disk_meanwhile(target: Path, moves: bool) -> None:
+    """As long as another pass follows, when it is off."""
+
+    def answer(kind: int, number: int, _offset: int, length: int) -> bytes:
+        if kind == MAP:
+            return replied(number, EXTENT.pack(length, 0))
+        if kind == READ:
+            return replied(number, bytes([number % 256]) * length)
+        return replied(number, os.urandom(length // BLOCK * agent.DIGEST))
+
+    expected = nullcontext() if moves else pytest.raises(CopyFailed, match="it changed while")
+    with disk_of(Peer(HELLO, answer)) as disk, expected:
+        update(disk, target, CopyOptions(allow_file=True), moves=moves)
