@@ -17,7 +17,7 @@ from importer.copying import methods
 from importer.copying.carry import Carried, Carrier, Export, Piece
 from importer.copying.jobs import job
 from importer.copying.jobs.backup_xml import JobDisk, RunningJob
-from importer.copying.jobs.cleanup import delete_checkpoints
+from importer.copying.jobs.cleanup import delete_checkpoints, end_servers
 from importer.copying.jobs.facts import SourceFacts, look, source_disk
 from importer.copying.jobs.guard import ending, explained, watched
 from importer.copying.jobs.job import Checkpoint, Place
@@ -249,6 +249,7 @@ def from_images(session: Session, facts: SourceFacts, *, final: bool = False) ->
     current = Pass(len(state.passes) + (before is None), final, point, time.time())
     session.note(current)
     log_works(works)
+    end_servers(session.host, session.plan)
     with images(session, works, is_on=facts.is_on) as pieces:
         carried, current = carry(session, current, pieces, None, resumes=before is not None)
     if final:  # its checkpoint is deleted right after this

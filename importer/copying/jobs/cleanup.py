@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
-from importer.copying.jobs import job
+from importer.copying.jobs import job, servers
 from importer.copying.jobs.facts import SourceFacts, look
 from importer.copying.jobs.job import Place, token_of
 from importer.copying.jobs.virsh_jobs import JobVirsh
@@ -48,10 +48,21 @@ def clean(
     if facts.job is not None and token in facts.job.socket:
         job.end(host, plan.uuid, Place(directory, token, facts.job.socket))
     if not facts.is_on:
+        end_servers(host, plan)
         _remove_bitmaps(host, plan, facts, token)
     delete_checkpoints(host, plan, facts, token)
     job.remove(host, directory)
     return [shlex.join(_removal(*each)) for each in _bitmaps(plan, look(host, plan), token)]
+
+
+def end_servers(host: KvmHost, plan: ImportPlan) -> None:
+    """Ends what serves the images of a domain for a connection that was cut.
+
+    Raises:
+        HostLost: the connection is lost.
+    """
+    paths = [disk.path for disk in plan.disks]
+    host.run(servers.command(paths), what="end of earlier qemu-nbd", check=False)
 
 
 def delete_checkpoints(

@@ -18,10 +18,13 @@ it acts alone, a second line there says so. A command that begins a job reads th
 and ends the job: the command may have been under way when the connection was cut.
 """
 
-import json
 from collections.abc import Sequence
 
-SCRIPT = r"""
+from importer.copying.jobs.servers import END_SERVERS, in_json
+
+SCRIPT = (
+    END_SERVERS
+    + r"""
 set -u
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 domain=$1 token=$2 directory=$3 owner=$4 reserve=$5 silence=$6 patience=$7
@@ -73,18 +76,6 @@ resume() {
     sleep 1
   done
   virsh domfsthaw "$domain" > /dev/null
-}
-# The qemu-nbd of a connection that was cut silently would keep the domain from starting.
-end_servers() {
-  local process words image
-  for process in /proc/[0-9]*; do
-    if [ "$(cat "$process/comm" 2> /dev/null)" != qemu-nbd ]; then continue; fi
-    words=$(tr '\0' '\n' 2> /dev/null < "$process/cmdline")
-    if [[ $words != *--socket=*ganeti-instance-kit* ]]; then continue; fi
-    for image in "${images[@]}"; do
-      if [[ $words == *"$image"* ]]; then kill "${process#/proc/}"; fi
-    done
-  done
 }
 # A guest that was asked to shut down may still do that.
 start() {
@@ -172,6 +163,7 @@ while true; do
   fi
 done
 """
+)
 
 
 def owner_of(token: str) -> str:
@@ -205,7 +197,5 @@ def command(
         patience: seconds that a guest may take to shut down.
     """
     numbers = (str(number) for number in (reserve, silence, patience))
-    # As the command lines of qemu-nbd have them: in JSON.
-    names = map(json.dumps, images)
     argv = ["bash", "-c", SCRIPT, "watch", domain, token, directory, owner_of(token)]
-    return [*argv, *numbers, *names]
+    return [*argv, *numbers, *in_json(images)]

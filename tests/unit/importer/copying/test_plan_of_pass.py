@@ -12,6 +12,7 @@ from converter import Silent
 from importer import journal
 from importer.copying import passes, session
 from importer.copying.carry import Carried
+from importer.copying.jobs import servers
 from importer.copying.jobs.watch_script import owner_of
 from importer.copying.passes import Reading
 from importer.copying.session import Session
@@ -257,3 +258,20 @@ def test_too_little_room_for_scratch_files_is_refused(record: Journal) -> None:
     with pytest.raises(Exception, match="only 1 GiB are free there; 1 GiB have to stay free"):
         planned(record, host)
     assert host.ran("rm")[-1] == ["rm", "-rf", "--", DIRECTORY]
+
+
+def test_servers_that_a_cut_run_has_left_are_ended_first(
+    record: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would keep the domain from starting until sshd finds their connection dead."""
+    host = Source()
+    ended = servers.command([disk.path for disk in PLAN.disks])
+
+    def images(*_: object, **__: object) -> nullcontext[list[object]]:
+        assert host.asked == [ended]
+        return nullcontext([])
+
+    monkeypatch.setattr(passes, "images", images)
+    monkeypatch.setattr(passes, "carry", lambda _, current, *__, **___: (Carried(), current))
+    current = Session(host, PLAN, record, VOLUMES, Silent())
+    assert passes.from_images(current, seen(state="shut off (shutdown)")).complete

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from importer import journal
-from importer.copying.jobs import cleanup
+from importer.copying.jobs import cleanup, servers
 from importer.copying.jobs.watch_script import owner_of
 from importer.journal import ImportState
 from node.errors import CommandError
@@ -73,6 +73,7 @@ def test_of_a_domain_that_is_off_bitmaps_are_removed_by_qemu() -> None:
     acts = [argv for argv in host.asked if argv[0] != "sh"]
     assert acts == [
         ["rm", "-f", "--", owner_of(TOKEN)],
+        servers.command([disk.path for disk in PLAN.disks]),
         ["qemu-img", "bitmap", "--remove", "-f", "qcow2", VDA.path, POINT],
         delete(POINT, "--metadata"),
         ["rm", "-rf", "--", DIRECTORY],
