@@ -1,10 +1,4 @@
-"""The scripts that run on the KVM host, with a virsh that keeps its domain in files.
-
-state       of the domain, with the reason: running (booted)
-job         is there while a backup job runs; it has the job's XML
-down        is there while libvirt does not answer
-log         what changed the domain
-"""
+"""The scripts that run on the KVM host, beside a libvirt that is not real."""
 
 import subprocess
 from collections.abc import Iterator
@@ -13,114 +7,24 @@ from pathlib import Path
 import pytest
 
 from converter.sources.qemu_image import driver_options
-from importer.copying.jobs import job, virsh_jobs, watch_script
+from importer.copying.jobs import job, servers, virsh_jobs
 from tests.system.converter.support import wait_until
-
-TOKEN = "00112233445566ff"
-UUID = "0e6a4f5c-1f3f-4a30-8a5f-6d2a4e1b7c11"
-OWNER = Path(watch_script.owner_of(TOKEN))
-RUNNING, SUSPENDED, OFF = "running (booted)", "paused (user)", "shut off (shutdown)"
-FULL = "paused (I/O error)"
-
-VIRSH = r"""#!/bin/bash
-cd "$(dirname "$0")"
-while [[ $1 == -* ]]; do
-  if [[ $1 == -c || $1 == --connect ]]; then shift; fi
-  shift
-done
-if [ -e down ]; then exit 1; fi
-case $1 in
-  list) ;;
-  domstate) if [[ $* == *--reason* ]]; then cat state; else sed 's/ (.*//' state; fi; exit ;;
-  backup-dumpxml) cat job 2> /dev/null; exit ;;
-  suspend) echo 'paused (user)' > state ;;
-  resume) grep -q paused state || exit 1; echo 'running (booted)' > state ;;
-  start) echo 'running (booted)' > state ;;
-  backup-begin)
-    if [ -e slow ]; then sleep 3; fi
-    if [ -e broken ]; then exit 1; fi
-    echo "<domainbackup socket='$(cat token)'/>" > job
-    ;;
-  domjobabort) rm -f job ;;
-esac
-case $1 in list | domstate | backup-dumpxml) ;; *) echo "$1" >> log ;; esac
-"""
-
-
-class Libvirt:
-    """A domain, and the scripts that are run for it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.scratch = directory / "scratch"
-        self.scratch.mkdir()
-        self.environment = {"PATH": f"{directory}:/usr/bin:/bin"}
-        program = directory / "virsh"
-        program.write_text(VIRSH)
-        program.chmod(0o755)
-        (directory / "token").write_text(TOKEN)
-        self.state(RUNNING)
-        self.processes: list[subprocess.Popen[str]] = []
-
-    def state(self, state: str) -> None:
-        (self.directory / "state").write_text(f"{state}\n")
-
-    def begins(self) -> None:
-        (self.directory / "job").write_text(f"<domainbackup socket='{TOKEN}'/>")
-
-    def sets(self, name: str) -> None:
-        (self.directory / name).touch()
-
-    @property
-    def is_running(self) -> bool:
-        return (self.directory / "state").read_text().startswith("running")
-
-    @property
-    def has_job(self) -> bool:
-        return (self.directory / "job").exists()
-
-    @property
-    def log(self) -> list[str]:
-        try:
-            return (self.directory / "log").read_text().split()
-        except FileNotFoundError:
-            return []
-
-    def script(self, text: str, *words: str, given: str = "") -> subprocess.Popen[str]:
-        return self._started(["sh", "-euc", text, "script", *words], given)
-
-    def watch(self, *images: str, reserve: int = 0) -> subprocess.Popen[str]:
-        numbers = {"reserve": reserve, "silence": 3, "patience": 3}
-        argv = watch_script.command(UUID, TOKEN, str(self.scratch), images, **numbers)
-        return self._started(argv, None)
-
-    def _started(self, argv: list[str], given: str | None) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=self.environment,
-        )
-        self.processes.append(process)
-        if given is not None:
-            assert process.stdin is not None
-            process.stdin.write(given)
-            process.stdin.close()
-        return process
+from tests.system.importer.copying.fake_libvirt import (
+    FULL,
+    OFF,
+    OWNER,
+    SUSPENDED,
+    TOKEN,
+    UUID,
+    Libvirt,
+    fake_libvirt,
+)
 
 
 @pytest.fixture
 def libvirt(tmp_path: Path) -> Iterator[Libvirt]:
-    libvirt = Libvirt(tmp_path)
-    try:
+    with fake_libvirt(tmp_path) as libvirt:
         yield libvirt
-    finally:
-        for process in libvirt.processes:
-            process.kill()
-            process.wait()
-        OWNER.unlink(missing_ok=True)
 
 
 def tell(watch: "subprocess.Popen[str]", line: str, answer: str) -> None:
@@ -239,7 +143,8 @@ def test_the_files_of_a_job_stay_while_libvirt_does_not_answer(libvirt: Libvirt)
     assert not libvirt.has_job and not libvirt.scratch.exists()
 
 
-def test_the_server_of_an_image_with_any_name_is_ended(libvirt: Libvirt) -> None:
+@pytest.mark.parametrize("by_watch", [True, False])
+def test_the_server_of_an_image_with_any_name_is_ended(libvirt: Libvirt, by_watch: bool) -> None:
     """Until its connection is found to be dead, it would keep the domain from starting."""
     path = '/srv/wéb "1".img'
     program = libvirt.directory / "qemu-nbd"
@@ -253,10 +158,13 @@ def test_the_server_of_an_image_with_any_name_is_ended(libvirt: Libvirt) -> None
         for name in (path, f"{path}2")
     ]
     try:
-        watch = libvirt.watch(path)
-        tell(watch, "arm stopped", "armed")
-        libvirt.state(OFF)
-        assert ended(watch) == 0
+        if by_watch:
+            watch = libvirt.watch(path)
+            tell(watch, "arm stopped", "armed")
+            libvirt.state(OFF)
+            assert ended(watch) == 0
+        else:
+            subprocess.run(servers.command([path]), check=True)
         assert ours.wait(5) != 0
         assert others.poll() is None
     finally:
