@@ -21,7 +21,11 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _hosts_stay_clean(lab: Lab) -> Iterator[None]:
-    """Checks for what tests leave on the hosts of the lab."""
+def clean_lab(lab: Lab) -> Iterator[Lab]:
+    """Checks for what a module leaves on the hosts of the lab.
+
+    Fixtures of a module have to use this one, so that pytest ends them before. Else it may do so
+    after: it ends first what the last test uses.
+    """
     with traces.none(lab.node, lab.kvm):
-        yield
+        yield lab

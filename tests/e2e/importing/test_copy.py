@@ -23,8 +23,8 @@ AGENT = "^python3 -IS -c"
 
 
 @pytest.fixture(scope="module")
-def guest(lab: Lab) -> Iterator[Writer]:
-    with there(lab) as writer:
+def guest(clean_lab: Lab) -> Iterator[Writer]:
+    with there(clean_lab) as writer:
         yield writer
 
 

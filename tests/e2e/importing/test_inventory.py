@@ -78,14 +78,14 @@ def servers(lab: Lab) -> str:
 
 
 @pytest.fixture(scope="module")
-def _odd(lab: Lab) -> Iterator[None]:
-    lab.kvm.run(["sh", "-euc", MADE])
-    lab.define(ODD)
+def _odd(clean_lab: Lab) -> Iterator[None]:
+    clean_lab.kvm.run(["sh", "-euc", MADE])
+    clean_lab.define(ODD)
     yield
-    lab.kvm.virsh("undefine", "odd one")
-    lab.kvm.virsh("pool-destroy", "images")
-    lab.kvm.run(["lvremove", "--yes", f"{GROUP}/odd-root"])
-    lab.kvm.run(["rm", f"{IMAGES}/odd data.qcow2", f"{IMAGES}/odd-chain.qcow2"])
+    clean_lab.kvm.virsh("undefine", "odd one")
+    clean_lab.kvm.virsh("pool-destroy", "images")
+    clean_lab.kvm.run(["lvremove", "--yes", f"{GROUP}/odd-root"])
+    clean_lab.kvm.run(["rm", f"{IMAGES}/odd data.qcow2", f"{IMAGES}/odd-chain.qcow2"])
 
 
 @pytest.mark.usefixtures("_odd")
