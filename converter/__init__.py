@@ -153,9 +153,13 @@ _HOMES = {
 }
 
 
+def home(name: str) -> str:
+    """The module that defines a name of the public API."""
+    return next((home for home, names in _HOMES.items() if name in names), "converter.errors")
+
+
 def __getattr__(name: str) -> object:
     """Loads a name of the public API when it is first used (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    home = next((home for home, names in _HOMES.items() if name in names), "converter.errors")
-    return getattr(import_module(home), name)
+    return getattr(import_module(home(name)), name)

@@ -14,8 +14,6 @@ from converter import (
     PartedProgress,
     ResumeMismatch,
     Source,
-    nbd_source,
-    unix_uri,
 )
 from importer.copying.changed import changed_source
 from importer.copying.comparison.agent_disk import agent_disk, command
@@ -173,6 +171,8 @@ class Carrier:
     @contextmanager
     def _source(self, piece: Piece) -> Iterator[Source]:
         export = piece.export
+        from converter import nbd_source, unix_uri  # they load libnbd
+
         uri = unix_uri(str(export.local), export.name)
         name = f"{self.origin['domain']} disk {piece.target}"
         origin = {**self.origin, "disk": piece.target}

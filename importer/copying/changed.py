@@ -12,10 +12,13 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from converter import Extent, Kind, NbdSource, Reader, nbd_source
+from converter import Extent, Kind, Reader
 from converter.engine.chunks import SMALL
+
+if TYPE_CHECKING:
+    from converter import NbdSource
 
 # Of a changed region shorter than this (bytes), the server is not asked whether it is a hole: the
 # question takes as long as reading it, and zeros that were read are not written either.
@@ -41,7 +44,7 @@ class ChangedSource:
         disk: opened with the bitmap's meta context.
     """
 
-    def __init__(self, disk: NbdSource) -> None:
+    def __init__(self, disk: "NbdSource") -> None:
         self.name = disk.name
         self.size = disk.size
         self.format = disk.format
@@ -121,5 +124,7 @@ def changed_source(
     """
     context = f"qemu:dirty-bitmap:{bitmap}"
     known = {**origin, "bitmap": bitmap}
+    from converter import nbd_source  # it loads libnbd
+
     with nbd_source(uri, name=name, origin=known, context=context) as disk:
         yield ChangedSource(disk)

@@ -10,6 +10,7 @@ import pytest
 
 import backup.cli
 import backup.start
+import converter
 from converter import qcow2raw
 from installer import start
 from kit import instance_kit
@@ -100,6 +101,8 @@ def loaded_with(name: str) -> set[str]:
                     wanted += [each.name for each in node.names]
                 elif isinstance(node, ast.ImportFrom) and node.module:
                     wanted += [node.module, *(f"{node.module}.{each.name}" for each in node.names)]
+                    if node.module == "converter":  # it loads what it is asked for
+                        wanted += [converter.home(each.name) for each in node.names]
     return others - sys.stdlib_module_names
 
 

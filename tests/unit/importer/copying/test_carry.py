@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
+import converter
 from converter import (
     BaseIncomplete,
     CopyPlan,
@@ -86,7 +87,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         found.append({"uri": uri, "bitmap": bitmap, **more})
         yield Opened(SIZES[uri])
 
-    monkeypatch.setattr(carry, "nbd_source", source)
+    monkeypatch.setattr(converter, "nbd_source", source, raising=False)
     monkeypatch.setattr(carry, "changed_source", source)
     return found
 
