@@ -4,8 +4,10 @@ A pass of a running domain reads a backup job, and makes a checkpoint with it: t
 what has changed since. A job is kept when the connection is cut or we are killed; the next run
 goes on with it. When a pass fails otherwise, it is ended.
 
-A first pass that goes on with another job keeps its checkpoint. Its disks are then of different
-moments, all after the checkpoint, so the next pass corrects them.
+A first pass that goes on with another job keeps its checkpoint, and the disks that are complete.
+They are then of different moments, all after the checkpoint, so the next pass corrects them. A disk
+that is not complete begins anew: its first part would be of another moment than what the
+verification reads.
 """
 
 import time
@@ -36,8 +38,7 @@ class Reading:
     current: Pass
     works: Sequence[DiskWork]
     place: Place
-    begins: bool = False  # whether the job has to begin
-    resumes: bool = True  # whether an earlier run may have begun to copy
+    begins: bool = False  # whether the job has to begin; else interrupted copies of disks go on
     checkpoint: Checkpoint | None = None
 
 
@@ -86,7 +87,7 @@ def _from_job(session: Session, facts: SourceFacts) -> Pass:
             exported(session, reading.works, place.socket) as pieces,
         ):
             carried, current = carry(
-                session, reading.current, pieces, watch, resumes=reading.resumes
+                session, reading.current, pieces, watch, resumes=not reading.begins
             )
     done = complete(session, current, carried)
     # Only now: until the journal has the new one, a rerun needs the one before.
@@ -155,9 +156,7 @@ def _fresh(
     session.note(current)
     sizes = {each.disk.target: each.disk.size for each in works}
     place = job.prepare(session.host, session.plan.uuid, directory, sizes, session.reserve)
-    return Reading(
-        current, works, place, begins=True, resumes=before is not None, checkpoint=checkpoint
-    )
+    return Reading(current, works, place, begins=True, checkpoint=checkpoint)
 
 
 def job_disks(works: Sequence[DiskWork]) -> list[JobDisk]:
@@ -251,7 +250,8 @@ def from_images(session: Session, facts: SourceFacts, *, final: bool = False) ->
     log_works(works)
     end_servers(session.host, session.plan)
     with images(session, works, is_on=facts.is_on) as pieces:
-        carried, current = carry(session, current, pieces, None, resumes=before is not None)
+        goes_on = before is not None and not facts.is_on
+        carried, current = carry(session, current, pieces, None, resumes=goes_on)
     if final:  # its checkpoint is deleted right after this
         current = replace(current, checkpoint="")
     return complete(session, current, carried)

@@ -73,7 +73,7 @@ def test_the_first_pass_copies_all_and_makes_a_checkpoint(record: Journal) -> No
     host = Source()
     found = planned(record, host)
     assert works(found) == {"vda": ("all", ""), "vdb": ("all", "")}
-    assert found.begins and not found.resumes
+    assert found.begins
     assert found.checkpoint is not None
     assert (found.checkpoint.name, list(found.checkpoint.targets)) == (NEXT, ["vda"])
     assert found.place.socket == SOCKET
@@ -109,7 +109,7 @@ def test_a_checkpoint_of_an_incomplete_pass_is_deleted(record: Journal) -> None:
     found = planned(record, host, FIRST, before, **{**CLEAN, "checkpoints": f"{POINT}\nX-{NEXT}"})
     assert works(found)["vda"] == ("changes", POINT)
     assert found.current.number == 2
-    assert found.resumes
+    assert found.begins
     assert not host.ran("checkpoint-delete")  # neither the last complete one nor another program's
     stale = POINT.replace("aaaaaa", "cccccc")
     planned(record, host, FIRST, before, **{**CLEAN, "checkpoints": f"{POINT}\n{stale}"})
