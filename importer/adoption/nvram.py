@@ -1,10 +1,11 @@
-"""Carries the UEFI variables of a domain, with its boot entries, to the nodes."""
+"""Carries the UEFI variables of a domain, with its boot entries of partitions, to the nodes."""
 
 import base64
 import binascii
 import os
 from pathlib import Path
 
+from importer.adoption.boot_entries import without_old_hardware
 from importer.ganeti import Ganeti
 from importer.host.connection import KvmHost
 from importer.plan.hypervisor import FIRMWARE
@@ -23,7 +24,7 @@ mv "$1.new" "$1"
 
 
 def fetch(host: KvmHost, variables: Variables) -> None:
-    """Copies the variables of a domain that does not run to this node.
+    """Copies the variables of a domain that does not run to this node, for its new hardware.
 
     Raises:
         KitError: they cannot be read, are no variables for the firmware here, or cannot be written.
@@ -32,12 +33,16 @@ def fetch(host: KvmHost, variables: Variables) -> None:
     arguments = (variables.source, str(max(FIRMWARE) + 1))
     said = host.script('head -c "$2" -- "$1" | base64', *arguments, what=what).stdout
     content = _decoded(said, what)
-    if len(content) not in FIRMWARE:
+    try:
+        if len(content) not in FIRMWARE:
+            raise ValueError(f"{len(content)} bytes, or more: no raw file of variables of OVMF")
+        content = without_old_hardware(content)
+    except ValueError as error:
         raise KitError(
-            f"{what}: {len(content)} bytes, or more: no raw file of variables of OVMF",
+            f"{what}: {error}",
             hint="remove [variables] from the plan, and use -bios in its kvm_extra: the firmware"
             " then boots \\EFI\\BOOT\\BOOTX64.EFI",
-        )
+        ) from error
     path = Path(variables.file)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -187,6 +187,7 @@ def test_a_machine_with_raw_images_moves_by_two_commands(lab: Lab) -> None:
 
 def test_a_machine_with_uefi_and_volumes_that_is_off_moves_by_two_commands(lab: Lab) -> None:
     guest = lab.guest(DB1)
+    guest.booted()  # so that there are variables, with boot entries of the old hardware
     guest.off()
     with planned(lab, guest) as move:
         move.kit("run", move.plan, "prepare")

@@ -12,6 +12,7 @@ from importer.adoption import nvram
 from importer.plan.model import Variables
 from node.errors import KitError
 from node.run import Result
+from tests.unit.importer.adoption.uefi import DISK, SHELL, file_of
 
 
 class Host:
@@ -40,10 +41,11 @@ def encoded(content: bytes) -> str:
 
 def test_they_are_copied_for_root_alone(tmp_path: Path) -> None:
     variables = Variables("/nvram/a VARS.fd", str(tmp_path / "nvram/web.fd"))
-    host = Host(encoded(b"\xff\x00" * 270336))
+    host = Host(encoded(file_of(("Boot0000", SHELL), ("Boot0001", DISK))))
     nvram.fetch(host, variables)  # type: ignore[arg-type]
     path = Path(variables.file)
-    assert path.read_bytes() == b"\xff\x00" * 270336
+    carried = file_of(("Boot0000", SHELL), ("Boot0001", DISK), deleted=("Boot0000",))
+    assert path.read_bytes() == carried
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert host.asked == ("/nvram/a VARS.fd", "540673")
@@ -52,7 +54,10 @@ def test_they_are_copied_for_root_alone(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("content", [encoded(b"QFI\xfb"), encoded(bytes(540673)), "%%%", ""])
+@pytest.mark.parametrize(
+    "content",
+    [encoded(b"QFI\xfb"), encoded(bytes(540672)), encoded(file_of() + b"\xff"), "%%%", ""],
+)
 def test_what_is_no_file_of_variables_is_refused(tmp_path: Path, content: str) -> None:
     variables = Variables("/v", str(tmp_path / "web.fd"))
     with pytest.raises(KitError, match="UEFI variables /v"):
