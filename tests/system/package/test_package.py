@@ -207,7 +207,11 @@ def test_it_leaves_nothing(image: Path, packages: Path) -> None:
         rm -r /changed $variants/mine.conf $hooks/mine
         mkdir /var/lib/{OURS}/copies
         touch /var/lib/{OURS}/copies/journal /var/cache/{PREDECESSOR}/kept.tar.zst
+        mkdir /var/lib/{OURS}/nvram
+        touch /var/lib/{OURS}/nvram/used-by-an-instance.fd
         dpkg -P {OURS}
+        rm /var/lib/{OURS}/nvram/used-by-an-instance.fd
+        rmdir /var/lib/{OURS}/nvram /var/lib/{OURS}
         no_diversion
         sed -i '\\|^/after$|d' /before
         rm /after
