@@ -3,8 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn, Protocol
+from collections.abc import Sequence
+from typing import NoReturn
 
 from kit import (
     DONE,
@@ -23,26 +23,12 @@ from kit import (
     umount,
     verify,
 )
+from kit.verb import Verb
 from node import log
 from node.errors import KitError
 from node.program import complain, run_command
 
 UMASK = 0o022  # for the files of guests; files of the node are made with explicit modes
-
-
-class Verb(Protocol):
-    """A module of this package that is a verb."""
-
-    NAME: str
-    ABOUT: str
-
-    @property
-    def arguments(self) -> Callable[[argparse.ArgumentParser], None]:
-        """Adds its arguments to a parser."""
-
-    @property
-    def run(self) -> Callable[[argparse.Namespace], int]:
-        """Runs it; returns the exit code."""
 
 
 VERBS: tuple[Verb, ...] = (

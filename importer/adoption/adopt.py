@@ -61,16 +61,6 @@ def commands(plan: ImportPlan, wanted: Wanted) -> Iterator[list[str]]:
         yield command.start(plan.instance)
 
 
-def rehearse(plan: ImportPlan, ganeti: Ganeti) -> None:
-    """Lets Ganeti check whether it would adopt the volumes, which have to exist by now.
-
-    Raises:
-        KitError: it would not.
-    """
-    if not exists(plan.instance):
-        ganeti.run([*command.add(plan), "--dry-run"])
-
-
 def problems(
     plan: ImportPlan,
     state: ImportState,

@@ -1,8 +1,6 @@
 """`instance-kit import`: moves a libvirt machine into Ganeti, step by step."""
 
 import argparse
-from collections.abc import Callable
-from typing import Protocol
 
 from kit.import_ import (
     abort,
@@ -16,27 +14,13 @@ from kit.import_ import (
     run_plan,
     status,
 )
+from kit.verb import Verb
 from node.modules import require_modules
 
 NAME = "import"
 ABOUT = "move a virtual machine of a libvirt host into Ganeti"
 # The modules of Debian's packages that only this verb needs; they are loaded when they are used.
 NEEDED = {"nbd": "python3-libnbd"}
-
-
-class Verb(Protocol):
-    """A module of this package that is a sub-verb."""
-
-    NAME: str
-    ABOUT: str
-
-    @property
-    def arguments(self) -> Callable[[argparse.ArgumentParser], None]:
-        """Adds its arguments to a parser."""
-
-    @property
-    def run(self) -> Callable[[argparse.Namespace], int]:
-        """Runs it; returns the exit code."""
 
 
 VERBS: tuple[Verb, ...] = (

@@ -1,6 +1,7 @@
 """`instance-kit import copy`: copies the disks of a machine into the volumes of its instance."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from converter.cli.options import progress_kind
@@ -46,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--shutdown-seconds",
-        type=int,
+        type=_seconds,
         default=final.SHUTDOWN_SECONDS,
         metavar="N",
         help="time for the shutdown (default: %(default)s)",
@@ -171,11 +172,12 @@ def _require_order(options: argparse.Namespace, record: Journal) -> None:
     is_copied = any(each.complete for each in state.passes)
     if options.again and not is_copied:
         raise KitError(
-            "--again: the first copy is not complete", hint="instance-kit import copy PLAN first"
+            f"import {state.instance}: its first copy is not complete, and --again goes on from it",
+            hint=f"first: instance-kit import copy {shlex.quote(options.plan)}",
         )
     if is_copied and not (options.again or options.final):
         raise KitError(
-            "the first copy is complete",
+            f"import {state.instance}: its first copy is complete",
             hint="--again copies what has changed since; --final is the last pass",
         )
 

@@ -37,6 +37,13 @@ def test_a_limit_is_a_whole_number_of_seconds(given: str) -> None:
         options("--final", f"--max-downtime={given}")
 
 
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", ""])
+def test_the_time_of_a_shutdown_is_a_whole_number_of_seconds(given: str) -> None:
+    assert options("--final", "--shutdown-seconds", "90").shutdown_seconds == 90
+    with pytest.raises(SystemExit):
+        options("--final", f"--shutdown-seconds={given}")
+
+
 def test_only_a_last_pass_has_a_limit() -> None:
     copy._check(options("--final", "--max-downtime", "90"))
     with pytest.raises(KitError, match="--max-downtime: only with --final"):
