@@ -121,6 +121,18 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o644, durable: bool 
         sync_directory(path.parent)
 
 
+def write_at(fd: int, content: bytes | memoryview, offset: int) -> None:
+    """Writes all of it at an offset: pwrite(2) may write less than it was given.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(fd, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
 def sync_directory(path: Path) -> None:
     """Syncs a directory (fsync(2)), so that made, renamed and removed names are on the disk.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from backup.dumps import records
 from backup.dumps.records import Inode
 from backup.streams.stream import StreamError
+from node.files import write_at
 
 NAME = ".ganeti-import-is-not-finished"
 FS_IOC_GETFLAGS, FS_IOC_SETFLAGS = 0x80086601, 0x40086602  # linux/fs.h
@@ -95,9 +96,7 @@ class Staging:
             raise StreamError(f"inode {self._number} in it has content, but is no file")
         if stat.S_ISDIR(self._inode.mode):
             place += _NUMBER.size
-        while view:
-            count = os.pwrite(self._fd, view, place)
-            view, place = view[count:], place + count
+        write_at(self._fd, view, place)
 
     def attributes(self, data: bytes, /) -> None:
         """Sets extended attributes."""

@@ -12,6 +12,7 @@ from converter.buffers import is_zero
 from converter.sources.image_file import LocalFile
 from converter.sources.local import RawSource
 from node.errors import KitError
+from node.files import write_at
 from node.log import log
 from node.text import size as text_size
 
@@ -77,13 +78,10 @@ class Spool:
         Raises:
             KitError: there is no room.
         """
-        rest = memoryview(content)
-        if offset + len(rest) > self._size:
-            raise ValueError(f"{offset + len(rest)} is beyond the end, {self._size}")
+        if offset + len(content) > self._size:
+            raise ValueError(f"{offset + len(content)} is beyond the end, {self._size}")
         try:
-            while rest:
-                count = os.pwrite(self._fd, rest, offset)
-                rest, offset = rest[count:], offset + count
+            write_at(self._fd, content, offset)
         except OSError as error:
             raise self._failed(error) from error
 

@@ -17,6 +17,7 @@ from importer.renumber.command import require_free
 from installer.rename import guest_in_appliance
 from node.devices.claim import claimed
 from node.errors import KitError
+from node.files import write_at
 from node.finding import Finding, note
 from node.log import log
 
@@ -97,9 +98,16 @@ def _adapt_table(number: int, path: Path) -> None:
         if repair is None or not repair.extents:
             why = repair.why if repair else "its GPT is not that of a smaller disk"
             raise KitError(f"disk {number}: {why}", hint=f"sgdisk --move-second-header {path}")
-        for extent in repair.extents:
-            content = extent.literal if extent.kind is Kind.LITERAL else bytes(extent.length)
-            os.pwrite(disk.fd, content or b"", extent.guest_offset)
+        try:
+            for extent in repair.extents:
+                content = extent.literal if extent.kind is Kind.LITERAL else bytes(extent.length)
+                write_at(disk.fd, content, extent.guest_offset)
+            os.fsync(disk.fd)
+        except OSError as error:
+            raise KitError(
+                f"GPT of disk {number} ({path}): {error.strerror}",
+                hint="see dmesg for errors of its device, then check --fix again",
+            ) from error
         log.info("disk %d: %s", number, repair.why)
 
 

@@ -14,6 +14,7 @@ from installer.disks.layout import Layout
 from installer.settings import MIB
 from node.devices.claim import Backing
 from node.errors import KitError
+from node.files import write_at
 
 # Signatures are within this distance of both ends of a disk. Of those in libblkid and in the
 # documents of the formats, the farthest are the second header of LUKS2 (up to 4 MiB from the
@@ -177,7 +178,4 @@ def _zero(fd: int, place: int, length: int) -> None:
             return
     except OSError:
         pass  # writing may repair a bad sector; if it fails, that is an error
-    view = memoryview(bytes(length))
-    while view:
-        written = os.pwrite(fd, view, place)
-        view, place = view[written:], place + written
+    write_at(fd, bytes(length), place)

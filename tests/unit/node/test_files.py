@@ -115,3 +115,15 @@ def test_a_durable_file_is_flushed_before_it_has_its_name_and_its_name_after(
     assert seen[0][2] == len(b"one")
     files.write_whole(path, b"two")
     assert len(seen) == 2
+
+
+def test_all_is_written_even_if_the_kernel_takes_less_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(b"0123456789")
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: write(fd, data[:2], at))
+    with path.open("rb+") as file:
+        files.write_at(file.fileno(), b"abcde", 3)
+    assert path.read_bytes() == b"012abcde89"
