@@ -22,7 +22,7 @@ _KVM_HOST = r"""
 touch /tmp /var/tmp # a directory is in the upper part as soon as it has been changed
 ps -eo args= | grep -v 'qemu-system\|^ps \|^grep \|^sed \|^sh ' | sed 's/^/process /'
 find /mnt/*.upper -mindepth 1 | sed 's|^/mnt/\([a-z]*\)\.upper|/\1|' |
-  grep -v '^/var/log/\|^/var/lib/lab\|^/etc/libvirt/qemu\|^/etc/lvm\|^/var/cache/' |
+  grep -v '^/var/log/\|^/etc/libvirt/qemu\|^/etc/lvm\|^/var/cache/' |
   grep -v '^/var/lib/libvirt/qemu/\(domain-\|nvram\|channel\|checkpoint\|save\)' | sed 's/^/file /'
 find /run -maxdepth 1 -mindepth 1 | sed 's/^/file /'
 find /var/lib/libvirt/images -type f | sed 's/^/file /'

@@ -32,25 +32,23 @@ IMPORTS = "/var/lib/ganeti-instance-kit/imports"
 #         inc dword [0x8000]                            ; the data
 #         mov eax, [stride]; add [lba], eax; mov eax, [lba]; cmp eax, [limit]; jb pause
 #         mov eax, [base]; mov [lba], eax
-# pause:  mov dx, [microseconds]; xor cx, cx; test dx, dx; jz again; mov ah, 0x86; int 0x15
-#         jmp again
+# pause:  sti; hlt; jmp again                           ; until the timer's next tick: 18 a second
 # off:    mov dx, 0x604; mov ax, 0x2000; out dx, ax; hlt; jmp off     ; PM1 control: soft off
 # packet: db 16, 0; dw 1, 0x8000, 0
 # lba:    dd 0x1000, 0
 # stride: dd 128
 # base:   dd 0x1000
 # limit:  dd 0x9000
-# microseconds: dw 2000
 # drive:  db 0x80
 CODE = (
-    "31c08ed88ec08ed0bc007cba0206b80001efba0006edf6c40175498a168e7cbe707cb80043cd1380"
-    "368e7c01f6068e7c0175df66ff06008066a1807c660106787c66a1787c663b06887c720866a1847c"
-    "66a3787c8b168c7c31c985d274b4b486cd15ebaeba0406b80020eff4ebf666901000010000800000"
-    "0010000000000000800000000010000000900000d00780"
+    "31c08ed88ec08ed0bc007cba0206b80001efba0006edf6c401753d8a167e7cbe627cb80043cd1380"
+    "367e7c01f6067e7c0175df66ff06008066a1727c6601066a7c66a16a7c663b067a7c720866a1767c"
+    "66a36a7cfbf4ebbaba0406b80020eff4ebf610000100008000000010000000000000800000000010"
+    "00000090000080"
 )
 SECTOR = bytes.fromhex(CODE).ljust(510, b"\0") + b"\x55\xaa"
 # It does not look at the power button: `jnz off` does nothing.
-DEAF = SECTOR.replace(bytes.fromhex("f6c4017549"), bytes.fromhex("f6c4019090"), 1)
+DEAF = SECTOR.replace(bytes.fromhex("f6c401753d"), bytes.fromhex("f6c4019090"), 1)
 
 
 @dataclass(frozen=True)
