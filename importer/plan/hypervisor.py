@@ -114,6 +114,8 @@ def hardware(domain: Domain, qemu: Qemu, variables: Variables | None, size: int)
 
 
 def _disks(domain: Domain, draft: _Draft) -> None:
+    if not domain.disks:  # all of them are obstacles
+        return
     bus = domain.disks[0].bus
     notes = []
     kind = DISK_TYPES.get(bus)

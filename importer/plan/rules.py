@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from math import lcm
 from pathlib import PurePosixPath
@@ -120,7 +120,9 @@ def draft(
     variables = None
     if domain.nvram and variables_size in FIRMWARE:
         variables = Variables(domain.nvram, variables_file(target.instance))
-    hard = hardware(domain, qemu, variables, variables_size)
+    # Ganeti's disk type follows from the root disk, which the domain need not have first.
+    in_order = replace(domain, disks=tuple(fact.disk for fact in inventory.disks))
+    hard = hardware(in_order, qemu, variables, variables_size)
     notes = {
         f"hypervisor.{name}" if name else "hypervisor": all_ for name, all_ in hard.notes.items()
     }

@@ -75,4 +75,7 @@ def drafted(
 
 def of_domain(**changes: object) -> Inventory:
     """An inventory of a domain that differs from DOMAIN."""
-    return replace(INVENTORY, domain=replace(DOMAIN, **changes))  # type: ignore[arg-type]
+    domain = replace(DOMAIN, **changes)  # type: ignore[arg-type]
+    sizes = {fact.disk.target: fact for fact in INVENTORY.disks}
+    disks = tuple(replace(sizes[disk.target], disk=disk) for disk in domain.disks)
+    return replace(INVENTORY, domain=domain, disks=disks)

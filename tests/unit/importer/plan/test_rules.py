@@ -161,6 +161,24 @@ def test_hardware_follows_from_the_source(
     assert {name: parameters.get(name) for name in expected} == expected
 
 
+def test_the_disk_type_is_that_of_the_root_disk() -> None:
+    """The domain has its data disk first; the boot loader is on the other one."""
+    data, root = replace(DATA, bus="virtio"), replace(ROOT, target="sda", bus="scsi")
+    domain = replace(DOMAIN, disks=(data, root), scsi_controller="lsilogic")
+    found = replace(INVENTORY, domain=domain, disks=(facts(root, GIB), facts(data, GIB)))
+    made = drafted(found)
+    assert made.plan.disks[0].target == "sda"
+    assert made.plan.hypervisor["disk_type"] == "scsi-hd"
+    assert made.plan.hypervisor["scsi_controller_type"] == "lsi"
+    assert "those on virtio get other names" in made.notes["hypervisor.disk_type"][0]
+
+
+def test_a_domain_without_a_disk_that_can_be_read() -> None:
+    plan = drafted(of_domain(disks=())).plan
+    assert plan.disks == () and "disk_type" not in plan.hypervisor
+    assert list(problems(plan)) == ["disks: not 1 to 16"]
+
+
 def test_a_cluster_without_kvm_has_no_host_cpu() -> None:
     slow = Qemu(QEMU.machines, QEMU.cpus, {"kvm_flag": "disabled"})
     assert drafted(of_domain(cpu="host-model"), qemu=slow).plan.hypervisor["cpu_type"] == "max"
