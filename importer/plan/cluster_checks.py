@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
+from importer.plan import names
 from importer.plan.cluster_answers import ClusterInfo
 from importer.plan.model import ImportPlan, NicPlan
 from importer.plan.rules import MIB
@@ -163,7 +164,7 @@ def _nic(
             yield problem(about, f"no free address in {nic.network}", "another network")
         else:
             yield ok(about, f"{network.free} free addresses in {nic.network}")
-    elif nic.ip is not None:
+    elif nic.ip is not None and names.is_address(nic.ip):
         yield from _address(about, nic.ip, nic.network, network, cluster)
 
 

@@ -1,13 +1,14 @@
 """The file of a plan: TOML with comments for its reader. Pure."""
 
 import json
+import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from importer.fields import decoded
+from importer.fields import FieldsInvalid, decoded
 from importer.plan import command, names
 from importer.plan.hypervisor import variables_file
 from importer.plan.model import DiskPlan, ImportPlan, NicPlan
@@ -37,20 +38,26 @@ def parse(content: str) -> ImportPlan:
     """The plan of a file.
 
     Raises:
-        PlanInvalid: it is none.
+        PlanInvalid: it is none; if it is TOML, all that is wrong in it is named.
     """
     try:
         table: dict[str, Any] = tomllib.loads(content)
-        if table.pop("version", None) != VERSION:
-            raise ValueError(f"version: not {VERSION}")
-        disks = table.get("disks", ())
-        for each in [table, *(disks if isinstance(disks, list) else ())]:
-            _parse_sizes(each)
-        plan = decoded(ImportPlan, table)
     except (ValueError, RecursionError) as error:
         raise PlanInvalid([str(error)]) from error
-    if found := list(problems(plan)):
-        raise PlanInvalid(found)
+    if table.pop("version", None) != VERSION:
+        raise PlanInvalid([f"version: not {VERSION}"])
+    wrong = list(_parse_sizes(table, ""))
+    disks = table.get("disks", ())
+    for number, each in enumerate(disks if isinstance(disks, list) else ()):
+        wrong += _parse_sizes(each, f"disks[{number}].")
+    try:
+        plan = decoded(ImportPlan, table)
+    except FieldsInvalid as error:
+        raise PlanInvalid([*wrong, *error.problems]) from error
+    places = {each.partition(":")[0] for each in wrong}
+    wrong += [each for each in problems(plan) if each.partition(":")[0] not in places]
+    if wrong:
+        raise PlanInvalid(wrong)
     return plan
 
 
@@ -67,11 +74,15 @@ def changes(old: ImportPlan, new: ImportPlan, *, adopted: bool) -> list[str]:
     return [name for name in fixed if getattr(old, name) != getattr(new, name)]
 
 
-def _parse_sizes(table: object) -> None:
-    if isinstance(table, dict):
-        for key in SIZES:
-            if isinstance(table.get(key), str):
+def _parse_sizes(table: object, place: str) -> Iterator[str]:
+    """Makes numbers of sizes with a unit; yields which of them are none, and leaves 0 there."""
+    for key in SIZES if isinstance(table, dict) else ():
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            try:
                 table[key] = text.parse_size(table[key])
+            except ValueError as error:
+                yield f"{place}{key}: {error}"
+                table[key] = 0
 
 
 def problems(plan: ImportPlan) -> Iterator[str]:
@@ -111,13 +122,16 @@ def problems(plan: ImportPlan) -> Iterator[str]:
         # It is written on adoption, and `import abort` removes it.
         if plan.variables.file != (file := variables_file(plan.instance)):
             yield f"variables.file: not {file}"
+        # The instance would boot without them, or with those of another instance.
+        elif file not in re.split("[ ,=]", plan.hypervisor.get("kvm_extra", "")):
+            yield f"hypervisor.kvm_extra: does not name the file of variables, {file}"
 
 
 def _disk_problems(disk: DiskPlan) -> Iterator[str]:
     if not names.is_target(disk.target):
         yield "target: not a disk's name in a domain, such as vda"
     if not names.is_path(disk.path):
-        yield "path: not an absolute path"
+        yield "path: not an absolute path of printable characters, without . and .."
     if disk.size < 1:
         yield "size: not positive"
     if not names.is_group(disk.vg):

@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from importer import ganeti, journal
@@ -29,9 +30,20 @@ from kit.import_ import group_rules
 from node.errors import KitError
 from node.files import write_whole
 from node.finding import PROBLEM as SERIOUS
-from node.finding import Finding, as_json, as_text
+from node.finding import Finding, as_json, as_text, problem
 from node.log import log
 from node.program import say
+
+# Fields of a plan that are given by options, as patterns.
+_OPTIONS = (
+    ("instance", "--instance NAME"),
+    ("disks*.lv", "--instance NAME"),
+    ("variables.file", "--instance NAME"),
+    ("disks*.vg", "--vg, --rule or --larger"),
+    ("nics[[]*", "--network, --link or --ip"),
+    ("os", "--os NAME"),
+    ("host", "another name for the HOST, in ssh_config(5)"),
+)
 
 NAME = "plan"
 ABOUT = "write the plan of an import, and check all that could stop it"
@@ -88,17 +100,24 @@ def run(options: argparse.Namespace) -> int:
         inventory = take(host, options.domain)
         made = _draft(options, inventory, host, cluster, groups, rules)
         found = _findings(made.plan, inventory, host, cluster, groups)
-    if wrong := list(problems(made.plan)):
-        raise KitError(
-            f"plan of {inventory.domain.name}: {'; '.join(wrong)}",
-            hint="give other names by options: --instance, --network, --ip, --link, --os",
-        )
+    invalid = list(_invalid(made.plan))
+    if invalid:
+        return _report([*invalid, *found], json_=options.json)
     text = render(made)
     if not options.dry_run:
         _write(Path(options.output or f"{made.plan.instance}.toml"), text, force=options.force)
     elif not options.json:
         say(text)
     return _report(found, json_=options.json)
+
+
+def _invalid(plan: ImportPlan) -> Iterator[Finding]:
+    """Why there can be no such plan, and the option for it."""
+    for each in problems(plan):
+        place, _, why = each.partition(": ")
+        options = (option for pattern, option in _OPTIONS if fnmatchcase(place, pattern))
+        remedy = next(options, "change the domain there: virsh edit, or virsh blockcopy for disks")
+        yield problem(f"no plan of {plan.domain} is written: {place}", why, remedy)
 
 
 def _draft(

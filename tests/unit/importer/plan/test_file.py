@@ -63,7 +63,7 @@ def changed(old: str, new: str) -> str:
         ("vcpus = 2", "vcpus = 2\nvcpu = 2", "vcpu: unknown"),
         ("vcpus = 2", "vcpus = true", "vcpus: not a whole number"),
         ("vcpus = 2", "vcpus = 0", "vcpus: not a number of CPUs"),
-        ('memory = "2GiB"', 'memory = "lots"', "lots: not a size"),
+        ('memory = "2GiB"', 'memory = "lots"', "memory: lots: not a size"),
         ('memory = "2GiB"', "memory = 1048577", "memory: not a number of MiB"),
         ('domain = "web"', 'domain = "-web"', "domain: not a name"),
         ('domain = "web"', 'domain = "a/b"', "domain: not a name"),
@@ -108,6 +108,36 @@ def test_an_invalid_plan_is_refused(old: str, new: str, why: str) -> None:
         parse(changed(old, new))
 
 
+def test_all_that_is_wrong_in_a_file_is_named_at_once() -> None:
+    text = render(drafted())
+    for old, new in (
+        ("vcpus = 2", 'vcpus = "2"\ncpus = 2'),
+        ('uuid = "', '#uuid = "'),
+        ('size = "20GiB"', 'size = "20Q"'),
+        ("is_block = true", "is_block = 1"),
+        ('old_mac = "', 'ip6 = "x"\nold_mac = "'),
+    ):
+        assert old in text
+        text = text.replace(old, new, 1)
+    with pytest.raises(PlanInvalid) as caught:
+        parse(text)
+    assert [each.partition(":")[0] for each in caught.value.problems] == [
+        "disks[0].size",
+        "cpus",
+        "uuid",
+        "vcpus",
+        "disks[2].is_block",
+        "nics[0].ip6",
+    ]
+
+
+def test_a_wrong_size_does_not_hide_other_problems_and_is_named_once() -> None:
+    text = changed('memory = "2GiB"', 'memory = "2 GiB"').replace("vcpus = 2", "vcpus = 0")
+    with pytest.raises(PlanInvalid) as caught:
+        parse(text)
+    assert [each.partition(":")[0] for each in caught.value.problems] == ["memory", "vcpus"]
+
+
 def test_all_problems_are_named_at_once() -> None:
     plan = replace(drafted().plan, host="", vcpus=0, uuid="x", disks=())
     assert [each.partition(":")[0] for each in problems(plan)] == [
@@ -124,9 +154,24 @@ def test_all_problems_are_named_at_once() -> None:
 def test_variables_are_written_to_a_file_of_the_instance_only(file: str) -> None:
     """An import that is aborted removes it."""
     own = "/var/lib/ganeti-instance-kit/nvram/web.example.org.fd"
-    plan = replace(drafted().plan, variables=Variables("/a b,c", file))
-    assert list(problems(plan)) == [f"variables.file: not {own}"]
+    plan = drafted(UEFI, variables_size=540672).plan
     assert not list(problems(replace(plan, variables=Variables("/a b,c", own))))
+    odd = replace(plan, variables=Variables("/a b,c", file))
+    assert list(problems(odd)) == [f"variables.file: not {own}"]
+
+
+def test_a_renamed_instance_has_variables_of_its_own() -> None:
+    """QEMU would be given the file of the name before, which may be that of another instance."""
+    draft = drafted(UEFI, variables_size=540672)
+    text = render(draft).replace('instance = "web.', 'instance = "new.')
+    text = text.replace(
+        'file = "/var/lib/ganeti-instance-kit/nvram/web.',
+        'file = "/var/lib/ganeti-instance-kit/nvram/new.',
+    )
+    with pytest.raises(
+        PlanInvalid, match=r"^hypervisor.kvm_extra: does not name .*/new\.exa[^;]*$"
+    ):
+        parse(text)
 
 
 def test_a_size_may_be_a_number_or_have_a_unit() -> None:
@@ -180,6 +225,15 @@ def plans(draw: st.DrawFn) -> ImportPlan:
             )
         )
     instance = draw(instances)
+    variables = draw(st.none() | st.just(Variables("/v", variables_file(instance))))
+    hypervisor = draw(
+        st.dictionaries(
+            st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True),
+            st.text().filter(str.isprintable),
+        )
+    )
+    if variables is not None:
+        hypervisor["kvm_extra"] = f"-drive file={variables.file}"
     return ImportPlan(
         host=draw(word),
         domain=draw(
@@ -198,13 +252,8 @@ def plans(draw: st.DrawFn) -> ImportPlan:
             NicPlan(mac, "generate", draw(word), None, "pool")
             for mac in draw(st.lists(macs, max_size=3, unique=True))
         ),
-        hypervisor=draw(
-            st.dictionaries(
-                st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True),
-                st.text().filter(str.isprintable),
-            )
-        ),
-        variables=draw(st.none() | st.just(Variables("/v", variables_file(instance)))),
+        hypervisor=hypervisor,
+        variables=variables,
     )
 
 
