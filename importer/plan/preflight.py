@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import ceil, floor
 
-from importer.domains.inventory import HostFacts, Inventory
+from importer.domains.domain import Domain
+from importer.domains.inventory import DiskFacts, HostFacts, Inventory
 from importer.plan import cluster_checks
 from importer.plan.cluster_checks import ClusterFacts
 from importer.plan.hypervisor import IDE_DISKS, Qemu
-from importer.plan.model import ImportPlan
+from importer.plan.model import DiskPlan, ImportPlan
 from importer.plan.rules import VolumeGroup
 from node.errors import KitError
 from node.finding import Finding, failure, note, ok, problem
@@ -66,24 +67,56 @@ def _source(plan: ImportPlan, inventory: Inventory) -> Iterator[Finding]:
         yield problem(about, obstacle.what, obstacle.remedy)
     if domain.uuid != plan.uuid:
         yield problem(about, f"its UUID is {domain.uuid} now", "make the plan anew: import plan")
-    sizes = {fact.disk.target: fact.size for fact in inventory.disks}
+    facts = {fact.disk.target: fact for fact in inventory.disks}
     for disk in plan.disks:
-        if sizes.get(disk.target) != disk.size:
-            found = sizes.get(disk.target)
-            now = "is gone" if found is None else f"has {found} bytes now"
-            yield problem(
-                f"disk {disk.target}", f"{now}, the plan has {disk.size}", "make the plan anew"
-            )
-    for target in sorted(sizes.keys() - {disk.target for disk in plan.disks}):
+        for change in _changes(disk, facts.get(disk.target)):
+            yield problem(f"disk {disk.target}", change, "make the plan anew")
+    for target in sorted(facts.keys() - {disk.target for disk in plan.disks}):
         yield note(f"disk {target}", "not in the plan: it is not moved", "intended?")
-    if inventory.disks and not inventory.disks[0].boots:
+    first = facts.get(plan.disks[0].target) if plan.disks else None
+    if first is not None and not first.boots:
+        others = [fact.disk.target for fact in inventory.disks if fact.boots]
         yield note(
-            f"disk {inventory.disks[0].disk.target}",
+            f"disk {first.disk.target}",
             "no boot loader found on it, and it becomes disk 0, from which the instance boots",
-            "if another disk boots, put its [[disks]] first",
+            f"put the [[disks]] of {others[0]} first, which has one"
+            if others
+            else "if another disk boots, put its [[disks]] first",
         )
+    yield from _nics(plan, domain)
     if not domain.obstacles:
         yield ok(about, f"{inventory.state}, can be moved")
+
+
+def _changes(disk: DiskPlan, fact: DiskFacts | None) -> Iterator[str]:
+    """What of a planned disk is not as the domain has it now."""
+    if fact is None:
+        yield f"is gone, the plan has {disk.size} bytes"
+        return
+    if fact.size != disk.size:
+        yield f"has {fact.size} bytes now, the plan has {disk.size}"
+    now = fact.disk
+    if now.path != disk.path:
+        yield f"is {now.path} now, the plan has {disk.path}"
+    if (now.format, now.is_block) != (disk.format, disk.is_block):
+        kinds = [
+            f"{each.format} on a block device" if each.is_block else f"a file in {each.format}"
+            for each in (now, disk)
+        ]
+        yield "is {} now, the plan has {}".format(*kinds)
+
+
+def _nics(plan: ImportPlan, domain: Domain) -> Iterator[Finding]:
+    """Addresses in the guest are found by the old MAC, and go to the NIC that has it."""
+    there, planned = [nic.mac for nic in domain.nics], [nic.old_mac for nic in plan.nics]
+    for mac in [mac for mac in there if mac not in planned]:
+        yield note(f"NIC {mac}", "not in the plan: the instance has no such NIC", "intended?")
+    for mac in [mac for mac in planned if mac not in there]:
+        yield note(
+            f"NIC {mac}",
+            "the domain has none with this MAC address, old_mac of the plan",
+            "make the plan anew, or correct old_mac",
+        )
 
 
 def _host(plan: ImportPlan, inventory: Inventory, facts: Facts) -> Iterator[Finding]:

@@ -73,6 +73,19 @@ def said(
     return "\n".join(f"{each.about}: {each.text}" for each in found if each.level == level)
 
 
+def test_the_order_of_the_plan_counts_for_the_boot_disk() -> None:
+    """The remedy, to put another disk first, has to end the note."""
+    swapped = replace(INVENTORY, disks=(INVENTORY.disks[2], *INVENTORY.disks[:2]))
+    assert "no boot loader" not in said(NOTE, inventory=swapped)
+    (found,) = (
+        each
+        for each in findings(replace(PLAN, disks=PLAN.disks[::-1]), INVENTORY, FACTS)
+        if "no boot loader" in each.text
+    )
+    assert found.about == "disk vdc"
+    assert found.remedy == "put the [[disks]] of vda first, which has one"
+
+
 def test_a_plan_that_fits_has_no_problems() -> None:
     assert said(PROBLEM) == ""
     assert said(NOTE) == "disk vdc: raw without bitmaps"
@@ -120,8 +133,24 @@ NODE = "node1.example.org"
         (NOTE, {"plan": replace(PLAN, disks=PLAN.disks[:2])}, "disk vdc: not in the plan"),
         (
             NOTE,
-            {"inventory": replace(INVENTORY, disks=(INVENTORY.disks[2], *INVENTORY.disks[:2]))},
+            {"plan": replace(PLAN, disks=(PLAN.disks[2], *PLAN.disks[:2]))},
             "disk vdc: no boot loader found on it",
+        ),
+        (
+            PROBLEM,
+            {"plan": disk(path="/srv/old")},
+            "disk vda: is /srv/vmstore/web/web-root now, the plan has /srv/old",
+        ),
+        (
+            PROBLEM,
+            {"plan": disk(format="raw", is_block=True)},
+            "disk vda: is a file in qcow2 now, the plan has raw on a block device",
+        ),
+        (NOTE, {"plan": replace(PLAN, nics=())}, "NIC 52:54:00:6b:3c:58: not in the plan"),
+        (
+            NOTE,
+            {"plan": nic(old_mac="52:54:00:00:00:99")},
+            "NIC 52:54:00:00:00:99: the domain has none with this MAC address",
         ),
         (NOTE, {"inventory": replace(INVENTORY, snapshots=("s1",))}, "domain web: snapshots: s1"),
         (NOTE, {"inventory": host(libvirt=(6, 0, 0))}, "libvirt 6.0.0, QEMU 7.2.0: no incremental"),
