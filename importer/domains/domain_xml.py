@@ -126,7 +126,7 @@ def _disk(element: Element, volumes: Volumes) -> tuple[SourceDisk | None, list[O
     path, kind = _source(element, source, volumes)
     if path is None:
         return None, [*found, obstacles.of_source(element, name)]
-    path = _single(path)
+    path = single_slashes(path)
     if not path.startswith("/") or "\0" in path:
         raise ValueError(f"disk {name}: its path is {path!r}")
     driver = element.find("driver")
@@ -203,7 +203,7 @@ def _firmware(top: Element) -> Literal["bios", "uefi"]:
 def _nvram(top: Element) -> str:
     """The path of the UEFI variables: a text, or since libvirt 8.5 a source like that of a disk."""
     source = top.find("os/nvram/source")
-    return _single(_text(top, "os/nvram") if source is None else source.get("file", ""))
+    return single_slashes(_text(top, "os/nvram") if source is None else source.get("file", ""))
 
 
 def _cpu(top: Element) -> str:
@@ -251,8 +251,11 @@ def _size(element: Element) -> int:
     return int(number * bases[unit[1:].lower()] ** power)
 
 
-def _single(path: str) -> str:
-    """A path without repeated slashes, which users write and libvirt keeps."""
+def single_slashes(path: str) -> str:
+    """A path without repeated slashes, which users write and libvirt keeps.
+
+    Plans have paths in this form.
+    """
     return re.sub("/+", "/", path)
 
 

@@ -202,9 +202,10 @@ def of_source(disk: Element, name: str) -> Obstacle:
         )
     protocol = f" ({source.get('protocol', 'of unknown protocol')})" if kind == "network" else ""
     place = "/".join(filter(None, (source.get(word) for word in ("pool", "volume", "name"))))
+    pool = "" if kind != "volume" else "is the pool active (virsh pool-list --all)? else "
     return Obstacle(
         f"disk {name}: its source is of type {kind}{protocol}{f': {place}' if place else ''}",
-        "move it to a file of the KVM host while the domain runs: virsh blockcopy DOMAIN"
+        f"{pool}move it to a file of the KVM host while the domain runs: virsh blockcopy DOMAIN"
         f" {name} --dest FILE --transient-job --wait --pivot; then virsh edit DOMAIN",
     )
 

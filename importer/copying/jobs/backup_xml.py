@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
-from importer.domains.domain_xml import Volumes
+from importer.domains.domain_xml import Volumes, single_slashes
 from importer.domains.libvirt_xml import tree
 from node.errors import KitError
 
@@ -133,6 +133,8 @@ def dirty_bytes(xml: str) -> Mapping[str, int | None]:
 def disk_sources(xml: str, volumes: Volumes) -> Mapping[str, str]:
     """The disks of a domain's XML: by target, such as vda, the path of the image; "" without one.
 
+    Of a volume of a pool that libvirt does not know, it is pool/volume.
+
     Args:
         xml: of the domain.
         volumes: of storage pools that the disks name.
@@ -148,6 +150,6 @@ def disk_sources(xml: str, volumes: Volumes) -> Mapping[str, str]:
             path = attributes.get("file") or attributes.get("dev") or ""
             if disk.get("type") == "volume":
                 key = (attributes.get("pool", ""), attributes.get("volume", ""))
-                path = volumes[key].path if key in volumes else ""
-            found[target.get("dev", "")] = path
+                path = volumes[key].path if key in volumes else "/".join(filter(None, key))
+            found[target.get("dev", "")] = single_slashes(path)
     return found

@@ -127,7 +127,8 @@ class KvmHost(FakeHost):
 
     def __init__(self, sample: str = "running", state: str = "running") -> None:
         super().__init__(self._answers)
-        self.sample = sample
+        self.xml = (DATA / f"domains/{sample}.xml").read_text()
+        self.lacks = ""
         self.state = state
         self.inactive = (DATA / "domains/uefi-automatic.xml").read_text()
         self.saved = "no"
@@ -137,8 +138,10 @@ class KvmHost(FakeHost):
             return Result(0, json.dumps({"virtual-size": MIB, "actual-size": 4096}), "")
         if argv[0] == "df":
             return Result(0, "    Avail\n123456\n", "")
+        if argv[4] == self.lacks:
+            return Result(1, "", "error: failed to get it")
         if argv[4:] == ["dumpxml", f"--domain={UUID}"]:
-            return Result(0, (DATA / f"domains/{self.sample}.xml").read_text(), "")
+            return Result(0, self.xml, "")
         answers = {
             "version": "Running hypervisor: QEMU 7.2.22\nRunning against daemon: 9.0.0\n",
             "dominfo": f"Name: web1\nUUID: {UUID}\nState: {self.state}\n"
@@ -225,6 +228,17 @@ def test_volumes_of_pools_are_looked_up(opened: Opened) -> None:
     host = KvmHost("pool-volumes")
     assert {each.path for each in take(host, "web1", HOST).domain.disks} == {"/vol"}
     assert [*host.asked[0][:4], "vol-dumpxml", "--pool=vg0", "--vol=pooled-srv"] in host.asked
+
+
+def test_a_medium_of_a_pool_that_is_inactive_or_gone(opened: Opened) -> None:
+    host = KvmHost()
+    medium = """<disk type='volume' device='cdrom'><source pool='iso' volume='x.iso'/>
+        <target dev='sdz' bus='sata'/></disk></devices>"""
+    host.xml = host.xml.replace("</devices>", medium)
+    host.lacks = "vol-dumpxml"
+    (obstacle,) = take(host, "web1", HOST).domain.obstacles
+    assert obstacle.what == "cdrom sdz: there is a medium in it"
+    assert opened.shared == [True, True]
 
 
 @pytest.mark.usefixtures("opened")

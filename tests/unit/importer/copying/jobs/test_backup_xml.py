@@ -103,11 +103,11 @@ def test_a_size_that_is_no_number_counts_as_lost(size: str) -> None:
 
 def test_the_disks_of_a_domain() -> None:
     domain = """<domain type='kvm'><devices>
-      <disk type='file' device='disk'><source file='/srv/a.qcow2'/><target dev='vda'/></disk>
+      <disk type='file' device='disk'><source file='/srv//a.qcow2'/><target dev='vda'/></disk>
       <disk type='block' device='disk'><source dev='/dev/vg/b'/><target dev='vdb'/></disk>
       <disk type='volume'><source pool='p' volume='v'/><target dev='vdc'/></disk>
       <disk type='volume'><source pool='p' volume='w'/><target dev='vdd'/></disk>
       <disk type='file' device='cdrom'><target dev='sda'/></disk>
     </devices></domain>"""
-    found = {"vda": "/srv/a.qcow2", "vdb": "/dev/vg/b", "vdc": "/pool/v", "vdd": "", "sda": ""}
+    found = {"vda": "/srv/a.qcow2", "vdb": "/dev/vg/b", "vdc": "/pool/v", "vdd": "p/w", "sda": ""}
     assert disk_sources(domain, {("p", "v"): Volume("/pool/v", "file")}) == found
