@@ -36,6 +36,10 @@ _BOOT_CODE = 440  # bytes of the first sector
 _SIGNATURE = b"\x55\xaa"
 
 
+_TRANSIENT = Obstacle(
+    "libvirt forgets it when it is off (transient)",
+    "define it: virsh dumpxml --security-info DOMAIN > FILE; virsh define FILE",
+)
 _SAVED = Obstacle(
     "its memory is saved in a file (managed save): its disks are as those of a running machine",
     "start it, then shut it down: virsh start DOMAIN, virsh shutdown DOMAIN",
@@ -92,6 +96,8 @@ def take(host: KvmHost, name: str, facts: HostFacts | None = None) -> Inventory:
                 hindering = [_in_use(disk)]
         obstacles += [each.for_domain(domain.name) for each in hindering]
         found.append(disk_facts(disk, image, content.report, content.first_sector, domain, state))
+    if not info.is_persistent:
+        obstacles.append(_TRANSIENT.for_domain(domain.name))
     if info.has_managed_save:
         obstacles.append(_SAVED.for_domain(domain.name))
     return Inventory(
@@ -142,9 +148,10 @@ def _in_use(disk: SourceDisk) -> Obstacle:
 def of_image(disk: SourceDisk, info: ImageInfo) -> Iterator[Obstacle]:
     """The obstacles that QEMU sees in a disk's image."""
     name = disk.target
-    if info.backing is not None:
+    if info.backing is not None or disk.has_backing:
+        where = "named in the domain's XML only" if info.backing is None else info.backing
         yield Obstacle(
-            f"disk {name}: its image is based on another one, {info.backing}",
+            f"disk {name}: its image is based on another one, {where}",
             f"make it one image: virsh blockpull DOMAIN {name} --wait while the domain runs, or"
             f" qemu-img rebase -b '' {disk.path} while it is off",
         )

@@ -28,6 +28,7 @@ class SourceDisk:
         path: on the KVM host, absolute.
         is_block: whether that is a block device, such as a logical volume.
         boot_order: of its `<boot order=.../>`, if any.
+        has_backing: whether the XML names an image that this one is based on.
     """
 
     target: str
@@ -36,6 +37,7 @@ class SourceDisk:
     path: str
     is_block: bool
     boot_order: int | None = None
+    has_backing: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class Domain:
     Attributes:
         memory: bytes.
         firmware: bios or uefi.
-        nvram: path of the UEFI variables on the KVM host, raw; "" without such a file.
+        nvram: path of the UEFI variables on the KVM host, raw; "" without such a file. libvirt makes
+            it at the first start.
+        has_secure_boot: whether its firmware is one with Secure Boot.
         scsi_controller: model of the SCSI controller, such as virtio-scsi; "" if it has none.
         machine: QEMU's machine type, such as pc-i440fx-7.2.
         cpu: mode of the XML (host-passthrough, host-model) or the name of a model; "" for QEMU's
@@ -79,3 +83,4 @@ class Domain:
     nvram: str = ""
     scsi_controller: str = ""
     has_local_time: bool = False
+    has_secure_boot: bool = False

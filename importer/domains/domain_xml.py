@@ -22,6 +22,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _FIRMWARE = re.compile(r"ovmf|edk2|efi", re.IGNORECASE)  # in the path of a <loader> of type rom
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _POWERS = "kmgtpe"
+_NVRAM = "/var/lib/libvirt/qemu/nvram"
 _AGENT = "org.qemu.guest_agent.0"
 
 
@@ -107,9 +108,10 @@ def _domain(top: Element, volumes: Volumes) -> Domain:
             channel.get("name") == _AGENT for channel in top.iterfind("devices/channel/target")
         ),
         obstacles=tuple(dict.fromkeys(each.for_domain(name) for each in found)),
-        nvram=_nvram(top),
+        nvram=_nvram(top, name),
         scsi_controller=_scsi_controller(top),
         has_local_time=_has_local_time(top),
+        has_secure_boot=_has_secure_boot(top),
     )
 
 
@@ -141,6 +143,7 @@ def _disk(element: Element, volumes: Volumes) -> tuple[SourceDisk | None, list[O
         path=path,
         is_block=kind == "block",
         boot_order=None if order is None else _positive(order.get("order", "")),
+        has_backing=element.find("backingStore/source") is not None,
     )
     return disk, found
 
@@ -200,10 +203,26 @@ def _firmware(top: Element) -> Literal["bios", "uefi"]:
     return "uefi" if is_efi else "bios"
 
 
-def _nvram(top: Element) -> str:
-    """The path of the UEFI variables: a text, or since libvirt 8.5 a source like that of a disk."""
-    source = top.find("os/nvram/source")
+def _nvram(top: Element, name: str) -> str:
+    """The path of the UEFI variables: a text, or since libvirt 8.5 a source like that of a disk.
+
+    Before libvirt 9.2, the XML of a domain that is off has none of what libvirt chooses by itself at
+    a start (firmware='efi'): qemuDomainNVRAMPathFormat() of libvirt then names the file.
+    """
+    system, loader = _one(top, "os"), top.find("os/loader")
+    if system.get("firmware") == "efi" and system.find("nvram") is None:
+        is_stateless = loader is not None and loader.get("stateless") == "yes"
+        return "" if is_stateless else f"{_NVRAM}/{name}_VARS.fd"
+    source = system.find("nvram/source")
     return single_slashes(_text(top, "os/nvram") if source is None else source.get("file", ""))
+
+
+def _has_secure_boot(top: Element) -> bool:
+    loader, feature = (
+        top.find(f"os/{path}") for path in ("loader", "firmware/feature[@name='secure-boot']")
+    )
+    is_secure = loader is not None and loader.get("secure") == "yes"
+    return is_secure or (feature is not None and feature.get("enabled") == "yes")
 
 
 def _cpu(top: Element) -> str:

@@ -92,6 +92,11 @@ _DEVICES = (
 _CHILDREN = (  # of a disk or its source
     ("shareable", "other machines may write to it (shareable)", "give the guest a disk of its own"),
     (
+        "readonly",
+        "the guest may only read it (readonly), and Ganeti has no such disks",
+        "let it be written: remove <readonly/> by virsh edit DOMAIN, and start the domain again",
+    ),
+    (
         "transient",
         "what is written to it is thrown away at the end (transient)",
         "let it be written: remove <transient/> by virsh edit DOMAIN, and start the domain again",

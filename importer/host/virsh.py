@@ -37,13 +37,15 @@ class DomainState(NamedTuple):
 class DomainInfo(NamedTuple):
     """What `virsh dominfo` says of a domain; the state is in virsh's words.
 
-    `has_managed_save`: whether it is off, with its memory saved to a file.
+    `has_managed_save`: whether it is off, with its memory saved to a file. `is_persistent`: whether
+    libvirt knows it when it is off.
     """
 
     name: str
     uuid: str
     state: str
     has_managed_save: bool
+    is_persistent: bool
 
 
 class Versions(NamedTuple):
@@ -82,7 +84,11 @@ class Virsh:
         told = self._unless(_NO_DOMAIN, "dominfo", domain=domain)
         info = parse_info(told) if told is not None else None
         if info is None or domain not in (info.name, info.uuid):
-            listed = ", ".join(sorted(each.name for each in self.domains()))
+            domains = self.domains()
+            if domain in (each.name for each in domains):  # taken for the number of another one
+                uuid = next(each.uuid for each in domains if each.name == domain)
+                return parse_info(self._call("dominfo", domain=uuid).stdout)
+            listed = ", ".join(sorted(each.name for each in domains))
             raise KitError(
                 f"domain {domain} on {self._host.name}: libvirt has none of that name",
                 hint=f"its domains: {listed or 'none'}",
@@ -163,7 +169,11 @@ def parse_info(text: str) -> DomainInfo:
     found = fields(text)
     try:
         return DomainInfo(
-            found["Name"], found["UUID"], found["State"], found["Managed save"] == "yes"
+            found["Name"],
+            found["UUID"],
+            found["State"],
+            found["Managed save"] == "yes",
+            found["Persistent"] == "yes",
         )
     except KeyError as error:
         raise KitError(

@@ -197,11 +197,18 @@ def _boot(domain: Domain, draft: _Draft, variables: Variables | None, size: int)
     if domain.firmware == "bios":
         return
     extra = [word for word in draft.cluster.get("kvm_extra", "").split(" ") if word]
+    if domain.has_secure_boot:
+        draft.note(
+            "kvm_extra",
+            "the domain's firmware checks signatures (Secure Boot), which the instance's does not",
+        )
     if variables is None or size not in FIRMWARE:
+        lost = f"{size} bytes, for other firmware" if size else "there is no such file"
         draft.set(
             "kvm_extra",
             " ".join([*extra, "-bios", str(FIRMWARE_WITHOUT_VARIABLES)]),
             "UEFI without variables: the firmware boots \\EFI\\BOOT\\BOOTX64.EFI of disk 0 only",
+            *([f"variables on the KVM host, {domain.nvram}: {lost}"] if domain.nvram else []),
         )
         return
     drive = "if=pflash,format=raw,unit="

@@ -122,6 +122,12 @@ def test_obstacles_of_images(info: ImageInfo, what: str, remedy: str) -> None:
     assert not list(of_image(disk("vda"), INFO))
 
 
+def test_a_backing_image_that_its_image_does_not_name() -> None:
+    """QEMU is told of it by libvirt; what is read from the image alone would have holes."""
+    (found,) = of_image(disk("vda", has_backing=True), INFO)
+    assert found.what.endswith("is based on another one, named in the domain's XML only")
+
+
 class KvmHost(FakeHost):
     """A host with the domain of a sample, of any state."""
 
@@ -132,6 +138,7 @@ class KvmHost(FakeHost):
         self.state = state
         self.inactive = (DATA / "domains/uefi-automatic.xml").read_text()
         self.saved = "no"
+        self.persistent = "yes"
 
     def _answers(self, argv: list[str]) -> Result:
         if argv[0] == "qemu-img":
@@ -145,7 +152,7 @@ class KvmHost(FakeHost):
         answers = {
             "version": "Running hypervisor: QEMU 7.2.22\nRunning against daemon: 9.0.0\n",
             "dominfo": f"Name: web1\nUUID: {UUID}\nState: {self.state}\n"
-            f"Managed save: {self.saved}\n",
+            f"Managed save: {self.saved}\nPersistent: {self.persistent}\n",
             "dumpxml": self.inactive,
             "list": f"{UUID} web1\n",
             "snapshot-list": "one\n",
@@ -221,6 +228,15 @@ def test_a_saved_domain() -> None:
     (obstacle,) = take(host, "web1", HOST).domain.obstacles
     assert "(managed save)" in obstacle.what
     assert obstacle.remedy.endswith("virsh start web1, virsh shutdown web1")
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_domain_that_libvirt_forgets_when_it_is_off() -> None:
+    host = KvmHost()
+    host.persistent = "no"
+    (obstacle,) = take(host, "web1", HOST).domain.obstacles
+    assert "(transient)" in obstacle.what
+    assert obstacle.remedy.startswith("define it: virsh dumpxml --security-info web1 > FILE")
 
 
 def test_volumes_of_pools_are_looked_up(opened: Opened) -> None:

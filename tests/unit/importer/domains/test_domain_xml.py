@@ -116,6 +116,12 @@ def test_memory(text: str, size: int) -> None:
         ("<os firmware='bios'><type>hvm</type></os>", "bios", ""),
         ("<os firmware='efi'><type>hvm</type><nvram>/v.fd</nvram></os>", "uefi", "/v.fd"),
         (
+            "<os firmware='efi'><type>hvm</type><loader secure='no'/></os>",
+            "uefi",
+            "/var/lib/libvirt/qemu/nvram/a_VARS.fd",
+        ),
+        ("<os firmware='efi'><type>hvm</type><loader stateless='yes'/></os>", "uefi", ""),
+        (
             "<os><type>hvm</type><loader type='pflash'>/x.fd</loader><nvram>/v.fd</nvram></os>",
             "uefi",
             "/v.fd",
@@ -132,6 +138,34 @@ def test_memory(text: str, size: int) -> None:
 def test_firmware(inside: str, firmware: str, nvram: str) -> None:
     domain = parse(domain_xml(os=inside))
     assert (domain.firmware, domain.nvram) == (firmware, nvram)
+
+
+@pytest.mark.parametrize(
+    ("inside", "is_secure"),
+    [
+        ("", False),
+        ("<loader secure='yes' type='pflash'>/x.fd</loader>", True),
+        ("<loader secure='no' type='pflash'>/x.fd</loader>", False),
+        ("<firmware><feature enabled='yes' name='secure-boot'/></firmware>", True),
+        ("<firmware><feature enabled='no' name='secure-boot'/></firmware>", False),
+    ],
+)
+def test_secure_boot(inside: str, is_secure: bool) -> None:
+    xml = domain_xml(os=f"<os firmware='efi'><type>hvm</type>{inside}</os>")
+    assert parse(xml).has_secure_boot is is_secure
+
+
+def test_a_disk_that_the_guest_may_only_read() -> None:
+    """Its image gets no bitmap, so a checkpoint of it is an error of libvirt."""
+    domain = parse(domain_xml(devices=disk_xml("vda", more="<readonly/>")))
+    assert domain.disks[0].target == "vda"
+    assert domain.obstacles[0].what.startswith("disk vda: the guest may only read it (readonly)")
+
+
+def test_a_backing_image_that_only_the_xml_may_name() -> None:
+    chain = "<backingStore type='file'><format type='raw'/><source file='/b'/></backingStore>"
+    devices = disk_xml("vda", more=chain) + disk_xml("vdb", more="<backingStore/>")
+    assert [disk.has_backing for disk in parse(domain_xml(devices=devices)).disks] == [True, False]
 
 
 @pytest.mark.parametrize(

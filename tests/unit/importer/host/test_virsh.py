@@ -97,7 +97,9 @@ def answers(info: Answer, listed: str = LIST) -> FakeHost:
 
 def test_a_domain_is_found_by_name_and_by_uuid() -> None:
     host = answers(said(INFO))
-    assert Virsh(host).info("web 1") == DomainInfo("web 1", UUID, "shut off", True)
+    assert Virsh(host).info("web 1") == DomainInfo(
+        "web 1", UUID, "shut off", has_managed_save=True, is_persistent=True
+    )
     assert Virsh(host).info(UUID).name == "web 1"
     assert host.asked == [
         [*VIRSH, "dominfo", "--domain=web 1"],
@@ -108,6 +110,21 @@ def test_a_domain_is_found_by_name_and_by_uuid() -> None:
         .info(UUID)
         .has_managed_save
     )
+
+
+def test_a_domain_with_a_number_as_name_that_another_one_has_as_id() -> None:
+    other = INFO.replace("web 1", "web1").replace(UUID, "0e6a4f5c-1f3f-4a30-8a5f-6d2a4e1b7c12")
+    answers = {
+        f"{UUID} 7\n": ("list",),
+        other: ("dominfo", "--domain=7"),
+        INFO.replace("web 1", "7"): ("dominfo", f"--domain={UUID}"),
+    }
+
+    def answer(argv: list[str]) -> Result:
+        (text,) = (text for text, words in answers.items() if set(words) <= set(argv))
+        return Result(0, text, "")
+
+    assert Virsh(FakeHost(answer)).info("7")[:2] == ("7", UUID)
 
 
 @pytest.mark.parametrize(

@@ -203,9 +203,19 @@ def test_uefi_variables_are_kept_with_the_firmware_of_their_size(size: int, code
     )
 
 
-def test_variables_of_an_unknown_size_are_not_used() -> None:
-    plan = drafted(of_domain(firmware="uefi", nvram="/x"), variables_size=7).plan
-    assert plan.variables is None and "-bios" in plan.hypervisor["kvm_extra"]
+@pytest.mark.parametrize(
+    ("size", "why"), [(7, "/x: 7 bytes, for other firmware"), (0, "/x: there is no such file")]
+)
+def test_variables_of_an_unknown_size_are_not_used(size: int, why: str) -> None:
+    made = drafted(of_domain(firmware="uefi", nvram="/x"), variables_size=size)
+    assert made.plan.variables is None and "-bios" in made.plan.hypervisor["kvm_extra"]
+    assert made.notes["hypervisor.kvm_extra"][-1] == f"variables on the KVM host, {why}"
+
+
+def test_secure_boot_that_is_lost_is_noted() -> None:
+    secure = of_domain(firmware="uefi", nvram="/x", has_secure_boot=True)
+    notes = drafted(secure, variables_size=540672).notes["hypervisor.kvm_extra"]
+    assert any("(Secure Boot)" in note for note in notes)
 
 
 def test_what_ganeti_cannot_do_is_noted() -> None:
