@@ -116,7 +116,8 @@ def _domain(virsh: Virsh, uuid: str, state: State) -> Domain:
     domain = parse(xml, volumes)
     if state == "shut off":
         return domain
-    return replace(domain, cpu=parse(virsh.dumpxml(uuid, inactive=True), volumes).cpu)
+    defined = parse(virsh.dumpxml(uuid, inactive=True), volumes)
+    return replace(domain, cpu=defined.cpu, cpu_features=defined.cpu_features)
 
 
 def _state(info: DomainInfo, host: str) -> State:

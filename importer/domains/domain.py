@@ -56,9 +56,11 @@ class Domain:
     Attributes:
         memory: bytes.
         firmware: bios or uefi.
-        nvram: path of the UEFI variables on the KVM host, raw; "" without such a file. libvirt makes
-            it at the first start.
+        nvram: path of the UEFI variables on the KVM host, raw; "" without such a file. libvirt
+            makes it at the first start.
         has_secure_boot: whether its firmware is one with Secure Boot.
+        cpu_features: added to `cpu` or taken from it, as libvirt names them: +vmx, -hle.
+        losses: what an instance of it will not have by itself.
         scsi_controller: model of the SCSI controller, such as virtio-scsi; "" if it has none.
         machine: QEMU's machine type, such as pc-i440fx-7.2.
         cpu: mode of the XML (host-passthrough, host-model) or the name of a model; "" for QEMU's
@@ -84,3 +86,5 @@ class Domain:
     scsi_controller: str = ""
     has_local_time: bool = False
     has_secure_boot: bool = False
+    cpu_features: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()

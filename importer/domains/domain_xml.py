@@ -10,10 +10,11 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 from xml.etree.ElementTree import Element
 
-from importer.domains import obstacles
+from importer.domains import losses, obstacles
 from importer.domains.domain import Domain, Obstacle, SourceDisk, SourceNic
 from importer.domains.libvirt_xml import tree
 from node.errors import KitError
+from node.text import size
 
 BUSES = ("virtio", "scsi", "sata", "ide", "usb")  # in which order their disks are sorted
 _BUS_OF_PREFIX = {"hd": "ide", "sd": "scsi", "vd": "virtio", "xv": "xen", "ub": "uml"}
@@ -92,12 +93,12 @@ def _domain(top: Element, volumes: Volumes) -> Domain:
     if not name.isprintable() or not name:
         raise ValueError(f"its name is {name!r}")
     machine = top.find("os/type")
-    vcpus = _one(top, "vcpu")
+    vcpus, memory = _one(top, "vcpu"), _size(_one(top, "memory"))
     return Domain(
         name=name,
         uuid=str(UUID(_text(top, "uuid"))),
         vcpus=_positive(vcpus.get("current") or vcpus.text or ""),
-        memory=_size(_one(top, "memory")),
+        memory=memory,
         firmware=_firmware(top),
         machine=machine.get("machine", "") if machine is not None else "",
         cpu=_cpu(top),
@@ -112,6 +113,8 @@ def _domain(top: Element, volumes: Volumes) -> Domain:
         scsi_controller=_scsi_controller(top),
         has_local_time=_has_local_time(top),
         has_secure_boot=_has_secure_boot(top),
+        cpu_features=losses.cpu_features(top),
+        losses=(*_ballooned(top, memory), *losses.of_domain(top)),
     )
 
 
@@ -206,8 +209,8 @@ def _firmware(top: Element) -> Literal["bios", "uefi"]:
 def _nvram(top: Element, name: str) -> str:
     """The path of the UEFI variables: a text, or since libvirt 8.5 a source like that of a disk.
 
-    Before libvirt 9.2, the XML of a domain that is off has none of what libvirt chooses by itself at
-    a start (firmware='efi'): qemuDomainNVRAMPathFormat() of libvirt then names the file.
+    Before libvirt 9.2, the XML of a domain that is off has none of what libvirt chooses by itself
+    at a start (firmware='efi'): qemuDomainNVRAMPathFormat() of libvirt then names the file.
     """
     system, loader = _one(top, "os"), top.find("os/loader")
     if system.get("firmware") == "efi" and system.find("nvram") is None:
@@ -252,6 +255,15 @@ def _scsi_controller(top: Element) -> str:
     """The model of the first SCSI controller."""
     found = top.find("devices/controller[@type='scsi']")
     return found.get("model", "") if found is not None else ""
+
+
+def _ballooned(top: Element, memory: int) -> Iterator[str]:
+    current = top.find("currentMemory")
+    if current is not None and (used := _size(current)) < memory:
+        yield (
+            f"memory: it uses {size(used)} (currentMemory) of {size(memory)}; the instance uses all"
+            " of it, unless memory in the plan is less"
+        )
 
 
 def _size(element: Element) -> int:

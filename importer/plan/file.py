@@ -187,6 +187,7 @@ def _lines(draft: Draft) -> Iterator[str]:
     yield from _values(plan, "host", "domain", "uuid")
     yield ""
     yield "# the instance"
+    yield from _comments(draft.notes, "instance")
     yield from _values(plan, "instance", "node", "os", "vcpus", "memory", "ignore_ipolicy")
     if plan.variables is not None:
         yield ""

@@ -189,6 +189,12 @@ def _cpu(domain: Domain, qemu: Qemu, draft: _Draft) -> None:
         draft.set("cpu_type", cpu)
     elif cpu:
         draft.note("", f"cpu_type stays at {default}: the node's QEMU has no {cpu}")
+    if domain.cpu_features:
+        draft.note(
+            "cpu_type" if "cpu_type" in draft.parameters else "",
+            f"the domain adds to its CPU, or takes from it: {','.join(domain.cpu_features)};"
+            " cpu_type takes such words after a comma",
+        )
 
 
 def _boot(domain: Domain, draft: _Draft, variables: Variables | None, size: int) -> None:

@@ -84,7 +84,7 @@ class Target:
 class Draft:
     """A plan, and what its reader should know.
 
-    `notes` are by place: `disks[0]`, `nics[0]`, `hypervisor.cpu_type`, `hypervisor`.
+    `notes` are by place: `instance`, `disks[0]`, `nics[0]`, `hypervisor.cpu_type`, `hypervisor`.
     """
 
     plan: ImportPlan
@@ -126,6 +126,8 @@ def draft(
     notes = {
         f"hypervisor.{name}" if name else "hypervisor": all_ for name, all_ in hard.notes.items()
     }
+    if domain.losses:
+        notes["instance"] = tuple(f"not moved: {loss}" for loss in domain.losses)
     plan = ImportPlan(
         host=host,
         domain=domain.name,

@@ -116,6 +116,8 @@ def as_text(inventory: Inventory) -> Iterator[str]:
         yield f"  NIC {nic.mac}: {nic.model}, {nic.source or 'no network'}"
     if inventory.snapshots:
         yield f"  snapshots, which are not moved: {', '.join(inventory.snapshots)}"
+    for loss in domain.losses:
+        yield f"  not moved: {loss}"
     for obstacle in domain.obstacles:
         yield f"  cannot be moved: {obstacle.what}"
         yield f"    hint: {obstacle.remedy}"

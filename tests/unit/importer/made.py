@@ -89,6 +89,8 @@ WIN = Inventory(
         has_console=False,
         has_agent=False,
         obstacles=(Obstacle("it has a TPM", "remove it: virsh edit win"),),
+        cpu_features=("-hle",),
+        losses=("devices: channel a\x1b[2J", "disk sda: limits of I/O"),
     ),
     "shut off",
     (facts("sda", table="gpt", boots=True),),

@@ -25,6 +25,9 @@ UEFI = of_domain(
     cpu="host-passthrough",
     has_agent=True,
     nics=(*DOMAIN.nics, SourceNic("52:54:00:6b:3c:59", "e1000e", "br1")),
+    cpu_features=("+vmx", "-hle"),
+    losses=("disk vda: limits of I/O", "devices: screen (vnc; vnc_bind_address gives it one)"),
+    has_secure_boot=True,
 )
 
 
