@@ -45,7 +45,8 @@ virsh version --daemon
 part xml
 virsh dumpxml "$domain"
 part checkpoints
-virsh checkpoint-list --name --topological "$domain"
+virsh checkpoint-list --name --topological "$domain" ||
+  if virsh help checkpoint-list >/dev/null 2>&1; then exit 1; fi # else older than libvirt 5.6
 part snapshots
 virsh snapshot-list --name "$domain"
 part job

@@ -3,6 +3,7 @@
 state       of the domain, with the reason: running (booted)
 job         is there while a backup job runs; it has the job's XML
 down        is there while libvirt does not answer
+old         is there if it is older than checkpoints
 log         what changed the domain
 """
 
@@ -28,6 +29,7 @@ done
 if [ -e down ]; then exit 1; fi
 case $1 in
   list) ;;
+  checkpoint-list | help) if [ -e old ]; then exit 1; else exit 0; fi ;;
   domstate) if [[ $* == *--reason* ]]; then cat state; else sed 's/ (.*//' state; fi; exit ;;
   backup-dumpxml) cat job 2> /dev/null; exit ;;
   suspend) echo 'paused (user)' > state ;;

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from converter.sources.qemu_image import driver_options
-from importer.copying.jobs import job, servers, virsh_jobs
+from importer.copying.jobs import facts, job, servers, virsh_jobs
 from tests.system.converter.support import wait_until
 from tests.system.importer.copying.fake_libvirt import (
     FULL,
@@ -171,3 +171,16 @@ def test_the_server_of_an_image_with_any_name_is_ended(libvirt: Libvirt, by_watc
         for process in (ours, others):
             process.kill()
             process.communicate()
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_libvirt_that_is_older_than_checkpoints_is_asked_for_the_rest(
+    libvirt: Libvirt, is_old: bool
+) -> None:
+    if is_old:
+        libvirt.sets("old")
+    look = libvirt.script(facts._LOOK, UUID, "mark", "")
+    assert look.stdout is not None
+    printed = look.stdout.read()
+    assert look.wait(20) == 0
+    assert "mark checkpoints\n" in printed and "mark dominfo\n" in printed
