@@ -148,13 +148,13 @@ def _in_use(disk: SourceDisk) -> Obstacle:
 
 def of_image(disk: SourceDisk, info: ImageInfo) -> Iterator[Obstacle]:
     """The obstacles that QEMU sees in a disk's image."""
-    name = disk.target
+    name, path = disk.target, shlex.quote(disk.path)
     if info.backing is not None or disk.has_backing:
         where = "named in the domain's XML only" if info.backing is None else info.backing
         yield Obstacle(
             f"disk {name}: its image is based on another one, {where}",
             f"make it one image: virsh blockpull DOMAIN {name} --wait while the domain runs, or"
-            f" qemu-img rebase -b '' {disk.path} while it is off",
+            f" qemu-img rebase -b '' {path} while it is off",
         )
     if info.data_file is not None:
         yield Obstacle(
@@ -169,7 +169,7 @@ def of_image(disk: SourceDisk, info: ImageInfo) -> Iterator[Obstacle]:
     if info.is_corrupt:
         yield Obstacle(
             f"disk {name}: QEMU has marked its image as damaged",
-            f"repair it while the domain is off: qemu-img check -r all {disk.path}",
+            f"repair it while the domain is off: qemu-img check -r all {path}",
         )
 
 

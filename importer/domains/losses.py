@@ -7,6 +7,8 @@ the plan. The elements are those of libvirt's documentation, formatdomain.
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
+from importer.domains.obstacles import QEMU
+
 _AGENT = "org.qemu.guest_agent.0"
 _CLOCK_SECONDS = 60  # guests that keep their time by NTP write differences of some seconds
 # Limits and placement on the KVM host, by their path below <domain>.
@@ -48,6 +50,8 @@ def of_domain(top: Element) -> Iterator[str]:
         yield "it boots from the network first; the instance boots from disk 0 only"
     if top.find("sysinfo") is not None:
         yield "SMBIOS texts of its own (sysinfo), which licences or cloud-init may look for"
+    if top.find(f"{QEMU}override") is not None:
+        yield "changed properties of QEMU's devices (qemu:override)"
     if top.find("os/acpi/table") is not None:
         yield "an ACPI table of its own, which is mostly a licence of Windows"
     for nic in top.iterfind("devices/interface"):
@@ -86,8 +90,9 @@ def _has(top: Element, path: str) -> bool:
 
 def _processor(top: Element) -> Iterator[str]:
     vcpu = top.find("vcpu")
-    if vcpu is not None and vcpu.get("current", vcpu.text) != vcpu.text:
-        yield f"CPUs that can be added while it runs ({vcpu.text} at most)"
+    most = (vcpu.text or "").strip() if vcpu is not None else ""
+    if vcpu is not None and vcpu.get("current", most) != most:
+        yield f"CPUs that can be added while it runs ({most} at most)"
     topology = top.find("cpu/topology")
     if topology is not None:
         parts = [f"{word} {topology.get(word, '1')}" for word in ("sockets", "cores", "threads")]

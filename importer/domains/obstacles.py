@@ -12,7 +12,7 @@ from importer.domains.domain import Obstacle
 
 ARCHITECTURES = ("x86_64", "i686")
 # Namespace of QEMU's arguments in a domain (libvirt's documentation, drvqemu).
-_QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
+QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 _REMOVE = "if the guest can do without, remove it: virsh edit DOMAIN"
 # Devices by their path below <domain>: what they are, and the remedy.
 _DEVICES = (
@@ -83,7 +83,7 @@ _DEVICES = (
         "install a kernel and a boot loader in the guest, and remove <kernel>: virsh edit DOMAIN",
     ),
     (
-        f"{_QEMU}commandline",
+        f"{QEMU}commandline",
         "it has arguments of its own for QEMU (qemu:commandline)",
         "they are not moved; if it needs them, they may become the hypervisor parameter kvm_extra;"
         " remove them here: virsh edit DOMAIN",

@@ -1,5 +1,6 @@
 """The checks of a plan before anything is made: all that would stop the import later. Pure."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import ceil, floor
@@ -162,7 +163,7 @@ def _methods(plan: ImportPlan, inventory: Inventory) -> Iterator[Finding]:
                 about,
                 f"inconsistent bitmaps: {listed}",
                 "it is compared by hashes; while the domain is off: qemu-img bitmap --remove"
-                f" {fact.disk.path} NAME",
+                f" {shlex.quote(fact.disk.path)} NAME",
             )
         elif not fact.keeps_bitmaps:
             yield note(

@@ -59,7 +59,7 @@ class Network:
     """What the user says of the NICs.
 
     Attributes:
-        networks: of Ganeti, one a NIC; further NICs have none.
+        networks: of Ganeti, one a NIC; "" for none, and further NICs have none.
         links: bridges, likewise, for NICs without a network.
         addresses: likewise; `pool` is the default in a network.
         keep_macs: whether NICs keep their MAC addresses.
@@ -245,7 +245,7 @@ def _role(number: int, fact: DiskFacts, prefixes: Sequence[str]) -> str:
 
 def _nic(number: int, nic: SourceNic, given: Network) -> NicPlan:
     def of(values: tuple[str, ...]) -> str | None:
-        return values[number] if number < len(values) else None
+        return (values[number] or None) if number < len(values) else None
 
     network = of(given.networks)
     return NicPlan(

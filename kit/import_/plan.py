@@ -71,7 +71,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name}",
             action="append",
             default=[],
-            help=f"{what} of a NIC; once for each, in their order",
+            help=f'{what} of a NIC; once for each, in their order; "" for none',
         )
     parser.add_argument(
         "--keep-mac",
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
         inventory = take(host, options.domain)
         made = _draft(options, inventory, host, cluster, groups, rules)
         found = _findings(made.plan, inventory, host, cluster, groups)
-    invalid = list(_invalid(made.plan))
+    invalid = [*_superfluous(options, made.plan), *_invalid(made.plan)]
     if invalid:
         return _report([*invalid, *found], json_=options.json)
     text = render(made)
@@ -118,6 +118,18 @@ def _invalid(plan: ImportPlan) -> Iterator[Finding]:
         options = (option for pattern, option in _OPTIONS if fnmatchcase(place, pattern))
         remedy = next(options, "change the domain there: virsh edit, or virsh blockcopy for disks")
         yield problem(f"no plan of {plan.domain} is written: {place}", why, remedy)
+
+
+def _superfluous(options: argparse.Namespace, plan: ImportPlan) -> Iterator[Finding]:
+    """Options for more NICs than there are: which NIC was meant is not clear."""
+    for name in ("network", "link", "ip"):
+        given, there = len(getattr(options, name)), len(plan.nics)
+        if given > there:
+            yield problem(
+                f"no plan of {plan.domain} is written: --{name}",
+                f"given {given} times, and the domain has {there} NICs",
+                'once for each NIC, in their order; "" for none',
+            )
 
 
 def _draft(

@@ -122,6 +122,13 @@ def test_obstacles_of_images(info: ImageInfo, what: str, remedy: str) -> None:
     assert not list(of_image(disk("vda"), INFO))
 
 
+def test_paths_in_commands_are_quoted() -> None:
+    odd = disk("vda", path="/srv/a b;x")
+    for info in (replace(INFO, backing="b"), replace(INFO, is_corrupt=True)):
+        (found,) = of_image(odd, info)
+        assert " '/srv/a b;x'" in found.remedy
+
+
 def test_a_backing_image_that_its_image_does_not_name() -> None:
     """QEMU is told of it by libvirt; what is read from the image alone would have holes."""
     (found,) = of_image(disk("vda", has_backing=True), INFO)

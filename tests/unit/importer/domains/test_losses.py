@@ -44,6 +44,10 @@ def test_a_plain_domain_loses_nothing() -> None:
         ("<clock offset='absolute' start='0'/>", "its clock has an offset of its own (absolute)"),
         ("<sysinfo type='smbios'/>", "SMBIOS texts of its own"),
         (
+            "<override xmlns='http://libvirt.org/schemas/domain/qemu/1.0'/>",
+            "changed properties of QEMU's devices",
+        ),
+        (
             "<memoryBacking><hugepages/></memoryBacking><numatune/>",
             "placement: huge pages, NUMA nodes",
         ),

@@ -86,6 +86,12 @@ def test_the_order_of_the_plan_counts_for_the_boot_disk() -> None:
     assert found.remedy == "put the [[disks]] of vda first, which has one"
 
 
+def test_paths_in_commands_are_quoted() -> None:
+    odd = replace(facts(replace(ROOT, path="/srv/a b"), GIB), bad_bitmaps=("b",))
+    found = findings(PLAN, replace(INVENTORY, disks=(odd,)), FACTS)
+    assert any("qemu-img bitmap --remove '/srv/a b' NAME" in each.remedy for each in found)
+
+
 def test_a_plan_that_fits_has_no_problems() -> None:
     assert said(PROBLEM) == ""
     assert said(NOTE) == "disk vdc: raw without bitmaps"

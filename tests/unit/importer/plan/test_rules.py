@@ -112,6 +112,15 @@ def test_nics_get_what_is_given_in_their_order() -> None:
     )
 
 
+def test_a_nic_may_be_skipped() -> None:
+    two = of_domain(nics=(*DOMAIN.nics, SourceNic("52:54:00:6b:3c:59", "virtio", "br1")))
+    network = Network(networks=("", "gnt-fsn"), links=("br0",), addresses=("", "198.51.100.7"))
+    assert [(nic.network, nic.link, nic.ip) for nic in drafted(two, network=network).plan.nics] == [
+        (None, "br0", None),
+        ("gnt-fsn", None, "198.51.100.7"),
+    ]
+
+
 def test_a_mac_is_kept_only_on_request_and_with_a_warning() -> None:
     draft = drafted(network=Network(keep_macs=True))
     assert draft.plan.nics[0].mac == "52:54:00:6b:3c:58"

@@ -113,3 +113,12 @@ def test_a_valid_plan_is_written(
     assert [each["about"] for each in json.loads(said)["findings"] if each["level"] == SERIOUS] == [
         "OS debian"
     ]
+
+
+def test_options_for_more_nics_than_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--network=gnt-fsn", "--network=gnt-fsn", "--dry-run")
+    code, said = written(monkeypatch, capsys, INVENTORY, *words)
+    assert code == PROBLEM
+    assert "--network: given 2 times, and the domain has 1 NICs" in said
