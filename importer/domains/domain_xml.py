@@ -213,11 +213,12 @@ def _nvram(top: Element, name: str) -> str:
     at a start (firmware='efi'): qemuDomainNVRAMPathFormat() of libvirt then names the file.
     """
     system, loader = _one(top, "os"), top.find("os/loader")
-    if system.get("firmware") == "efi" and system.find("nvram") is None:
-        is_stateless = loader is not None and loader.get("stateless") == "yes"
-        return "" if is_stateless else f"{_NVRAM}/{name}_VARS.fd"
     source = system.find("nvram/source")
-    return single_slashes(_text(top, "os/nvram") if source is None else source.get("file", ""))
+    path = _text(top, "os/nvram") if source is None else source.get("file", "")
+    is_stateless = loader is not None and loader.get("stateless") == "yes"
+    if not path and system.get("firmware") == "efi" and not is_stateless:
+        path = f"{_NVRAM}/{name}_VARS.fd"
+    return single_slashes(path)
 
 
 def _has_secure_boot(top: Element) -> bool:

@@ -70,8 +70,11 @@ def _source(plan: ImportPlan, inventory: Inventory) -> Iterator[Finding]:
         yield problem(about, f"its UUID is {domain.uuid} now", "make the plan anew: import plan")
     facts = {fact.disk.target: fact for fact in inventory.disks}
     for disk in plan.disks:
-        for change in _changes(disk, facts.get(disk.target)):
+        fact = facts.get(disk.target)
+        for change in _changes(disk, fact):
             yield problem(f"disk {disk.target}", change, "make the plan anew")
+        if fact is not None and disk.swap_uuid is not None:
+            yield from _swap(disk, fact)
     for target in sorted(facts.keys() - {disk.target for disk in plan.disks}):
         yield note(f"disk {target}", "not in the plan: it is not moved", "intended?")
     first = facts.get(plan.disks[0].target) if plan.disks else None
@@ -105,6 +108,23 @@ def _changes(disk: DiskPlan, fact: DiskFacts | None) -> Iterator[str]:
             for each in (now, disk)
         ]
         yield "is {} now, the plan has {}".format(*kinds)
+
+
+def _swap(disk: DiskPlan, fact: DiskFacts) -> Iterator[Finding]:
+    """Nothing of a swap area is copied, so it has to be one."""
+    about = f"disk {disk.target}"
+    if fact.swap is None:
+        yield problem(
+            about,
+            "the plan makes a new swap area of it and copies nothing, but no swap area is seen on it",
+            "remove swap_uuid and swap_label, and it is copied",
+        )
+    elif fact.swap.uuid != disk.swap_uuid:
+        yield note(
+            about,
+            f"its swap area has the UUID {fact.swap.uuid}, the plan has {disk.swap_uuid}",
+            "the UUID by which the guest names it (in /etc/fstab) as swap_uuid",
+        )
 
 
 def _nics(plan: ImportPlan, domain: Domain) -> Iterator[Finding]:

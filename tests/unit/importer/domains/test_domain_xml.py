@@ -120,6 +120,11 @@ def test_memory(text: str, size: int) -> None:
             "uefi",
             "/var/lib/libvirt/qemu/nvram/a_VARS.fd",
         ),
+        (
+            "<os firmware='efi'><type>hvm</type><nvram template='/t.fd'/></os>",
+            "uefi",
+            "/var/lib/libvirt/qemu/nvram/a_VARS.fd",
+        ),
         ("<os firmware='efi'><type>hvm</type><loader stateless='yes'/></os>", "uefi", ""),
         (
             "<os><type>hvm</type><loader type='pflash'>/x.fd</loader><nvram>/v.fd</nvram></os>",

@@ -29,6 +29,8 @@ from tests.unit.importer.plan.planned import (
     MIB,
     QEMU,
     ROOT,
+    SWAP_UUID,
+    UUID,
     drafted,
     facts,
 )
@@ -151,6 +153,16 @@ NODE = "node1.example.org"
             PROBLEM,
             {"plan": disk(format="raw", is_block=True)},
             "disk vda: is a file in qcow2 now, the plan has raw on a block device",
+        ),
+        (
+            PROBLEM,
+            {"plan": disk(swap_uuid=SWAP_UUID)},
+            "disk vda: the plan makes a new swap area of it and copies nothing, but no swap area is",
+        ),
+        (
+            NOTE,
+            {"plan": replace(PLAN, disks=(replace(PLAN.disks[1], swap_uuid=UUID), *PLAN.disks))},
+            f"disk vdb: its swap area has the UUID {SWAP_UUID}, the plan has {UUID}",
         ),
         (NOTE, {"plan": replace(PLAN, nics=())}, "NIC 52:54:00:6b:3c:58: not in the plan"),
         (
