@@ -70,6 +70,11 @@ def node_groups(listed: str) -> frozenset[str]:
     return frozenset(re.findall(r"(?:^|\), )([^(]+?) \(", listed))
 
 
+def node_bridges(listed: str) -> Mapping[str, str]:
+    """The bridges of a network, by node group; see `node_groups`."""
+    return dict(re.findall(r"(?:^|\), )([^(]+?) \(bridged, ([^,]+), ", listed))
+
+
 def reserved_addresses(listed: str) -> frozenset[str]:
     """The addresses of a network that are reserved: `198.51.100.0, 198.51.100.1`."""
     return frozenset(re.findall(r"\d+(?:\.\d+){3}", listed))

@@ -1,7 +1,7 @@
 """What stands in the way of a plan in the cluster, as far as the master tells. Pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 from importer.plan import names
@@ -30,6 +30,7 @@ class GanetiNetwork:
         groups: the node groups that it is connected to.
         reserved: addresses that Ganeti gives to no instance: those of the gateway and of machines
             outside of the cluster.
+        bridges: by node group, if it is connected to that by a bridge.
     """
 
     subnet: str
@@ -37,6 +38,7 @@ class GanetiNetwork:
     free: int | None
     groups: frozenset[str]
     reserved: frozenset[str] = frozenset()
+    bridges: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,15 @@ class ClusterFacts:
     nodes: Mapping[str, NodeState]
     networks: Mapping[str, GanetiNetwork]
     oses: frozenset[str]
+
+    def bridges(self, node: str) -> Mapping[str, str]:
+        """The bridges that a node needs for networks, by network."""
+        group = self.nodes[node].group if node in self.nodes else ""
+        return {
+            name: network.bridges[group]
+            for name, network in self.networks.items()
+            if group in network.bridges
+        }
 
 
 def checked(plan: ImportPlan, cluster: ClusterFacts, node: str, ours: bool) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from importer.host.connection import KvmHost
 from importer.plan.cluster_answers import (
     cluster_info,
     help_names,
+    node_bridges,
     node_groups,
     reserved_addresses,
 )
@@ -24,6 +25,7 @@ from node.errors import KitError
 from node.run import run
 
 DNS_SECONDS = 10
+_NET_DEVICES = Path("/sys/class/net")
 _NO_VALUE = ("?", "-", "")  # in lists of Ganeti: the node does not answer, or there is none
 
 
@@ -84,6 +86,7 @@ def cluster_facts(ganeti: Ganeti) -> ClusterFacts:
             int(free) if free.isdecimal() else None,
             node_groups(of),
             reserved_addresses(reserved),
+            node_bridges(of),
         )
         for name, subnet, subnet6, free, of, reserved in ganeti.listed("network", _NETWORK)
     }
@@ -137,6 +140,7 @@ def facts(
         names=addresses_of(plan.instance),
         clock=clock_difference(host),
         ours=frozenset(ours),
+        links=frozenset(each.name for each in _NET_DEVICES.iterdir()),
     )
 
 

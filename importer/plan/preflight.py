@@ -36,6 +36,7 @@ class Facts:
         names: the addresses that DNS has for the instance.
         clock: seconds that the KVM host's clock is ahead; None if unknown.
         ours: volumes (vg/lv) and instance that an earlier run of this import made.
+        links: the network devices of the node, bridges among them.
     """
 
     node: str
@@ -47,6 +48,7 @@ class Facts:
     names: tuple[str, ...]
     clock: float | None
     ours: frozenset[str] = field(default_factory=frozenset)
+    links: frozenset[str] = field(default_factory=frozenset)
 
 
 def findings(plan: ImportPlan, inventory: Inventory, facts: Facts) -> list[Finding]:
@@ -56,6 +58,7 @@ def findings(plan: ImportPlan, inventory: Inventory, facts: Facts) -> list[Findi
         *_host(plan, inventory, facts),
         *_volumes(plan, facts),
         *_hardware(plan, facts),
+        *_links(plan, facts),
         *_dns(plan, facts),
         *_cluster(plan, facts),
     ]
@@ -116,7 +119,7 @@ def _swap(disk: DiskPlan, fact: DiskFacts) -> Iterator[Finding]:
     if fact.swap is None:
         yield problem(
             about,
-            "the plan makes a new swap area of it and copies nothing, but no swap area is seen on it",
+            "the plan makes a new swap area of it and copies nothing, but none is seen on it",
             "remove swap_uuid and swap_label, and it is copied",
         )
     elif fact.swap.uuid != disk.swap_uuid:
@@ -276,6 +279,27 @@ def _hardware(plan: ImportPlan, facts: Facts) -> Iterator[Finding]:
             f"QEMU runs as another user (security_model {model})",
             "make the file that user's after adoption, or security_model none",
         )
+
+
+def _links(plan: ImportPlan, facts: Facts) -> Iterator[Finding]:
+    """Ganeti checks bridges when the instance is added, at which time the machine is off."""
+    bridges = {} if isinstance(facts.cluster, KitError) else facts.cluster.bridges(plan.node)
+    for number, nic in enumerate(plan.nics):
+        if nic.link is not None and nic.link not in facts.links:
+            yield note(
+                f"NIC {number}",
+                f"this node has no bridge {nic.link}; Ganeti then adds no instance, unless NICs are"
+                " routed",
+                "another link in the plan, or make the bridge",
+            )
+        bridge = bridges.get(nic.network) if nic.network is not None else None
+        if bridge is not None and bridge not in facts.links:
+            yield problem(
+                f"NIC {number}",
+                f"network {nic.network} is connected to the bridge {bridge}, which this node does"
+                " not have",
+                "make the bridge, or another network in the plan",
+            )
 
 
 def _dns(plan: ImportPlan, facts: Facts) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from importer.plan.cluster_answers import (
     ClusterInfo,
     cluster_info,
     help_names,
+    node_bridges,
     node_groups,
     reserved_addresses,
 )
@@ -47,7 +48,12 @@ CLUSTER = ClusterFacts(
     nodes={"node1.example.org": NodeState(16384, "default", usable=True)},
     networks={
         "gnt-fsn": GanetiNetwork(
-            "198.51.100.0/24", "", 251, frozenset({"default"}), frozenset({"198.51.100.9"})
+            "198.51.100.0/24",
+            "",
+            251,
+            frozenset({"default"}),
+            frozenset({"198.51.100.9"}),
+            {"default": "br0", "other": "br7"},
         ),
         "full": GanetiNetwork("192.0.2.0/30", "", 0, frozenset({"default"})),
         "far": GanetiNetwork("192.0.2.0/24", "2001:db8::/64", 9, frozenset({"other"})),
@@ -63,6 +69,7 @@ FACTS = Facts(
     cluster=CLUSTER,
     names=("192.0.2.7",),
     clock=0.2,
+    links=frozenset({"lo", "br0"}),
 )
 
 
@@ -155,9 +162,19 @@ NODE = "node1.example.org"
             "disk vda: is a file in qcow2 now, the plan has raw on a block device",
         ),
         (
+            NOTE,
+            {"plan": nic(network=None, ip=None, link="br1")},
+            "NIC 0: this node has no bridge br1",
+        ),
+        (
+            PROBLEM,
+            {"known": replace(FACTS, links=frozenset({"lo"}))},
+            "NIC 0: network gnt-fsn is connected to the bridge br0, which this node does not have",
+        ),
+        (
             PROBLEM,
             {"plan": disk(swap_uuid=SWAP_UUID)},
-            "disk vda: the plan makes a new swap area of it and copies nothing, but no swap area is",
+            "disk vda: the plan makes a new swap area of it and copies nothing, but none is",
         ),
         (
             NOTE,
@@ -363,6 +380,9 @@ Instance policy - limits for instances:
         "two words",
     }
     assert node_groups("-") == frozenset()
+    listed = "default (bridged, gnt0, ), two words (routed, , ), c (bridged, br 1, 7)"
+    assert node_bridges(listed) == {"default": "gnt0", "c": "br 1"}
+    assert node_bridges("-") == {}
     assert reserved_addresses("192.0.2.0, 192.0.2.1,192.0.2.255") == {
         "192.0.2.0",
         "192.0.2.1",
