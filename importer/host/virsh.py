@@ -83,7 +83,7 @@ class Virsh:
         """
         told = self._unless(_NO_DOMAIN, "dominfo", domain=domain)
         info = parse_info(told) if told is not None else None
-        if info is None or domain not in (info.name, info.uuid):
+        if info is None or (domain != info.name and domain.lower() != info.uuid):
             domains = self.domains()
             if domain in (each.name for each in domains):  # taken for the number of another one
                 uuid = next(each.uuid for each in domains if each.name == domain)

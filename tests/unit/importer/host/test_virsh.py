@@ -112,6 +112,11 @@ def test_a_domain_is_found_by_name_and_by_uuid() -> None:
     )
 
 
+def test_a_uuid_in_upper_case() -> None:
+    """As dmidecode(8) of old versions prints it in the guest."""
+    assert Virsh(FakeHost(said(INFO))).info(UUID.upper()).uuid == UUID
+
+
 def test_a_domain_with_a_number_as_name_that_another_one_has_as_id() -> None:
     other = INFO.replace("web 1", "web1").replace(UUID, "0e6a4f5c-1f3f-4a30-8a5f-6d2a4e1b7c12")
     answers = {
