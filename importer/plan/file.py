@@ -17,6 +17,7 @@ from node import text
 
 VERSION = 1
 SIZES = ("memory", "size", "volume_size")
+_MIBS = "whole MiB, with which Ganeti counts; a number without a unit is bytes: 2048MiB"
 MAX_DISKS, MAX_NICS = 16, 8  # Ganeti's constants of the same names
 _EXPLAINED = {"os": "must be installed on the node, though adoption runs none of its scripts"}
 
@@ -95,7 +96,7 @@ def problems(plan: ImportPlan) -> Iterator[str]:
         ("node", names.is_name(plan.node), "not a name of a node"),
         ("os", names.is_os(plan.os), "not a name of an OS"),
         ("vcpus", 1 <= plan.vcpus <= 4096, "not a number of CPUs"),
-        ("memory", plan.memory >= MIB and plan.memory % MIB == 0, "not a number of MiB"),
+        ("memory", plan.memory >= MIB and plan.memory % MIB == 0, f"not {_MIBS}"),
         ("disks", 1 <= len(plan.disks) <= MAX_DISKS, f"not 1 to {MAX_DISKS}"),
         ("nics", len(plan.nics) <= MAX_NICS, f"more than {MAX_NICS}"),
     )
@@ -141,7 +142,7 @@ def _disk_problems(disk: DiskPlan) -> Iterator[str]:
     if disk.volume_size < disk.size:
         yield "volume_size: smaller than the source"
     elif disk.volume_size % MIB:
-        yield "volume_size: not a number of MiB, with which Ganeti counts"
+        yield f"volume_size: not {_MIBS}"
     if disk.swap_uuid is not None and not names.is_uuid(disk.swap_uuid):
         yield "swap_uuid: not a UUID"
     if not names.is_swap_label(disk.swap_label or ""):
