@@ -19,6 +19,18 @@ SCSI_CONTROLLERS = {
 }
 SAME_NICS = ("e1000", "i82551", "i82557b", "ne2k_pci", "pcnet", "rtl8139")
 NIC_TYPES = {"virtio": "paravirtual", **{model: model for model in SAME_NICS}}
+# What Ganeti 3.0 takes (constants.py, HT_KVM_VALID_*): it checks them when an instance is added.
+VALUES = {
+    "disk_type": frozenset(
+        {
+            *("paravirtual", "ide", "scsi", "scsi-hd", "scsi-cd", "scsi-block", "scsi-generic"),
+            *("sd", "mtd", "pflash"),
+        }
+    ),
+    "nic_type": frozenset({*NIC_TYPES.values(), "i82559er", "ne2k_isa"}),
+    "scsi_controller_type": frozenset(SCSI_CONTROLLERS.values()),
+    "boot_order": frozenset({"disk", "cdrom", "floppy", "network"}),
+}
 # The nearest hardware, where Ganeti does not have the same.
 NEAR_DISK_TYPES = {"sata": "ide"}
 NEAR_NIC_TYPES = {"e1000e": "e1000", "igb": "e1000"}

@@ -237,6 +237,15 @@ NODE = "node1.example.org"
             "machine_version pc-1",
         ),
         (PROBLEM, {"plan": hardware(cpu_type="Zen9,x")}, "cpu_type Zen9: "),
+        (NOTE, {"plan": hardware(disk_type="virtio")}, "disk_type virtio: no value that Ganeti is"),
+        (
+            NOTE,
+            {
+                "plan": hardware(disktype="ide"),
+                "known": replace(FACTS, qemu=replace(QEMU, cluster={"disk_type": "ide"})),
+            },
+            "hypervisor parameter disktype: the cluster has none of that name",
+        ),
         (
             PROBLEM,
             {
