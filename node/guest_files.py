@@ -110,7 +110,8 @@ class GuestFiles:
         handle = self._handle
         old = handle.is_file(path, followsymlinks=True)
         real: str = handle.realpath(path) if old else path
-        fresh = f"{real}.kit-new"
+        # A run that is killed may leave it: nothing that reads all files of a directory takes it.
+        fresh = str(PurePosixPath(real).with_name(f".{PurePosixPath(real).name}.kit-new"))
         try:
             if not old:
                 handle.mkdir_p(str(PurePosixPath(real).parent))

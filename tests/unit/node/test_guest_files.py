@@ -59,6 +59,7 @@ class Immutable(Handle):
     def __init__(self) -> None:
         super().__init__(None)
         self.files = {"/etc/hosts": b"old\n"}
+        self.moved = ""
 
     def is_file(self, path: str, *, followsymlinks: bool) -> bool:
         return path in self.files and followsymlinks
@@ -82,6 +83,7 @@ class Immutable(Handle):
         pass
 
     def mv(self, old: str, new: str) -> None:
+        self.moved = old
         raise RuntimeError(f"mv: {old}: {new}: Operation not permitted")
 
 
@@ -90,4 +92,6 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_beside_it() -> None:
     with pytest.raises(KitError, match=r"^/etc/hosts in the guest: .*not permitted") as got:
         GuestFiles(handle).replace("/etc/hosts", "new\n")
     assert handle.files == {"/etc/hosts": b"old\n"}
+    # What is left by a kill at this moment is no file of `interfaces.d/*` or NetworkManager's.
+    assert handle.moved == "/etc/.hosts.kit-new"
     assert got.value.hint is not None and "chattr -i" in got.value.hint
