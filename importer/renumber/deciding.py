@@ -51,7 +51,7 @@ def decided(
     Raises:
         KitError: Ganeti does not know what the guest needs.
     """
-    interface, mine = _carrier(card, seen)
+    interface, mine = carrier(card, seen)
     what = f"NIC {nic.index} ({interface or card.mac})"
     (alone,) = plan_nics([nic], dhcp=False)
     four = _fate(nic, mine, alone, 4, what)
@@ -112,7 +112,7 @@ def decided(
     ), notes
 
 
-def _carrier(card: Card, seen: Sequence[Seen]) -> tuple[str, list[Seen]]:
+def carrier(card: Card, seen: Sequence[Seen]) -> tuple[str, list[Seen]]:
     """The interface with the addresses of a card, and what files say of it."""
     over = [one.name for one in seen if one.kind == "over" and card.name in one.below]
     mine = [one for one in seen if _is_of(one, card) and one.kind == "nic"]

@@ -20,7 +20,8 @@ _DNS = ("dns-nameservers", "dns-nameserver", "dns-search", "dns-domain")
 # Names of interfaces that are no network card, nor stand for one.
 _OTHER = re.compile(r"(lo|dummy|tun|tap|wg|docker|virbr|veth|sit|gre|ppp|ipsec|he-)")
 _METHODS = ("loopback", "tunnel", "v4tunnel", "6to4", "ppp", "wvdial")
-_ADDS = re.compile(r"\bip\s+(?:-[46]\s+)?a\w*\s+(?:add|replace)\s+(\S+)")
+_ADDS = re.compile(r"\bip\s+(?:-[46]\s+)?a\w*\s+(?:add|replace)\s+(\S+)(.*)")
+_DEVICE = re.compile(r"\bdev\s+([\w.:-]+)")
 _DEFAULT = re.compile(r"\b(?:default|0\.0\.0\.0/0|::/0)\s+(?:via|gw)\s+(\S+)")
 _IN_DIRECTORY = re.compile(r"[a-zA-Z0-9_-]+")  # other files of a source-directory are ignored
 
@@ -196,7 +197,7 @@ def _seen(file: str, stanza: _Stanza, name: str, family: Family, method: str) ->
         return Seen(file, base, kind="other")
     address = _address(stanza)
     runs = [rest for _, option, rest in stanza.options if _is_command(option)]
-    found = [address] if address else [a for run in runs for a in _added(run)]
+    found = [*([address] if address else ()), *(a for run in runs for a in _added(run, base))]
     gateways = stanza.values("gateway") + [g for run in runs for g in _DEFAULT.findall(run)]
     return Seen(
         file,
@@ -228,11 +229,15 @@ def _address(stanza: _Stanza) -> Interface | None:
     return None
 
 
-def _added(run: str) -> list[Interface]:
+def _added(run: str, name: str) -> list[Interface]:
+    """The addresses that a command adds, but for those of other interfaces."""
     found = []
-    for text in _ADDS.findall(run):
-        with suppress(ValueError):
-            found.append(ip_interface(text))
+    for command in re.split(r"[;&|]", run):
+        for text, rest in _ADDS.findall(command):
+            device = _DEVICE.search(rest)
+            with suppress(ValueError):
+                if device is None or device[1].partition(":")[0] == name:
+                    found.append(ip_interface(text))
     return found
 
 
@@ -254,21 +259,46 @@ def _option(
     """The line of an option, changed."""
     if option in _DNS:
         return line
-    indent = line[: len(line) - len(line.lstrip())]
+    if option == "gateway":
+        return _gateway(line, rest, main[1] if main else _ip(rest), change)
+    if _is_command(option):
+        return tokens.replaced(_with_netmask(line, change), change)
     if main is None:
-        return tokens.replaced(line, change) if _is_command(option) else line
-    new = main[1]
+        return line
     if option == "netmask":
+        new = main[1]
         mask = str(new.netmask) if "." in rest else str(new.network.prefixlen)
         return line.replace(rest, mask) if rest else line
-    if option == "gateway":
-        config = change.config
-        wanted = interfaces.route4(config) if new.version == 4 else interfaces.route6(config)
-        if len(wanted) != 1 and not rest:  # it goes on in the next line
-            return ""
-        if len(wanted) != 1:
-            return "".join(f"{indent}{each}\n" for each in wanted)
     return tokens.replaced(line, change)
+
+
+def _gateway(line: str, rest: str, of: Interface | Address | None, change: Change) -> str:
+    """The line of a gateway, or lines of commands; it may be in another stanza than the address.
+
+    Args:
+        line: of the option.
+        rest: its value, "" if that is in the next line.
+        of: the address of the stanza or the gateway: its version counts.
+        change: of the interface.
+    """
+    if of is None or (rest and _ip(rest) not in change.old_gateways):
+        return line
+    config = change.config
+    wanted = interfaces.route4(config) if of.version == 4 else interfaces.route6(config)
+    if len(wanted) == 1:
+        return tokens.replaced(line, change)
+    indent = line[: len(line) - len(line.lstrip())]
+    return "".join(f"{indent}{each}\n" for each in wanted) if rest else ""
+
+
+def _with_netmask(line: str, change: Change) -> str:
+    """A command with the new netmask, if it has the old network (route(8))."""
+    found = tokens.addresses_in(line)
+    for old, new in change.pairs:
+        if old.version == 4 and old.network.network_address in found and new.network.prefixlen < 31:
+            netmask = re.compile(rf"(\bnetmask\s+){re.escape(str(old.netmask))}(?![\w.])")
+            line = netmask.sub(rf"\g<1>{new.netmask}", line)
+    return line
 
 
 def _has_mask(stanza: _Stanza) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from guest.addresses import plan_nics
 from guest.instance import Nic
 from guest.resolv import Resolver
-from importer.renumber.deciding import decided
+from importer.renumber.deciding import carrier, decided
 from importer.renumber.model import Card, Change, Seen
 from node.errors import KitError
 
@@ -62,10 +62,12 @@ def matched(
         KitError: it is not certain which interface is which NIC, or Ganeti does not know what the
             guest needs.
     """
+    _require_distinct(nics, chosen)
     found = cards(seen, macs)
     used = [card for card in found if _is_used(card, seen)]
     pairs = _pairs(nics, found, used, old_macs, chosen)
-    changes, notes = [], []
+    changes: list[Change] = []
+    notes: list[str] = []
     planned = {config.mac: config for config in plan_nics(nics, dhcp=False)}
     routed = {gateway.version for one in seen for gateway in one.gateways}
     for nic in nics:
@@ -74,10 +76,35 @@ def matched(
             notes.append(f"NIC {nic.index} ({nic.mac}): the guest's files do not name it")
             continue
         routes = planned[nic.mac]
-        change, said = decided(nic, card, seen, routes, frozenset(routed), static)
+        if card not in found:
+            notes.append(f"NIC {nic.index} ({card.name}): the guest's files do not name it")
+        above, _ = carrier(card, seen)
+        first = next((one for one in changes if above and one.interface == above), None)
+        # A bond or bridge has the addresses of its first port only.
+        rest = seen if first is None else ()
+        change, said = decided(nic, card, rest, routes, frozenset(routed), static)
+        if first is not None:
+            said.append(
+                f"NIC {nic.index} ({card.name}): {above} has the addresses of NIC {first.index}"
+            )
         changes.append(change)
         notes += said
     return Matched(tuple(changes), tuple(notes))
+
+
+def _require_distinct(nics: Sequence[Nic], chosen: Mapping[int, str]) -> None:
+    """Refuses names that the user gives to two NICs, or to one that the instance does not have."""
+    there = {nic.index for nic in nics}
+    for index, name in chosen.items():
+        if index not in there:
+            raise KitError(
+                f"--nic {index}={name}: the instance has no NIC {index}", hint="gnt-instance info"
+            )
+        other = next((o for o, given in chosen.items() if given == name and o != index), None)
+        if other is not None:
+            raise KitError(
+                f"--nic {index}={name}: NIC {other} gets the same name", hint="give each its own"
+            )
 
 
 def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
@@ -114,7 +141,9 @@ def _pairs(
         own = {nic.mac, old_macs.get(nic.index, nic.mac)}
         if name := chosen.get(nic.index):
             pairs[nic.index] = next((c for c in found if c.name == name), Card(name, ""))
-        elif by_mac := next((card for card in found if card.mac in own), None):
+        elif by_mac := next(
+            (card for card in found if card.mac in own and card.name not in chosen.values()), None
+        ):
             pairs[nic.index] = by_mac
     taken = set(pairs.values())
     left = [nic for nic in nics if nic.index not in pairs]

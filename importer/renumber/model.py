@@ -111,6 +111,12 @@ class Change:
             if new is not None and old.version == new.version
         )
 
+    def loses(self, gateway: Address) -> bool:
+        """Whether a gateway goes, and the default route leads to the link itself."""
+        config = self.config
+        is_on_device = config.device_route if gateway.version == 4 else config.device_route6
+        return is_on_device and gateway in self.old_gateways
+
     def is_of(self, name: str, mac: str = "") -> bool:
         """Whether a file with this name or MAC address means this interface."""
         macs = {self.old_mac, self.config.mac} - {""}

@@ -56,6 +56,8 @@ def edited(text: str, changes: Sequence[Change]) -> str:
             lines[one.place] = tokens.with_mac(lines[one.place], "", card.config.mac)
         elif change and one.section in _FAMILIES and not one.key.startswith("dns"):
             lines[one.place] = tokens.replaced(lines[one.place], change)
+    if change:
+        _adapt(lines, change)
     if change and change.adds4:
         _fix4(lines, found, change)
     holds = change and any(_address(one) == old for one in found for old in change.old)
@@ -64,11 +66,47 @@ def edited(text: str, changes: Sequence[Change]) -> str:
     return "".join(lines)
 
 
+def _adapt(lines: list[str], change: Change) -> None:
+    """Writes prefix lengths that stand alone, and lets routes without a gateway go to the link."""
+    for one in list(settings(lines)):
+        address = _address(one)
+        for _, new in change.pairs:
+            if address and address.ip == new.ip and "/" not in one.value:
+                apart = re.compile(rf"({re.escape(str(new.ip))}\s*[,;]\s*)\d+")
+                lines[one.place] = apart.sub(rf"\g<1>{new.network.prefixlen}", lines[one.place])
+    found = list(settings(lines))
+    for one in found:
+        gateway = _gateway(one)
+        if gateway is None or not change.loses(gateway):
+            continue
+        none, any_ = ("0.0.0.0", "0.0.0.0/0") if gateway.version == 4 else ("::", "::/0")
+        route = f"route{_free_route(found, one.section)}={any_}"
+        if one.key == "gateway":
+            lines[one.place] = f"{route}\n"
+        elif _ADDRESS.fullmatch(one.key):
+            parts = re.split(r"([,;])", one.value)
+            place = next(n for n, part in enumerate(parts) if _ip(part) == gateway)
+            kept = "".join(parts[: place - 1])
+            lines[one.place] = lines[one.place].replace(one.value, kept)
+            after(lines, one.place, [route])
+        else:
+            value = one.value.replace(str(gateway), none)
+            lines[one.place] = lines[one.place].replace(one.value, value)
+
+
+def _free_route(found: Sequence[Setting], section: str) -> int:
+    """The first number of a route that a section does not have."""
+    taken = {one.key for one in found if one.section == section}
+    return next(number for number in range(1, len(found) + 2) if f"route{number}" not in taken)
+
+
 def _fix4(lines: list[str], found: Sequence[Setting], change: Change) -> None:
     """Puts address, gateway and name servers in place of DHCP."""
     config, resolver = change.config, change.resolver
     gateway = "" if config.gateway is None else f",{config.gateway}"
     own = ["method=manual", f"address1={config.address4}{gateway}"]
+    if config.device_route:
+        own.append(f"route{_free_route(found, 'ipv4')}=0.0.0.0/0")
     if resolver and resolver.nameservers:
         own.append(f"dns={''.join(f'{server};' for server in resolver.nameservers)}")
     if resolver and resolver.search:
@@ -87,41 +125,61 @@ def _add6(lines: list[str], found: Sequence[Setting], change: Change) -> None:
     """Adds the address to the section ipv6; its method may stay `auto`."""
     config = change.config
     gateway = "" if config.gateway6 is None else f",{config.gateway6}"
-    own = f"address1={config.address6}{gateway}"
+    own = [f"address1={config.address6}{gateway}"]
+    if config.device_route6:
+        own.append(f"route{_free_route(found, 'ipv6')}=::/0")
     section = [one for one in found if one.section == "ipv6"]
     if section:
-        after(lines, section[-1].place, [own])
+        after(lines, section[-1].place, own)
         return
     heads = [place for place, line in enumerate(lines) if line.strip() == "[ipv6]"]
     if heads:
-        after(lines, heads[0], ["method=auto", own])
+        after(lines, heads[0], ["method=auto", *own])
     else:
-        after(lines, len(lines) - 1, ["", "[ipv6]", "method=auto", own])
+        after(lines, len(lines) - 1, ["", "[ipv6]", "method=auto", *own])
 
 
 def _match(found: Sequence[Setting]) -> tuple[str, str]:
+    """The name and MAC address; a keyfile that has neither is for any NIC, if it has addresses."""
     name = mac = ""
+    kind = next((o.value for o in found if (o.section, o.key) == ("connection", "type")), "")
     for one in found:
         if (one.section, one.key) == ("connection", "interface-name"):
             name = one.value
         elif one.section in _ETHERNET and one.key == "mac-address":
             mac = one.value.lower().replace("-", ":")
+    if not name and not mac and kind in _ETHERNET and any(_address(one) for one in found):
+        name = "*"
     return name, mac
+
+
+def _parts(value: str) -> tuple[str, str]:
+    """The address with its prefix length, and the gateway: `A/24,G`, or in old files `A;24;G`."""
+    first, second, third, *_ = [part.strip() for part in re.split("[,;]", value)] + ["", "", ""]
+    if "/" not in first and second.isdecimal():
+        return f"{first}/{second}", third
+    return first, second
 
 
 def _address(one: Setting) -> Interface | None:
     if one.section in _FAMILIES and _ADDRESS.fullmatch(one.key):
         with suppress(ValueError):
-            return ip_interface(re.split("[,;]", one.value)[0].strip())
+            return ip_interface(_parts(one.value)[0])
     return None
 
 
 def _gateway(one: Setting) -> Address | None:
     if one.section not in _FAMILIES:
         return None
-    parts = re.split("[,;]", one.value)
-    is_default = re.fullmatch(r"route\d*", one.key) and parts[0].strip() in ("0.0.0.0/0", "::/0")
-    text = parts[1] if len(parts) > 1 and (is_default or _ADDRESS.fullmatch(one.key)) else ""
+    first, second = _parts(one.value)
+    is_default = re.fullmatch(r"routes?\d*", one.key) and first in ("0.0.0.0/0", "::/0")
+    if one.key == "gateway":
+        return _ip(one.value)
+    found = _ip(second) if is_default or _ADDRESS.fullmatch(one.key) else None
+    return None if found is None or found.is_unspecified else found
+
+
+def _ip(text: str) -> Address | None:
     with suppress(ValueError):
-        return ip_address((one.value if one.key == "gateway" else text).strip())
+        return ip_address(text.strip())
     return None

@@ -60,7 +60,7 @@ def edited(text: str, changes: Sequence[Change], parent: str = "") -> str:
         if one.key in _MACS and one.section in ("Match", "Link"):
             old = "" if " " not in one.value else change.old_mac
             lines[one.place] = tokens.with_mac(lines[one.place], old, change.config.mac)
-    added = _state_onlink(lines, change)
+    added = _adapt_gateways(lines, change)
     pair = next(iter(change.pairs), None)
     home = next((one for one in found if pair and _address(one) == pair[0]), None)
     if home and change.adds6:
@@ -143,16 +143,35 @@ def _closes_ipv6(network: Sequence[Setting]) -> bool:
     return any(value in ("no", "false", "0", "off", "ipv4") for value in local)
 
 
-def _state_onlink(lines: list[str], change: Change) -> list[str]:
-    """Marks gateways outside of the subnet; returns sections for those that had none."""
+def _adapt_gateways(lines: list[str], change: Change) -> list[str]:
+    """Marks gateways outside of the subnet, and lets routes without one go to the link.
+
+    Returns:
+        The sections of routes that [Network] cannot say.
+    """
     added = []
     found = list(settings([line.partition("\n")[0] for line in lines]))
-    marked = any(one.key == "GatewayOnLink" for one in found)
     for one in found:
         gateway = _gateway(one)
-        if gateway is None or marked or not onlink(change, gateway):
+        if gateway is None:
             continue
-        if one.section == "Route":
+        same = [other for other in found if other.number == one.number]
+        marks = [other for other in same if other.key == "GatewayOnLink"]
+        if change.loses(gateway) and _is_default(one, found):
+            is4 = gateway.version == 4
+            to = ["Destination=0.0.0.0/0", "Scope=link"] if is4 else ["Destination=::/0"]
+            if one.section == "Network":
+                lines[one.place] = ""
+                added += ["[Route]", *to]
+                continue
+            for other in marks:
+                lines[other.place] = ""
+            if any(other.key == "Destination" for other in same):
+                to = to[1:]
+            lines[one.place] = "".join(f"{line}\n" for line in to)
+        elif marks or not onlink(change, gateway):
+            continue
+        elif one.section == "Route":
             after(lines, one.place, ["GatewayOnLink=yes"])
         else:
             lines[one.place] = ""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from guest import resolv
 from guest.instance import Instance
@@ -15,6 +15,7 @@ from importer.renumber import (
     netplan,
     network_manager,
     networkd,
+    outcome,
     tokens,
 )
 from importer.renumber.ifupdown import Included
@@ -36,6 +37,9 @@ PATTERNS = {
 MAX_INCLUDES = 3  # files that include files that include files
 _RULE = re.compile(r'ATTRS?\{address\}=="(?P<mac>[0-9A-Fa-f:]{17})".*\bNAME="(?P<name>[^"]+)"')
 _CLOUD = "/etc/cloud/cloud.cfg"
+_CLOUD_OFF = "/etc/cloud/cloud-init.disabled"
+_NO_NETWORK = re.compile(r"^network:[\s{]*config:\s*disabled\b", re.MULTILINE)
+_FOREIGN = ("/etc/sysconfig/network-scripts/ifcfg-*", "/etc/sysconfig/network/ifcfg-*")
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Texts:
     others: Mapping[str, Mapping[str, str]]  # by the keys of PATTERNS
     hosts: str
     resolv: str | None  # None: a program makes it when the guest runs, or there is none
-    has_cloud_init: bool
+    foreign: Mapping[str, str]  # of Red Hat and SUSE, which are not changed
+    has_cloud_init: bool  # and it may configure the network
     has_large_hosts: bool  # then, its text is not known
 
 
@@ -72,7 +77,8 @@ def read(files: GuestFiles) -> Texts:
         others,
         hosts_text or "",
         files.read(RESOLV),
-        has_cloud_init=files.read(_CLOUD) is not None,
+        {path: text for pattern in _FOREIGN for path, text in _read_all(files, pattern)},
+        has_cloud_init=_has_cloud_init(files),
         has_large_hosts=hosts_text is None and files.exists(HOSTS),
     )
 
@@ -132,8 +138,9 @@ def propose(
             )
     for path, text in texts.interfaces.items():
         fresh[path] = ifupdown.edited(text, changes, logical)
+    names = netplan.known(texts.others["netplan"].values())
     for path, text in texts.others["netplan"].items():
-        fresh[path] = netplan.edited(text, changes)
+        fresh[path] = netplan.edited(text, changes, names)
     for path, text in texts.others["networkd"].items():
         fresh[path] = networkd.edited(text, changes)
     for path, text in texts.others["drop-in"].items():
@@ -143,7 +150,24 @@ def propose(
     edits = tuple(
         Edit(path, olds.get(path), text) for path, text in fresh.items() if olds.get(path) != text
     )
-    return Proposal(changes, edits, (*found.notes, *_notes(texts, changes, edits)))
+    after = _with_edits(texts, edits)
+    notes = outcome.verify(changes, _seen(after, logical))
+    return Proposal(changes, edits, (*found.notes, *notes, *_notes(after, changes, edits)))
+
+
+def _with_edits(texts: Texts, edits: Sequence[Edit]) -> Texts:
+    """The texts as they are when all edits are made."""
+    new = {edit.path: edit.new for edit in edits}
+
+    def made(olds: Mapping[str, str]) -> dict[str, str]:
+        return {path: new.get(path, text) for path, text in olds.items()}
+
+    return replace(
+        texts,
+        interfaces=made(texts.interfaces),
+        others={kind: made(olds) for kind, olds in texts.others.items()},
+        resolv=new.get(RESOLV, texts.resolv),
+    )
 
 
 def _asked(texts: Texts, changes: Sequence[Change], logical: Mapping[str, str]) -> bool:
@@ -165,14 +189,23 @@ def _read_all(files: GuestFiles, pattern: str) -> Iterator[tuple[str, str]]:
         )
     for path in paths:
         text = files.read(path)
-        if text is None:
-            continue
-        if len(text) > MAX_TEXT:
+        if text is None and not files.exists(path):
+            continue  # a directory, or a link to nothing
+        if text is None or len(text) > MAX_TEXT:
             raise KitError(
                 f"{path} in the guest: it is larger than {MAX_TEXT // 1024} KiB",
                 hint="make it smaller, or change the addresses inside the guest",
             )
         yield path, text
+
+
+def _has_cloud_init(files: GuestFiles) -> bool:
+    """Whether cloud-init runs, and nothing keeps it from the network's files."""
+    texts = [files.read(_CLOUD)]
+    if texts[0] is None or files.exists(_CLOUD_OFF):
+        return False
+    texts += [files.read(path) for path in files.matching("/etc/cloud/cloud.cfg.d/*.cfg")]
+    return not any(_NO_NETWORK.search(text) for text in texts if text)
 
 
 def _interfaces(files: GuestFiles) -> dict[str, str]:
@@ -196,8 +229,9 @@ def _seen(texts: Texts, logical: Mapping[str, str]) -> list[Seen]:
     found: list[Seen] = []
     for path, text in texts.interfaces.items():
         found += ifupdown.seen(path, text, logical)
+    names = netplan.known(texts.others["netplan"].values())
     for path, text in texts.others["netplan"].items():
-        found += netplan.seen(path, text)
+        found += netplan.seen(path, text, names)
     for path, text in texts.others["networkd"].items():
         found += networkd.seen(path, text)
     for path, text in texts.others["drop-in"].items():
@@ -253,7 +287,12 @@ def _notes(texts: Texts, changes: Sequence[Change], edits: Sequence[Edit]) -> It
                 f"NIC {change.index} is to be {change.card}: udev cannot swap the names of two NICs"
                 " that the kernel calls eth*; order the NICs of the instance like the guest's"
             )
-    yield from _left(changes, edits)
+        if change.card not in ("", "*") and not change.has_name:
+            yield (
+                f"NIC {change.index} ({change.card}): this may match several names, and none is"
+                " bound to its MAC address: see that the new machine's name is among them"
+            )
+    yield from _left(changes, texts)
     if texts.has_large_hosts:
         yield (
             f"{HOSTS} is larger than {MAX_SIZE // 1024} KiB: it is neither changed nor searched for"
@@ -263,22 +302,29 @@ def _notes(texts: Texts, changes: Sequence[Change], edits: Sequence[Edit]) -> It
         yield "/etc/network/interfaces has a mapping: its script may choose by old addresses"
     if any(_inherits(text) for text in texts.interfaces.values()):
         yield "/etc/network/interfaces has a stanza that inherits options: see whether they fit"
-    if texts.has_cloud_init and any(edit.path.startswith("/etc/netplan/") for edit in edits):
+    if texts.has_cloud_init and any(edit.path not in (HOSTS, RESOLV) for edit in edits):
         yield (
-            "cloud-init is installed: it may write netplan's files again; switch that off with"
-            " network: {config: disabled} in /etc/cloud/cloud.cfg.d/"
+            "cloud-init is installed: it may write the network's files again, as on a new machine;"
+            " switch that off with network: {config: disabled} in /etc/cloud/cloud.cfg.d/"
         )
+    for path, text in texts.foreign.items():
+        if addresses := sorted(tokens.addresses_in(text), key=str):
+            listed = ", ".join(map(str, addresses))
+            yield f"{path}: files of this kind are not changed: {listed}"
 
 
-def _left(changes: Sequence[Change], edits: Sequence[Edit]) -> Iterator[str]:
-    """What the edited files still have of networks that the guest leaves, such as routes."""
+def _left(changes: Sequence[Change], after: Texts) -> Iterator[str]:
+    """What the files still have of networks that the guest leaves, such as routes, name servers."""
     networks = {old.network for change in changes for old, new in change.pairs}
     networks -= {new.network for change in changes for new in change.config.addresses}
-    for edit in edits:
-        for number, line in enumerate(edit.new.splitlines() if edit.path != HOSTS else (), 1):
+    found = dict(after.interfaces) | {RESOLV: after.resolv or ""}
+    for kind in after.others.values():
+        found |= kind
+    for path, text in found.items():
+        for number, line in enumerate(text.splitlines(), 1):
             for address in sorted(tokens.addresses_in(line.partition("#")[0]), key=str):
                 if any(address in network for network in networks):
-                    yield f"{edit.path}:{number}: {address} is of a network that the guest leaves"
+                    yield f"{path}:{number}: {address} is of a network that the guest leaves"
 
 
 def _has_mapping(text: str) -> bool:

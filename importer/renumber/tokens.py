@@ -10,11 +10,10 @@ from importer.renumber.model import Address, Change, Interface
 # follow one of IPv4.
 _TOKEN = re.compile(
     r"(?<![\w.])(?<![0-9A-Fa-f:]:)(\d{1,3}(?:\.\d{1,3}){3})(/\d{1,2})?(?![\w/]|\.\w)"
-    r"|(?<![\w.:])((?=[0-9A-Fa-f]*:)[0-9A-Fa-f:]{2,39})(/\d{1,3})?(?![\w/:]|\.\w)"
-)
-# An address of IPv6 that ends as one of IPv4, such as ::ffff:192.0.2.1.
-_MIXED = re.compile(
-    r"(?<![\w.:])([0-9A-Fa-f:]{2,29}:\d{1,3}(?:\.\d{1,3}){3})(?:/\d{1,3})?(?![\w/]|\.\w)"
+    # Behind one of IPv6, a colon may end a key of YAML.
+    r"|(?<![\w.:])((?=[0-9A-Fa-f]*:)[0-9A-Fa-f:]{2,39})(/\d{1,3})?(?![\w/]|:(?!\s|\Z)|\.\w)"
+    # One of IPv6 may end as one of IPv4, such as ::ffff:192.0.2.1.
+    r"|(?<![\w.:])([0-9A-Fa-f:]{2,29}:\d{1,3}(?:\.\d{1,3}){3})(/\d{1,3})?(?![\w/]|\.\w)"
 )
 _MAC = re.compile(r"(?<![\w:.-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![\w:.-])")
 
@@ -27,7 +26,7 @@ def replaced(text: str, change: Change) -> str:
     exact = _exact(change.pairs, change.gateways)
 
     def fresh(match: re.Match[str]) -> str:
-        address, prefix = _parsed(match[1] or match[3]), match[2] or match[4] or ""
+        address, prefix = _parsed(match), match[2] or match[4] or match[6] or ""
         if address is None:
             return match[0]
         length = int(prefix[1:]) if prefix else None
@@ -55,9 +54,7 @@ def with_mac(text: str, old: str, new: str) -> str:
 
 def addresses_in(text: str) -> frozenset[Address]:
     """All addresses in a text, and those of IPv4 in ::ffff:0:0/96 as what they stand for."""
-    words = [match[1] or match[3] for match in _TOKEN.finditer(text)]
-    words += [match[1] for match in _MIXED.finditer(text)]
-    found = {address for word in words if (address := _parsed(word)) is not None}
+    found = {a for match in _TOKEN.finditer(text) if (a := _parsed(match)) is not None}
     found |= {a.ipv4_mapped for a in found if isinstance(a, IPv6Address) and a.ipv4_mapped}
     return frozenset(found)
 
@@ -95,8 +92,8 @@ def _exact(
     return found
 
 
-def _parsed(word: str) -> Address | None:
+def _parsed(match: re.Match[str]) -> Address | None:
     try:
-        return ip_address(word)
+        return ip_address(match[1] or match[3] or match[5])
     except ValueError:
         return None
