@@ -9,6 +9,7 @@ from guest.instance import Instance
 FSTAB = "/etc/fstab"
 CRYPTTAB = "/etc/crypttab"
 RESUME = "/etc/initramfs-tools/conf.d/resume"
+DEBCONF = "/var/cache/debconf/config.dat"
 GRUB_DEFAULT = "/etc/default/grub"
 MENU = "/boot/grub/grub.cfg"
 MENUS = (MENU, "/boot/grub2/grub.cfg")

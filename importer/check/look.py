@@ -11,7 +11,7 @@ from converter.contents.guest_config import REFERRING
 from guest import fstab
 from guest.instance import Instance
 from importer.check import console, cpio, drivers
-from importer.check.facts import CRYPTTAB, FSTAB, INITTAB, MENUS, Facts, Kernel
+from importer.check.facts import CRYPTTAB, DEBCONF, FSTAB, INITTAB, MENUS, Facts, Kernel
 from importer.editing import MAX_TEXT
 from node.errors import KitError
 from node.guest_files import GuestFiles
@@ -19,7 +19,7 @@ from node.guest_files import GuestFiles
 START = 64 * 1024  # bytes of a disk, with all that its firmware reads first
 ESP = "/boot/efi"
 _PLACES = ("/boot", ESP, "/usr")  # that are mounted if fstab names file systems for them
-_PATTERNS = (*REFERRING, CRYPTTAB, INITTAB, console.DEFAULTS)
+_PATTERNS = (*REFERRING, CRYPTTAB, INITTAB, DEBCONF, console.DEFAULTS)
 _KERNEL = re.compile(r"^[^\S\n]*linux(?:16|efi)?[^\S\n]+\S*/(?:vmlinuz|kernel)-(\S+)", re.MULTILINE)
 _UNPACK = {
     None: "cat",
@@ -126,17 +126,26 @@ def _texts(files: GuestFiles) -> Iterator[tuple[str, str]]:
 
 def _kernel(files: GuestFiles, menu: str) -> Kernel | None:
     """The kernel of the menu's first entry, else the last one in /boot."""
-    there = sorted(path.rpartition("/vmlinuz-")[2] for path in files.matching("/boot/vmlinuz-*"))
+    paths = files.matching("/boot/vmlinuz-*")
+    there = sorted((path.rpartition("/vmlinuz-")[2] for path in paths), key=_in_order)
     first = _KERNEL.search(menu)
     version = first[1] if first and first[1] in there else there[-1] if there else None
     if version is None:
         return None
     builtin = files.read(f"/lib/modules/{version}/modules.builtin") or ""
     known = drivers.modules(builtin.splitlines())
-    for name in (f"/boot/initrd.img-{version}", f"/boot/initramfs-{version}.img"):
+    for name in ("initrd.img-{}", "initramfs-{}.img", "initrd-{}"):
+        name = f"/boot/{name.format(version)}"
         if files.exists(name):
             return _with_initramfs(files, version, known, name)
     return Kernel(version, known, frozenset())
+
+
+def _in_order(version: str) -> list[tuple[int, str]]:
+    """A key to sort versions by: 5.10.0-9 before 5.10.0-28."""
+    return [
+        (int(part) if part.isdecimal() else -1, part) for part in re.findall(r"\d+|\D+", version)
+    ]
 
 
 def _with_initramfs(files: GuestFiles, version: str, builtin: frozenset[str], path: str) -> Kernel:

@@ -2,17 +2,27 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from converter.contents.guest_config import Reference, missing, references
 from guest import fstab
 from guest.hypervisor import root_disk
-from importer.check.facts import CRYPTTAB, FSTAB, RESUME, Facts
+from importer.check.facts import CRYPTTAB, DEBCONF, FSTAB, RESUME, Facts
 from node.finding import Finding, note, ok, problem
 
 _ABOUT = "file systems"
 _FIX = "--fix"
+_BY_UUID = "name it by UUID= in the guest (blkid)"
+_RECONFIGURE = "dpkg-reconfigure grub-pc in the guest: its next update installs GRUB there"
 # A disk's name that depends on its bus: /dev/sda1.
 _DEVICE = re.compile(r"/dev/(?P<kind>sd|vd|xvd|hd)(?P<disk>[a-z])(?P<part>\d*)")
+# By serial numbers and PCI slots; but not those of LVM, device mapper and RAID.
+_OF_MACHINE = re.compile(r"/dev/disk/by-(?:id/(?!dm-|lvm-|md-)|path/)")
+_KERNEL = re.compile(r"^[^\S\n]*(?:linux(?:16|efi)?|options)[^\S\n]+(.*)$", re.MULTILINE)
+_ROOT = re.compile(r"\b(?:root|resume)=(/dev/[^\s\"']+)")
+_INSTALLED = re.compile(
+    r"^Name: grub-pc/install_devices\n(?:[^\n]+\n){0,20}?Value: ([^\n]+)$", re.MULTILINE
+)
 _RESUME = re.compile(r"^[^\S\n]*RESUME[^\S\n]*=(.*)$", re.MULTILINE)
 
 
@@ -57,7 +67,7 @@ def absent(facts: Facts) -> list[Reference]:
     named = [
         one
         for path, text in facts.texts.items()
-        if path not in ("/etc/network/interfaces",)
+        if path != DEBCONF
         for one in references(path, text)
     ]
     return missing(named, facts.tags)
@@ -68,15 +78,14 @@ def _finding(one: Reference, facts: Facts) -> Finding:
     text = f"{one.file}:{one.line}: {what} is not on the instance's disks"
     if facts.is_encrypted:
         return note(_ABOUT, f"{text}; it may be in an encrypted volume", "check it in the guest")
+    entry = next(iter(fstab.parsed(one.text)), None) if one.file == FSTAB else None
+    if entry and _is_optional(entry):
+        return note(_ABOUT, text, "the guest boots without it")
     if one.file == FSTAB and _is_swap(one):
         wait = "the boot waits 90 s for it"
         remedy = f"{_FIX}, or make a swap area with that UUID (mkswap --uuid)"
         return problem(_ABOUT, f"{text}: {wait}", remedy)
     if one.file == FSTAB:
-        entry = next(iter(fstab.parsed(one.text)), None)
-        options = entry.options.split(",") if entry else []
-        if "nofail" in options or "noauto" in options:
-            return note(_ABOUT, text, "the guest boots without it")
         return problem(_ABOUT, f"{text}: the boot ends in a shell", "add the disk, or nofail")
     if one.file == RESUME:
         return problem(
@@ -118,28 +127,55 @@ def _swap_line(line: str, gone: set[str], spare: str | None) -> str:
     return line.replace(found[0].value, spare)
 
 
+class _Named(NamedTuple):
+    """A device that a file names, and whether the guest boots without it."""
+
+    path: str
+    spec: str
+    is_optional: bool = False
+
+
 def _devices(facts: Facts) -> Iterator[Finding]:
-    """Lines that name disks by a name that depends on the order and bus of the disks."""
+    """Lines that name disks by a name that depends on their order, their bus or the machine."""
     ours = root_disk(facts.instance).removeprefix("/dev/")[:-1]
-    lines = [(FSTAB, entry.spec) for entry in fstab.parsed(facts.texts.get(FSTAB, ""))]
-    lines += [(RESUME, value.strip()) for value in _RESUME.findall(facts.texts.get(RESUME, ""))]
-    lines += [
-        (CRYPTTAB, line.split()[1])
-        for line in facts.texts.get(CRYPTTAB, "").splitlines()
-        if len(line.split()) > 1 and not line.startswith("#")
-    ]
-    for path, spec in dict.fromkeys(lines):
+    for path, spec, is_optional in dict.fromkeys(_named(facts)):
+        remedy = _RECONFIGURE if path == DEBCONF else _BY_UUID
+        level = note if is_optional else problem
+        if _OF_MACHINE.match(spec):
+            yield level(_ABOUT, f"{path}: {spec}: another machine has other names", remedy)
+            continue
         match = _DEVICE.fullmatch(spec)
         if match is None:
             continue
         number = ord(match["disk"]) - ord("a")
-        remedy = "name it by UUID= in the guest (blkid)"
         if match["kind"] != ours:
             text = f"{path}: {spec}: the instance's disks are called /dev/{ours}*"
-            yield problem(_ABOUT, text, remedy)
+            yield level(_ABOUT, text, remedy)
         elif number >= len(facts.disks):
             text = f"{path}: {spec}: the instance has {len(facts.disks)} disks"
-            yield problem(_ABOUT, text, remedy)
-        else:
+            yield level(_ABOUT, text, remedy)
+        elif path != DEBCONF or number:
             text = f"{path}: {spec} is disk {number} of the instance"
             yield note(_ABOUT, text, f"is it the same as before? If not, {remedy}")
+
+
+def _named(facts: Facts) -> Iterator[_Named]:
+    for entry in fstab.parsed(facts.texts.get(FSTAB, "")):
+        yield _Named(FSTAB, entry.spec, _is_optional(entry))
+    for value in _RESUME.findall(facts.texts.get(RESUME, "")):
+        yield _Named(RESUME, value.strip())
+    for line in facts.texts.get(CRYPTTAB, "").splitlines():
+        if len(line.split()) > 1 and not line.startswith("#"):
+            yield _Named(CRYPTTAB, line.split()[1])
+    menu = facts.texts.get(facts.menu, "")
+    first = "\n".join(menu.splitlines()[: _second_entry(menu) - 1])
+    for path, text in {facts.menu: first, **facts.entries}.items():
+        for options in _KERNEL.findall(text):
+            yield from (_Named(path, spec) for spec in _ROOT.findall(options))
+    installed = _INSTALLED.search(facts.texts.get(DEBCONF, ""))
+    for spec in installed[1].split(",") if installed and not facts.is_uefi else ():
+        yield _Named(DEBCONF, spec.strip(), is_optional=True)
+
+
+def _is_optional(entry: fstab.Entry) -> bool:
+    return bool({"nofail", "noauto"} & set(entry.options.split(",")))
