@@ -74,24 +74,45 @@ def _has_moved(addresses: Sequence[NicAddresses]) -> bool:
     return any(set(nic.old) != set(nic.new) for nic in addresses)
 
 
+def _without(addresses: Sequence[NicAddresses]) -> list[NicAddresses]:
+    """The NICs whose addresses are not known: others give them, such as a DHCP server."""
+    return [nic for nic in addresses if not nic.old and not nic.new]
+
+
 def _dns(plan: ImportPlan, addresses: Sequence[NicAddresses]) -> Iterator[str]:
     if not addresses:
         yield "The journal has no addresses: `import renumber` was not run, or changed nothing."
         return
-    if not _has_moved(addresses):
-        yield "All addresses stay as they are."
-        return
-    first = addresses[0]
     owner = f"{plan.instance}."
+    if without := _without(addresses):
+        numbers = ", ".join(str(nic.nic) for nic in without)
+        yield (
+            f"NIC {numbers}: no address is in the guest's files. Compare what it had with what it"
+            " gets, such as by DHCP:"
+        )
+        yield from _block(
+            [f"dig {owner} A; dig {owner} AAAA", f"gnt-instance console {plan.instance}"]
+        )
+    if not _has_moved(addresses):
+        if not without:
+            yield "All addresses stay as they are."
+        return
+    first, *others = addresses
+    if first not in without:
+        yield from _replaced(owner, first)
+    for nic in others:
+        if nic.new:
+            yield f"NIC {nic.nic} has {', '.join(nic.new)} now; which name is that?"
+    yield f"A day later, raise the TTL again ({USUAL_TTL})."
+
+
+def _replaced(owner: str, first: NicAddresses) -> Iterator[str]:
+    """The records of the first NIC, which has the instance's name."""
     yield f"Before the switch, lower the TTL of the old records to {LOW_TTL} seconds:"
     old = _records(owner, LOW_TTL, [ip_address(each) for each in first.old])
     yield from _block(old or [f"dig {owner} A; dig {owner} AAAA    # they came by DHCP"])
     yield "At the switch, replace them:"
     yield from _block(_records(owner, LOW_TTL, [ip_address(each) for each in first.new]))
-    others = [nic for nic in addresses[1:] if nic.new]
-    for nic in others:
-        yield f"NIC {nic.nic} has {', '.join(nic.new)} now; which name is that?"
-    yield f"A day later, raise the TTL again ({USUAL_TTL})."
 
 
 def _records(owner: str, ttl: int, addresses: Sequence[_Address]) -> list[str]:
@@ -137,6 +158,8 @@ def _announcement(plan: ImportPlan, state: ImportState) -> Iterator[str]:
     elif _has_moved(state.addresses):
         new = [each for nic in state.addresses for each in nic.new]
         lines += ["", f"Its addresses are {', '.join(new)} now; the SSH host keys are the same."]
+    elif _without(state.addresses):
+        lines += ["", "Its SSH host keys are the same as before."]
     elif state.addresses:
         lines += ["", "Its addresses and SSH host keys are the same as before."]
     yield from _block(lines)

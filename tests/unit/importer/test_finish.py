@@ -50,6 +50,9 @@ MOVED = replace(
 )
 SAME = replace(MOVED, addresses=(NicAddresses(0, ("192.0.2.10",), ("192.0.2.10",)),))
 FROM_DHCP = replace(MOVED, addresses=(NicAddresses(0, (), ("198.51.100.2",)),))
+# As `renumber` notes a NIC that uses DHCP; the other one has moved.
+BY_DHCP = replace(MOVED, addresses=(NicAddresses(0, (), ()),))
+BOTH = replace(MOVED, addresses=(*BY_DHCP.addresses, MOVED.addresses[1]))
 SUSPENDED = replace(
     MOVED, stopped_by_us="suspended", source_directory="/var/lib/libvirt/qemu/kit-import.x"
 )
@@ -59,6 +62,8 @@ STATES = {
     "moved": (PLAN, MOVED, ()),
     "same-addresses": (PLAN, SAME, ()),
     "from-dhcp": (PLAN, FROM_DHCP, ()),
+    "by-dhcp": (PLAN, BY_DHCP, ()),
+    "dhcp-and-moved": (PLAN, BOTH, ()),
     "leftovers": (replace(PLAN, variables=Variables("/a", "/b")), SUSPENDED, ("kit-1", "kit-2")),
 }
 
