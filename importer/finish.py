@@ -12,6 +12,8 @@ from importer.plan.model import ImportPlan
 LOW_TTL, USUAL_TTL = 300, 3600  # seconds
 # What a move consists of; mirroring and failing over are choices.
 STEPS: tuple[Step, ...] = ("final copy", "add", "renumber", "check", "start")
+# Steps of a stopped instance. Of one that runs, somebody has done them by hand.
+_BEFORE_START: tuple[Step, ...] = ("renumber", "check")
 
 _Address = IPv4Address | IPv6Address
 
@@ -45,8 +47,11 @@ def text(plan: ImportPlan, state: ImportState, checkpoints: Sequence[str]) -> st
 
 
 def complete(state: ImportState) -> bool:
-    """Whether all steps before this one are done."""
-    return all(state.done(step) for step in STEPS)
+    """Whether the instance was started after the last copy.
+
+    A guest that the kit cannot read, such as an encrypted one, is never renumbered nor checked.
+    """
+    return all(state.done(step) for step in STEPS if step not in _BEFORE_START)
 
 
 def _open_steps(plan: ImportPlan, state: ImportState) -> Iterator[str]:
@@ -55,10 +60,10 @@ def _open_steps(plan: ImportPlan, state: ImportState) -> Iterator[str]:
         "add": "instance-kit import adopt PLAN",
         "renumber": f"instance-kit import renumber {plan.instance}",
         "check": f"instance-kit import check {plan.instance}",
-        "start": f"gnt-instance start {plan.instance}",
+        "start": "instance-kit import adopt PLAN --start",
     }
     for step in STEPS:
-        if not state.done(step):
+        if not state.done(step) and not (step in _BEFORE_START and state.done("start")):
             yield f"- {step}: `{verbs[step]}`"
 
 

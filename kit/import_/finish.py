@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints it; when all other steps are done, the import is complete.
+    """Prints it; when the instance was started after the last copy, the import is complete.
 
     Raises:
         KitError: there is no such plan or import, or its journal cannot be read.

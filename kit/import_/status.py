@@ -100,6 +100,9 @@ def next_step(state: ImportState) -> str:
         ("start", "adopt PLAN --start"),
         ("finish", "finish PLAN"),
     ):
+        # When the instance runs, nobody else changes its guest (`importer.run.switch`).
+        if step in ("renumber", "check") and state.done("start"):
+            continue
         if step not in state.steps:
             return f"{verb} {command}"
     return f"nothing; {verb} abort {state.instance} only forgets the import"

@@ -86,4 +86,16 @@ def test_no_command_deletes_a_disk(name: str) -> None:
 
 def test_complete() -> None:
     assert finish.complete(MOVED)
-    assert not finish.complete(MOVED.without_step("check"))
+    assert not finish.complete(MOVED.without_step("start"))
+    assert not finish.complete(MOVED.without_step("final copy"))
+
+
+def test_a_guest_that_was_prepared_by_hand_is_complete() -> None:
+    """Such as an encrypted one, which cannot be renumbered or checked."""
+    state = MOVED.without_step("renumber", "check")
+    assert finish.complete(state)
+    assert "Not done yet" not in finish.text(PLAN, state, ())
+    stopped = state.without_step("start")
+    text = finish.text(PLAN, stopped, ())
+    assert "- start: `instance-kit import adopt PLAN --start`" in text
+    assert "- renumber: `instance-kit import renumber web.example.org`" in text

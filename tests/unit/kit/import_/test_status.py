@@ -57,6 +57,7 @@ ORDER: tuple[tuple[tuple[Step, ...], str], ...] = (
     (("final copy", "tag", "renumber"), "instance-kit import check web.example.org"),
     (("final copy", "tag", "renumber", "check"), "instance-kit import adopt PLAN --start"),
     (("final copy", "tag", "renumber", "check", "start"), "instance-kit import finish PLAN"),
+    (("final copy", "tag", "start"), "instance-kit import finish PLAN"),
 )
 
 
