@@ -14,7 +14,8 @@ MAX_TEXT = 256 * 1024  # bytes of a file that is edited: a diff of larger ones t
 # Settings of NetworkManager, netplan, systemd and wpa_supplicant that are nobody's business; in
 # ifupdown's files, a blank follows the name.
 _SECRET = re.compile(
-    r"^([ +-][\s\"'{-]*[\w.-]*(?:psk|passw|passphrase|secret|\bpin\b|private-?key|wep-?key)[\w.-]*"
+    r"^([ +-][\s\"'{-]*[\w.-]*(?:psk|passw|passphrase|secret|\bpin\b|private-?key|wep-?key"
+    r"|preshared-?key|\bkeys?\b|\b(?:private|shared)\b)[\w.-]*"
     r"[\"']?(?:\s*[=:]|\s)).*",
     re.IGNORECASE,
 )

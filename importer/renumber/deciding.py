@@ -67,6 +67,8 @@ def decided(
             f"{what}: it uses DHCP, which must give it {alone.address4 and alone.address4.ip};"
             " --static writes that into its file"
         )
+    if mine and alone.address4 is not None and not (four.new or asks4):
+        notes.append(f"{what}: {alone.address4.ip} gets into no file, as none has IPv4 for it")
     adds6 = alone.address6 is not None and six.old is None and bool(four.new or adds4)
     adds6 = adds6 and not _needs_no_ipv6(mine)
     if adds6 and by_command:

@@ -43,6 +43,10 @@ def test_a_diff_shows_no_secrets() -> None:
         "PrivateKey=sesame",
         "802-1x.pin=sesame",
         "WPA_PASSPHRASE=sesame",
+        "PresharedKey=sesame",
+        "      key: sesame",
+        "        - keys: {public: x, shared: sesame}",
+        "            private: sesame",
     ],
 )
 def test_a_diff_shows_no_secrets_of_other_programs(line: str) -> None:
@@ -51,8 +55,10 @@ def test_a_diff_shows_no_secrets_of_other_programs(line: str) -> None:
 
 
 def test_a_diff_shows_what_only_looks_like_a_secret() -> None:
-    text = "mapping eth0\nup ping -c1 x\naddress"
-    assert "mapping eth0" in as_diff([Edit("/etc/a", f"{text} 1\n", f"{text} 2\n")])
+    text = "mapping eth0\nup ping -c1 x\nup keyboard x\naddress"
+    diff = as_diff([Edit("/etc/a", f"{text} 1\n", f"{text} 2\n")])
+    assert "mapping eth0" in diff
+    assert "***" not in diff
 
 
 def test_a_new_file() -> None:

@@ -235,6 +235,12 @@ def test_a_pattern_of_names_is_noted() -> None:
     )
 
 
+def test_a_nic_whose_addresses_are_on_a_vlan_is_noted() -> None:
+    text = "auto ens3.7\niface ens3 inet manual\n" + IFUPDOWN4.replace("ens3", "ens3.7")
+    made = proposal(Files({INTERFACES: text}), instance(FOUR))
+    assert "NIC 0 (ens3): 198.51.100.2 gets into no file, as none has IPv4 for it" in notes(made)
+
+
 class Large(Files):
     def read(self, path: str) -> str | None:
         return None if path == NETPLAN else super().read(path)
