@@ -74,6 +74,12 @@ def decided(
     if adds6 and by_command:
         notes.append(f"{what}: {alone.address6} is not added, as commands add its addresses")
         adds6 = False
+    via = next((g for one in mine for g in one.gateways if g.version == 6), None)
+    if adds6 and via is not None:
+        notes.append(
+            f"{what}: {alone.address6} is not added: its files have a route to {via} already"
+        )
+        adds6 = False
     added = [a for a, adds in ((alone.address4, adds4), (alone.address6, adds6)) if adds and a]
     new = sorted([*(a for a in (four.new, six.new) if a), *added], key=lambda each: each.version)
     gateways = (*four.gateways, *six.gateways)

@@ -22,7 +22,10 @@ _OTHER = re.compile(r"(lo|dummy|tun|tap|wg|docker|virbr|veth|sit|gre|ppp|ipsec|h
 _METHODS = ("loopback", "tunnel", "v4tunnel", "6to4", "ppp", "wvdial")
 _ADDS = re.compile(r"\bip\s+(?:-[46]\s+)?a\w*\s+(?:add|replace)\s+(\S+)(.*)")
 _DEVICE = re.compile(r"\bdev\s+([\w.:-]+)")
-_DEFAULT = re.compile(r"\b(?:default|0\.0\.0\.0/0|::/0)\s+(?:via|gw)\s+(\S+)")
+# Between them may be `dev eth0 metric 100`.
+_DEFAULT = re.compile(
+    r"(?<!\S)(?:default|0\.0\.0\.0/0|::/0)\s+(?:[^\s;&|]+\s+){0,8}?(?:via|gw)\s+([^\s;&|]+)"
+)
 _IN_DIRECTORY = re.compile(r"[a-zA-Z0-9_-]+")  # other files of a source-directory are ignored
 
 
@@ -222,8 +225,8 @@ def _is_command(option: str) -> bool:
 
 
 def _address(stanza: _Stanza) -> Interface | None:
-    text = next(iter(stanza.values("address")), "")
-    mask = next(iter(stanza.values("netmask")), None)
+    text = _word(next(iter(stanza.values("address")), ""))
+    mask = _word(next(iter(stanza.values("netmask")), "")) or None
     with suppress(ValueError):
         return ip_interface(f"{text}/{mask}" if mask and "/" not in text else text)
     return None
@@ -243,8 +246,13 @@ def _added(run: str, name: str) -> list[Interface]:
 
 def _ip(text: str) -> Address | None:
     with suppress(ValueError):
-        return ip_address(text)
+        return ip_address(_word(text))
     return None
+
+
+def _word(value: str) -> str:
+    """The first word of a value: what follows, such as a comment, is nothing to ip(8)."""
+    return (value.split() or [""])[0]
 
 
 def _main(stanza: _Stanza, change: Change) -> tuple[Interface, Interface] | None:
@@ -267,8 +275,9 @@ def _option(
         return line
     if option == "netmask":
         new = main[1]
-        mask = str(new.netmask) if "." in rest else str(new.network.prefixlen)
-        return line.replace(rest, mask) if rest else line
+        old = _word(rest)
+        mask = str(new.netmask) if "." in old else str(new.network.prefixlen)
+        return line.replace(old, mask, 1) if old else line
     return tokens.replaced(line, change)
 
 
@@ -302,7 +311,9 @@ def _with_netmask(line: str, change: Change) -> str:
 
 
 def _has_mask(stanza: _Stanza) -> bool:
-    return bool(stanza.values("netmask")) or any("/" in text for text in stanza.values("address"))
+    return bool(stanza.values("netmask")) or any(
+        "/" in _word(text) for text in stanza.values("address")
+    )
 
 
 def _state_prefix(lines: list[str], stanza: _Stanza, new: Interface) -> None:

@@ -48,6 +48,34 @@ def test_ipv6_by_commands_beside_an_address_of_ipv4() -> None:
     assert "192.0.2.9/32 stays" not in notes(found)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ip route add default dev ens3 via {}",
+        "ip route add default metric 100 via {} || true",
+        "ip route replace 0.0.0.0/0 dev $IFACE proto static via {}",
+        "route add default gw {}; ip route show default",
+    ],
+)
+def test_default_routes_of_commands(command: str) -> None:
+    text = IFUPDOWN4.replace("gateway 192.0.2.1", "post-up " + command.format("192.0.2.1"))
+    assert new(INTERFACES, text).endswith(f" post-up {command.format('198.51.100.1')}\n")
+
+
+def test_what_follows_a_value() -> None:
+    text = IFUPDOWN4.replace(".10/26", ".10 # ours\n netmask 255.255.255.192 # /26")
+    text = text.replace("gateway 192.0.2.1", "gateway 192.0.2.1 # router")
+    wanted = text.replace("192.0.2.10 ", "198.51.100.2 ").replace(".192 #", ".0 #")
+    assert new(INTERFACES, text) == wanted.replace("192.0.2.1 #", "198.51.100.1 #")
+
+
+def test_a_route_of_ipv6_without_an_address_is_left_alone() -> None:
+    text = f"{IFUPDOWN4} up ip -6 route add default via fe80::1 dev ens3\n"
+    assert "inet6" not in new(INTERFACES, text, FIRST)
+    made = proposal(Files({INTERFACES: text}), instance(FIRST))
+    assert "is not added: its files have a route to fe80::1 already" in notes(made)
+
+
 def test_a_gateway_in_another_stanza_than_the_address() -> None:
     first, gateway = IFUPDOWN4.split(" gateway")
     text = f"{first}iface ens3 inet static\n address 192.0.2.11/26\n gateway{gateway}"
