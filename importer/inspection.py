@@ -159,7 +159,8 @@ def of_image(disk: SourceDisk, info: ImageInfo) -> Iterator[Obstacle]:
     if info.data_file is not None:
         yield Obstacle(
             f"disk {name}: its data is in another file, {info.data_file}",
-            f"make it one image: virsh blockcopy DOMAIN {name} --pivot, or qemu-img convert",
+            f"make it one image: virsh blockcopy DOMAIN {name} --dest FILE --transient-job"
+            " --wait --pivot, then virsh edit DOMAIN; or qemu-img convert",
         )
     if info.is_encrypted:
         yield Obstacle(
