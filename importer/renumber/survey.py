@@ -39,7 +39,10 @@ _RULE = re.compile(r'ATTRS?\{address\}=="(?P<mac>[0-9A-Fa-f:]{17})".*\bNAME="(?P
 _CLOUD = "/etc/cloud/cloud.cfg"
 _CLOUD_OFF = "/etc/cloud/cloud-init.disabled"
 _NO_NETWORK = re.compile(r"^network:[\s{]*config:\s*disabled\b", re.MULTILINE)
-_FOREIGN = ("/etc/sysconfig/network-scripts/ifcfg-*", "/etc/sysconfig/network/ifcfg-*")
+_FOREIGN = (
+    *("/etc/sysconfig/network-scripts/ifcfg-*", "/etc/sysconfig/network/ifcfg-*"),
+    "/etc/dhcpcd.conf",
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Texts:
     others: Mapping[str, Mapping[str, str]]  # by the keys of PATTERNS
     hosts: str
     resolv: str | None  # None: a program makes it when the guest runs, or there is none
-    foreign: Mapping[str, str]  # of Red Hat and SUSE, which are not changed
+    foreign: Mapping[str, str]  # of Red Hat, SUSE and dhcpcd, which are not changed
     has_cloud_init: bool  # and it may configure the network
     has_large_hosts: bool  # then, its text is not known
 
@@ -308,8 +311,9 @@ def _notes(texts: Texts, changes: Sequence[Change], edits: Sequence[Edit]) -> It
             " switch that off with network: {config: disabled} in /etc/cloud/cloud.cfg.d/"
         )
     for path, text in texts.foreign.items():
-        if addresses := sorted(tokens.addresses_in(text), key=str):
-            listed = ", ".join(map(str, addresses))
+        code = "\n".join(line.partition("#")[0] for line in text.splitlines())
+        found = sorted(str(a) for a in tokens.addresses_in(code) if not a.is_loopback)
+        if listed := ", ".join(each for each in found if not each.startswith("255.")):
             yield f"{path}: files of this kind are not changed: {listed}"
 
 

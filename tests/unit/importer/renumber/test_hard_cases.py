@@ -250,10 +250,22 @@ def test_cloud_init_is_noted_unless_it_leaves_the_network_alone() -> None:
         assert "cloud-init" not in notes(proposal(Files(texts | off), instance(FOUR)))
 
 
-def test_network_files_of_red_hat_are_noted() -> None:
-    path = "/etc/sysconfig/network-scripts/ifcfg-eth0"
-    made = proposal(Files({path: "DEVICE=eth0\nIPADDR=192.0.2.10\n"}), instance(FOUR))
-    assert f"{path}: files of this kind are not changed: 192.0.2.10" in notes(made)
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (
+            "/etc/sysconfig/network-scripts/ifcfg-eth0",
+            "DEVICE=eth0\nIPADDR=192.0.2.10\nNETMASK=255.255.255.0\n",
+        ),
+        ("/etc/dhcpcd.conf", "# static ip_address=192.0.2.9/24\nstatic ip_address=192.0.2.10/24\n"),
+    ],
+)
+def test_files_that_are_not_changed_are_noted(path: str, text: str) -> None:
+    lo = "/etc/sysconfig/network-scripts/ifcfg-lo"
+    found = Files({path: text, lo: "DEVICE=lo\nIPADDR=127.0.0.1\nNETMASK=255.0.0.0\n"})
+    made = notes(proposal(found, instance(FOUR)))
+    assert made.endswith(f"{path}: files of this kind are not changed: 192.0.2.10")
+    assert lo not in made
 
 
 def test_a_pattern_of_names_is_noted() -> None:
