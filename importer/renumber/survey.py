@@ -10,6 +10,7 @@ from guest.networkd import link, link_path
 from guest.resolv import Resolver
 from importer.editing import MAX_TEXT, Edit
 from importer.renumber import (
+    environment,
     hosts,
     ifupdown,
     netplan,
@@ -36,9 +37,6 @@ PATTERNS = {
 }
 MAX_INCLUDES = 3  # files that include files that include files
 _RULE = re.compile(r'ATTRS?\{address\}=="(?P<mac>[0-9A-Fa-f:]{17})".*\bNAME="(?P<name>[^"]+)"')
-_CLOUD = "/etc/cloud/cloud.cfg"
-_CLOUD_OFF = "/etc/cloud/cloud-init.disabled"
-_NO_NETWORK = re.compile(r"^network:[\s{]*config:\s*disabled\b", re.MULTILINE)
 _FOREIGN = (
     *("/etc/sysconfig/network-scripts/ifcfg-*", "/etc/sysconfig/network/ifcfg-*"),
     "/etc/dhcpcd.conf",
@@ -55,6 +53,7 @@ class Texts:
     resolv: str | None  # None: a program makes it when the guest runs, or there is none
     foreign: Mapping[str, str]  # of Red Hat, SUSE and dhcpcd, which are not changed
     has_cloud_init: bool  # and it may configure the network
+    has_ipv6: bool  # else the kernel has it switched off
     has_large_hosts: bool  # then, its text is not known
 
 
@@ -81,7 +80,8 @@ def read(files: GuestFiles) -> Texts:
         hosts_text or "",
         files.read(RESOLV),
         {path: text for pattern in _FOREIGN for path, text in _read_all(files, pattern)},
-        has_cloud_init=_has_cloud_init(files),
+        has_cloud_init=environment.has_cloud_init(files),
+        has_ipv6=environment.has_ipv6(files),
         has_large_hosts=hosts_text is None and files.exists(HOSTS),
     )
 
@@ -202,15 +202,6 @@ def _read_all(files: GuestFiles, pattern: str) -> Iterator[tuple[str, str]]:
         yield path, text
 
 
-def _has_cloud_init(files: GuestFiles) -> bool:
-    """Whether cloud-init runs, and nothing keeps it from the network's files."""
-    texts = [files.read(_CLOUD)]
-    if texts[0] is None or files.exists(_CLOUD_OFF):
-        return False
-    texts += [files.read(path) for path in files.matching("/etc/cloud/cloud.cfg.d/*.cfg")]
-    return not any(_NO_NETWORK.search(text) for text in texts if text)
-
-
 def _interfaces(files: GuestFiles) -> dict[str, str]:
     """The main file of ifupdown, and the files that it includes."""
     found: dict[str, str] = {}
@@ -241,6 +232,8 @@ def _seen(texts: Texts, logical: Mapping[str, str]) -> list[Seen]:
         found += networkd.seen(path, text, _parent(path, texts))
     for path, text in texts.others["manager"].items():
         found += network_manager.seen(path, text)
+    if not texts.has_ipv6:  # an address would make ifup fail
+        found = [replace(one, closed=one.closed | {"inet6"}) for one in found]
     return found
 
 
@@ -295,6 +288,8 @@ def _notes(texts: Texts, changes: Sequence[Change], edits: Sequence[Edit]) -> It
                 f"NIC {change.index} ({change.card}): this may match several names, and none is"
                 " bound to its MAC address: see that the new machine's name is among them"
             )
+    if not texts.has_ipv6:
+        yield "IPv6 is switched off in the guest (sysctl, or ipv6.disable=1): none is added"
     yield from _left(changes, texts)
     if texts.has_large_hosts:
         yield (

@@ -251,6 +251,23 @@ def test_cloud_init_is_noted_unless_it_leaves_the_network_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "text", "adds"),
+    [
+        ("/etc/sysctl.d/local.conf", "net.ipv6.conf.all.disable_ipv6 = 1\n", False),
+        ("/etc/sysctl.conf", "net/ipv6/conf/default/disable_ipv6=1\n", False),
+        ("/etc/default/grub", 'GRUB_CMDLINE_LINUX="quiet ipv6.disable=1"\n', False),
+        ("/etc/sysctl.conf", "#net.ipv6.conf.all.disable_ipv6 = 1\n", True),
+        ("/etc/sysctl.conf", "net.ipv6.conf.all.disable_ipv6 = 0\n", True),
+        ("/etc/default/grub", '#GRUB_CMDLINE_LINUX="ipv6.disable=1"\n', True),
+    ],
+)
+def test_no_ipv6_is_added_where_it_is_switched_off(path: str, text: str, adds: bool) -> None:
+    made = proposal(Files({INTERFACES: IFUPDOWN4, path: text}), instance(FIRST))
+    assert ("IPv6 is switched off in the guest" in notes(made)) != adds
+    assert ("inet6 static" in made.edits[-1].new) == adds
+
+
+@pytest.mark.parametrize(
     ("path", "text"),
     [
         (
