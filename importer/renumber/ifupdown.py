@@ -106,7 +106,10 @@ def seen(file: str, text: str, logical: Mapping[str, str]) -> list[Seen]:
     for stanza in _stanzas(text.splitlines()):
         match stanza.words:
             case ["iface", name, "inet" | "inet6" as family, method, *_]:
-                found.append(_seen(file, stanza, logical.get(name, name), family, method))
+                name = logical.get(name, name)
+                found.append(_seen(file, stanza, name, family, method))
+                bonds = stanza.values("bond-master", "bond_master")
+                found += [Seen(file, bond, below=(name,), kind="over") for bond in bonds]
     return found
 
 

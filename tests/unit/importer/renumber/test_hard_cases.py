@@ -195,8 +195,10 @@ def test_an_address_that_ends_as_one_of_ipv4() -> None:
     assert " address 2001:db8:0:4f:a800:ff:fe00:1/64\n" in new(INTERFACES, text, FIRST)
 
 
-def test_two_ports_of_a_bond() -> None:
-    text = IFUPDOWN4.replace("ens3", "bond0") + " bond-slaves ens3 ens4\n"
+@pytest.mark.parametrize("ports", ["ens3 ens4\n", "none\n{0}ens3{1}{0}ens4{1}"])
+def test_two_ports_of_a_bond(ports: str) -> None:
+    ports = ports.format("iface ", " inet manual\n bond-master bond0\n")
+    text = f"{IFUPDOWN4.replace('ens3', 'bond0')} bond-slaves {ports}"
     made = proposal(Files({INTERFACES: text}), instance(FOUR, SECOND))
     assert [len(change.config.addresses) for change in made.changes] == [1, 0]
     assert "NIC 1 (ens4): bond0 has the addresses of NIC 0" in notes(made)
