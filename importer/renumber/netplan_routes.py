@@ -1,17 +1,19 @@
 """The routes of a device in netplan's YAML (netplan(5)): read, changed and added. Pure."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import NamedTuple
 
 from importer.renumber.model import Address, Change, onlink
 from importer.renumber.netplan_text import Line, split
+from node.errors import KitError
 
 _DEFAULTS = ("default", "0.0.0.0/0", "::/0", "0/0")
 _TO = re.compile(r"\bto:\s*[\"']?([^\s\"',}]+)[\"']?")
 _VIA = re.compile(r"\bvia:\s*[\"']?([^\s\"',}]+)[\"']?")
+_GATEWAY = re.compile(r"\bgateway[46]:\s*[\"']?([^\s\"',}]+)")
 _IN_BRACES = re.compile(r"\{[^{}]*\}")
 _ANY = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -35,19 +37,28 @@ class Default(NamedTuple):
 def gateways(own: Sequence[Line]) -> Iterator[Address]:
     """Those of `gateway4`, `gateway6`, and of the default routes among `routes`."""
     for line in own:
-        text = ""
         if line.option in ("gateway4", "gateway6"):
-            text = line.value
+            yield from _known(line.value.strip("\"'"))
         elif not line.option:  # all options in braces
-            text = " ".join(re.findall(r"\bgateway[46]:\s*[\"']?([^\s\"',}]+)", line.value)[:1])
-        if address := _ip(text.strip("\"'")):
-            yield address
+            for text in _GATEWAY.findall(line.value):
+                yield from _known(text)
+            yield from _of_defaults(_IN_BRACES.findall(line.value))
     for item in _items(own):
         said = " , ".join(line.body for line in item)
-        for route in _IN_BRACES.findall(said) or [said]:
-            to, via = _TO.search(route), _VIA.search(route)
-            if to and via and to[1] in _DEFAULTS and (address := _ip(via[1])):
-                yield address
+        yield from _of_defaults(_IN_BRACES.findall(said) or [said])
+
+
+def _of_defaults(found: Iterable[str]) -> Iterator[Address]:
+    """The gateways of the default ones among routes."""
+    for route in found:
+        to, via = _TO.search(route), _VIA.search(route)
+        if to and via and to[1] in _DEFAULTS:
+            yield from _known(via[1])
+
+
+def _known(text: str) -> Iterator[Address]:
+    if address := _ip(text):
+        yield address
 
 
 def adapt(
@@ -59,18 +70,29 @@ def adapt(
 
     Returns:
         The routes that are to be added, and the line in whose place.
+
+    Raises:
+        KitError: such a gateway is in braces, with all options of its device.
     """
     added: list[Default] = []
     place = None
     for line in own:
+        now = line._replace(value=split(lines[line.place])[0])
+        for address in gateways([now]) if not line.option else ():
+            if change.loses(address) or onlink(change, address):
+                raise KitError(
+                    f"netplan's files in the guest: {'.'.join(line.keys)} has the gateway {address}"
+                    " in braces, and needs a route instead",
+                    hint="write it with one key on a line: instance-kit shell --write",
+                )
         if line.option in ("gateway4", "gateway6"):
-            address = _ip(split(lines[line.place])[0].partition(":")[2].strip("\"' \t\r\n"))
-            if address is None:
+            via = _ip(split(lines[line.place])[0].partition(":")[2].strip("\"' \t\r\n"))
+            if via is None:
                 continue
-            if change.loses(address):
-                added.append(Default(address.version, None))
-            elif onlink(change, address):
-                added.append(Default(address.version, address, is_onlink=True))
+            if change.loses(via):
+                added.append(Default(via.version, None))
+            elif onlink(change, via):
+                added.append(Default(via.version, via, is_onlink=True))
             else:
                 continue
             lines[line.place], place = "", line

@@ -173,6 +173,23 @@ def test_the_default_route_of_a_routed_nic_without_a_gateway(
     assert "192.0.2.1" not in made
 
 
+@pytest.mark.parametrize("nic", [ROUTED, ON_DEVICE], ids=["on-link", "on-device"])
+def test_a_gateway_in_braces_that_must_become_a_route(nic: Mapping[str, str]) -> None:
+    text = "network:\n  ethernets:\n    ens3: {addresses: [192.0.2.10/26], gateway4: 192.0.2.1}\n"
+    with pytest.raises(KitError, match=r"network.ethernets.ens3 has the gateway .* in braces"):
+        proposal(Files({NETPLAN: text}), instance(nic))
+    assert "gateway4: 198.51.100.1}" in new(NETPLAN, text)
+
+
+def test_all_gateways_of_a_device_in_braces() -> None:
+    addresses = "addresses: [192.0.2.10/26, '2001:db8:aaaa::1/64']"
+    start = f"network:\n  ethernets:\n    ens3: {{{addresses}, "
+    made = new(NETPLAN, f"{start}gateway4: 192.0.2.1, gateway6: 'fe80::1'}}\n", FIRST)
+    assert "gateway4: 198.51.100.1, gateway6: '2001:db8:0:4f::1'}" in made
+    made = new(NETPLAN, f"{start}routes: [{{via: 192.0.2.1, to: default}}]}}\n", FIRST)
+    assert "routes: [{via: 198.51.100.1, to: default}]" in made
+
+
 def test_dhcp_beside_static_routes_gets_a_default_route() -> None:
     text = "network:\n  ethernets:\n    ens3:\n      dhcp4: true\n      routes:\n"
     text += "      - {to: 10.0.0.0/8, via: 203.0.113.9}\n"
