@@ -13,6 +13,8 @@ from node.errors import KitError
 _DEFAULTS = ("default", "0.0.0.0/0", "::/0", "0/0")
 _TO = re.compile(r"\bto:\s*[\"']?([^\s\"',}]+)[\"']?")
 _VIA = re.compile(r"\bvia:\s*[\"']?([^\s\"',}]+)[\"']?")
+_ON_LINK = re.compile(r"\bon-link:\s*[\"']?\w+[\"']?")
+_COMMA_ON_LINK = re.compile(rf",\s*{_ON_LINK.pattern}|{_ON_LINK.pattern}\s*,\s*")
 _GATEWAY = re.compile(r"\bgateway[46]:\s*[\"']?([^\s\"',}]+)")
 _IN_BRACES = re.compile(r"\{[^{}]*\}")
 _ANY = {4: "0.0.0.0/0", 6: "::/0"}
@@ -154,9 +156,14 @@ def _adapt_item(lines: list[str], item: Sequence[Line], change: Change) -> None:
     address = _ip(via[1]) if via else None
     if to is None or address is None:
         return
+    # The kernel takes no `on-link` without a gateway: the first of both lines is kept.
+    is_first = True
     for line, (code, comment) in zip(item, codes, strict=True):
         if change.loses(address) and to[1] in _DEFAULTS:
-            lines[line.place] = _to_link(code, address) + comment
+            fresh = _to_link(code, address)
+            if _VIA.search(code) or _ON_LINK.search(code):
+                fresh, is_first = fresh if is_first else "", False
+            lines[line.place] = fresh + comment if fresh else ""
         elif onlink(change, address) and "on-link:" not in said and _VIA.search(code):
             inner = " " * line.indent + ("  " if line.is_item else "")
             lines[line.place] = f"{(code + comment).rstrip()}\n{inner}on-link: true\n"
@@ -169,14 +176,15 @@ def _in_braces(route: str, change: Change) -> str:
     if to is None or address is None:
         return route
     if change.loses(address) and to[1] in _DEFAULTS:
-        return _to_link(route, address)
+        return _to_link(_COMMA_ON_LINK.sub("", route), address)
     marks = onlink(change, address) and "on-link:" not in route
     return f"{route[:-1].rstrip()}, on-link: true}}" if marks else route
 
 
 def _to_link(code: str, gateway: Address) -> str:
     """A part of a route that has no gateway any more; `default` alone has no version."""
-    return _VIA.sub("scope: link", _TO.sub(f'to: "{_ANY[gateway.version]}"', code))
+    code = _TO.sub(f'to: "{_ANY[gateway.version]}"', code)
+    return _ON_LINK.sub("scope: link", _VIA.sub("scope: link", code))
 
 
 def _items(own: Sequence[Line]) -> list[list[Line]]:

@@ -149,6 +149,23 @@ def test_a_gateway_is_on_link_whatever_other_routes_are() -> None:
             f"{DEVICE}      routes: [{{to: default, via: 192.0.2.1}}]\n",
             '{to: "0.0.0.0/0", scope: link}',
         ),
+        (
+            NETPLAN,
+            f"{DEVICE}      routes:\n      - on-link: true\n        to: default\n"
+            "        via: 192.0.2.1\n",
+            '      - scope: link\n        to: "0.0.0.0/0"\n',
+        ),
+        (
+            NETPLAN,
+            f"{DEVICE}      routes:\n      - via: 192.0.2.1\n        on-link: true\n"
+            "        to: default\n",
+            '      - scope: link\n        to: "0.0.0.0/0"\n',
+        ),
+        (
+            NETPLAN,
+            f"{DEVICE}      routes: [{{on-link: true, to: default, via: 192.0.2.1}}]\n",
+            ', {to: "0.0.0.0/0", scope: link}]',
+        ),
         (NETWORKD, f"{UNIT}Gateway=192.0.2.1\n", "[Route]\nDestination=0.0.0.0/0\nScope=link\n"),
         (
             NETWORKD,
@@ -171,6 +188,7 @@ def test_the_default_route_of_a_routed_nic_without_a_gateway(
     made = new(path, text, ON_DEVICE)
     assert route in made
     assert "192.0.2.1" not in made
+    assert "on-link" not in made
 
 
 @pytest.mark.parametrize("nic", [ROUTED, ON_DEVICE], ids=["on-link", "on-device"])
