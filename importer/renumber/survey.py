@@ -288,6 +288,13 @@ def _notes(texts: Texts, changes: Sequence[Change], edits: Sequence[Edit]) -> It
                 f"NIC {change.index} ({change.card}): this may match several names, and none is"
                 " bound to its MAC address: see that the new machine's name is among them"
             )
+    named = [c for c in changes if c.has_name and not re.fullmatch(r"eth\d+", c.card)]
+    if len(named) > 1 and any(edit.path.endswith(".link") for edit in edits):
+        # udev in the initramfs names NICs by their slots: a name may be another one's then.
+        yield (
+            "the guest's initramfs does not know the names of its NICs yet: if one has another name"
+            " after the first boot, update-initramfs -u in the guest, and boot again"
+        )
     if not texts.has_ipv6:
         yield "IPv6 is switched off in the guest (sysctl, or ipv6.disable=1): none is added"
     yield from _left(changes, texts)

@@ -255,6 +255,14 @@ def test_names_are_given_once_and_to_nics_that_exist() -> None:
     assert [change.card for change in made.changes] == ["ens4", "ens3"]
 
 
+@pytest.mark.parametrize("names", [("ens3", "ens4"), ("eth0", "eth1")])
+def test_names_of_several_nics_may_need_another_boot(names: tuple[str, str]) -> None:
+    text = IFUPDOWN4.replace("ens3", names[0])
+    text += "iface ens4 inet static\n address 10.20.30.40/16\n".replace("ens4", names[1])
+    made = notes(proposal(Files({INTERFACES: text}), instance(FOUR, SECOND)))
+    assert ("update-initramfs -u in the guest" in made) == (names[0] == "ens3")
+
+
 def test_a_name_that_no_file_has_is_noted() -> None:
     made = proposal(Files({INTERFACES: IFUPDOWN4}), instance(FOUR), chosen={0: "ens33"})
     assert "NIC 0 (ens33): the guest's files do not name it" in notes(made)
