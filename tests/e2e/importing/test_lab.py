@@ -3,7 +3,7 @@
 import pytest
 
 from . import records, traces
-from .domains import DB1, MEMORY, OLD1, WEB1, Machine
+from .domains import DB1, OLD1, WEB1, Machine
 from .lab import Lab
 
 BACKUP = "/var/lib/libvirt/qemu/backup-of-a-test"
@@ -112,23 +112,3 @@ def test_a_running_machine_is_backed_up_by_libvirt_alone(lab: Lab) -> None:
     lab.kvm.run(["rm", "--recursive", BACKUP])
     guest.off()
     assert lab.kvm.virsh("checkpoint-list", "--name", WEB1.name) == ""
-
-
-def test_ganeti_adopts_a_copy_and_boots_it(lab: Lab) -> None:
-    lab.guest(OLD1).off()
-    name = OLD1.full_name
-    lab.node.run(["lvcreate", f"--size={OLD1.disks[0].size}M", "--name=copy", "xenvg"])
-    copy = f"ssh -oBatchMode=yes {lab.kvm.name} cat {OLD1.path(OLD1.disks[0])} > /dev/xenvg/copy"
-    lab.node.run(["sh", "-c", copy])
-    lab.node.run(
-        [
-            *("gnt-instance", "add", "--disk-template=plain", "--disk=0:adopt=copy"),
-            *("--os-type=debootstrap+bookworm", f"--node={lab.node.node}", "--no-start"),
-            *("--net=0:ip=pool,network=gnt-fsn", "--no-ip-check", "--no-name-check"),
-            *(f"--backend-parameters=memory={MEMORY},vcpus=1", name),
-        ]
-    )
-    console = lab.node.start_instance(name)
-    assert f"{OLD1.name} login: " in console.transcript
-    lab.node.remove(name)
-    assert lab.node.run(["ls", "/dev/xenvg"]).stdout == ""
