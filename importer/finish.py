@@ -23,16 +23,17 @@ class _Section(NamedTuple):
     lines: Sequence[str]
 
 
-def text(plan: ImportPlan, state: ImportState, checkpoints: Sequence[str]) -> str:
+def text(plan: ImportPlan, state: ImportState, checkpoints: Sequence[str], file: str) -> str:
     """The whole text, in Markdown.
 
     Args:
         plan: of the import.
         state: its journal.
         checkpoints: names of libvirt's that are still on the source.
+        file: of the plan, as a word of a command (`importer.plan.word`).
     """
     sections = (
-        _Section("Not done yet", list(_open_steps(plan, state))),
+        _Section("Not done yet", list(_open_steps(plan, state, file))),
         _Section("DNS", list(_dns(plan, state.addresses))),
         _Section("Reverse DNS", list(_reverse(plan, state.addresses))),
         _Section("Announcement", list(_announcement(plan, state))),
@@ -54,13 +55,13 @@ def complete(state: ImportState) -> bool:
     return all(state.done(step) for step in STEPS if step not in _BEFORE_START)
 
 
-def _open_steps(plan: ImportPlan, state: ImportState) -> Iterator[str]:
+def _open_steps(plan: ImportPlan, state: ImportState, file: str) -> Iterator[str]:
     verbs = {
-        "final copy": "instance-kit import copy PLAN --final",
-        "add": "instance-kit import adopt PLAN",
+        "final copy": f"instance-kit import copy {file} --final",
+        "add": f"instance-kit import adopt {file}",
         "renumber": f"instance-kit import renumber {plan.instance}",
         "check": f"instance-kit import check {plan.instance}",
-        "start": "instance-kit import adopt PLAN --start",
+        "start": f"instance-kit import adopt {file} --start",
     }
     for step in STEPS:
         if not state.done(step) and not (step in _BEFORE_START and state.done("start")):

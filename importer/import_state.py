@@ -101,6 +101,8 @@ class ImportState:
         stopped_by_us: what the import did to the source: it may be undone; None for nothing.
         addresses: by NIC.
         add_began: whether Ganeti was asked to adopt the volumes: its job goes on without us.
+        plan_file: absolute path of the plan's file when `copy` or `adopt` read it last; "" if
+            unknown. Only for hints: the file may be gone (`importer.plan.word`).
     """
 
     instance: str
@@ -117,6 +119,7 @@ class ImportState:
     stopped_by_us: Literal["suspended", "shut down"] | None = None
     addresses: tuple[NicAddresses, ...] = ()
     add_began: bool = False
+    plan_file: str = ""
     version: int = VERSION
 
     def done(self, step: Step) -> bool:

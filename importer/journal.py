@@ -65,6 +65,14 @@ class Journal:
         """Notes that a step is complete."""
         return self.update(lambda state: state.with_step(step))
 
+    def note_plan_file(self, path: Path) -> None:
+        """Notes where the plan is, for the hints of verbs that are given the instance only.
+
+        Raises:
+            KitError: as `update`.
+        """
+        self.update(lambda state: replace(state, plan_file=str(path.absolute())))
+
     def remove(self) -> None:
         """Removes the import's directory.
 

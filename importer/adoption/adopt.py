@@ -22,6 +22,7 @@ from importer.host.virsh import Virsh
 from importer.journal import ImportState, Journal
 from importer.plan import command
 from importer.plan.model import ImportPlan
+from importer.plan.word import UNKNOWN
 from node.devices import lvm
 from node.devices.lvm import LogicalVolume
 from node.errors import KitError
@@ -41,6 +42,7 @@ class Wanted:
         secondary: the other node for that; None lets Ganeti choose it.
         fail_over: whether the instance is to run on the secondary node.
         start: whether it is to be started.
+        plan: its file, as a word of the commands in hints (`importer.plan.word`).
     """
 
     trial: bool = False
@@ -48,6 +50,7 @@ class Wanted:
     secondary: str | None = None
     fail_over: bool = False
     start: bool = False
+    plan: str = UNKNOWN
 
 
 def commands(plan: ImportPlan, wanted: Wanted) -> Iterator[list[str]]:
@@ -84,12 +87,13 @@ def problems(
         yield "--trial: the plan keeps MAC addresses, and the source still runs", "mac = generate"
     if wanted.fail_over and not wanted.convert and not state.done("convert"):
         yield "--failover: the disks are not mirrored by DRBD", "--drbd"
-    again = f"instance-kit import copy --final; or --trial, to try {name} while the source runs"
+    copy = f"instance-kit import copy {wanted.plan}"
+    again = f"--trial, to try {name} while the source runs; or: {copy} --final"
     missing = [disk.target for disk in plan.disks if disk.target not in found]
     if missing:
-        yield f"no volume for disk {', '.join(missing)}", "instance-kit import copy makes them"
+        yield f"no volume for disk {', '.join(missing)}", copy
     elif not state.done("copy") and not state.done("final copy"):
-        yield "no copy is complete", "instance-kit import copy"
+        yield "no copy is complete", copy
     elif wanted.trial:
         pass
     elif source in RUNS:
@@ -156,10 +160,9 @@ def adopt(
             journal.completed("start")
     if wanted.trial:
         log.warning(
-            "%s is a trial: gnt-instance remove would destroy the copies; to go on:"
-            " gnt-instance shutdown %s, then import copy --final, into the same volumes",
-            plan.instance,
-            plan.instance,
+            "%s is a trial: gnt-instance remove would destroy the copies; to go on, into the same"
+            " volumes: gnt-instance shutdown %s, then instance-kit import copy %s --final",
+            *(plan.instance, plan.instance, wanted.plan),
         )
 
 

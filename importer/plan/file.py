@@ -177,7 +177,9 @@ def _duplicates(place: str, field: str, values: Sequence[str]) -> Iterator[str]:
 def _lines(draft: Draft) -> Iterator[str]:
     plan = draft.plan
     yield f"# Import of {plan.domain} on {plan.host} as the instance {plan.instance}."
-    yield "# Nothing has been changed yet. Review this file, edit it where it is wrong, then:"
+    yield "# Nothing has been changed yet. Review this file, edit it where it is wrong."
+    # Not the path itself: the file may be moved.
+    yield "# Then, with its path in place of PLAN:"
     yield "#   instance-kit import copy PLAN            while the machine runs; also --again"
     yield "#   instance-kit import copy PLAN --final    it stays off from here on"
     yield "#   instance-kit import adopt PLAN"

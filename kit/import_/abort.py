@@ -13,6 +13,7 @@ from importer.host.connection import connected
 from importer.import_state import ImportState
 from importer.journal import Journal
 from importer.plan.model import ImportPlan
+from importer.plan.word import noted_word
 from kit import DONE
 from node.errors import KitError
 from node.log import log
@@ -91,7 +92,7 @@ def _require_stopped(plan: ImportPlan, state: ImportState, cluster: Ganeti) -> N
             f"import {name}: the source was {state.stopped_by_us} for the instance, which is"
             f" {status}: only one of them may run",
             hint=f"to go back to the source: gnt-instance shutdown {name}, then abort again; to"
-            " keep the instance: instance-kit import finish PLAN",
+            f" keep the instance: instance-kit import finish {noted_word(state.plan_file, name)}",
         )
     log.warning("the source runs again: do not start the instance %s", name)
 

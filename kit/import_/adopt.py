@@ -10,6 +10,7 @@ from importer.adoption import adopt
 from importer.adoption.adopt import Wanted
 from importer.host.connection import connected
 from importer.plan.load import load
+from importer.plan.word import word
 from kit import DONE
 from node.program import say
 
@@ -48,11 +49,13 @@ def run(options: argparse.Namespace) -> int:
         secondary=options.secondary,
         fail_over=options.failover,
         start=options.start,
+        plan=word(options.plan),
     )
     if options.dry_run:
         say("\n".join(shlex.join(cluster.command(argv)) for argv in adopt.commands(plan, wanted)))
         return DONE
     with journal.resumed(plan, text) as record, ExitStack() as stack:
+        record.note_plan_file(Path(options.plan))
         needed = adopt.asks_source(record.read(), wanted)
         host = stack.enter_context(connected(plan.host)) if needed else None
         adopt.adopt(plan, record, cluster, wanted, host)

@@ -1,7 +1,6 @@
 """`instance-kit import copy`: copies the disks of a machine into the volumes of its instance."""
 
 import argparse
-import shlex
 from pathlib import Path
 
 from converter.cli.options import progress_kind
@@ -20,7 +19,9 @@ from importer.host.connection import KvmHost, connected
 from importer.journal import Journal, Pass
 from importer.plan.load import load
 from importer.plan.model import ImportPlan
+from importer.plan.word import word
 from kit import DONE
+from kit.import_.status import next_steps
 from node.errors import KitError
 from node.program import confirmed, say
 from node.text import parse_size, printable, size
@@ -110,6 +111,7 @@ def run(options: argparse.Namespace) -> int:
             say("\n".join(map(printable, _foreseen(options, plan, host))))
         return DONE
     with journal.begun(plan, text) as record:
+        record.note_plan_file(Path(options.plan))
         record.update(lambda state: without_bitmaps(refreshed(state)))
         _require_order(options, record)
         volumes = targets.made(record, plan)
@@ -131,10 +133,12 @@ def run(options: argparse.Namespace) -> int:
             except HostLost:
                 settle(plan, record)
                 raise
-            say("\n".join(map(printable, _finished(plan, finished, stop))))
+            lines = _finished(plan, finished, stop)
         else:
             done = with_host(plan.host, lambda host: passes.run(session(host)))
-            say("\n".join(map(printable, _passed(plan, done))))
+            lines = [_passed(plan, done)]
+        lines += _next(record, options.plan)
+    say("\n".join(map(printable, lines)))
     return DONE
 
 
@@ -173,7 +177,7 @@ def _require_order(options: argparse.Namespace, record: Journal) -> None:
     if options.again and not is_copied:
         raise KitError(
             f"import {state.instance}: its first copy is not complete, and --again goes on from it",
-            hint=f"first: instance-kit import copy {shlex.quote(options.plan)}",
+            hint=f"first: instance-kit import copy {word(options.plan)}",
         )
     if is_copied and not (options.again or options.final):
         raise KitError(
@@ -203,11 +207,8 @@ def _foreseen(options: argparse.Namespace, plan: ImportPlan, host: KvmHost) -> l
     return lines
 
 
-def _passed(plan: ImportPlan, done: Pass) -> list[str]:
-    return [
-        f"{plan.domain}: pass {done.number}: {size(done.bytes)} in {done.seconds:.0f} s",
-        "next: instance-kit import copy PLAN --again, or --final",
-    ]
+def _passed(plan: ImportPlan, done: Pass) -> str:
+    return f"{plan.domain}: pass {done.number}: {size(done.bytes)} in {done.seconds:.0f} s"
 
 
 def _finished(plan: ImportPlan, finished: Finished, stop: Stop) -> list[str]:
@@ -215,8 +216,13 @@ def _finished(plan: ImportPlan, finished: Finished, stop: Stop) -> list[str]:
     down = "" if done.downtime is None else f"; {plan.domain} was down for {done.downtime:.1f} s"
     lines = [f"{plan.domain}: the last pass is complete: {size(done.bytes)}{down}"]
     stays = "suspended" if stop.suspend and not stop.destroy else "off"
-    lines.append(f"{plan.domain} stays {stays} on {plan.host}; next: import adopt PLAN")
+    lines.append(f"{plan.domain} stays {stays} on {plan.host}")
     if finished.left:
         lines.append(f"left on {plan.host}, when {plan.domain} is off:")
         lines += [f"  {command}" for command in finished.left]
     return lines
+
+
+def _next(record: Journal, file: str) -> list[str]:
+    """What comes next, as commands; `file` is the plan's, as the user gave it."""
+    return [f"{when}: {what}" for when, what in next_steps(record.read(), word(file))]

@@ -8,6 +8,7 @@ from importer.host.connection import connected
 from importer.host.virsh import Virsh
 from importer.plan.load import load
 from importer.plan.model import ImportPlan
+from importer.plan.word import word
 from kit import DONE
 from kit.import_ import records
 from node.errors import KitError
@@ -32,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     """
     plan, _ = load(Path(options.plan))
     state = journal.read(plan.instance)
-    text = finish.text(plan, state, _checkpoints(plan, [each.checkpoint for each in state.passes]))
+    left = _checkpoints(plan, [each.checkpoint for each in state.passes])
+    text = finish.text(plan, state, left, word(options.plan))
     say("\n".join(printable(line) for line in text.splitlines()))
     if finish.complete(state):
         records.completed(plan.instance, "finish")

@@ -12,6 +12,7 @@ from importer import run as steps
 from importer.adoption.adopted import as_found, exists, located
 from importer.import_state import ImportState
 from importer.plan.load import load
+from importer.plan.word import word
 from importer.run import DECISIONS, STAGES, Choices, Command
 from kit import DONE
 from node.devices import lvm
@@ -19,6 +20,7 @@ from node.errors import KitError
 from node.log import log
 from node.program import complain, confirmed, say
 from node.terminal import run_on_terminal
+from node.text import printable
 
 NAME = "run"
 ABOUT = "do what is left of a move: prepare it while the machine runs, or switch"
@@ -65,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     if options.stage == "switch" and not steps.complete(state):
         raise KitError(
             f"import {plan.instance}: no copy is complete",
-            hint=f"instance-kit import run {shlex.quote(options.plan)} prepare",
+            hint=f"instance-kit import run {word(options.plan)} prepare",
         )
     if options.dry_run:
         say("\n".join(map(_line, _all(state, options.stage, choices))))
@@ -111,7 +113,7 @@ def _prepare(instance: str, state: ImportState | None, choices: Choices) -> int:
         if (code := _do(instance, "prepare", command, choices)) != DONE:
             return code
         state = _state(instance)
-    say(f"{instance}: prepared; next: instance-kit import run {shlex.quote(choices.plan)} switch")
+    say(f"{instance}: prepared; next: instance-kit import run {word(choices.plan)} switch")
     return DONE
 
 
@@ -153,4 +155,4 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _line(command: Command) -> str:
-    return f"instance-kit import {shlex.join(command.words)}"
+    return printable(f"instance-kit import {shlex.join(command.words)}")

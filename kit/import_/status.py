@@ -8,6 +8,7 @@ from dataclasses import asdict
 from importer import journal
 from importer.adoption.adopted import as_found, exists, located
 from importer.journal import ImportState, Pass
+from importer.plan.word import noted_word
 from kit import DONE
 from node.devices import lvm
 from node.errors import KitError
@@ -47,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
         say(json.dumps([asdict(state) for state in states], indent=2))
     else:
         for state in states:
-            lines = as_text(state, in_use=journal.in_use(state.instance))
+            plan = noted_word(state.plan_file, state.instance)
+            lines = as_text(state, plan, in_use=journal.in_use(state.instance))
             say("\n".join(printable(line) for line in lines))
         if not names:
             say("no imports")
@@ -58,11 +60,12 @@ def run(options: argparse.Namespace) -> int:
     return DONE
 
 
-def as_text(state: ImportState, *, in_use: bool) -> list[str]:
+def as_text(state: ImportState, plan: str, *, in_use: bool) -> list[str]:
     """Lines for people.
 
     Args:
         state: of the import, with the names that its volumes have now.
+        plan: its file, as a word of a command.
         in_use: whether a command works on it.
     """
     lines = [f"{state.instance}: {state.domain} on {state.host}, began {_when(state.began)}"]
@@ -80,32 +83,37 @@ def as_text(state: ImportState, *, in_use: bool) -> list[str]:
     for nic in state.addresses:
         old, new = (", ".join(each) or "none" for each in (nic.old, nic.new))
         lines.append(f"  NIC {nic.nic:<5} {old} is now {new}")
-    lines.append(f"  next      {next_step(state)}")
-    return lines
+    return lines + [f"  {when:<9} {what}" for when, what in next_steps(state, plan)]
 
 
-def next_step(state: ImportState) -> str:
-    """What comes next, as a command."""
-    verb = "instance-kit import"
+def next_steps(state: ImportState, plan: str) -> list[tuple[str, str]]:
+    """What comes next, as commands, each after `next` or `then`. Pure.
+
+    Args:
+        state: of the import.
+        plan: its file, as a word of a command.
+    """
+    name, verb = state.instance, "instance-kit import"
     if not state.done("copy") and not state.done("final copy"):
-        return f"{verb} copy PLAN"
+        return [("next", f"{verb} copy {plan}")]
     if not state.done("final copy"):
-        again = "copy --again, then " if not state.done("add") else "gnt-instance shutdown, then "
-        return f"{again}{verb} copy PLAN --final"
+        trial = state.done("add")
+        first = f"gnt-instance shutdown {name}" if trial else f"{verb} copy {plan} --again"
+        return [("next", first), ("then", f"{verb} copy {plan} --final")]
     if not state.done("tag"):
-        return f"{verb} adopt PLAN"
+        return [("next", f"{verb} adopt {plan}")]
     for step, command in (
-        ("renumber", f"renumber {state.instance}"),
-        ("check", f"check {state.instance}"),
-        ("start", "adopt PLAN --start"),
-        ("finish", "finish PLAN"),
+        ("renumber", f"renumber {name}"),
+        ("check", f"check {name}"),
+        ("start", f"adopt {plan} --start"),
+        ("finish", f"finish {plan}"),
     ):
         # When the instance runs, nobody else changes its guest (`importer.run.switch`).
         if step in ("renumber", "check") and state.done("start"):
             continue
         if step not in state.steps:
-            return f"{verb} {command}"
-    return f"nothing; {verb} abort {state.instance} only forgets the import"
+            return [("next", f"{verb} {command}")]
+    return [("next", f"nothing; {verb} abort {name} only forgets the import")]
 
 
 def _figures(one: Pass) -> str:

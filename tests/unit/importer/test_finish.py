@@ -70,7 +70,7 @@ STATES = {
 
 @pytest.mark.parametrize("name", STATES)
 def test_golden(name: str) -> None:
-    text = finish.text(*STATES[name]) + "\n"
+    text = finish.text(*STATES[name], "web.toml") + "\n"
     path = GOLDEN / f"finish-{name}.md"
     if os.environ.get("GOLDEN_WRITE"):
         path.write_text(text)
@@ -79,7 +79,7 @@ def test_golden(name: str) -> None:
 
 @pytest.mark.parametrize("name", STATES)
 def test_no_command_deletes_a_disk(name: str) -> None:
-    text = finish.text(*STATES[name])
+    text = finish.text(*STATES[name], "web.toml")
     for word in ("rm ", "lvremove", "--remove-all-storage", "--storage", "vol-delete", "wipefs"):
         assert word not in text
 
@@ -94,8 +94,8 @@ def test_a_guest_that_was_prepared_by_hand_is_complete() -> None:
     """Such as an encrypted one, which cannot be renumbered or checked."""
     state = MOVED.without_step("renumber", "check")
     assert finish.complete(state)
-    assert "Not done yet" not in finish.text(PLAN, state, ())
+    assert "Not done yet" not in finish.text(PLAN, state, (), "web.toml")
     stopped = state.without_step("start")
-    text = finish.text(PLAN, stopped, ())
-    assert "- start: `instance-kit import adopt PLAN --start`" in text
+    text = finish.text(PLAN, stopped, (), "'my web.toml'")
+    assert "- start: `instance-kit import adopt 'my web.toml' --start`" in text
     assert "- renumber: `instance-kit import renumber web.example.org`" in text

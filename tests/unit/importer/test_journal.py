@@ -86,6 +86,18 @@ def test_steps_are_done_and_undone(imports: Path) -> None:
         assert list(opened.read().steps) == ["volumes"]
 
 
+def test_the_plan_s_file_is_noted_as_it_was_named(
+    imports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Links may lead elsewhere later; a name that is not UTF-8 is read as it was written."""
+    monkeypatch.chdir(tmp_path)
+    Path("plans").symlink_to(tmp_path / "2026")
+    with journal.begun(PLAN, "text", imports) as opened:
+        assert opened.read().plan_file == ""
+        opened.note_plan_file(Path("plans/w\udcffb.toml"))
+        assert opened.read().plan_file == f"{tmp_path}/plans/w\udcffb.toml"
+
+
 def test_a_second_command_is_refused(imports: Path) -> None:
     with (
         journal.begun(PLAN, "text", imports),

@@ -299,6 +299,26 @@ def test_volumes_must_be_copied_and_closed(node: Node) -> None:
     assert texts == ["no volume for disk vda"]
 
 
+def test_remedies_are_commands_to_paste(node: Node) -> None:
+    state, wanted = state_of(node), Wanted(plan="'my web.toml'")
+    found = located(state.volumes, list(node.volumes.values()))
+    new = replace(state, steps={})
+    told = [problems(PLAN, *each, "shut off", wanted) for each in ((state, {}), (new, found))]
+    copy = "instance-kit import copy 'my web.toml'"
+    assert [remedy for each in told for _, remedy in each] == [copy, copy]
+    ((_, remedy),) = problems(PLAN, state, found, "shut off", wanted)
+    assert remedy.endswith(f"; or: {copy} --final")
+
+
+def test_the_way_out_of_a_trial_is_a_command_to_paste(
+    node: Node, record: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(node, record, Wanted(trial=True, plan="'my web.toml'"))
+    assert f"gnt-instance shutdown {NAME}, then instance-kit import copy 'my web.toml'" in (
+        caplog.text
+    )
+
+
 def test_the_source_is_asked_until_the_instance_exists(node: Node) -> None:
     state = state_of(node)
     assert adopt.asks_source(state, Wanted())

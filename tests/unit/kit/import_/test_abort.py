@@ -159,6 +159,21 @@ def test_source_and_instance_do_not_run_both(world: World, status: str) -> None:
     assert "let the source run" in world.done
 
 
+def test_to_keep_the_instance_is_a_command_to_paste(world: World, tmp_path: Path) -> None:
+    world.instances, world.status = [NAME], "running"
+    file = tmp_path / "my web.toml"
+    file.write_text(render(Draft(PLAN)))
+    with journal.opened(NAME, world.directory) as record:
+        record.note_plan_file(file)
+    with pytest.raises(KitError) as caught:
+        run()
+    assert caught.value.hint.endswith(f"instance-kit import finish '{file}'")
+    file.unlink()
+    with pytest.raises(KitError) as caught:
+        run()
+    assert caught.value.hint.endswith("instance-kit import finish PLAN")
+
+
 def test_after_its_end_an_import_is_only_forgotten(world: World) -> None:
     world.instances, world.status = [NAME], "running"
     with journal.opened(NAME, world.directory) as record:

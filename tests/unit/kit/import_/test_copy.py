@@ -1,15 +1,23 @@
-"""The options of `import copy` for the last pass."""
+"""The options of `import copy` for the last pass; what it says at the end."""
 
 import argparse
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from importer import journal
+from importer.copying.final import Finished
+from importer.copying.session import Session
 from importer.import_state import ImportState, Pass
+from importer.plan.file import render
 from kit.cli import parser
 from kit.import_ import copy
 from node.errors import KitError
 from tests.unit.importer.copying.source import PLAN, POINT, seen, sizes
 from tests.unit.importer.fake_host import FakeHost, said
+from tests.unit.importer.plan.planned import drafted
 
 MIB = 1 << 20
 FIRST = Pass(1, False, POINT, 1.0, complete=True, copy_rate=50.0 * MIB, compare_rate=1024.0 * MIB)
@@ -71,3 +79,87 @@ def test_the_limit_is_told_beforehand(
     lines = copy._foreseen(options(*words), PLAN, host)
     assert lines[-len(expected)].endswith(f" to compare, {expected[0]}")
     assert lines[len(lines) - len(expected) + 1 :] == expected[1:]
+
+
+DRAFTED = drafted()
+COPY = "instance-kit import copy 'my web.toml'"
+
+
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The directory of imports; beside it is a plan, whose passes are complete at once."""
+    imports = tmp_path / "imports"
+    begun = journal.begun
+
+    def run(session: Session) -> Pass:
+        session.journal.completed("copy")
+        session.journal.update(lambda state: replace(state, passes=(FIRST,)))
+        return FIRST
+
+    def run_last(session: Session, _: object) -> Finished:
+        session.journal.completed("final copy")
+        return Finished(replace(FIRST, final=True, downtime=2.0), ["rm x"])
+
+    monkeypatch.chdir(tmp_path)
+    Path("my web.toml").write_text(render(DRAFTED))
+    monkeypatch.setattr(copy.journal, "begun", lambda *given: begun(*given, imports))
+    monkeypatch.setattr(copy, "refreshed", lambda state: state)
+    monkeypatch.setattr(copy.targets, "made", lambda *_: {})
+    monkeypatch.setattr(copy, "connected", lambda _: nullcontext(FakeHost(said())))
+    monkeypatch.setattr(copy, "with_host", lambda _, do: do(FakeHost(said())))
+    monkeypatch.setattr(copy.passes, "run", run)
+    monkeypatch.setattr(copy.final, "run", run_last)
+    return imports
+
+
+def run(*words: str) -> int:
+    return copy.run(parser().parse_args(["import", "copy", "my web.toml", *words]))
+
+
+def test_after_a_pass_the_next_commands_can_be_pasted(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run() == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"next: {COPY} --again",
+        f"then: {COPY} --final",
+    ]
+    noted = journal.read(DRAFTED.plan.instance, copied).plan_file
+    assert noted == f"{copied.parent}/my web.toml"
+
+
+def test_a_plan_that_was_moved_is_noted_at_its_new_place(copied: Path) -> None:
+    run()
+    Path("plans").mkdir()
+    Path("my web.toml").rename("plans/my web.toml")
+    copy.run(parser().parse_args(["import", "copy", "plans/my web.toml", "--again"]))
+    noted = journal.read(DRAFTED.plan.instance, copied).plan_file
+    assert noted == f"{copied.parent}/plans/my web.toml"
+
+
+@pytest.mark.usefixtures("copied")
+def test_after_the_last_pass_the_next_command_can_be_pasted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run()
+    capsys.readouterr()
+    assert run("--final") == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "web stays off on kvm1.example.org",
+        "left on kvm1.example.org, when web is off:",
+        "  rm x",
+        "next: instance-kit import adopt 'my web.toml'",
+    ]
+
+
+def test_after_a_trial_the_last_pass_needs_no_adoption(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    with journal.opened(DRAFTED.plan.instance, copied) as record:
+        record.completed("add")
+        record.completed("tag")
+    assert run("--final") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "next: instance-kit import renumber web.example.org"
+    )

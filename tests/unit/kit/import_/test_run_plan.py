@@ -78,6 +78,18 @@ def test_prepare_checks_the_plan_and_copies_until_little_changes(verbs: Verbs) -
     assert verbs.ran == ["copy web.toml --again"]
 
 
+def test_the_next_command_can_be_pasted(verbs: Verbs, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = "my\x1b web.toml"
+    words = ["import", "run", plan]
+    assert run_plan.run(parser().parse_args([*words, "prepare"])) == 0
+    assert verbs.ran[0] == f"plan --check {plan}"
+    assert capsys.readouterr().out.endswith(
+        r"next: instance-kit import run 'my\x1b web.toml' switch" "\n"
+    )
+    assert run_plan.run(parser().parse_args([*words, "prepare", "--dry-run"])) == 0
+    assert capsys.readouterr().out == "instance-kit import copy 'my\\x1b web.toml' --again\n"
+
+
 def test_nothing_is_copied_when_the_plan_has_a_problem(
     verbs: Verbs, capsys: pytest.CaptureFixture[str]
 ) -> None:

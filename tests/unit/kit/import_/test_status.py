@@ -10,7 +10,7 @@ from importer.import_state import ImportState, NicAddresses, Pass, Step, Volume
 from importer.plan.file import render
 from importer.plan.rules import Draft
 from kit.import_ import status
-from kit.import_.status import as_text, next_step
+from kit.import_.status import as_text, next_steps
 from node.errors import KitError
 from tests.unit.importer.plan.planned import drafted
 
@@ -44,55 +44,85 @@ STATE = ImportState(
 
 def test_the_text_is_the_golden_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status.time, "localtime", status.time.gmtime)
-    assert "\n".join(as_text(STATE, in_use=True)) + "\n" == GOLDEN.read_text()
+    assert "\n".join(as_text(STATE, "web.toml", in_use=True)) + "\n" == GOLDEN.read_text()
 
 
-ORDER: tuple[tuple[tuple[Step, ...], str], ...] = (
-    ((), "instance-kit import copy PLAN"),
-    (("copy",), "copy --again, then instance-kit import copy PLAN --final"),
-    (("copy", "add"), "gnt-instance shutdown, then instance-kit import copy PLAN --final"),
-    (("copy", "final copy"), "instance-kit import adopt PLAN"),
-    (("final copy", "add"), "instance-kit import adopt PLAN"),
-    (("final copy", "add", "tag"), "instance-kit import renumber web.example.org"),
-    (("final copy", "tag", "renumber"), "instance-kit import check web.example.org"),
-    (("final copy", "tag", "renumber", "check"), "instance-kit import adopt PLAN --start"),
-    (("final copy", "tag", "renumber", "check", "start"), "instance-kit import finish PLAN"),
-    (("final copy", "tag", "start"), "instance-kit import finish PLAN"),
+COPY, ADOPT = "instance-kit import copy web.toml", "instance-kit import adopt web.toml"
+ORDER: tuple[tuple[tuple[Step, ...], tuple[str, ...]], ...] = (
+    ((), (COPY,)),
+    (("copy",), (f"{COPY} --again", f"{COPY} --final")),
+    (("copy", "add"), ("gnt-instance shutdown web.example.org", f"{COPY} --final")),
+    (("copy", "final copy"), (ADOPT,)),
+    (("final copy", "add"), (ADOPT,)),
+    (("final copy", "add", "tag"), ("instance-kit import renumber web.example.org",)),
+    (("final copy", "tag", "renumber"), ("instance-kit import check web.example.org",)),
+    (("final copy", "tag", "renumber", "check"), (f"{ADOPT} --start",)),
+    (
+        ("final copy", "tag", "renumber", "check", "start"),
+        ("instance-kit import finish web.toml",),
+    ),
+    (("final copy", "tag", "start"), ("instance-kit import finish web.toml",)),
 )
 
 
 @pytest.mark.parametrize(("steps", "expected"), ORDER)
-def test_the_next_step(steps: tuple[Step, ...], expected: str) -> None:
+def test_the_next_steps(steps: tuple[Step, ...], expected: tuple[str, ...]) -> None:
     state = STATE.without_step("final copy", "volumes")
     for step in steps:
         state = state.with_step(step)
-    assert next_step(state) == expected
+    told = list(zip(("next", "then"), expected, strict=False))
+    assert next_steps(state, "web.toml") == told
 
 
 def test_after_the_last_step_nothing_is_left() -> None:
     state = STATE
     for step in ("tag", "renumber", "check", "start", "finish"):
         state = state.with_step(step)  # type: ignore[arg-type]
-    assert next_step(state).startswith("nothing; instance-kit import abort web.example.org")
+    ((_, what),) = next_steps(state, "web.toml")
+    assert what.startswith("nothing; instance-kit import abort web.example.org")
+
+
+@pytest.fixture
+def imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of all imports, on a node without volumes and instances."""
+    directory = tmp_path / "imports"
+    read = journal.read
+    monkeypatch.setattr(status.journal, "read", lambda name: read(name, directory))
+    monkeypatch.setattr(status.lvm, "volumes", list)
+    monkeypatch.setattr(status, "exists", lambda _: False)
+    return directory
+
+
+def test_the_plan_is_found_until_it_is_moved(
+    imports: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, text = drafted().plan, render(drafted())
+    file = tmp_path / "my web.toml"
+    file.write_text(text)
+    with journal.begun(plan, text, imports) as record:
+        record.note_plan_file(file)
+    words = argparse.Namespace(instance=plan.instance, json=False)
+    assert status.run(words) == 0
+    assert capsys.readouterr().out.endswith(f"  next      instance-kit import copy '{file}'\n")
+    file.unlink()
+    assert status.run(words) == 0
+    assert capsys.readouterr().out.endswith("  next      instance-kit import copy PLAN\n")
 
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_damaged_journal_does_not_hide_the_others(
-    tmp_path: Path,
+    imports: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     as_json: bool,
 ) -> None:
     plan = drafted().plan
-    with journal.begun(plan, render(Draft(plan)), tmp_path):
+    with journal.begun(plan, render(Draft(plan)), imports):
         pass
-    (tmp_path / "a.example.org").mkdir()
-    (tmp_path / "a.example.org/state.json").write_text("{")
-    read, names = journal.read, list(journal.imports(tmp_path))
-    monkeypatch.setattr(status.journal, "read", lambda name: read(name, tmp_path))
+    (imports / "a.example.org").mkdir()
+    (imports / "a.example.org/state.json").write_text("{")
+    names = list(journal.imports(imports))
     monkeypatch.setattr(status.journal, "imports", lambda: names)
-    monkeypatch.setattr(status.lvm, "volumes", list)
-    monkeypatch.setattr(status, "exists", lambda _: False)
     with pytest.raises(KitError, match="unreadable"):
         status.run(argparse.Namespace(instance=None, json=as_json))
     assert plan.instance in capsys.readouterr().out
