@@ -20,8 +20,8 @@ from converter.engine.workers import (
     Counted,
     VerifyWorker,
 )
+from converter.engine.written import Written
 from converter.errors import BaseIncomplete, ResumeMismatch, VerificationFailed
-from converter.extents import Kind
 from converter.identity import is_certain
 from converter.options import CopyOptions
 from converter.progress import Progress
@@ -84,7 +84,7 @@ class CopyRun:
         self._progress = progress
         self._watch = watch
         self._noted: int | None = None  # according to the journal, all before this byte is done
-        self._sums = Sums() if options.verify else None
+        self._written = Written() if options.verify else None
         self._digest = new_hash(options.digest) if options.digest else None
         self._zeroer = Zeroer(target)
         self.journal = Journal(target.identity)
@@ -207,7 +207,7 @@ class CopyRun:
     def _copy(self, stack: ExitStack) -> None:
         resumed = self._record.done
         # Digests cover all content, so they need what an earlier run copied to be read again.
-        start = 0 if self._sums or self._digest else resumed
+        start = 0 if self._written or self._digest else resumed
         # A digest needs the disk in order. An update reads ranges of zeros, too, instead of making
         # them zero, so it gains nothing by another order.
         in_order = self._digest is not None or self._options.update
@@ -230,7 +230,7 @@ class CopyRun:
                     pool,
                     resumed=resumed,
                     digest=self._digest,
-                    sums=self._sums,
+                    written=self._written,
                     counted=counted,
                     number=number,
                 )
@@ -277,9 +277,9 @@ class CopyRun:
         Raises:
             KitError: the target's content is not what was written.
         """
-        assert self._sums is not None
+        assert self._written is not None
         sums, counted = Sums(), Counted(WORKERS)
-        pool = Pool(self._content.chunks(), 0)
+        pool = Pool(self._written.chunks(), 0)
         sampled = self._zeroer.trusted and not self._options.update and not self._record.done
         workers = [
             VerifyWorker(self._target, sums, sampled=sampled, counted=counted, number=number)
@@ -287,7 +287,7 @@ class CopyRun:
         ]
         with self._watch.timed("verify"):
             self._target.forget_cached()
-            total = self._content.end - self._content.sizes[Kind.SAME]
+            total = self._written.total
             run_through(pool, workers, self._progress, "verify", total, counted)
-        if (place := self._sums.first_difference(sums)) is not None:
+        if (place := self._written.sums.first_difference(sums)) is not None:
             raise VerificationFailed(self._target.path, f"in the GiB from byte {place} on")

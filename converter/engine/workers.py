@@ -6,6 +6,7 @@ from converter.engine.content import TargetContent
 from converter.engine.digests import Hash, Sums, update_zeros
 from converter.engine.pool import Pool
 from converter.engine.sinks import Sink
+from converter.engine.written import Written
 from converter.errors import VerificationFailed
 from converter.extents import CHUNK, Extent, Kind
 from converter.sources.base import Reader
@@ -35,7 +36,7 @@ class Counted:
 
 
 class CopyWorker:
-    """Reads chunks and passes them to a sink, and to the digest and the sums.
+    """Reads chunks and passes them to a sink, and to the digest.
 
     Args:
         reader: of the source, this worker's own.
@@ -43,7 +44,7 @@ class CopyWorker:
         counted: counts the bytes that this worker (`number`) has processed.
         resumed: everything before this offset is on the target: it is read for digests only.
         digest: gets the bytes of the disk in order, without those after the disk's end.
-        sums: get each chunk's bytes.
+        written: gets each chunk, for a verification.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class CopyWorker:
         number: int,
         resumed: int = 0,
         digest: Hash | None = None,
-        sums: Sums | None = None,
+        written: Written | None = None,
     ) -> None:
         self._content = content
         self._reader = reader
@@ -65,7 +66,7 @@ class CopyWorker:
         self._pool = pool
         self._resumed = resumed
         self._digest = digest
-        self._sums = sums
+        self._written = written
         self._counted = counted
         self._number = number
         self._buffer = buffer(CHUNK)
@@ -77,6 +78,8 @@ class CopyWorker:
                 with self._pool.turn(number):
                     end = min(chunk.end, self._content.source.size)
                     update_zeros(self._digest, max(0, end - chunk.start))
+            if self._written is not None:
+                self._written.zeros(chunk.start, chunk.end)
             if chunk.end > self._resumed:
                 self._sink.zeros(chunk.start, chunk.end)
             return
@@ -86,8 +89,8 @@ class CopyWorker:
             with self._pool.turn(number):
                 end = min(chunk.end, self._content.source.size)
                 self._digest.update(view[: max(0, end - chunk.start)])
-        if self._sums is not None:
-            self._sums.add(chunk.start, view)
+        if self._written is not None:
+            self._written.data(chunk.start, view)
         if chunk.end > self._resumed:
             self._sink.data(chunk.start, view)
         self._counted.add(self._number, data)
@@ -143,8 +146,7 @@ class VerifyWorker:
         else:
             for place in range(chunk.start, chunk.end, CHUNK):
                 self._require_zero(place, min(CHUNK, chunk.end - place))
-        same = sum(part.length for part in chunk.parts if part.kind is Kind.SAME)
-        self._counted.add(self._number, chunk.length - same)
+        self._counted.add(self._number, chunk.length)
 
     def _read(self, place: int, length: int) -> memoryview:
         view = self._buffer[:length]

@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from converter import (
     CopyFailed,
     CopyOptions,
     CopyStopped,
+    Extent,
     FormatMismatch,
     HibernatedSwap,
     Kind,
@@ -38,6 +39,7 @@ from converter import (
 from tests.system.converter import support
 from tests.system.converter.nbd_device import served
 from tests.system.converter.support import JOURNALS, MIB, Write
+from tests.unit.converter.memory_source import MemorySource
 
 SIZE = 12 * MIB
 TARGET = 16 * MIB
@@ -277,3 +279,33 @@ def test_a_copy_to_what_nothing_identifies_does_not_go_on(image: Path, tmp_path:
     finally:
         support.output("umount", place)
     assert no_journals()
+
+
+class RestlessSource(MemorySource):
+    """It tells what is data in another way each time, as QEMU does while a guest writes."""
+
+    def __init__(self, content: bytes, extents: Sequence[Extent]) -> None:
+        super().__init__(content, extents)
+        self.asked = 0
+
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        self.asked += 1
+        whole = Extent(start, self.size - start, Kind.DATA, start)
+        return super().extents(start) if self.asked % 2 else iter([whole])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_verification_reads_what_was_written_whatever_the_source_tells_by_then(
+    first: int, device: Path
+) -> None:
+    content = support.noise(3 * MIB, 1) + bytes(4 * MIB) + support.noise(MIB, 2)
+    extents = [
+        Extent(0, 3 * MIB, Kind.DATA, 0),
+        Extent(3 * MIB, 4 * MIB, Kind.ZERO),
+        Extent(7 * MIB, MIB, Kind.DATA, 7 * MIB),
+    ]
+    source = RestlessSource(content, extents)
+    source.asked = first
+    assert copy(source, device, CopyOptions(verify=True)).verified
+    assert device.read_bytes() == content.ljust(TARGET, b"\0")
+    assert source.asked > first + 1

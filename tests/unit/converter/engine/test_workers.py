@@ -14,6 +14,7 @@ from converter.engine.digests import Sums, new_hash
 from converter.engine.pool import Pool
 from converter.engine.sinks import Writer
 from converter.engine.workers import SAMPLE, CopyWorker, Counted, VerifyWorker
+from converter.engine.written import Written
 from converter.extents import CHUNK
 from converter.target.device import Target
 from node.errors import KitError
@@ -33,7 +34,7 @@ def copy(
     start: int = 0,
     resumed: int = 0,
     digest: str | None = None,
-    sums: Sums | None = None,
+    written: Written | None = None,
 ) -> tuple[str | None, Pool, int]:
     pool, counted = Pool(what.chunks(start), start), Counted(3)
     taken = new_hash(digest) if digest else None
@@ -47,7 +48,7 @@ def copy(
             number=number,
             resumed=resumed,
             digest=taken,
-            sums=sums,
+            written=written,
         )
         for number in range(3)
     ]
@@ -106,35 +107,35 @@ def test_a_failing_read_ends_all_and_the_low_watermark_is_before_it() -> None:
     assert target.content[:watermark] == WANTED[:watermark]
 
 
-def verified(target: MemoryTarget, sums: Sums) -> int | None:
-    what, back, counted = content(), Sums(), Counted(2)
+def verified(target: MemoryTarget, written: Written) -> int | None:
+    back, counted = Sums(), Counted(2)
     workers = [
         VerifyWorker(target.as_target, back, sampled=False, counted=counted, number=number)
         for number in range(2)
     ]
-    Pool(what.chunks(), 0).run(workers, lambda: None)
-    assert counted.total() == len(OLD)
-    return sums.first_difference(back)
+    Pool(written.chunks(), 0).run(workers, lambda: None)
+    assert counted.total() == written.total == len(OLD)
+    return written.sums.first_difference(back)
 
 
 def test_what_was_written_is_read_back() -> None:
-    target, sums = MemoryTarget(OLD), Sums()
-    copy(content(), target, sums=sums)
-    assert verified(target, sums) is None
+    target, written = MemoryTarget(OLD), Written()
+    copy(content(), target, written=written)
+    assert verified(target, written) is None
 
 
 @settings(derandomize=True, max_examples=30, deadline=None)
 @given(st.integers(0, len(OLD) - 1), st.integers(0, 7))
 def test_a_bit_that_fell_over_is_seen(place: int, bit: int) -> None:
-    target, sums = MemoryTarget(OLD), Sums()
-    copy(content(), target, sums=sums)
+    target, written = MemoryTarget(OLD), Written()
+    copy(content(), target, written=written)
     target.content[place] ^= 1 << bit
     chunk = next(chunk for chunk in content().chunks() if chunk.end > place)
     if chunk.parts:
-        assert verified(target, sums) == 0
+        assert verified(target, written) == 0
     else:
         with pytest.raises(KitError, match="between the bytes") as caught:
-            verified(target, sums)
+            verified(target, written)
         first, last = (int(word) for word in str(caught.value).split() if word.isdigit())
         assert first <= place < last and first % PAGE == 0
 
