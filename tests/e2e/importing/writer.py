@@ -155,9 +155,10 @@ class Writer:
             self.kvm.run(
                 ["qemu-img", "create", "-q", "-f", disk.format, disk.path, f"{disk.size}M"]
             )
-        fill = "write -P {} 1M 24M"
         for number, disk in enumerate(COPIED, 0x11):
-            self.kvm.run(["qemu-io", "-f", disk.format, "-c", fill.format(number), disk.path])
+            # It writes from 2 MiB to 18 MiB: over data, and into a hole.
+            fill = ["-c", f"write -P {number} 1M 9M", "-c", f"write -P {number} 20M 15M"]
+            self.kvm.run(["qemu-io", "-f", disk.format, *fill, disk.path])
         boot = "write -s /tmp/writer.sector 0 512"
         self.kvm.run(["qemu-io", "-f", "qcow2", "-c", boot, ROOT.path])
         self.kvm.run(["rm", "/tmp/writer.sector"])
