@@ -16,7 +16,8 @@ The protocol, all numbers big-endian:
    MAP: runs of the disk from `offset` on, each EXTENT: its length and the NBD flags of
      base:allocation; at least one run, and at most MAX_EXTENTS.
    DIGESTS: a digest of DIGEST bytes for each BLOCK; the disk's last block may be shorter.
-   READ: the bytes.
+   READ: a byte for each BLOCK from `offset` on, 1, or 0 if all of the block is zero; then the bytes
+     of the blocks with 1.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ import socket
 import struct
 import sys
 import threading
-from typing import Any, BinaryIO, List, Tuple
+from typing import Any, BinaryIO, Iterator, List, Tuple
 
 GREETING = b"\0ganeti-instance-kit agent 1\n"
 LENGTH = struct.Struct(">I")
@@ -36,9 +37,10 @@ REPLY = struct.Struct(">BII")
 EXTENT = struct.Struct(">II")
 MAP, DIGESTS, READ = 1, 2, 3
 DONE, ERROR = 0, 1
-# Bytes covered by one digest. A smaller block sends fewer bytes around a small change, and needs
+# Bytes of a block. Smaller ones would send less around a small change or between zeros, and need
 # more digests: those of 64 KiB are 0.02 % of the disk. It is also the cluster of most qcow2 images.
 BLOCK = 64 << 10
+ZEROS = bytes(BLOCK)
 DIGEST = 16  # bytes of a digest that are sent
 MAX_DATA = 2 << 20  # bytes of one request for digests or bytes
 MAX_STATUS = 1 << 30  # bytes of one request for a map
@@ -50,9 +52,8 @@ STATE_ZERO = 2  # a flag of base:allocation: the run reads as zeros
 NBD_MAGIC, NBD_OPTION, NBD_OPTION_REPLY = 0x4E42444D41474943, 0x49484156454F5054, 0x3E889045565A9
 NBD_FIXED, NBD_NO_ZEROES = 1, 2
 OPT_EXPORT_NAME, OPT_GO, OPT_STRUCTURED, OPT_SET_META = 1, 7, 8, 10
-REP_ACK, REP_INFO, REP_META = 1, 3, 4
-REP_UNSUPPORTED = (1 << 31) + 1
-INFO_EXPORT = 0
+REP_ACK, REP_INFO, REP_META, REP_UNSUPPORTED = 1, 3, 4, 0x80000001
+INFO_EXPORT = b"\0\0"
 CMD_READ, CMD_STATUS = 0, 7
 REQUEST_MAGIC, SIMPLE_MAGIC, STRUCTURED_MAGIC = 0x25609513, 0x67446698, 0x668E33EF
 CHUNK_DONE, CHUNK_IS_ERROR = 1, 1 << 15
@@ -62,19 +63,13 @@ CONNECT_SECONDS, SILENCE_SECONDS = 10.0, 300.0
 # A server may let in fewer clients than we ask for, and not answer the others.
 FURTHER_SECONDS = 1.0
 
-ZEROS = bytes(BLOCK)
-
 
 class NbdError(OSError):
     """The server refuses, fails, or does not keep to the protocol."""
 
 
 class Nbd:
-    """One connection to an NBD server; one thread uses it at a time.
-
-    Raises:
-        OSError: the server cannot be reached, or does not export that.
-    """
+    """One connection to an NBD server, or OSError; one thread uses it at a time."""
 
     def __init__(self, path: str, export: str, seconds: float) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -93,10 +88,9 @@ class Nbd:
             raise NbdError("not an NBD server, or one from before 2012")
         flags &= NBD_FIXED | NBD_NO_ZEROES
         self._socket.sendall(struct.pack(">I", flags))
-        self.structured = self._ask(OPT_STRUCTURED, b"")[0] == REP_ACK
         self._context = None  # the server's number for base:allocation
         name = struct.pack(">I", len(export)) + export
-        if self.structured:
+        if self._ask(OPT_STRUCTURED, b"")[0] == REP_ACK:
             query = struct.pack(">II", 1, len(ALLOCATION)) + ALLOCATION
             last, answers = self._ask(OPT_SET_META, name + query)
             if last == REP_ACK and answers:
@@ -110,14 +104,10 @@ class Nbd:
         if last != REP_ACK:
             said = answers[-1].decode("utf-8", "replace") if answers else ""
             raise NbdError("the NBD server refuses the export (%#x): %s" % (last, said))
-        sizes = [
-            struct.unpack_from(">Q", answer, 2)[0]
-            for answer in answers
-            if len(answer) >= 12 and struct.unpack_from(">H", answer)[0] == INFO_EXPORT
-        ]
+        sizes = [each for each in answers if len(each) >= 12 and each.startswith(INFO_EXPORT)]
         if not sizes:
             raise NbdError("the NBD server does not state the size of the export")
-        self.size = sizes[-1]
+        (self.size,) = struct.unpack_from(">Q", sizes[-1], 2)
 
     def _send_option(self, option: int, data: bytes) -> None:
         self._socket.sendall(struct.pack(">QII", NBD_OPTION, option, len(data)) + data)
@@ -243,15 +233,25 @@ class Hasher:
 
     def digests(self, data: bytearray, length: int) -> bytes:
         """The digests of the blocks of the first bytes of a buffer, one after the other."""
-        view = memoryview(data)
-        found = []
-        for place in range(0, length, BLOCK):
-            end = min(place + BLOCK, length)
-            if end - place == BLOCK and data.startswith(ZEROS, place):
-                found.append(self.zero)
-            else:
-                found.append(self.of(view[place:end]))
-        return b"".join(found)
+        return b"".join(
+            self.zero if is_zero and len(block) == BLOCK else self.of(block)
+            for block, is_zero in blocks(data, length)
+        )
+
+
+def blocks(data: bytearray, length: int) -> "Iterator[Tuple[memoryview, bool]]":
+    """The blocks of the first bytes of a buffer, and whether each is all zeros."""
+    view = memoryview(data)
+    for place in range(0, length, BLOCK):
+        block = view[place : min(place + BLOCK, length)]
+        yield block, data.startswith(ZEROS[: len(block)], place)
+
+
+def without_zeros(data: bytearray, length: int) -> "List[bytes | memoryview]":
+    """The reply to READ for the first bytes of a buffer, in parts."""
+    found = list(blocks(data, length))
+    there = [block for block, is_zero in found if not is_zero]
+    return [bytes(not is_zero for _, is_zero in found), *there]
 
 
 def first_hasher(algorithms: List[str], salt: bytes) -> Tuple[str, Hasher]:
@@ -281,27 +281,27 @@ class Agent:
             while True:
                 kind, number, offset, length = self.requests.get()
                 try:
-                    status, answer = DONE, self._answer(disk, data, kind, offset, length)
+                    status, parts = DONE, self._answer(disk, data, kind, offset, length)
                 except Exception as error:
-                    status, answer = ERROR, (str(error) or "it failed").encode()[:MAX_MESSAGE]
+                    status, parts = ERROR, [(str(error) or "it failed").encode()[:MAX_MESSAGE]]
                 with self._turn:
-                    self._out.write(REPLY.pack(status, number, len(answer)))
-                    self._out.write(answer)
+                    self._out.writelines([REPLY.pack(status, number, sum(map(len, parts))), *parts])
                     self._out.flush()
         except OSError:  # whoever reads our stdout is gone
             os._exit(1)
 
     def _answer(
         self, disk: Nbd, data: bytearray, kind: int, offset: int, length: int
-    ) -> "bytes | memoryview":
+    ) -> "List[bytes | memoryview]":
         most = MAX_STATUS if kind == MAP else MAX_DATA
         if not 0 < length <= most or offset + length > self._size:
             raise ValueError("not a range of the disk")
         if kind == MAP:
-            return b"".join(EXTENT.pack(*run) for run in disk.status(offset, length)[:MAX_EXTENTS])
-        view = memoryview(data)[:length]
-        disk.read(offset, view)
-        return self._hasher.digests(data, length) if kind == DIGESTS else view
+            return [EXTENT.pack(*run) for run in disk.status(offset, length)[:MAX_EXTENTS]]
+        disk.read(offset, memoryview(data)[:length])
+        if kind == DIGESTS:
+            return [self._hasher.digests(data, length)]
+        return without_zeros(data, length)
 
 
 def connections(path: str, export: str, count: int) -> List[Nbd]:

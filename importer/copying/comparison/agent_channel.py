@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import groupby
 from typing import NoReturn
 
 from converter.errors import SourceLost
@@ -32,9 +33,9 @@ class Reply:
 
     def __init__(self, channel: "AgentChannel", least: int, view: memoryview) -> None:
         self._channel = channel
-        self.least = least
+        self.least, self.most = least, len(view)
         self.view = view
-        self.length: int | None = None  # once it is there
+        self.length: int | None = None  # of what is in the view, once it is there
         self.refused: str | None = None
         self.arrived = threading.Event()
 
@@ -48,6 +49,49 @@ class Reply:
         self._channel.wait_for(self)
         assert self.length is not None
         return self.view[: self.length]
+
+    def receive(self, length: int, fill: Callable[[memoryview], None]) -> None:
+        """Takes a reply that has come, of a length that it may have.
+
+        Args:
+            length: bytes.
+            fill: fills a view with the next bytes of the connection.
+
+        Raises:
+            OSError: the connection is lost.
+            ViolationError: it does not keep to the protocol.
+        """
+        fill(self.view[:length])
+        self.length = length
+
+
+class ReadReply(Reply):
+    """A reply to READ, which has no bytes of blocks that are zero; the view gets all of them."""
+
+    def __init__(self, channel: "AgentChannel", view: memoryview) -> None:
+        super().__init__(channel, 0, view)
+        self.least = -(-len(view) // agent.BLOCK)
+        self.most = self.least + len(view)
+        self.sent = 0  # bytes of the disk that came, once they are there
+
+    def receive(self, length: int, fill: Callable[[memoryview], None]) -> None:
+        """See `Reply.receive`."""
+        blocks = bytearray(self.least)
+        fill(memoryview(blocks))
+        left, start = length - len(blocks), 0
+        for sent, run in groupby(blocks):
+            part = self.view[start:][: len(list(run)) * agent.BLOCK]
+            start += len(part)
+            if not sent:
+                part[:] = bytes(len(part))
+            elif sent == 1 and len(part) <= left:
+                fill(part)
+                left -= len(part)
+            else:
+                raise ViolationError(f"a block of {left} bytes at most, marked {sent}")
+        if left:
+            raise ViolationError(f"{left} bytes more than its blocks have")
+        self.length, self.sent = start, length - len(blocks)
 
 
 class AgentChannel:
@@ -113,7 +157,7 @@ class AgentChannel:
         """Sends a request.
 
         Args:
-            kind: of `agent`'s requests.
+            kind: of `agent`'s requests, but READ.
             offset, length: of the range of the disk.
             least: bytes that the reply has at least.
             view: is filled with the reply; it has no more bytes than that.
@@ -122,6 +166,20 @@ class AgentChannel:
             SourceLost: the connection is lost.
         """
         reply = Reply(self, least, view)
+        self._ask(kind, offset, length, reply)
+        return reply
+
+    def ask_to_read(self, offset: int, view: memoryview) -> ReadReply:
+        """Asks for the bytes of the disk from `offset` on, which fill the view.
+
+        Raises:
+            SourceLost: the connection is lost.
+        """
+        reply = ReadReply(self, view)
+        self._ask(agent.READ, offset, len(view), reply)
+        return reply
+
+    def _ask(self, kind: int, offset: int, length: int, reply: Reply) -> None:
         with self._turn:
             if self._failure is not None:
                 raise self.lost(self._failure)
@@ -131,7 +189,6 @@ class AgentChannel:
             self._pending[number] = reply
             with suppress(OSError):  # the receiver notices what has happened
                 self.send(agent.REQUEST.pack(kind, number, offset, length))
-        return reply
 
     def wait_for(self, reply: Reply) -> None:
         """Waits for a reply; see `Reply.wait`."""
@@ -178,10 +235,9 @@ class AgentChannel:
         if status == agent.ERROR and length <= agent.MAX_MESSAGE:
             reply.refused = self.take(length).decode("utf-8", "replace")
             return
-        if status != agent.DONE or not reply.least <= length <= len(reply.view):
+        if status != agent.DONE or not reply.least <= length <= reply.most:
             raise ViolationError(f"an answer of {length} bytes with the status {status}")
-        self._fill(reply.view[:length])
-        reply.length = length
+        reply.receive(length, self._fill)
 
     def _give_up(self, why: str) -> None:
         """Ends the connection, and all who wait for a reply."""

@@ -140,6 +140,18 @@ class AgentDisk:
             rest -= min(run, rest)
         return found
 
+    def all_runs(self) -> Iterator[tuple[int, bool]]:
+        """The runs of all of the disk: bytes, whether all zero.
+
+        Raises:
+            KitError: see `Reply.wait`.
+        """
+        place = 0
+        while place < self.size:
+            for length, is_zero in self.runs(place, self.size - place):
+                yield length, is_zero
+                place += length
+
     def digests(self, offset: int, length: int) -> Reply:
         """Asks for the digests of the blocks of a range of up to MAX_DATA bytes.
 
@@ -152,8 +164,11 @@ class AgentDisk:
         view = memoryview(bytearray(count))
         return self._channel.ask(agent.DIGESTS, offset, length, count, view)
 
-    def read_into(self, offset: int, view: memoryview) -> None:
+    def read_into(self, offset: int, view: memoryview) -> int:
         """Fills a writable view with the disk's bytes from `offset` on.
+
+        Returns:
+            How many bytes of the disk crossed the wire for that: zeros do not.
 
         Raises:
             KitError: see `Reply.wait`.
@@ -161,10 +176,10 @@ class AgentDisk:
         replies = []
         for place in range(0, len(view), agent.MAX_DATA):
             part = view[place : place + agent.MAX_DATA]
-            reply = self._channel.ask(agent.READ, offset + place, len(part), len(part), part)
-            replies.append(reply)
+            replies.append(self._channel.ask_to_read(offset + place, part))
         for reply in replies:
             reply.wait()
+        return sum(reply.sent for reply in replies)
 
     def read(self, offset: int, length: int) -> bytes:
         """A `converter.reading.Read`.

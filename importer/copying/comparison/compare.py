@@ -1,6 +1,6 @@
 """Compares a disk on the KVM host with a volume of this node, by digests of their blocks."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from converter import replacements
@@ -133,7 +133,7 @@ def compare(
     with watch.timed("compare"), open_target_read_only(target, size_needed=disk.size) as there:
         blocks = Blocks(disk.size)  # of a size that there is: any agent could state any size
         replaced = _replaced(disk, there.size, options)
-        pieces = chunks(to_compare(_runs(disk), replaced, disk.size), disk.size)
+        pieces = chunks(to_compare(disk.all_runs(), replaced, disk.size), disk.size)
         pool, counted = Pool(pieces, 0), Counted(COMPARERS)
         workers = [
             _Comparer(disk, there, blocks, counted, number, throttle) for number in range(COMPARERS)
@@ -148,14 +148,6 @@ def compare(
         wire=disk.on_the_wire - before,
         seconds=watch.seconds["compare"],
     )
-
-
-def _runs(disk: AgentDisk) -> Iterator[tuple[int, bool]]:
-    place = 0
-    while place < disk.size:
-        for length, is_hole in disk.runs(place, disk.size - place):
-            yield length, is_hole
-            place += length
 
 
 def _replaced(disk: AgentDisk, target_size: int, options: CopyOptions) -> Sequence[Extent]:

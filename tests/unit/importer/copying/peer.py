@@ -19,6 +19,12 @@ def replied(number: int, content: bytes, status: int = agent.DONE) -> bytes:
     return agent.REPLY.pack(status, number, len(content)) + content
 
 
+def read(number: int, content: bytes) -> bytes:
+    """The reply to READ with these bytes of the disk."""
+    parts = agent.without_zeros(bytearray(content), len(content))
+    return replied(number, b"".join(parts))
+
+
 def message(**fields: Any) -> bytes:
     """A message."""
     content = json.dumps(fields).encode()

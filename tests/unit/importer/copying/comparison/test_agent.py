@@ -4,8 +4,9 @@ import ast
 import hashlib
 import random
 import sys
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -58,6 +59,32 @@ def test_short_blocks_of_zeros_have_their_own_digest(size: int) -> None:
     found = hasher.digests(bytearray(size), size)
     assert len(found) == -(-size // BLOCK) * DIGEST
     assert (found[:DIGEST] == hasher.zero) is (size >= BLOCK)
+
+
+class Memory:
+    """A disk in memory, in the place of an NBD connection."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def read(self, offset: int, view: memoryview) -> None:
+        view[:] = self._content[offset : offset + len(view)]
+
+
+def test_blocks_of_zeros_are_only_named() -> None:
+    content = b"x" * BLOCK + bytes(2 * BLOCK) + bytes(BLOCK - 1) + b"y" + b"z" + bytes(99)
+    reader = agent.Agent(BytesIO(), Hasher("sha256", b"s"), len(content))
+    buffer = bytearray(b"?" * agent.MAX_DATA)  # what it held before does not count
+
+    def read(offset: int, length: int) -> bytes:
+        disk = cast(agent.Nbd, Memory(content))
+        return b"".join(reader._answer(disk, buffer, agent.READ, offset, length))
+
+    marks = b"\1\0\0\1\1"
+    assert read(0, len(content)) == marks + content[:BLOCK] + content[3 * BLOCK :]
+    assert read(BLOCK - 1, BLOCK + 1) == b"\1\0" + content[BLOCK - 1 :][:BLOCK]
+    assert read(len(content) - 99, 99) == b"\0"
+    assert read(BLOCK, 2 * BLOCK) == b"\0\0"
 
 
 def test_without_blake2_another_algorithm_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

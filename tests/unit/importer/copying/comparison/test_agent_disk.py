@@ -14,7 +14,7 @@ from importer.copying.comparison import agent, agent_channel
 from importer.copying.comparison.agent import BLOCK, DIGEST, ERROR, EXTENT, MAP, MAX_DATA, READ
 from importer.copying.comparison.agent_disk import AgentDisk
 from node.errors import KitError
-from tests.unit.importer.copying.peer import Peer, disk_of, message, replied
+from tests.unit.importer.copying.peer import Peer, disk_of, message, read, replied
 
 SIZE = 8 * MAX_DATA
 HELLO = message(size=SIZE, algorithm="sha256")
@@ -24,7 +24,7 @@ DISK = bytes(n % 251 for n in range(1 << 16)) * (SIZE >> 16)
 def right(kind: int, number: int, offset: int, length: int) -> bytes:
     """The answer of an agent whose disk has a hole after its first half."""
     if kind == READ:
-        return replied(number, DISK[offset : offset + length])
+        return read(number, DISK[offset : offset + length])
     if kind == MAP:
         return replied(number, EXTENT.pack(SIZE // 2, 0) + EXTENT.pack(SIZE, 3))
     return replied(number, b"".join(b"%016d" % n for n in range(-(-length // BLOCK))))
@@ -49,6 +49,35 @@ def test_the_agent_gets_its_text_and_its_disk() -> None:
     assert (peer.wanted["socket"], peer.wanted["export"]) == ("/run/x/nbd", "vda")
 
 
+@given(
+    blocks=st.lists(
+        st.sampled_from([b"", b"x", b"\0" * (BLOCK - 1) + b"x"]), min_size=1, max_size=40
+    ),
+    offset=st.integers(0, 2 * BLOCK),
+    rest=st.integers(1, BLOCK),
+)
+def test_zeros_do_not_cross_the_wire(blocks: list[bytes], offset: int, rest: int) -> None:
+    """Blocks are counted from the offset on; the last one may be shorter."""
+    content = b"".join(block.ljust(BLOCK, b"\0") for block in blocks)[: rest - BLOCK or None]
+    held = bytes(offset) + content
+
+    def sparse(kind: int, number: int, place: int, length: int) -> bytes:
+        assert kind == READ
+        return read(number, held[place : place + length])
+
+    found = bytearray(b"?" * len(content))
+    hello = message(size=len(held), algorithm="sha256")
+    with disk_of(Peer(hello, sparse)) as disk:
+        before = disk.on_the_wire
+        sent = disk.read_into(offset, memoryview(found))
+        crossed = disk.on_the_wire - before
+    assert found == content
+    there = [content[place : place + BLOCK] for place in range(0, len(content), BLOCK)]
+    assert sent == sum(len(block) for block in there if any(block))
+    requests = -(-len(content) // MAX_DATA)
+    assert crossed == sent + len(there) + requests * (agent.REQUEST.size + agent.REPLY.size)
+
+
 def test_threads_get_their_own_answers_in_any_order() -> None:
     held: list[bytes] = []
 
@@ -61,13 +90,13 @@ def test_threads_get_their_own_answers_in_any_order() -> None:
         held.clear()
         return answer
 
-    def read(n: int) -> bytes:
+    def fetched(n: int) -> bytes:
         together.wait()
         return fetch(disk, n * BLOCK, BLOCK)
 
     together = threading.Barrier(4)
     with disk_of(Peer(HELLO, late)) as disk, ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(read, range(16)))
+        found = list(pool.map(fetched, range(16)))
     assert found == [DISK[n * BLOCK : (n + 1) * BLOCK] for n in range(16)]
 
 
@@ -158,12 +187,16 @@ def test_noise_is_no_greeting(greeting: bytes, monkeypatch: pytest.MonkeyPatch) 
     [
         lambda _: b"",
         lambda _: b"\0",
-        lambda number: replied(number + 1, bytes(512)),
-        lambda number: replied(number, bytes(511)),
-        lambda number: replied(number, bytes(513)),
-        lambda number: replied(number, bytes(512), status=2),
+        lambda number: read(number + 1, bytes(512)),
+        lambda number: replied(number, b""),
+        lambda number: replied(number, b"\1"),
+        lambda number: replied(number, b"\1" + bytes(511)),
+        lambda number: replied(number, b"\1" + bytes(513)),
+        lambda number: replied(number, b"\0" + bytes(512)),
+        lambda number: replied(number, b"\2" + bytes(512)),
+        lambda number: replied(number, b"\0", status=2),
         lambda number: agent.REPLY.pack(ERROR, number, 1 << 31),
-        lambda number: replied(number, bytes(512)) + replied(number, bytes(512)),
+        lambda number: read(number, bytes(512)) + read(number, bytes(512)),
     ],
 )
 def test_an_answer_that_does_not_fit_ends_the_connection(wrong: object) -> None:
@@ -200,7 +233,9 @@ def test_any_bytes_give_an_error_or_what_they_are(answer: bytes) -> None:
     """They may by chance be an answer, but not one of another length."""
     with disk_of(Peer(HELLO, lambda *_: answer, closes=True)) as disk:
         with suppress(KitError):
-            assert fetch(disk, 0, 8) == answer[agent.REPLY.size :][:8]
+            found = fetch(disk, 0, 8)
+            sent, content = answer[agent.REPLY.size], answer[agent.REPLY.size + 1 :]
+            assert found == (content[:8] if sent else bytes(8))
         with pytest.raises(SourceLost):
             fetch(disk, 0, 8)
 

@@ -12,7 +12,7 @@ from importer.copying.comparison import agent
 from importer.copying.comparison.agent import BLOCK, EXTENT, MAP, READ
 from importer.copying.comparison.compare import compare
 from importer.copying.comparison.update import update
-from tests.unit.importer.copying.peer import Peer, disk_of, message, replied
+from tests.unit.importer.copying.peer import Peer, disk_of, message, read, replied
 
 SIZE = 8 * BLOCK
 HELLO = message(size=SIZE, algorithm="sha256")
@@ -35,7 +35,7 @@ def test_a_size_that_no_volume_has_takes_no_memory(target: Path) -> None:
 def test_digests_of_other_blocks_than_asked_for_are_refused(target: Path, missing: int) -> None:
     def answer(kind: int, number: int, _offset: int, length: int) -> bytes:
         if kind == READ:
-            return replied(number, bytes(length))
+            return read(number, bytes(length))
         if kind == MAP:
             return replied(number, EXTENT.pack(length, 0))
         return replied(number, bytes(length // BLOCK * agent.DIGEST - missing))
@@ -50,7 +50,7 @@ def test_holes_are_never_asked_for(target: Path) -> None:
 
     def answer(kind: int, number: int, offset: int, length: int) -> bytes:
         if kind == READ:
-            return replied(number, bytes(length))
+            return read(number, bytes(length))
         if kind == MAP:
             hole = 3 * BLOCK + 1
             return replied(number, EXTENT.pack(hole, 3) + EXTENT.pack(length - hole, 0))
@@ -73,7 +73,7 @@ def test_a_running_guest_may_change_the_disk_meanwhile(target: Path, moves: bool
         if kind == MAP:
             return replied(number, EXTENT.pack(length, 0))
         if kind == READ:
-            return replied(number, bytes([number % 256]) * length)
+            return read(number, bytes([number % 256]) * length)
         return replied(number, os.urandom(length // BLOCK * agent.DIGEST))
 
     expected = nullcontext() if moves else pytest.raises(CopyFailed, match="it changed while")
