@@ -11,20 +11,17 @@ from functools import cached_property
 from urllib.parse import quote
 
 import nbd
-import xxhash
 
 from converter.errors import ContextMissing, FormatConflict, SourceChanged
 from converter.extents import Extent, Kind, merged
 from converter.sources.nbd_connect import ALLOCATION, admitted, connected
 from converter.sources.nbd_connection import Connection, Run
+from converter.sources.served import HEAD, Origin, head_digest, identity
 
-HEAD = 1 << 20  # bytes of the disk that are part of its identity
 # A further connection without an answer for this long is given up: seconds, or a multiple of the
 # time that the first connection took, if that is longer.
 ADMIT_SECONDS, ADMIT_TIMES = 1.0, 10
 READERS = 8  # maximum number of useful connections
-
-Origin = Mapping[str, str | int]
 
 
 @contextmanager
@@ -127,7 +124,7 @@ class NbdSource:
                 self.close()
                 raise ContextMissing(name, context)
         self._head = self._digest()
-        self.identity: Origin = {**origin, "disk_size": self.size, "disk_head": self._head}
+        self.identity = identity(origin, self.size, self._head)
 
     def _connection(self, handle: object) -> Connection:
         return Connection(handle, self.name, self._last_words)
@@ -135,7 +132,7 @@ class NbdSource:
     def _digest(self) -> str:
         head = bytearray(min(HEAD, self.size))
         self._control.read([(0, memoryview(head))])
-        return xxhash.xxh3_128_hexdigest(head)
+        return head_digest(head)
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """See `Source`. ZERO is only what the server promises to read as zeros."""

@@ -1,67 +1,21 @@
 """Carries the disks of one pass into their volumes: each as `methods` has decided."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
-from pathlib import Path
 
-from converter import (
-    BaseIncomplete,
-    CopyOptions,
-    CopyResult,
-    Kind,
-    PartedProgress,
-    ResumeMismatch,
-    Source,
-)
-from importer.copying.changed import changed_source
-from importer.copying.comparison.agent_disk import agent_disk, command
+from converter import BaseIncomplete, CopyOptions, PartedProgress, ResumeMismatch
 from importer.copying.comparison.update import update
-from importer.copying.methods import DiskWork
-from importer.copying.moving import MovingSource
-from importer.copying.rate import LimitedSource, Rate
+from importer.copying.opening import Opener, Piece
+from importer.copying.rate import Rate
 from importer.copying.several import DiskCopy, copy_all
 from importer.errors import CopiesFailed, CopiesStopped
 from importer.host.connection import KvmHost
 from node.errors import KitError
-from node.service import serving_binary
 
 # Programs may read the volumes: lvm(8), udev.
 OPTIONS = CopyOptions(verify=True, readers_allowed=True)
-
-
-@dataclass(frozen=True)
-class Export:
-    """A disk that an NBD server on the KVM host exports.
-
-    Attributes:
-        local: a unix socket of this node that leads there.
-        remote: the server's socket on the KVM host.
-        name: of the export.
-        bitmap: the exported dirty bitmap; "" without one.
-        moves: whether a running guest may change it meanwhile.
-    """
-
-    local: Path
-    remote: str
-    name: str = ""
-    bitmap: str = ""
-    moves: bool = False
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A disk of a pass, where it is read, and the volume that it is written to."""
-
-    work: DiskWork
-    export: Export
-    volume: Path
-
-    @property
-    def target(self) -> str:
-        """The disk's name in the domain, such as vda."""
-        return self.work.disk.target
 
 
 @dataclass(frozen=True)
@@ -70,7 +24,7 @@ class Carried:
 
     Attributes:
         wire: bytes that crossed the wire, about.
-        copied, copy_seconds: of disks that were copied.
+        copied, copy_seconds: of disks that were copied, without what did not cross the wire.
         compared, compare_seconds: of disks that were compared, all of their data.
     """
 
@@ -123,10 +77,10 @@ class Carrier:
     def _copy(self, pieces: Sequence[Piece], done: Callable[[Sequence[str]], None]) -> Carried:
         began = time.monotonic()
         again = {piece.target for piece in pieces}
-        results: dict[str, CopyResult] = {}
+        wire: dict[str, int] = {}
         compared = Carried()
         try:
-            results |= self._copies(pieces, again, resume=self.resume)
+            wire |= self._copies(pieces, again, resume=self.resume)
         except CopiesFailed as failed:
             complete = again - failed.failures.keys()
             done(sorted(complete))
@@ -136,8 +90,8 @@ class Carrier:
             unknown = _failed_by(failed, BaseIncomplete)
             if not anew | unknown:
                 raise
-            results |= self._copies(pieces, anew, resume=False)
-            results |= self._copies(pieces, again - complete - anew - unknown, resume=True)
+            wire |= self._copies(pieces, anew, resume=False)
+            wire |= self._copies(pieces, again - complete - anew - unknown, resume=True)
             for piece in pieces:
                 if piece.target in unknown:
                     compared += self._compare(piece)
@@ -145,57 +99,33 @@ class Carrier:
         except CopiesStopped as stopped:
             done(sorted(name for name, left in stopped.left.items() if left.complete))
             raise
-        done(sorted(results))
-        copied = sum(each.plan.extents.get(Kind.DATA, 0) for each in results.values())
+        done(sorted(wire))
+        copied = sum(wire.values())
         seconds = time.monotonic() - began - compared.compare_seconds
         return compared + Carried(copied, copied, seconds)
 
     def _copies(
         self, pieces: Sequence[Piece], targets: set[str], *, resume: bool
-    ) -> dict[str, CopyResult]:
-        """Copies those with these targets."""
+    ) -> dict[str, int]:
+        """Copies those with these targets; returns the bytes of each that crossed the wire."""
         with ExitStack() as stack:
-            copies = []
+            copies, opened = [], {}
             for piece in pieces:
                 if piece.target not in targets:
                     continue
-                source = stack.enter_context(self._source(piece))
+                there = opened[piece.target] = stack.enter_context(self._opener.source(piece))
                 options = (
                     replace(OPTIONS, increment=True)
                     if piece.work.work == "changes"
                     else replace(OPTIONS, force=True, resume=resume)
                 )
-                copies.append(DiskCopy(piece.target, source, piece.volume, options))
-            return copy_all(copies, self.progress) if copies else {}
-
-    @contextmanager
-    def _source(self, piece: Piece) -> Iterator[Source]:
-        export = piece.export
-        from converter import nbd_source, unix_uri  # they load libnbd
-
-        uri = unix_uri(str(export.local), export.name)
-        name = f"{self.origin['domain']} disk {piece.target}"
-        origin = {**self.origin, "disk": piece.target}
-        opening: AbstractContextManager[Source] = nbd_source(uri, name=name, origin=origin)
-        if piece.work.work == "changes":
-            opening = changed_source(uri, export.bitmap, name=name, origin=origin)
-        with ExitStack() as stack:
-            with self.host.first_use(name):
-                source = stack.enter_context(opening)
-            _require_size(name, source.size, piece)
-            if export.moves:
-                source = MovingSource(source)
-            yield source if self.rate is None else LimitedSource(source, self.rate)
+                copies.append(DiskCopy(piece.target, there.source, piece.volume, options))
+            results = copy_all(copies, self.progress) if copies else {}
+            return {target: opened[target].wire(result) for target, result in results.items()}
 
     def _compare(self, piece: Piece) -> Carried:
         began = time.monotonic()
-        name = f"{self.origin['domain']} disk {piece.target}"
-        what = f"agent on {self.host.name}"
-        with (
-            serving_binary(self.host.command(command()), what=what) as program,
-            agent_disk(program, piece.export.remote, piece.export.name, name) as disk,
-        ):
-            _require_size(name, disk.size, piece)
+        with self._opener.agent(piece) as disk:
             found = update(
                 *(disk, piece.volume, OPTIONS, self.progress),
                 throttle=self.rate.take if self.rate is not None else lambda _: None,
@@ -204,21 +134,11 @@ class Carrier:
         seconds = time.monotonic() - began
         return Carried(found.wire, compared=found.compared.compared, compare_seconds=seconds)
 
+    @property
+    def _opener(self) -> Opener:
+        return Opener(self.host, self.origin, self.rate)
+
 
 def _failed_by(failed: CopiesFailed, kind: type[KitError]) -> set[str]:
     """The disks whose copies failed by an error of a kind."""
     return {name for name, error in failed.failures.items() if isinstance(error, kind)}
-
-
-def _require_size(name: str, size: int, piece: Piece) -> None:
-    """Checks that a server exports all of a disk: a part of it would count as a complete copy.
-
-    Raises:
-        KitError: it has another size than in the plan.
-    """
-    planned = piece.work.disk.size
-    if size != planned:
-        raise KitError(
-            f"source {name}: {size} bytes, but {planned} in the plan",
-            hint="its size has changed since the plan was made: make a new plan",
-        )

@@ -37,6 +37,17 @@ class DiskWork:
     work: Work
     since: str = ""
 
+    @property
+    def by_agent(self) -> bool:
+        """Whether the agent on the KVM host reads the disk, not NBD through the connection.
+
+        The map of an NBD server has the holes of an image, but a block device is data everywhere:
+        the agent leaves out its zeros.
+        """
+        if self.work == "all":
+            return self.disk.is_block and self.disk.format == "raw"
+        return self.work == "compare"
+
 
 @dataclass(frozen=True)
 class Situation:
@@ -72,6 +83,9 @@ def work_of(disk: DiskPlan, now: Situation) -> DiskWork:
     on, old    image, all  never         image, compare
     off        image, all  image, chang. image, compare
     =========  ==========  ============  ===========================
+
+    By `DiskWork.by_agent`, changes are read over NBD, what is compared by the agent, and all of a
+    disk by either of them.
 
     The image of a domain that is on is no point in time: a later pass of the suspended or stopped
     domain makes the copy complete.

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from importer.copying import methods
-from importer.copying.carry import Carried, Carrier, Export, Piece
+from importer.copying.carry import Carried, Carrier
 from importer.copying.jobs import job
 from importer.copying.jobs.backup_xml import JobDisk, RunningJob
 from importer.copying.jobs.cleanup import delete_checkpoints, end_servers
@@ -25,6 +25,7 @@ from importer.copying.jobs.guard import ending, explained, watched
 from importer.copying.jobs.job import Checkpoint, Place
 from importer.copying.jobs.watch import Watch, Watched
 from importer.copying.methods import DiskWork
+from importer.copying.opening import Export, Piece
 from importer.copying.session import Session, last_complete, new_checkpoint, unfinished
 from importer.host.images import served
 from importer.journal import ImportState, Pass

@@ -32,12 +32,13 @@ class Rate:
         while (left := begins - time.monotonic()) > 0 and not signal_waits():
             time.sleep(min(left, TICK))
 
+    def readers(self, most: int) -> int:
+        """How many readers of one source are useful, each of which reads up to CHUNK at once."""
+        return max(1, min(most, int(self.bytes_per_second * QUEUE_SECONDS / CHUNK)))
+
 
 class LimitedSource:
-    """A `converter.Source`: another one, read no faster than a rate.
-
-    It has fewer readers at low rates, since each reads up to CHUNK bytes at once.
-    """
+    """A `converter.Source`: another one, read no faster than a rate, and by few at a low one."""
 
     def __init__(self, source: Source, rate: Rate) -> None:
         self.name = source.name
@@ -57,8 +58,7 @@ class LimitedSource:
     @property
     def readers(self) -> int:
         """See `converter.Source`."""
-        useful = int(self._rate.bytes_per_second * QUEUE_SECONDS / CHUNK)
-        return max(1, min(self._source.readers, useful))
+        return self._rate.readers(self._source.readers)
 
     def reader(self) -> Reader:
         """See `converter.Source`."""

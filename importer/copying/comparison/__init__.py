@@ -1,1 +1,1 @@
-"""Copies what differs between a disk on the KVM host and a volume, found by digests of blocks."""
+"""Reads disks by an agent on the KVM host: what differs from a volume, or all but zeros."""

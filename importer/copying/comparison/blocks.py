@@ -1,4 +1,4 @@
-"""What a comparison has found of each block of a disk. Pure."""
+"""What is known of each block of a disk, by its map or by a comparison. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from converter.extents import Extent, Kind, merged, with_replacements
 from importer.copying.comparison.agent import BLOCK
 
-# A block that was not compared is to be copied, too.
-_NOT_COMPARED = 0
+# A block of which nothing is known is to be copied, too.
+_UNKNOWN = 0
 _STATES = {Kind.DATA: 1, Kind.ZERO: 2, Kind.SAME: 3}
-_KINDS = {_NOT_COMPARED: Kind.DATA, **{state: kind for kind, state in _STATES.items()}}
+_KINDS = {_UNKNOWN: Kind.DATA, **{state: kind for kind, state in _STATES.items()}}
 _RUN = re.compile(b"\0+|\1+|\2+|\3+")
 
 

@@ -1,7 +1,7 @@
 """Which disks are copied again, and what counts as complete; no disk is copied here."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,18 +19,26 @@ from converter import (
     SourceLost,
     TargetState,
 )
-from importer.copying import carry
-from importer.copying.carry import Carried, Carrier, Export, Piece
+from importer.copying import carry, opening
+from importer.copying.carry import Carried, Carrier
+from importer.copying.comparison.agent import EXTENT, MAP, READ
+from importer.copying.comparison.agent_disk import AgentDisk
+from importer.copying.comparison.agent_source import READERS, AgentSource
 from importer.copying.methods import DiskWork
 from importer.copying.moving import MovingSource
+from importer.copying.opening import Export, Piece
+from importer.copying.rate import LimitedSource, Rate
 from importer.copying.several import CopiesFailed, CopiesStopped, DiskCopy
 from node.errors import KitError
+from tests.unit.importer.copying.peer import Peer, disk_of, message, read, replied
 from tests.unit.importer.copying.source import VDA, VDB
 from tests.unit.importer.fake_host import FakeHost, said
 
 ORIGIN = {"domain": "web", "checkpoint": "point-1"}
 EXPORT = Export(Path("/here"), "/there", "vda", "backup-vda")
 EXPORT_B = replace(EXPORT, name="vdb")
+# The same disk, and one on a block device.
+VDB_FILE, VDB_DEVICE = replace(VDB, path="/srv/b.raw", is_block=False), VDB
 SIZES = {
     "nbd+unix:///vda?socket=/here": VDA.size,
     "nbd+unix:///vdb?socket=/here": VDB.size,
@@ -88,16 +96,60 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         yield Opened(SIZES[uri])
 
     monkeypatch.setattr(converter, "nbd_source", source, raising=False)
-    monkeypatch.setattr(carry, "changed_source", source)
+    monkeypatch.setattr(opening, "changed_source", source)
     return found
 
 
+class Host(FakeHost):
+    """Starts nothing; whether the connection is lost is known."""
+
+    def __init__(self, *, lost: bool = False) -> None:
+        super().__init__(said())
+        self._lost = lost
+
+    def command(self, argv: Sequence[str], seconds: float | None = None) -> list[str]:
+        assert seconds is None
+        return list(argv)
+
+    def is_lost(self) -> bool:
+        return self._lost
+
+
+def with_agents(monkeypatch: pytest.MonkeyPatch, size: int | None) -> list[AgentDisk]:
+    """Agents of a disk of zeros; without a size, they do not start. Returns those that did."""
+    started: list[AgentDisk] = []
+
+    def answer(kind: int, number: int, _offset: int, length: int) -> bytes:
+        if kind == MAP:
+            return replied(number, EXTENT.pack(length, 0))
+        return read(number, bytes(length)) if kind == READ else replied(number, bytes(256))
+
+    @contextmanager
+    def agent_disk(program: str, path: str, export: str, name: str) -> Iterator[AgentDisk]:
+        assert (program, path, name) == ("python3", "/there", f"web disk {export}")
+        if size is None:
+            raise SourceLost(f"source {name}: the agent on the KVM host: python3: not found")
+        with disk_of(Peer(message(size=size, algorithm="sha256"), answer)) as disk:
+            disk.name = name
+            started.append(disk)
+            yield disk
+
+    monkeypatch.setattr(opening, "serving_binary", lambda argv, **_: nullcontext(argv[0]))
+    monkeypatch.setattr(opening, "agent_disk", agent_disk)
+    return started
+
+
 def carried(
-    monkeypatch: pytest.MonkeyPatch, copies: Copies, *pieces: Piece, resume: bool = True
+    monkeypatch: pytest.MonkeyPatch,
+    copies: Copies,
+    *pieces: Piece,
+    resume: bool = True,
+    host: FakeHost | None = None,
+    rate: Rate | None = None,
 ) -> tuple[Carried, list[str]]:
     monkeypatch.setattr(carry, "copy_all", copies)
     done: list[str] = []
-    carrier = Carrier(FakeHost(said()), ORIGIN, Silent(), resume=resume)
+    carrier = Carrier(host or Host(), ORIGIN, Silent(), rate, resume=resume)
     try:
         return carrier.carry(pieces, done.extend), done
     except BaseException as error:
@@ -106,7 +158,8 @@ def carried(
 
 
 ALL = Piece(DiskWork(VDA, "job", "all"), EXPORT, Path("/dev/xenvg/a"))
-ALL_B = Piece(DiskWork(VDB, "job", "all"), EXPORT_B, Path("/dev/xenvg/b"))
+ALL_B = Piece(DiskWork(VDB_FILE, "job", "all"), EXPORT_B, Path("/dev/xenvg/b"))
+DEVICE = Piece(DiskWork(VDB_DEVICE, "job", "all"), EXPORT_B, Path("/dev/xenvg/b"))
 CHANGES = Piece(DiskWork(VDA, "job", "changes", "point-1"), EXPORT, Path("/dev/xenvg/a"))
 
 
@@ -131,6 +184,57 @@ def test_a_server_of_another_size_is_refused(
     with pytest.raises(KitError, match="21474836480 bytes, but 10737418240 in the plan"):
         carried(monkeypatch, copies, Piece(DiskWork(VDA, "job", work), EXPORT_B, Path("/dev/a")))
     assert copies.asked == []
+
+
+def test_an_agent_reads_all_of_a_block_device(
+    monkeypatch: pytest.MonkeyPatch, opened: list[dict[str, Any]]
+) -> None:
+    (started, copies) = with_agents(monkeypatch, VDB.size), Copies()
+    total, done = carried(monkeypatch, copies, ALL, DEVICE)
+    assert [each["uri"] for each in opened] == ["nbd+unix:///vda?socket=/here"]
+    ((_, copy),) = copies.asked
+    assert isinstance(copy.source, AgentSource)
+    assert copy.source.identity["disk"] == "vdb" and copy.source.identity["checkpoint"] == "point-1"
+    assert copies.options == [{"vda": (False, True), "vdb": (False, True)}]
+    (disk,) = started
+    assert (done, total.wire, total.copied) == (["vda", "vdb"], 7 + disk.on_the_wire, total.wire)
+    assert total.wire < 1 << 20  # of 20 GiB of zeros
+
+
+def test_an_agent_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is memory taken for it."""
+    with_agents(monkeypatch, 1 << 62)
+    with pytest.raises(KitError, match=f"{1 << 62} bytes, but {VDB.size} in the plan"):
+        carried(monkeypatch, Copies(), DEVICE)
+
+
+def test_without_an_agent_a_block_device_is_read_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+    opened: list[dict[str, Any]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with_agents(monkeypatch, None)
+    _, done = carried(monkeypatch, Copies(), DEVICE)
+    assert (done, [each["uri"] for each in opened]) == (["vdb"], ["nbd+unix:///vdb?socket=/here"])
+    assert "python3: not found; it is read without: its zeros cross the wire, too" in caplog.text
+
+
+def test_a_lost_connection_is_no_lack_of_an_agent(
+    monkeypatch: pytest.MonkeyPatch, opened: list[dict[str, Any]]
+) -> None:
+    with_agents(monkeypatch, None)
+    with pytest.raises(SourceLost):
+        carried(monkeypatch, Copies(), DEVICE, host=Host(lost=True))
+    assert opened == []
+
+
+def test_a_rate_holds_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_agents(monkeypatch, VDB.size)
+    copies = Copies()
+    carried(monkeypatch, copies, ALL, DEVICE, rate=Rate(1 << 20))
+    ((nbd, agent),) = copies.asked
+    assert isinstance(nbd.source, LimitedSource)
+    assert agent.source.readers == 1 < READERS
 
 
 def test_a_new_pass_does_not_look_for_an_interrupted_copy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +289,11 @@ def test_what_is_complete_is_noted_when_a_signal_comes(monkeypatch: pytest.Monke
 def test_an_image_that_a_guest_changes_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
     copies = Copies()
     moving = Export(Path("/here"), "/there", moves=True)
+    moving_b = replace(EXPORT_B, moves=True)
     carried(monkeypatch, copies, Piece(DiskWork(VDA, "image", "all"), moving, Path("/dev/a")))
     ((copy,),) = copies.asked
     assert isinstance(copy.source, MovingSource)
     copy.source.check_unchanged()
+    with_agents(monkeypatch, VDB.size)
+    carried(monkeypatch, copies, Piece(DiskWork(VDB, "image", "all"), moving_b, Path("/dev/a")))
+    assert isinstance(copies.asked[-1][0].source, MovingSource)

@@ -1,6 +1,7 @@
 """The decision table: how each disk is read and copied."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -9,6 +10,7 @@ from importer.copying.methods import (
     DiskWork,
     Estimate,
     Situation,
+    Work,
     estimate,
     has_jobs,
     limit,
@@ -63,6 +65,24 @@ def test_a_raw_disk_is_compared_in_the_job_in_which_another_one_is_incremental()
         ("vda", "changes"),
         ("vdb", "compare"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("is_block", "image", "how", "by_agent"),
+    [
+        (True, "raw", "all", True),  # its NBD server knows of no holes
+        (False, "raw", "all", False),
+        (True, "qcow2", "all", False),
+        (True, "qcow2", "changes", False),
+        (True, "raw", "compare", True),
+        (False, "qcow2", "compare", True),
+    ],
+)
+def test_who_reads(
+    is_block: bool, image: Literal["raw", "qcow2"], how: Work, by_agent: bool
+) -> None:
+    disk = replace(VDB, is_block=is_block, format=image)
+    assert DiskWork(disk, "job", how).by_agent is by_agent
 
 
 def test_swap_is_never_copied() -> None:
