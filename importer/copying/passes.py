@@ -21,7 +21,7 @@ from importer.copying.jobs import job
 from importer.copying.jobs.backup_xml import JobDisk, RunningJob
 from importer.copying.jobs.cleanup import delete_checkpoints, end_servers
 from importer.copying.jobs.facts import SourceFacts, look, source_disk
-from importer.copying.jobs.guard import ending, explained, watched
+from importer.copying.jobs.guard import ending, explained, telling_loss, watched
 from importer.copying.jobs.job import Checkpoint, Place
 from importer.copying.jobs.watch import Watch, Watched
 from importer.copying.methods import DiskWork
@@ -239,6 +239,7 @@ def from_images(session: Session, facts: SourceFacts, *, final: bool = False) ->
     """A pass that reads the images: of a domain that is off, or whose host has no backup jobs.
 
     Raises:
+        HostLost: the connection is lost: connect again, and call this again.
         KitError: it failed.
     """
     state = session.journal.read()
@@ -250,7 +251,7 @@ def from_images(session: Session, facts: SourceFacts, *, final: bool = False) ->
     session.note(current)
     log_works(works)
     end_servers(session.host, session.plan)
-    with images(session, works, is_on=facts.is_on) as pieces:
+    with telling_loss(session.host), images(session, works, is_on=facts.is_on) as pieces:
         goes_on = before is not None and not facts.is_on
         carried, current = carry(session, current, pieces, None, resumes=goes_on)
     if final:  # its checkpoint is deleted right after this

@@ -9,6 +9,7 @@ from importer.copying.jobs.job import Place
 from importer.copying.jobs.watch import Watch, watching
 from importer.copying.session import Session
 from importer.errors import HostLost
+from importer.host.connection import KvmHost
 from importer.host.virsh import Virsh
 from node.errors import KitError
 from node.log import log
@@ -36,6 +37,17 @@ def watched(session: Session, place: Place, reserve: int | None = None) -> Itera
 
 
 @contextmanager
+def telling_loss(host: KvmHost) -> Iterator[None]:
+    """Raises HostLost instead of an error whose cause is that the connection is lost."""
+    try:
+        yield
+    except KitError as error:
+        if isinstance(error, HostLost) or not host.is_lost():
+            raise
+        raise HostLost(host.name, error.message) from error
+
+
+@contextmanager
 def explained(session: Session, watch: Watch, *, stopped: bool = False) -> Iterator[None]:
     """Raises the cause of an error: the job was aborted, the connection or the domain has ended.
 
@@ -45,14 +57,13 @@ def explained(session: Session, watch: Watch, *, stopped: bool = False) -> Itera
         stopped: whether the domain is off because of us.
     """
     try:
-        yield
+        with telling_loss(session.host):
+            yield
     except KitError as error:
         if watch.failure is not None:
             raise watch.failure from error
         if isinstance(error, HostLost):
             raise
-        if session.host.is_lost():
-            raise HostLost(session.host.name, error.message) from error
         if not stopped and (why := _off(session)) is not None:
             raise KitError(
                 f"copy of {session.plan.domain}: {why}",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from converter import Silent
+from converter import Silent, SourceLost
 from importer import journal
 from importer.copying import passes, session
 from importer.copying.carry import Carried
@@ -16,8 +16,9 @@ from importer.copying.jobs import servers
 from importer.copying.jobs.watch_script import owner_of
 from importer.copying.passes import Reading
 from importer.copying.session import Session
-from importer.errors import ForeignJob
+from importer.errors import CopiesFailed, ForeignJob, HostLost
 from importer.journal import ImportState, Journal, Pass
+from node.errors import KitError
 from node.run import Result
 from tests.unit.importer.copying import source
 from tests.unit.importer.copying.source import DIRECTORY, NEXT, PLAN, POINT, SOCKET, seen, sizes
@@ -258,6 +259,27 @@ def test_too_little_room_for_scratch_files_is_refused(record: Journal) -> None:
     with pytest.raises(Exception, match="only 1 GiB are free there; 1 GiB have to stay free"):
         planned(record, host)
     assert host.ran("rm")[-1] == ["rm", "-rf", "--", DIRECTORY]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_lost_connection_is_told_when_images_are_read(
+    record: Journal, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """So that another one is made, and the copy goes on."""
+    error = SourceLost("source web disk vda: the agent on the KVM host: it is gone")
+    failed = CopiesFailed(error, {"vda": error}, {})
+
+    def carry(*_: object, **__: object) -> None:
+        raise failed
+
+    host = Source()
+    monkeypatch.setattr(host, "is_lost", lambda: lost)
+    monkeypatch.setattr(passes, "images", lambda *_, **__: nullcontext([]))
+    monkeypatch.setattr(passes, "carry", carry)
+    current = Session(host, PLAN, record, VOLUMES, Silent())
+    with pytest.raises(KitError, match="it is gone") as caught:
+        passes.from_images(current, seen(state="shut off (shutdown)"))
+    assert type(caught.value) is (HostLost if lost else CopiesFailed)
 
 
 def test_servers_that_a_cut_run_has_left_are_ended_first(

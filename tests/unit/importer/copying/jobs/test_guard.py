@@ -7,13 +7,14 @@ from typing import cast
 
 import pytest
 
-from converter import Silent
+from converter import Silent, SourceLost
 from importer import journal
 from importer.copying import final
 from importer.copying.jobs import guard
 from importer.copying.jobs.job import Place
 from importer.copying.jobs.watch import Watch
 from importer.copying.session import Session
+from importer.errors import CopiesFailed, HostLost
 from importer.journal import Journal
 from node.errors import KitError
 from node.run import Result
@@ -96,6 +97,17 @@ def test_a_guest_that_may_still_shut_down_stays_watched(record: Journal) -> None
     ):
         raise KitError("it failed", hint="")
     assert done == ["end job"]
+
+
+def test_an_agent_or_server_that_is_gone_with_the_connection_is_a_lost_connection(
+    record: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Source("running (booted)", [])
+    monkeypatch.setattr(host, "is_lost", lambda: True)
+    session = Session(host, PLAN, record, {}, Silent())
+    error = SourceLost("source web disk vdb: the agent on the KVM host: gone")
+    with pytest.raises(HostLost, match="gone"), guard.explained(session, cast(Watch, Watching([]))):
+        raise CopiesFailed(error, {"vdb": error}, {})
 
 
 def test_a_guest_that_shuts_down_late_is_started(record: Journal) -> None:
