@@ -126,6 +126,14 @@ def as_before(move: Move, connection: ssh.Ssh) -> None:
     assert uefi == str(int(not machine.uefi))
 
 
+def stored(lab: Lab, machine: Machine) -> int:
+    """The bytes of all blocks of its first disk that are not zero."""
+    count = "import sys; read = open(sys.argv[1], 'rb').read; zero = bytes(1 << 16)"
+    count += "; print(sum(block != zero for block in iter(lambda: read(1 << 16), b'')))"
+    disk = machine.path(machine.disks[0])
+    return int(lab.kvm.run(["python3", "-c", count, disk]).stdout) << 16
+
+
 def downtime(said: str) -> float:
     found = re.search(r"was down for ([0-9.]+) s", said)
     assert found, said
@@ -191,6 +199,8 @@ def test_a_machine_with_uefi_and_volumes_that_is_off_moves_by_two_commands(lab: 
     guest.off()
     with planned(lab, guest) as move:
         move.kit("run", move.plan, "prepare")
+        (first,) = move.state()["passes"]
+        assert 0 <= first["bytes"] - stored(lab, DB1) < 8 << 20
         move.kit("run", move.plan, "switch", *YES)
         as_before(move, move.answers()[1])
         assert guest.state == "shut off"

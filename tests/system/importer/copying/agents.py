@@ -2,6 +2,7 @@
 
 import os
 import random
+import shlex
 import shutil
 import subprocess
 import time
@@ -14,6 +15,7 @@ from converter.progress import Silent
 from importer.copying.comparison.agent import BLOCK
 from importer.copying.comparison.agent_disk import AgentDisk, agent_disk, command
 from node.service import BinaryService, serving_binary
+from tests.system.converter.sshd import HOST, Sshd
 from tests.system.loops import loop
 
 PYTHON = "/usr/bin/python3"
@@ -58,6 +60,17 @@ def agent_on(path: Path) -> Iterator[tuple[AgentDisk, BinaryService]]:
         agent_disk(program, str(path), "", "web1: vda") as disk,
     ):
         yield disk, program
+
+
+@contextmanager
+def far_agent(far: Sshd, path: Path) -> Iterator[AgentDisk]:
+    """The same on another host, over SSH."""
+    ssh = far.argv("ssh", HOST, f"echo Welcome; exec {shlex.join(command())}")
+    with (
+        serving_binary(ssh, what="ssh", grace=5) as program,
+        agent_disk(program, str(path), "", "web1: vda") as disk,
+    ):
+        yield disk
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The agent on another host, over a real sshd."""
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,16 +8,16 @@ import pytest
 
 from converter.errors import SourceLost
 from converter.options import CopyOptions
-from importer.copying.comparison.agent_disk import AgentDisk, agent_disk, command
+from importer.copying.comparison.agent_disk import AgentDisk
 from importer.copying.comparison.update import update
-from node.service import serving_binary
-from tests.system.converter.sshd import HOST, Sshd, sshd
+from tests.system.converter.sshd import Sshd, sshd
 from tests.system.converter.support import wait_until
 from tests.system.importer.copying.agents import (
     MIB,
     Interrupting,
     change,
     exported,
+    far_agent,
     make_disk,
     volume,
 )
@@ -34,12 +33,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 @contextmanager
 def remote(far: Sshd, disk: Path) -> Iterator[AgentDisk]:
-    ssh = far.argv("ssh", HOST, f"echo Welcome; exec {shlex.join(command())}")
-    with (
-        exported(disk) as path,
-        serving_binary(ssh, what="ssh", grace=5) as program,
-        agent_disk(program, str(path), "", "web1: vda") as found,
-    ):
+    with exported(disk) as path, far_agent(far, path) as found:
         yield found
 
 
