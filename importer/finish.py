@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from importer.import_state import ImportState, NicAddresses, Step
 from importer.plan.model import ImportPlan
+from importer.renumber import tokens
 
 LOW_TTL, USUAL_TTL = 300, 3600  # seconds
 # What a move consists of; mirroring and failing over are choices.
@@ -188,7 +189,8 @@ def _greps(plan: ImportPlan, addresses: Sequence[NicAddresses]) -> Iterator[str]
 
 
 def _spellings(address: _Address) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((str(address), address.exploded)))
+    whole = [":".join(tokens.groups_of(address))] if isinstance(address, IPv6Address) else []
+    return tuple(dict.fromkeys((str(address), *whole)))
 
 
 def _source(plan: ImportPlan, state: ImportState, checkpoints: Sequence[str]) -> Iterator[str]:

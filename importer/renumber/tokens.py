@@ -67,13 +67,18 @@ def spellings(address: Address) -> frozenset[str]:
     if isinstance(address, IPv4Address):
         return frozenset({str(address)}) | spellings(IPv6Address(f"::ffff:{address}"))
     found = {str(address)}
-    whole = address.exploded.split(":")
+    whole = groups_of(address)
     for groups in (whole, [f"{int(group, 16):x}" for group in whole]):
         found.add(":".join(groups))
         zeros = "".join("0" if int(group, 16) == 0 else "x" for group in groups)
         for run in re.finditer("0+", zeros):
             found.add(f"{':'.join(groups[: run.start()])}::{':'.join(groups[run.end() :])}")
     return frozenset(found)
+
+
+def groups_of(address: IPv6Address) -> list[str]:
+    """Its eight groups with leading zeros. `exploded` of Python 3.13 fails for ::ffff:0:0/96."""
+    return [address.packed[place : place + 2].hex() for place in range(0, 16, 2)]
 
 
 def _exact(
