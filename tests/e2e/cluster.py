@@ -200,6 +200,21 @@ class Cluster(Sandbox):
         if process.returncode != 0:
             raise SandboxError(f"{' '.join(argv)}: {said}")
 
+    @contextlib.contextmanager
+    def knowing(self, name: str, address: str) -> Iterator[None]:
+        """Lets the node resolve a name during the block.
+
+        Ganeti takes the first name of an address for that of an instance: none may stay.
+        """
+        line = f"{address} {name}"
+        self.run(["sh", "-c", f"echo {line} >> /etc/hosts"])
+        try:
+            yield
+        finally:
+            hosts = "/etc/hosts"
+            without = f"grep -vxF '{line}' {hosts} > {hosts}.new; mv {hosts}.new {hosts}"
+            self.run(["sh", "-c", without])
+
     def remove(self, name: str) -> None:
         """Ends and removes an instance with its disks."""
         if name in self._consoles:

@@ -26,7 +26,7 @@ exit 1
 
 
 @pytest.fixture(scope="module")
-def clusters(cluster: Cluster, second_cluster: Cluster) -> tuple[Cluster, Cluster]:
+def clusters(cluster: Cluster, second_cluster: Cluster) -> Iterator[tuple[Cluster, Cluster]]:
     """Two clusters that trust each other, as move-instance(1) tells."""
     both = (cluster, second_cluster)
     secret = cluster.run(["cat", SECRET]).stdout
@@ -34,8 +34,8 @@ def clusters(cluster: Cluster, second_cluster: Cluster) -> tuple[Cluster, Cluste
         mine.run(["tee", SECRET], input=secret)  # keeps the owner
         mine.write(PEER, other.run(["cat", RAPI]).stdout)
         mine.write(PASSWORD, "secret\n")
-        mine.run(["sh", "-c", f"echo 198.51.100.99 {NAME} >>/etc/hosts"])
-    return both
+    with cluster.knowing(NAME, "198.51.100.99"), second_cluster.knowing(NAME, "198.51.100.99"):
+        yield both
 
 
 class Moved(NamedTuple):
