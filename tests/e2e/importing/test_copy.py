@@ -266,7 +266,7 @@ def test_killed_in_the_last_pass_it_runs_again(
     writer: Writer, options: tuple[str, ...], stopped: str
 ) -> None:
     copy(writer)
-    process = begun(writer, "--final", *options, "--rate", "1M")
+    process = begun(writer, "--final", *options, *SLOW)
     writer.until(stopped)
     killed(writer, process)
     writer.until("running", 20)
@@ -284,7 +284,7 @@ def test_when_the_last_pass_fails_it_runs_again(
     writer: Writer, options: tuple[str, ...], stopped: str
 ) -> None:
     copy(writer)
-    process = begun(writer, "--final", *options, "--rate", "1M")
+    process = begun(writer, "--final", *options, *SLOW)
     writer.until(stopped)
     writer.kvm.run(["pkill", "-KILL", "-f", "^sshd: root"])
     said = ended(process)

@@ -25,7 +25,7 @@ def copied(lab: Lab) -> Iterator[Writer]:
 
 @pytest.mark.parametrize(("signal", "code"), [("TERM", 128 + 15), ("KILL", -9)])
 def test_a_machine_runs_on_when_its_switch_is_ended(copied: Writer, signal: str, code: int) -> None:
-    kit = f"instance-kit import run {copied.plan} switch --suspend --rate 1M --yes final"
+    kit = f"instance-kit import run {copied.plan} switch --suspend --rate 4M --yes final"
     with subprocess.Popen(
         copied.node.argv(["sh", "-c", f"echo $$ > {PID}; exec {kit}"]),
         stdin=subprocess.DEVNULL,
