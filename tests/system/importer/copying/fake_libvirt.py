@@ -7,6 +7,7 @@ old         is there if it is older than checkpoints
 log         what changed the domain
 """
 
+import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from importer.copying.jobs import watch_script
 
-TOKEN = "00112233445566ff"
+TOKEN = secrets.token_hex(8)  # names a file in /run, which all workers of the tests share
 UUID = "0e6a4f5c-1f3f-4a30-8a5f-6d2a4e1b7c11"
 OWNER = Path(watch_script.owner_of(TOKEN))
 RUNNING, SUSPENDED, OFF = "running (booted)", "paused (user)", "shut off (shutdown)"
