@@ -14,7 +14,7 @@ import pytest
 from node.cleanup import SIGNALS
 from tests import bootstraps, scheduling
 from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
-from tools.isolated import current_run
+from tools.isolated import DISKS, current_run
 
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
@@ -90,7 +90,11 @@ class _FailuresAtOnce:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if report.failed and terminal is not None:
-            terminal.write_line(f"\n{report.nodeid} failed:\n{report.longreprtext[-2000:]}")
+            free = shutil.disk_usage(DISKS).free >> 30
+            terminal.write_line(
+                f"\n{report.nodeid} failed, with {free} GiB free in {DISKS}:"
+                f"\n{report.longreprtext[-2000:]}"
+            )
 
 
 def pytest_configure(config: pytest.Config) -> None:
