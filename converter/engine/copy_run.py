@@ -22,6 +22,7 @@ from converter.engine.workers import (
 )
 from converter.engine.written import Written
 from converter.errors import BaseIncomplete, ResumeMismatch, VerificationFailed
+from converter.extents import Kind
 from converter.identity import is_certain
 from converter.options import CopyOptions
 from converter.progress import Progress
@@ -278,6 +279,9 @@ class CopyRun:
             KitError: the target's content is not what was written.
         """
         assert self._written is not None
+        missing = self._content.end - self._content.sizes[Kind.SAME] - self._written.total
+        if missing > 0:
+            raise VerificationFailed(self._target.path, f"({missing} bytes were not copied)")
         sums, counted = Sums(), Counted(WORKERS)
         pool = Pool(self._written.chunks(), 0)
         sampled = self._zeroer.trusted and not self._options.update and not self._record.done
