@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.converter import support
+from tests.system.converter.nbd_device import served
 from tests.system.converter.support import MIB, SIZE, TARGET, Write
 
 
@@ -42,3 +43,17 @@ def device(tmp_path: Path) -> Iterator[Path]:
     """A dirty device, larger than the image."""
     with support.target(tmp_path / "target", TARGET) as device:
         yield device
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Path]:
+    """A dirty device of which a copy of `image` takes some 4 seconds, on a busy machine more.
+
+    It reads fast, and takes one request to write after the other, each in its time: from the
+    first byte on, there is as much time to stop the copy as there are writes.
+    """
+    filters = ("--filter=noparallel", "--filter=delay")
+    file = support.dirty(tmp_path / "slow", TARGET)
+    parameters = ("serialize=requests", "wdelay=200ms")
+    with served(tmp_path, *filters, "file", file, *parameters) as device:
+        yield device.path

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -416,23 +415,6 @@ def test_no_progress_and_lines(image: Path, device: Path) -> None:
 # Signals, and sources that change
 
 
-@pytest.fixture
-def slow(tmp_path: Path) -> Iterator[Path]:
-    """A disk of TARGET bytes that takes 2 MiB in a second, until `make_fast` is called."""
-    file, rate = support.dirty(tmp_path / "slow", TARGET), tmp_path / "rate"
-    rate.write_text("16M")
-    with served(
-        tmp_path, "--filter=rate", "file", file, f"rate-file={rate}", "burstiness=1"
-    ) as device:
-        yield device.path
-
-
-def make_fast(tmp_path: Path) -> None:
-    part = tmp_path / "rate.part"
-    part.write_text("8G")
-    part.rename(tmp_path / "rate")
-
-
 @pytest.mark.quick
 @pytest.mark.skipif(LACKING, reason="needs nbdfuse")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -444,10 +426,9 @@ def test_a_signal_leaves_what_can_go_on(
     before = written(slow)  # by whatever had the loop device earlier
     run = Run(image, slow, journals=journals)
     # The journal is there before the first byte is, and goes again without one.
-    support.wait_until(lambda: written(slow) >= before + MIB)
+    support.wait_until(lambda: written(slow) > before)
     run.signal(number)
     outcome = run.wait().failed(128 + number, f"stopped by {number.name}")
-    make_fast(tmp_path)
     assert "--resume" in outcome.hint
     outcome = qcow2raw("--resume", "--digest", "sha256", image, slow, journals=journals).done()
     assert outcome.stdout.split()[0] == support.digest(reference)

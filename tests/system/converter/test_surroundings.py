@@ -13,22 +13,13 @@ import pytest
 
 from tests.system.converter import source_support as sources
 from tests.system.converter import support
-from tests.system.converter.nbd_device import served
 from tests.system.converter.sshd import HOST, sshd
-from tests.system.converter.support import MIB, REFUSED, SIZE, TARGET, Run, in_shell, qcow2raw
+from tests.system.converter.support import MIB, REFUSED, SIZE, Run, in_shell, qcow2raw
 
 LACKING = os.environ.get("CI") != "true" and not shutil.which("nbdfuse")
 
 
 pytestmark = pytest.mark.usefixtures("no_program_stays")
-
-
-@pytest.fixture
-def slow(tmp_path: Path) -> Iterator[Path]:
-    """A disk that takes 4 MiB in a second."""
-    file = support.dirty(tmp_path / "slow", TARGET)
-    with served(tmp_path, "--filter=rate", "file", file, "rate=32M", "burstiness=1") as device:
-        yield device.path
 
 
 @pytest.mark.skipif(LACKING, reason="needs nbdfuse")
