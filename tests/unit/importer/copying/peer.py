@@ -38,7 +38,8 @@ class Peer:
         hello: what it sends once it was told which disk to read.
         answer: returns what it sends when a request comes.
         closes: whether it closes the connection after its first answer.
-        greeting: what it sends first.
+        greeting: what it sends first, before its speeds.
+        speeds: it takes so many seconds for a digest.
     """
 
     def __init__(
@@ -47,13 +48,14 @@ class Peer:
         answer: Answer = lambda *_: b"",
         greeting: bytes = agent.GREETING,
         *,
+        speeds: bytes = message(sha256=0.1),
         closes: bool = False,
     ) -> None:
         self.text = b""
         self.wanted: dict[str, Any] = {}
         self._hello = hello
         self._answer = answer
-        self._greeting = greeting
+        self._greeting = greeting + speeds
         self._closes = closes
         self.node, self._own = socket.socketpair()
         self._thread = threading.Thread(target=self._talk)

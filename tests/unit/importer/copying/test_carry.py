@@ -129,7 +129,7 @@ def with_agents(monkeypatch: pytest.MonkeyPatch, size: int | None) -> list[Agent
         assert (program, path, name) == ("python3", "/there", f"web disk {export}")
         if size is None:
             raise SourceLost(f"source {name}: the agent on the KVM host: python3: not found")
-        with disk_of(Peer(message(size=size, algorithm="sha256"), answer)) as disk:
+        with disk_of(Peer(message(size=size), answer)) as disk:
             disk.name = name
             started.append(disk)
             yield disk

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from converter.errors import SourceLost
 from importer.copying.comparison import agent, agent_channel
 from importer.copying.comparison.agent import BLOCK, DIGEST, ERROR, EXTENT, MAP, MAX_DATA, READ
-from importer.copying.comparison.agent_disk import AgentDisk
+from importer.copying.comparison.agent_disk import AgentDisk, best_algorithm
 from node.errors import KitError
 from tests.unit.importer.copying.peer import Peer, disk_of, message, read, replied
 
 SIZE = 8 * MAX_DATA
-HELLO = message(size=SIZE, algorithm="sha256")
+HELLO = message(size=SIZE)
 DISK = bytes(n % 251 for n in range(1 << 16)) * (SIZE >> 16)
 
 
@@ -66,7 +66,7 @@ def test_zeros_do_not_cross_the_wire(blocks: list[bytes], offset: int, rest: int
         return read(number, held[place : place + length])
 
     found = bytearray(b"?" * len(content))
-    hello = message(size=len(held), algorithm="sha256")
+    hello = message(size=len(held))
     with disk_of(Peer(hello, sparse)) as disk:
         before = disk.on_the_wire
         sent = disk.read_into(offset, memoryview(found))
@@ -126,7 +126,7 @@ def test_small_reads_give_the_disk_and_are_held(offset: int, length: int) -> Non
 
     size = SIZE - 100  # it ends within a block
     length = min(length, max(0, size - offset))
-    with disk_of(Peer(message(size=size, algorithm="sha256"), counting)) as disk:
+    with disk_of(Peer(message(size=size), counting)) as disk:
         offset = min(offset, size)
         assert disk.read(offset, length) == DISK[offset : offset + length]
         assert disk.read(offset, length) == DISK[offset : offset + length]
@@ -155,9 +155,6 @@ def test_nothing_beyond_the_disk_is_asked_for(offset: int, length: int) -> None:
         message(size=1.5),
         message(size=True),
         message(size="1"),
-        message(size=1),
-        message(size=1, algorithm="md5"),
-        message(size=1, algorithm=["sha256"]),
     ],
 )
 def test_a_message_that_lacks_something_is_refused(
@@ -166,6 +163,41 @@ def test_a_message_that_lacks_something_is_refused(
     monkeypatch.setattr(agent_channel, "START_SECONDS", 0.2)
     with pytest.raises(SourceLost, match="the agent on the KVM host: "), disk_of(Peer(hello)):
         pass
+
+
+@pytest.mark.parametrize(
+    "speeds", [message(), message(md5=0.1), message(sha256="fast"), message(sha256=None), b"\0" * 4]
+)
+def test_without_a_common_algorithm_it_is_no_agent(speeds: bytes) -> None:
+    words, peer = "not an answer of the agent: ", Peer(HELLO, speeds=speeds)
+    with pytest.raises(SourceLost, match=words), disk_of(peer):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "expected"),
+    [
+        ((1.0, 2.0), (1.0, 2.0), "blake2b"),
+        ((2.0, 1.0), (2.0, 1.0), "sha256"),
+        ((1.0, 3.0), (2.0, 1.0), "blake2b"),  # the node lacks the instructions for SHA-256
+        ((2.0, 1.0), (1.0, 3.0), "blake2b"),  # the KVM host lacks them
+    ],
+)
+def test_the_slower_host_decides_between_algorithms(
+    here: tuple[float, float], there: tuple[float, float], expected: str
+) -> None:
+    first = dict(zip(agent.ALGORITHMS, here, strict=True))
+    second = dict[str, object](zip(agent.ALGORITHMS, there, strict=True))
+    assert best_algorithm(first, second) == expected
+    assert best_algorithm(first, {"sha256": 9.0, "sha1": 0.1}) == "sha256"
+
+
+def test_the_agent_is_told_the_algorithm() -> None:
+    peer = Peer(HELLO, right, speeds=message(blake2b=9.0, sha256=0.1))
+    with disk_of(peer) as disk:
+        salt = bytes.fromhex(peer.wanted["salt"])
+        assert peer.wanted["algorithm"] == "sha256"
+        assert disk.hasher.zero == agent.Hasher("sha256", salt).zero
 
 
 def test_an_agent_that_cannot_open_the_disk_says_why() -> None:

@@ -36,7 +36,7 @@ class Device(Peer):
     """
 
     def __init__(self, held: bytearray, holes: bytes = b"", lasts: int = 1 << 30) -> None:
-        super().__init__(message(size=len(held), algorithm="sha256"), self._answered)
+        super().__init__(message(size=len(held)), self._answered)
         self._held, self._holes, self._lasts = held, holes, lasts
         self.hasher = agent.Hasher("sha256", b"")
 

@@ -15,7 +15,7 @@ from importer.copying.comparison.update import update
 from tests.unit.importer.copying.peer import Peer, disk_of, message, read, replied
 
 SIZE = 8 * BLOCK
-HELLO = message(size=SIZE, algorithm="sha256")
+HELLO = message(size=SIZE)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def target(tmp_path: Path) -> Path:
 
 
 def test_a_size_that_no_volume_has_takes_no_memory(target: Path) -> None:
-    hello = message(size=1 << 62, algorithm="sha256")
+    hello = message(size=1 << 62)
     with disk_of(Peer(hello)) as disk, pytest.raises(TargetTooSmall):
         compare(disk, target, CopyOptions())
 
