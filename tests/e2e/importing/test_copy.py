@@ -186,7 +186,7 @@ def test_a_cut_connection_is_made_again(writer: Writer) -> None:
     process = begun(writer, *SLOW)
     wait(writer.has_job)
     time.sleep(2)
-    writer.kvm.run(["pkill", "-KILL", "-f", "^sshd: root"])
+    writer.kvm.run(["pkill", "-KILL", "-f", "^sshd(-session)?: root"])
     said = ended(process)
     assert process.returncode == 0, said
     assert "trying again" in said and "the backup job of an interrupted run goes on" in said
@@ -286,7 +286,7 @@ def test_when_the_last_pass_fails_it_runs_again(
     copy(writer)
     process = begun(writer, "--final", *options, *SLOW)
     writer.until(stopped)
-    writer.kvm.run(["pkill", "-KILL", "-f", "^sshd: root"])
+    writer.kvm.run(["pkill", "-KILL", "-f", "^sshd(-session)?: root"])
     said = ended(process)
     assert process.returncode == 3, said
     writer.until("running", 20)
