@@ -97,7 +97,8 @@ def plan(machine: Machine, host: str) -> str:
         vcpus=1,
         memory=64 << 20,
         disks=(disk,),
-        nics=(NicPlan("52:54:00:6b:76:98", "generate"),),
+        nics=(NicPlan("52:54:00:6b:76:98", "generate", "gnt-fsn"),),
+        ignore_ipolicy=True,
     )
     return render(Draft(made))
 

@@ -101,10 +101,15 @@ def problems(
     elif not state.done("final copy"):
         yield "the source has changed since the last copy", again
     if not state.done("add"):
-        for volume in found.values():
-            if volume.is_open:
-                where = f"{volume.vg}/{volume.name}"
-                yield f"volume {where}: something has it open", f"fuser -v /dev/{where}"
+        yield from _open_volumes(found)
+
+
+def _open_volumes(found: dict[str, LogicalVolume]) -> Iterator[tuple[str, str]]:
+    """Volumes that Ganeti does not adopt, since something has them open. Pure."""
+    for volume in found.values():
+        if volume.is_open:
+            where = f"{volume.vg}/{volume.name}"
+            yield f"volume {where}: something has it open", f"fuser -v /dev/{where}"
 
 
 def asks_source(state: ImportState, wanted: Wanted) -> bool:
@@ -166,6 +171,46 @@ def adopt(
         )
 
 
+def rehearse(plan: ImportPlan, journal: Journal, ganeti: Ganeti, host: KvmHost) -> None:
+    """Finds out what would make an adoption fail, before the source is stopped for it.
+
+    Ganeti makes all its checks in a dry run, too; it makes and reserves nothing then. It waits for
+    the locks of other jobs, as it would for the adoption.
+
+    Args:
+        plan: the plan.
+        journal: of the import, whose volumes exist.
+        ganeti: the cluster.
+        host: the KVM host.
+
+    Raises:
+        KitError: the adoption would fail.
+    """
+    state = journal.update(refreshed)
+    if state.done("add"):  # a trial
+        return
+    if plan.variables is not None:
+        nvram.read(host, plan.variables)
+    with step(f"ask Ganeti whether it would adopt the volumes as {plan.instance}"):
+        found = settled(plan, state, ganeti)
+        if exists(plan.instance):
+            _require_ours(plan, found)
+            return
+        for what, remedy in _open_volumes(found):
+            raise KitError(what, hint=remedy)
+        argv = command.rehearse(plan)
+        log.info("+ %s", shlex.join(argv))
+        try:
+            ganeti.run(argv)
+        except MasterLost:
+            raise
+        except KitError as error:
+            raise KitError(
+                f"Ganeti would not make {plan.instance}: {error.message}",
+                hint="correct the plan or the cluster; the domain is left as it is until then",
+            ) from error
+
+
 def _add(plan: ImportPlan, journal: Journal, ganeti: Ganeti) -> None:
     """Adds the instance, or finds that an earlier run has done so, which was killed after that."""
     found = settled(plan, journal.read(), ganeti)
@@ -180,12 +225,7 @@ def _add(plan: ImportPlan, journal: Journal, ganeti: Ganeti) -> None:
                 hint="run this again: if Ganeti has begun the job, it waits for its end",
             ) from error
         found = located(journal.read().volumes, lvm.volumes())
-    if not are_renamed(plan, found):
-        raise KitError(
-            f"instance {plan.instance}: Ganeti has one of that name, which does not have the"
-            " volumes of this import",
-            hint=f"gnt-instance info {plan.instance}; another instance name needs another plan",
-        )
+    _require_ours(plan, found)
 
     def adopted(state: ImportState) -> ImportState:
         state = as_found(state, found, exists=True)
@@ -193,6 +233,16 @@ def _add(plan: ImportPlan, journal: Journal, ganeti: Ganeti) -> None:
         return replace(state, volumes=made).with_step("add")
 
     journal.update(adopted)
+
+
+def _require_ours(plan: ImportPlan, found: dict[str, LogicalVolume]) -> None:
+    """Refuses an instance of the plan's name that has other disks."""
+    if not are_renamed(plan, found):
+        raise KitError(
+            f"instance {plan.instance}: Ganeti has one of that name, which does not have the"
+            " volumes of this import",
+            hint=f"gnt-instance info {plan.instance}; another instance name needs another plan",
+        )
 
 
 def settled(plan: ImportPlan, state: ImportState, ganeti: Ganeti) -> dict[str, LogicalVolume]:

@@ -23,11 +23,11 @@ mv "$1.new" "$1"
 """
 
 
-def fetch(host: KvmHost, variables: Variables) -> None:
-    """Copies the variables of a domain that does not run to this node, for its new hardware.
+def read(host: KvmHost, variables: Variables) -> bytes:
+    """The variables of a domain, for its new hardware; they change while it runs.
 
     Raises:
-        KitError: they cannot be read, are no variables for the firmware here, or cannot be written.
+        KitError: they cannot be read, or are no variables for the firmware here.
     """
     what = f"UEFI variables {variables.source}"
     arguments = (variables.source, str(max(FIRMWARE) + 1))
@@ -36,13 +36,22 @@ def fetch(host: KvmHost, variables: Variables) -> None:
     try:
         if len(content) not in FIRMWARE:
             raise ValueError(f"{len(content)} bytes, or more: no raw file of variables of OVMF")
-        content = without_old_hardware(content)
+        return without_old_hardware(content)
     except ValueError as error:
         raise KitError(
             f"{what}: {error}",
             hint="remove [variables] from the plan, and use -bios in its kvm_extra: the firmware"
             " then boots \\EFI\\BOOT\\BOOTX64.EFI",
         ) from error
+
+
+def fetch(host: KvmHost, variables: Variables) -> None:
+    """Copies the variables of a domain that does not run to this node.
+
+    Raises:
+        KitError: as `read`, or they cannot be written.
+    """
+    content = read(host, variables)
     path = Path(variables.file)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -96,10 +96,15 @@ def expected(
     return works, methods.estimate(works, facts.dirty, copy_rate, compare_rate)
 
 
-def run(session: Session, stop: Stop) -> Finished:
+def run(session: Session, stop: Stop, rehearse: Callable[[], None]) -> Finished:
     """Copies the rest while the domain does not run; it then stays suspended or off.
 
     A domain that runs is copied once more before that, to make the time short.
+
+    Args:
+        session: of the import.
+        stop: how the domain is stopped.
+        rehearse: finds out, before that, what would make the adoption fail; raises KitError then.
 
     Raises:
         HostLost: the connection is lost: the domain is made to run again.
@@ -107,6 +112,7 @@ def run(session: Session, stop: Stop) -> Finished:
     """
     if not session.journal.read().done("final copy"):  # an earlier run may have been killed
         run_again(session.host, session.plan, session.journal)
+    rehearse()
     facts = look(session.host, session.plan, session.point())
     session.note_source(facts)
     if not facts.is_on:

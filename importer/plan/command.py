@@ -39,6 +39,12 @@ def add(plan: ImportPlan) -> list[str]:
     ]
 
 
+def rehearse(plan: ImportPlan) -> list[str]:
+    """As `add`, but Ganeti makes its checks only; those of a start, too: there is enough memory."""
+    words = [word for word in add(plan) if word != "--no-start"]
+    return [*words[:2], "--dry-run", *words[2:]]  # options come before the name
+
+
 def tags(plan: ImportPlan) -> list[str]:
     """The instance's tags: where it came from, and libvirt's UUID of it there."""
     host = plan.host.rpartition("@")[2]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from converter.cli.options import progress_kind
 from converter.cli.progress import chosen
-from importer import journal
+from importer import ganeti, journal
+from importer.adoption import adopt
 from importer.adoption.adopted import refreshed, without_bitmaps
 from importer.copying import final, methods, passes, targets
 from importer.copying.final import Finished, Stop
@@ -23,6 +24,7 @@ from importer.plan.word import word
 from kit import DONE
 from kit.import_.status import next_steps
 from node.errors import KitError
+from node.log import log
 from node.program import confirmed, say
 from node.text import parse_size, printable, size
 
@@ -129,17 +131,35 @@ def run(options: argparse.Namespace) -> int:
             stop = _stop(options)
             try:
                 with connected(plan.host) as host:
-                    finished = final.run(session(host), stop)
+                    finished = final.run(session(host), stop, lambda: _rehearse(plan, record, host))
             except HostLost:
                 settle(plan, record)
                 raise
             lines = _finished(plan, finished, stop)
         else:
-            done = with_host(plan.host, lambda host: passes.run(session(host)))
-            lines = [_passed(plan, done)]
+
+            def one_pass(host: KvmHost) -> Pass:
+                done = passes.run(session(host))
+                if not options.again:
+                    _foretell(plan, record, host)
+                return done
+
+            lines = [_passed(plan, with_host(plan.host, one_pass))]
         lines += _next(record, options.plan)
     say("\n".join(map(printable, lines)))
     return DONE
+
+
+def _rehearse(plan: ImportPlan, record: Journal, host: KvmHost) -> None:
+    adopt.rehearse(plan, record, ganeti.of_this_node(), host)
+
+
+def _foretell(plan: ImportPlan, record: Journal, host: KvmHost) -> None:
+    """Warns of what would make the adoption fail; the last pass would be refused."""
+    try:
+        _rehearse(plan, record, host)
+    except KitError as error:
+        log.warning("before the last pass: %s; %s", error.message, error.hint)
 
 
 def _stop(options: argparse.Namespace) -> Stop:

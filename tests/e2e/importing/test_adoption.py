@@ -41,6 +41,7 @@ dd if=/dev/urandom of={DOMAIN}-lvm bs=1M count=8 seek=90 conv=notrunc status=non
 qemu-img convert -f raw -O qcow2 -o compat=1.1 {DOMAIN}-lvm {DOMAIN}-root
 chown libvirt-qemu: {DOMAIN}-*
 """
+MISSING = "/srv/missing.iso"
 # What an instance that runs would do: a guest of these tests would take too long to boot.
 WRITE = "dd if=/dev/urandom of={} bs=1M count=8 seek=93 conv=notrunc,fsync status=none"
 
@@ -65,6 +66,17 @@ def kit(lab: Lab, *words: str, check: bool = True) -> str:
     return ran.stdout + ran.stderr
 
 
+def with_a_missing_image(lab: Lab, *words: str) -> str:
+    """As `kit`, of a verb that fails: Ganeti looks for the file only when it adds an instance."""
+    text = lab.node.run(["cat", PLAN]).stdout
+    lab.node.write(
+        PLAN, text.replace("[hypervisor]\n", f'[hypervisor]\ncdrom_image_path = "{MISSING}"\n')
+    )
+    said = kit(lab, *words, check=False)
+    lab.node.write(PLAN, text)
+    return said
+
+
 def volumes(lab: Lab) -> dict[str, str]:
     """The tags of all volumes by name, such as hddvg/web."""
     argv = ["lvs", "--noheadings", "--separator=|", "--options=vg_name,lv_name,lv_tags"]
@@ -84,7 +96,11 @@ def digests(lab: Lab) -> tuple[list[str], list[str]]:
 
 
 def test_a_trial_then_the_move_then_the_way_back(source: Lab) -> None:
-    kit(source, "copy", PLAN)
+    assert "Ganeti would not" not in kit(source, "copy", PLAN)
+    refused = with_a_missing_image(source, "copy", PLAN, "--final", "--suspend")
+    assert f"Ganeti would not make {INSTANCE}: " in refused and MISSING in refused
+    assert source.kvm.virsh("domstate", DOMAIN) == "running"
+    assert set(volumes(source).values()) == {f"import+{INSTANCE}"}
     assert "problem" not in kit(source, "plan", f"--check={PLAN}")  # what is ours is no obstacle
     refused = kit(source, "adopt", PLAN, check=False)
     assert "error: " in refused and "the source is running" in refused

@@ -103,7 +103,8 @@ def plan() -> str:
         vcpus=1,
         memory=64 * MIB,
         disks=disks,
-        nics=(NicPlan("52:54:00:6b:76:99", "generate"),),
+        nics=(NicPlan("52:54:00:6b:76:99", "generate", "gnt-fsn"),),
+        ignore_ipolicy=True,
     )
     return render(Draft(made))
 

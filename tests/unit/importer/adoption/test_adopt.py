@@ -14,6 +14,7 @@ from importer.errors import MasterLost
 from importer.import_state import ImportState, Pass, Volume
 from importer.journal import Journal
 from importer.plan.file import render
+from importer.plan.model import Variables
 from importer.plan.rules import Draft
 from node.devices import lvm
 from node.devices.lvm import LogicalVolume
@@ -48,10 +49,14 @@ class Node:
         self.jobs: list[list[str]] = []
         self.template = "plain"
         self.fails_after_renaming = False
+        self.refuses = ""
 
     def run(self, argv: Sequence[str], **_: object) -> Result:
         self.ran.append(argv)
-        if argv[1] == "add":
+        if "--dry-run" in argv:
+            if self.refuses:
+                raise KitError(f"gnt-instance add: {self.refuses}", hint="")
+        elif argv[1] == "add":
             for number, uuid in enumerate(sorted(self.volumes)):
                 self._rename(uuid, f"{DISK_UUID}.disk{number}")
             if self.fails_after_renaming:
@@ -221,6 +226,61 @@ def test_names_of_a_failed_job_are_restored(node: Node, record: Journal) -> None
     run(node, record)
     assert seen == [[disk.lv for disk in PLAN.disks]]
     assert record.read().done("add")
+
+
+def rehearse(node: Node, record: Journal) -> None:
+    adopt.rehearse(PLAN, record, node, None)  # type: ignore[arg-type]
+
+
+def test_a_rehearsal_asks_ganeti_for_all_and_makes_nothing(node: Node, record: Journal) -> None:
+    before, state = dict(node.volumes), record.read()
+    rehearse(node, record)
+    assert node.ran == [adopt.command.rehearse(PLAN)]
+    assert (node.volumes, node.instances, record.read()) == (before, [], state)
+
+
+def test_a_rehearsal_tells_what_would_make_the_adoption_fail(node: Node, record: Journal) -> None:
+    node.refuses = "violates policy: 1 vCPU"
+    with pytest.raises(KitError, match=r"would not make web\.example\.org: .* policy: 1 vCPU"):
+        rehearse(node, record)
+    node.instances.append(NAME)
+    with pytest.raises(KitError, match="does not have the volumes of this import"):
+        rehearse(node, record)
+    node.instances.clear()
+    uuid, volume = next(iter(node.volumes.items()))
+    node.volumes[uuid] = replace(volume, attr="-wi-ao----")
+    with pytest.raises(KitError, match="something has it open"):
+        rehearse(node, record)
+    assert node.ran == [adopt.command.rehearse(PLAN)]
+
+
+def test_a_rehearsal_reads_the_variables_of_the_firmware(
+    node: Node, record: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object) -> bytes:
+        raise KitError("UEFI variables /nvram/web.fd: no variables of OVMF", hint="")
+
+    monkeypatch.setattr(adopt.nvram, "read", unreadable)
+    plan = replace(PLAN, variables=Variables("/nvram/web.fd", "/var/lib/web.fd"))
+    with pytest.raises(KitError, match="no variables of OVMF"):
+        adopt.rehearse(plan, record, node, None)  # type: ignore[arg-type]
+    assert node.ran == []
+
+
+def test_what_is_adopted_needs_no_rehearsal(node: Node, record: Journal) -> None:
+    node.run(adopt.command.add(PLAN))  # by a run that was killed after that
+    rehearse(node, record)
+    run(node, record)
+    rehearse(node, record)
+    assert node.verbs == ["add"]
+
+
+def test_a_rehearsal_undoes_what_a_failed_job_has_renamed(node: Node, record: Journal) -> None:
+    node.fails_after_renaming = True
+    with pytest.raises(KitError, match="failed"):
+        run(node, record)
+    rehearse(node, record)
+    assert [each.name for each in node.volumes.values()] == [disk.lv for disk in PLAN.disks]
 
 
 def test_an_instance_of_that_name_with_other_disks_is_not_ours(node: Node, record: Journal) -> None:

@@ -39,6 +39,10 @@ FIRST = Pass(1, False, POINT, 1.0, complete=True, copy_rate=50.0 * MIB, compare_
 DIRTY = {"checkpoints": POINT, "sizes": sizes(POINT, f"size='{100 * MIB}'")}
 
 
+def ready() -> None:
+    """Ganeti would adopt the volumes."""
+
+
 class Source(FakeHost):
     """A domain that runs until it is suspended or off; the connection holds."""
 
@@ -117,11 +121,37 @@ def test_what_takes_too_long_is_not_begun(
     session: Session, limits: list[float | None], suspend: bool
 ) -> None:
     with pytest.raises(KitError) as caught:
-        final.run(session, Stop(suspend, max_downtime=10))
+        final.run(session, Stop(suspend, max_downtime=10), ready)
     assert caught.value.message == (
         "copy of web: its last pass takes about 23 s, but may take 10 s; it was not stopped"
     )
     assert limits == []
+
+
+@pytest.mark.parametrize("state", ["running (booted)", "shut off (shutdown)"])
+def test_what_ganeti_would_not_adopt_is_not_stopped(
+    session: Session, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    def refuse() -> None:
+        raise KitError("Ganeti would not make web: no", hint="")
+
+    monkeypatch.setattr(final, "look", lambda *_: pytest.fail("a pass begins"))
+    session.host.state = state.split(" (")[0]  # type: ignore[attr-defined]
+    with pytest.raises(KitError, match="Ganeti would not make web: no"):
+        final.run(session, Stop(), refuse)
+    assert session.journal.read().stopped_by_us is None
+
+
+def test_a_machine_that_a_killed_run_has_stopped_runs_before_ganeti_is_asked(
+    session: Session,
+) -> None:
+    def refuse() -> None:
+        raise KitError(session.host.state, hint="")  # type: ignore[attr-defined]
+
+    session.host.state = "paused"  # type: ignore[attr-defined]
+    session.journal.update(lambda state: replace(state, stopped_by_us="suspended"))
+    with pytest.raises(KitError, match="running"):
+        final.run(session, Stop(), refuse)
 
 
 @pytest.mark.parametrize(("given", "expected"), [(30, 30), (None, 300.0)])
@@ -133,7 +163,7 @@ def test_the_limit_of_a_pass(
     expected: float,
 ) -> None:
     caplog.set_level("INFO")
-    final.run(session, Stop(suspend=True, max_downtime=given))
+    final.run(session, Stop(suspend=True, max_downtime=given), ready)
     assert limits == [expected]
     assert f"about 23 s, at most {expected:.0f} s" in caplog.text
 
@@ -142,7 +172,7 @@ def test_a_domain_that_somebody_has_suspended_has_no_limit(
     session: Session, limits: list[float | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(final, "look", lambda *_: seen(POINT, state="paused (user)", **DIRTY))
-    final.run(session, Stop(suspend=True, max_downtime=1))
+    final.run(session, Stop(suspend=True, max_downtime=1), ready)
     assert limits == [None]
 
 
@@ -199,7 +229,7 @@ def test_after_the_limit_it_runs_again(
     monkeypatch.setattr(final.passes, "carry", carry)
     monkeypatch.setattr(final.methods, "limit", lambda *_: 0.2)
     with pytest.raises(KitError, match=r"copy of web: its last pass is not complete after 1 s"):
-        final.run(session, Stop(suspend))
+        final.run(session, Stop(suspend), ready)
     assert host.state == "running"
     assert watch.ended
     state = session.journal.read()
@@ -213,7 +243,7 @@ def test_the_journal_has_no_pass_that_was_not_begun(
 ) -> None:
     record: Journal = session.journal
     with pytest.raises(KitError):
-        final.run(session, Stop(suspend=True, max_downtime=1))
+        final.run(session, Stop(suspend=True, max_downtime=1), ready)
     assert record.read().passes == (FIRST,)
     assert record.read().stopped_by_us is None
     assert limits == []

@@ -1,9 +1,11 @@
 """The options of `import copy` for the last pass; what it says at the end."""
 
 import argparse
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -96,7 +98,8 @@ def copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         session.journal.update(lambda state: replace(state, passes=(FIRST,)))
         return FIRST
 
-    def run_last(session: Session, _: object) -> Finished:
+    def run_last(session: Session, _: object, rehearse: Callable[[], None]) -> Finished:
+        rehearse()
         session.journal.completed("final copy")
         return Finished(replace(FIRST, final=True, downtime=2.0), ["rm x"])
 
@@ -109,7 +112,28 @@ def copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(copy, "with_host", lambda _, do: do(FakeHost(said())))
     monkeypatch.setattr(copy.passes, "run", run)
     monkeypatch.setattr(copy.final, "run", run_last)
+    monkeypatch.setattr(copy.ganeti, "of_this_node", lambda: None)
+    monkeypatch.setattr(copy.adopt, "rehearse", lambda *_: None)
     return imports
+
+
+def refuse(*_: object) -> NoReturn:
+    raise KitError("Ganeti would not make it: no bridge", hint="make one")
+
+
+def test_what_ganeti_would_refuse_is_a_warning_after_the_first_pass(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(copy.adopt, "rehearse", refuse)
+    assert run() == 0
+    assert caplog.messages == [
+        "before the last pass: Ganeti would not make it: no bridge; make one"
+    ]
+    caplog.clear()
+    assert run("--again") == 0 and caplog.messages == []
+    with pytest.raises(KitError, match="no bridge"):
+        run("--final")
+    assert not journal.read(DRAFTED.plan.instance, copied).done("final copy")
 
 
 def run(*words: str) -> int:
