@@ -23,6 +23,8 @@ Step = Literal[
     "start",
     "finish",
 ]
+# A pass overwrites what was written into the guest of a trial instance.
+UNDONE_BY_A_PASS: tuple[Step, ...] = ("renumber", "check", "start", "finish")
 
 
 @dataclass(frozen=True)

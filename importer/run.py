@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from importer.import_state import ImportState, Pass
+from importer.import_state import UNDONE_BY_A_PASS, ImportState, Pass
 
 Stage = Literal["prepare", "switch"]
 # Where a human decides: before the machine stops, over what is written into its guest, and before
@@ -79,9 +79,7 @@ def switch(state: ImportState, choices: Choices) -> Command | None:
         choices: of the user.
     """
     name = state.instance
-    if state.done("start"):  # then nobody changes its guest any more
-        return None
-    if not state.done("final copy"):
+    if not state.done("final copy"):  # also of a trial that was started
         words = ("copy", choices.plan, "--final", *choices.copy, *choices.final)
         return Command(
             words,
@@ -89,6 +87,8 @@ def switch(state: ImportState, choices: Choices) -> Command | None:
             f"stop {state.domain} on {state.host} for the last pass?",
             (*words, "--dry-run"),
         )
+    if state.done("start"):  # then nobody changes its guest any more
+        return None
     if not state.done("tag"):
         return Command(("adopt", choices.plan))
     if not state.done("renumber"):
@@ -109,6 +109,8 @@ def left(state: ImportState | None, stage: Stage, choices: Choices) -> list[Comm
     found: list[Command] = []
     while state is not None and (each := switch(state, choices)) is not None:
         found.append(each)
+        if each.decision == "final":
+            state = state.without_step(*UNDONE_BY_A_PASS)
         state = state.with_step(_done_by(each))
     return [*found, finish(choices)]
 

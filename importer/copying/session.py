@@ -13,6 +13,7 @@ from importer.copying.jobs.job import PREFIX, QEMU_STATE, RESERVE, directory_of,
 from importer.copying.rate import Rate
 from importer.domains.inventory import State
 from importer.host.connection import KvmHost
+from importer.import_state import UNDONE_BY_A_PASS
 from importer.journal import ImportState, Journal, Pass
 from importer.plan.model import ImportPlan
 from node.log import log
@@ -67,14 +68,11 @@ class Session:
             self.journal.update(lambda before: replace(before, source_before=known))
 
     def note(self, current: Pass) -> None:
-        """Writes a pass to the journal: a new one, or the last one as it is now.
-
-        It overwrites what was written into the guest of a trial instance.
-        """
+        """Writes a pass to the journal: a new one, or the last one as it is now."""
 
         def noted(state: ImportState) -> ImportState:
             earlier = [each for each in state.passes if each.number != current.number]
-            after = state.without_step("renumber", "check", "start")
+            after = state.without_step(*UNDONE_BY_A_PASS)
             return replace(after, passes=(*earlier, current))
 
         self.journal.update(noted)

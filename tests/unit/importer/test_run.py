@@ -85,6 +85,12 @@ def test_each_step_of_the_switch_is_done_once(
     assert words(run.switch(done(*steps), choices)) == expected
 
 
+def test_a_trial_that_was_started_is_no_switch() -> None:
+    state = done("add", "tag", "start")
+    assert words(run.switch(state, PLAN)) == (*COPY, "--final")
+    assert [each.words[0] for each in run.left(state, "switch", PLAN)][-2:] == ["adopt", "finish"]
+
+
 def test_the_guest_of_an_instance_that_was_started_is_left_alone() -> None:
     assert run.switch(done("final copy", "tag", "start"), PLAN) is None
 
