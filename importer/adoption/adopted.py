@@ -1,7 +1,7 @@
 """Which volumes of an import Ganeti has adopted: it renames them, and LVM's UUIDs stay."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from importer.journal import ImportState, Volume
@@ -18,6 +18,12 @@ _ADOPTED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.disk(\d+)(?
 def is_owned(volume: LogicalVolume) -> bool:
     """Whether a volume has Ganeti's tag of an instance. Pure."""
     return any(tag.startswith(_OWNER) for tag in volume.tags)
+
+
+def owner(found: Iterable[LogicalVolume]) -> str | None:
+    """The instance that has volumes by Ganeti's tag; it may have been renamed. Pure."""
+    tags = (tag for volume in found for tag in volume.tags)
+    return next((tag.removeprefix(_OWNER) for tag in tags if tag.startswith(_OWNER)), None)
 
 
 def is_adopted(volume: LogicalVolume) -> bool:
@@ -55,7 +61,9 @@ def are_renamed(plan: ImportPlan, found: dict[str, LogicalVolume]) -> bool:
 def as_found(state: ImportState, found: dict[str, LogicalVolume], *, exists: bool) -> ImportState:
     """The state as it is now: names of volumes change, and an instance may have been removed. Pure.
 
-    With the instance, Ganeti removes its volumes; then all of it has to be done again.
+    With the instance, Ganeti removes its volumes; then all of it has to be done again. But an
+    import that was complete stays so: its source must not run again. If another instance has the
+    volumes, this one was renamed.
 
     Args:
         state: as the journal has it.
@@ -67,10 +75,12 @@ def as_found(state: ImportState, found: dict[str, LogicalVolume], *, exists: boo
         for each in state.volumes
         if each.target in found
     )
-    if exists or not state.done("add"):
+    is_renamed = owner(found.values()) not in (None, state.instance)
+    if exists or is_renamed or not state.done("add"):
         return replace(state, volumes=volumes)
     if not volumes:
-        return replace(state, volumes=(), steps={}, passes=())
+        steps = {step: at for step, at in state.steps.items() if step == "finish"}
+        return replace(state, volumes=(), steps=steps, passes=())
     state = replace(state, volumes=tuple(replace(each, adopted=False) for each in volumes))
     return state.without_step("add", "tag", "convert", "fail over", "start")
 

@@ -19,7 +19,7 @@ def made(journal: Journal, plan: ImportPlan) -> Mapping[str, Path]:
         The devices of the disks that are copied, by target. Ganeti may have renamed them.
 
     Raises:
-        KitError: they cannot be made, or are gone.
+        KitError: they cannot be made, are gone, or are those of an instance of another name.
     """
     copied = [disk.target for disk in plan.disks if disk.swap_uuid is None]
     if not journal.read().done("volumes"):
@@ -29,6 +29,13 @@ def made(journal: Journal, plan: ImportPlan) -> Mapping[str, Path]:
         raise KitError(
             f"import {plan.instance}: the volumes of {', '.join(missing)} are gone",
             hint=f"begin again: instance-kit import abort {plan.instance}",
+        )
+    other = adopted.owner(found.values())
+    if other not in (None, plan.instance):
+        raise KitError(
+            f"import {plan.instance}: its volumes are disks of the instance {other}: a copy would"
+            " overwrite them",
+            hint=f"was it renamed? then the import is complete: gnt-instance info {other}",
         )
     return {target: found[target].path for target in copied}
 

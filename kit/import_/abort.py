@@ -15,6 +15,7 @@ from importer.journal import Journal
 from importer.plan.model import ImportPlan
 from importer.plan.word import noted_word
 from kit import DONE
+from node.devices import lvm
 from node.errors import KitError
 from node.log import log
 from node.program import say
@@ -54,14 +55,17 @@ def run(options: argparse.Namespace) -> int:
             return DONE
         plan = journal.recorded_plan(state)
         cluster = ganeti.of_this_node()
-        if state.add_began:
+        found = adopted.located(state.volumes, lvm.volumes()).values()
+        name = adopted.owner(found) or plan.instance
+        is_renamed = name != plan.instance
+        if state.add_began and not is_renamed:
             settled(plan, state, cluster)
-        exists = adopted.exists(plan.instance)
-        if exists:
+        exists = is_renamed or adopted.exists(name)
+        if exists and not is_renamed:
             tag(plan, record)
         if not options.without_source:
             if goes_back(state) and exists:
-                _require_stopped(plan, state, cluster)
+                _require_stopped(name, state, cluster)
             _clean_source(plan, record)
         removal = volumes.remove(plan.instance)
         for volume in removal.removed:
@@ -79,20 +83,20 @@ def goes_back(state: ImportState) -> bool:
     return state.stopped_by_us is not None and not state.done("finish")
 
 
-def _require_stopped(plan: ImportPlan, state: ImportState, cluster: Ganeti) -> None:
+def _require_stopped(name: str, state: ImportState, cluster: Ganeti) -> None:
     """Refuses to let the source run again while the instance runs, on whatever node.
 
     Raises:
         KitError: it runs, or the master does not say.
     """
-    name = plan.instance
     status = dict(cluster.listed("instance", ("name", "status"))).get(name, "unknown")
     if status not in STOPPED:
         raise KitError(
             f"import {name}: the source was {state.stopped_by_us} for the instance, which is"
             f" {status}: only one of them may run",
             hint=f"to go back to the source: gnt-instance shutdown {name}, then abort again; to"
-            f" keep the instance: instance-kit import finish {noted_word(state.plan_file, name)}",
+            " keep the instance: instance-kit import finish"
+            f" {noted_word(state.plan_file, state.instance)}",
         )
     log.warning("the source runs again: do not start the instance %s", name)
 

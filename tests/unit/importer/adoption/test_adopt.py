@@ -408,6 +408,22 @@ def test_disks_in_another_order_are_not_ours(node: Node) -> None:
     assert not are_renamed(replace(PLAN, disks=PLAN.disks[::-1]), found)
 
 
+def test_an_import_that_is_complete_stays_it_when_its_instance_is_removed(node: Node) -> None:
+    """Else `abort`, which forgets it years later, would let the source run again."""
+    state = state_of(node, steps={"add": 1.0, "start": 2.0, "finish": 3.0})
+    assert set(as_found(state, {}, exists=False).steps) == {"finish"}
+
+
+def test_an_instance_that_was_renamed_is_still_there(node: Node, record: Journal) -> None:
+    """Else another copy would overwrite its disks while it is off."""
+    run(node, record, Wanted(trial=True, start=True))
+    volumes = [
+        replace(each, tags=("originstname+www.example.org",)) for each in node.volumes.values()
+    ]
+    state = record.read()
+    assert as_found(state, located(state.volumes, volumes), exists=False) == state
+
+
 def test_some_volumes_that_are_gone_are_left_out(node: Node) -> None:
     state = state_of(node, passes=(Pass(1, False, "", 0.0),))
     found = located(state.volumes, list(node.volumes.values())[1:])

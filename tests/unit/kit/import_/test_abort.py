@@ -200,3 +200,45 @@ def test_adopted_volumes_are_kept() -> None:
         NAME, "kvm1", "web", "u", "", 0.0, volumes=(Volume("vda", "vg", "x.disk0", "u", True),)
     )
     assert abort.intentions(state, without=False)[0] == "keep, for Ganeti has it: vg/x.disk0"
+
+
+def rename(world: World) -> None:
+    """The instance has another name since, and its disks are tagged with it."""
+    world.present = [replace(VOLUME, name="uuid.disk0", tags=("originstname+www.example.org",))]
+    with journal.opened(NAME) as record:
+        made = (Volume("vda", VOLUME.vg, "uuid.disk0", VOLUME.uuid, adopted=True),)
+        record.update(lambda state: replace(state.with_step("add"), add_began=True, volumes=made))
+
+
+def test_the_source_does_not_run_beside_a_renamed_instance(world: World) -> None:
+    rename(world)
+    with pytest.raises(KitError, match=r"which is unknown: only one of them may run") as caught:
+        run()
+    assert "gnt-instance shutdown www.example.org" in caught.value.hint
+    assert world.done == []
+
+
+def test_a_complete_import_of_a_renamed_instance_is_forgotten(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rename(world)
+    with journal.opened(NAME) as record:
+        record.completed("finish")
+    run(dry_run=True)
+    said = capsys.readouterr().out
+    assert "keep" in said and "run again" not in said
+    run()
+    assert "let the source run" not in world.done and "await Ganeti" not in world.done
+    assert list(journal.imports(world.directory)) == []
+
+
+def test_a_complete_import_whose_instance_was_removed_is_forgotten(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.present = []
+    with journal.opened(NAME) as record:
+        record.update(lambda state: state.with_step("add").with_step("finish"))
+    run(dry_run=True)
+    assert "run again" not in capsys.readouterr().out
+    run()
+    assert "let the source run" not in world.done
