@@ -25,12 +25,14 @@ class Command:
         decision: what it needs; None if nothing.
         question: is asked before it; "" if it needs no decision, or asks itself.
         preview: a command that shows first what would be done; () for none.
+        instead: a command that leaves it out for good, if it cannot be done; () for none.
     """
 
     words: tuple[str, ...]
     decision: Decision | None = None
     question: str = ""
     preview: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,14 @@ def switch(state: ImportState, choices: Choices) -> Command | None:
         return None
     if not state.done("tag"):
         return Command(("adopt", choices.plan))
+    start = ("adopt", choices.plan, "--start")
     if not state.done("renumber"):
-        return Command(("renumber", name, *_yes("renumber", choices)), "renumber")
+        words = ("renumber", name, *_yes("renumber", choices))
+        return Command(words, "renumber", instead=start)
     if not state.done("check"):
-        return Command(("check", name, "--fix", *_yes("check", choices)), "check")
-    return Command(("adopt", choices.plan, "--start"), "start", f"start {name}?")
+        words = ("check", name, "--fix", *_yes("check", choices))
+        return Command(words, "check", instead=start)
+    return Command(start, "start", f"start {name}?")
 
 
 def left(state: ImportState | None, stage: Stage, choices: Choices) -> list[Command]:

@@ -143,7 +143,10 @@ def _do(instance: str, stage: str, command: Command, choices: Choices) -> int:
             )
     code = _run(command.words)
     if code != DONE:
-        complain(f"import {instance}: stopped at: {_line(command)}", f"then go on with: {again}")
+        hint = f"then go on with: {again}"
+        if command.instead:  # a guest that the kit cannot read, or a finding that does not matter
+            hint += f"; or start it as it is: {_line(Command(command.instead))}"
+        complain(f"import {instance}: stopped at: {_line(command)}", hint)
     return code
 
 

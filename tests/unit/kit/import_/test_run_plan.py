@@ -146,6 +146,23 @@ def test_a_rerun_goes_on_where_it_stopped(verbs: Verbs) -> None:
     assert verbs.ran == ["check web.example.org --fix --yes"]
 
 
+@pytest.mark.parametrize("verb", ["renumber", "check"])
+def test_a_guest_that_cannot_be_changed_can_be_started_as_it_is(
+    verbs: Verbs, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """Such as one without Linux; the machine is off at that time."""
+    run("prepare")
+    verbs.failing = verb
+    assert run("switch", "--yes", "final") == 1
+    hint = capsys.readouterr().err.splitlines()[-1]
+    assert hint.startswith("hint: then go on with: instance-kit import run web.toml switch ")
+    assert hint.endswith("; or start it as it is: instance-kit import adopt web.toml --start")
+    verbs(["kit", "import", "adopt", "web.toml", "--start"], Path())
+    verbs.ran.clear()
+    assert run("switch") == 0
+    assert verbs.ran == ["finish web.toml"]
+
+
 def test_a_rehearsal_runs_nothing(verbs: Verbs, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("prepare", "--dry-run") == 0
     assert verbs.ran == []
