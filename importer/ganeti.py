@@ -1,7 +1,8 @@
 """Runs Ganeti's commands on the master node, and programs on other nodes, over Ganeti's own SSH.
 
 Root's key on a master candidate opens all nodes. That of another node may not open the master: then
-the error has the command to run there.
+the error has the command that changes it. To run the commands there by hand would not do: what is
+next depends on the answers.
 """
 
 import shlex
@@ -89,7 +90,8 @@ class Ganeti:
             if error.exit_code == _SSH_FAILED:
                 raise MasterLost(
                     error.message,
-                    hint=f"run it on {node}, then this again: {shlex.join(argv)}",
+                    hint=f"is {node} up? If it does not let this node in, on {self.master}:"
+                    f" gnt-node modify --master-candidate=yes {self.here}; then this again",
                 ) from error
             if check:
                 raise

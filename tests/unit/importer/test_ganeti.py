@@ -62,7 +62,7 @@ def answering(
     return asked
 
 
-def test_if_the_master_lets_us_not_in_the_command_is_the_remedy(
+def test_if_the_master_lets_us_not_in_the_remedy_ends_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answering(monkeypatch, 255, stderr="Permission denied (publickey).")
@@ -73,7 +73,8 @@ def test_if_the_master_lets_us_not_in_the_command_is_the_remedy(
             "gnt-instance start on node2.example.org: Permission denied (publickey)."
         )
         assert failed.value.hint == (
-            "run it on node2.example.org, then this again: gnt-instance start 'a b'"
+            "is node2.example.org up? If it does not let this node in, on node2.example.org:"
+            " gnt-node modify --master-candidate=yes node1.example.org; then this again"
         )
 
 
