@@ -218,9 +218,9 @@ def _source(plan: ImportPlan, state: ImportState, checkpoints: Sequence[str]) ->
                 virsh(f"destroy {name}"),
             ]
         )
-    if state.source_directory:
-        yield "A directory of the copy is left there:"
-        yield from _block([f"ssh {host} {shlex.quote(f'ls -la {state.source_directory}')}"])
+    if state.source_directory and complete(state):  # before that, abort would undo all of it
+        yield "Something of the copy is left there. To remove it, and to forget the import:"
+        yield from _block([f"instance-kit import abort {plan.instance}"])
     yield "When a backup of the instance has been made and tried, retire the source:"
     steps = [virsh(f"checkpoint-delete --metadata {name} {shlex.quote(c)}") for c in checkpoints]
     steps.append(virsh(f"undefine --nvram {name}" if plan.variables else f"undefine {name}"))

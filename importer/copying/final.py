@@ -137,10 +137,7 @@ def run(session: Session, stop: Stop, rehearse: Callable[[], None]) -> Finished:
                 hint="copy --again when the guest writes less, or allow more: --max-downtime",
             )
         limit = methods.limit(stop.max_downtime, found)
-    log.info(
-        "%s is stopped for the last pass: %s",
-        *(session.plan.domain, in_words(found, limit)),
-    )
+    log.info("%s is stopped for the last pass: %s", session.plan.domain, in_words(found, limit))
     if running and not stop.suspend:
         return _shut_down(session, facts, stop, limit)
     return _suspended(session, facts, stop, limit)
@@ -340,10 +337,12 @@ def _complete(session: Session, current: Pass, carried: Carried, downtime: float
 def _finished(session: Session, done: Pass, downtime: float | None) -> Finished:
     if downtime is not None:
         log.info("%s has been down for %.1f s", session.plan.domain, downtime)
-    directory = session.journal.read().source_directory
+    left: list[str] = []
     try:
-        return Finished(done, clean(session.host, session.plan, directory))
+        left = clean(session.host, session.plan, session.journal.read().source_directory)
+        if not left:  # else `abort` finds it by the name of the directory
+            session.journal.update(lambda now: replace(now, source_directory=""))
     except KitError as error:
         log.warning("%s", error.message)
         log.warning("what the import made on %s is still there", session.plan.host)
-        return Finished(done, [])
+    return Finished(done, left)

@@ -247,3 +247,21 @@ def test_the_journal_has_no_pass_that_was_not_begun(
     assert record.read().passes == (FIRST,)
     assert record.read().stopped_by_us is None
     assert limits == []
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"), [([], ""), (["qemu-img bitmap --remove x"], DIRECTORY), (None, DIRECTORY)]
+)
+def test_what_is_left_on_the_host_is_noted(
+    session: Session, monkeypatch: pytest.MonkeyPatch, left: list[str] | None, expected: str
+) -> None:
+    """`finish` says that something is there, and `abort` looks for it."""
+
+    def clean(*_: object) -> list[str]:
+        if left is None:
+            raise KitError("libvirt does not answer", hint="")
+        return left
+
+    monkeypatch.setattr(final, "clean", clean)
+    assert final._finished(session, FIRST, 1.0).left == (left or [])
+    assert session.journal.read().source_directory == expected
