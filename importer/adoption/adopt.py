@@ -1,6 +1,7 @@
 """Gives the volumes of an import to Ganeti, and starts the instance; each step can be rerun."""
 
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ from importer.plan.model import ImportPlan
 from importer.plan.word import UNKNOWN
 from node.devices import lvm
 from node.devices.lvm import LogicalVolume
+from node.devices.settling import SETTLE_SECONDS
 from node.errors import KitError
 from node.log import log, step
 
@@ -112,6 +114,17 @@ def _open_volumes(found: dict[str, LogicalVolume]) -> Iterator[tuple[str, str]]:
             yield f"volume {where}: something has it open", f"fuser -v /dev/{where}"
 
 
+def _closed(state: ImportState) -> dict[str, LogicalVolume]:
+    """The volumes that exist, by source disk; udev has them open for a moment after a pass."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        found = located(state.volumes, lvm.volumes())
+        is_open = not state.done("add") and any(_open_volumes(found))
+        if not is_open or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
 def asks_source(state: ImportState, wanted: Wanted) -> bool:
     """Whether an adoption needs the KVM host, which may be gone when the instance exists. Pure."""
     return wanted.start or not state.done("add")
@@ -137,7 +150,7 @@ def adopt(
         KitError: a step failed, or cannot be done. Rerun it when the cause is gone.
     """
     state = journal.update(refreshed)
-    found = located(state.volumes, lvm.volumes())
+    found = _closed(state)
     source = "" if host is None else Virsh(host).state(plan.uuid).state
     reasons = list(problems(plan, state, found, source, wanted))
     if reasons:
@@ -196,7 +209,7 @@ def rehearse(plan: ImportPlan, journal: Journal, ganeti: Ganeti, host: KvmHost) 
         if exists(plan.instance):
             _require_ours(plan, found)
             return
-        for what, remedy in _open_volumes(found):
+        for what, remedy in _open_volumes(_closed(state)):
             raise KitError(what, hint=remedy)
         argv = command.rehearse(plan)
         log.info("+ %s", shlex.join(argv))
