@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from importer.errors import MasterLost
 from node import cluster
 from node.errors import CommandError, KitError
+from node.log import log
 from node.run import Result, run
 
 _SSH_FAILED = 255  # exit code of ssh(1) for its own errors
 _SEPARATOR = "|"
+_UNFINISHED = ("queued", "waiting", "running", "canceling")  # states of jobs
 _AF_INET6 = "10"  # socket.AF_INET6 on Linux, as Ganeti writes it
 
 
@@ -113,6 +115,22 @@ class Ganeti:
                 hint=f"see the output of gnt-{kind} list -o {','.join(fields)}",
             )
         return rows
+
+
+def await_job(ganeti: Ganeti, summary: str) -> None:
+    """Waits for a job of an earlier run: Ganeti goes on with it when gnt-instance is killed.
+
+    Args:
+        ganeti: the cluster.
+        summary: as Ganeti lists it, such as INSTANCE_CREATE(web.example.org).
+
+    Raises:
+        KitError: the master does not answer.
+    """
+    for number, status, told in ganeti.listed("job", ("id", "status", "summary")):
+        if status in _UNFINISHED and summary in told:
+            log.info("waiting for Ganeti's job %s", number)
+            ganeti.run(["gnt-job", "wait", number], check=False)
 
 
 def of_this_node() -> Ganeti:

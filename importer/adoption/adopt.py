@@ -2,10 +2,10 @@
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from importer.adoption import nvram, volumes
+from importer.adoption import mirroring, nvram, volumes
 from importer.adoption.adopted import (
     are_renamed,
     as_found,
@@ -17,7 +17,7 @@ from importer.adoption.adopted import (
     refreshed,
 )
 from importer.errors import MasterLost
-from importer.ganeti import Ganeti
+from importer.ganeti import Ganeti, await_job
 from importer.host.connection import KvmHost
 from importer.host.virsh import Virsh
 from importer.journal import ImportState, Journal
@@ -31,7 +31,6 @@ from node.errors import KitError
 from node.log import log, step
 
 RUNS = ("running", "in shutdown")  # virsh's words of a domain that changes its disks
-_UNFINISHED = ("queued", "waiting", "running", "canceling")  # states of Ganeti's jobs
 
 
 @dataclass(frozen=True)
@@ -167,10 +166,11 @@ def adopt(
     tag(plan, journal)
     if wanted.convert and not journal.read().done("convert"):
         with step("mirror the disks by DRBD"):
-            _convert(plan, journal, ganeti, wanted.secondary)
+            mirroring.convert(plan, ganeti, wanted.secondary)
+            journal.update(lambda state: refreshed(state).with_step("convert"))
     if wanted.fail_over and not journal.read().done("fail over"):
         with step("fail over"):
-            ganeti.run(command.fail_over(plan.instance))
+            mirroring.fail_over(plan, ganeti)
             journal.completed("fail over")
     if wanted.start:
         with step("start"):
@@ -267,24 +267,12 @@ def settled(plan: ImportPlan, state: ImportState, ganeti: Ganeti) -> dict[str, L
     Raises:
         KitError: the master does not answer, or a volume cannot be renamed.
     """
-    _await_job(plan.instance, ganeti)
+    await_job(ganeti, f"INSTANCE_CREATE({plan.instance})")
     found = located(state.volumes, lvm.volumes())
     if not exists(plan.instance):
         _restore_names(plan, found, ganeti)
         found = located(state.volumes, lvm.volumes())
     return found
-
-
-def _await_job(instance: str, ganeti: Ganeti) -> None:
-    """Waits for the job of an earlier run: Ganeti goes on with it when gnt-instance is killed.
-
-    Raises:
-        KitError: the master does not answer.
-    """
-    for number, status, summary in ganeti.listed("job", ("id", "status", "summary")):
-        if status in _UNFINISHED and f"INSTANCE_CREATE({instance})" in summary:
-            log.info("waiting for Ganeti's job %s", number)
-            ganeti.run(["gnt-job", "wait", number], check=False)
 
 
 def _restore_names(plan: ImportPlan, found: dict[str, LogicalVolume], ganeti: Ganeti) -> None:
@@ -327,21 +315,3 @@ def tag(plan: ImportPlan, journal: Journal) -> None:
             continue
         lvm.retag(volume, add=[owner_tag(plan.instance)], remove=[volumes.tag(plan.instance)])
     journal.completed("tag")
-
-
-def _convert(plan: ImportPlan, journal: Journal, ganeti: Ganeti, secondary: str | None) -> None:
-    ((template,),) = _told(plan, ganeti, "disk_template")
-    if template != "drbd":
-        argv = command.convert(plan.instance, secondary)
-        log.info("+ %s", shlex.join(argv))
-        ganeti.run(argv)
-    if plan.variables is not None:
-        ((nodes,),) = _told(plan, ganeti, "snodes")
-        for node in nodes.split(","):
-            nvram.distribute(ganeti, plan.variables, node)
-    journal.update(lambda state: refreshed(state).with_step("convert"))
-
-
-def _told(plan: ImportPlan, ganeti: Ganeti, *fields: str) -> Sequence[Sequence[str]]:
-    rows = ganeti.listed("instance", ("name", *fields))
-    return [row[1:] for row in rows if row[0] == plan.instance]

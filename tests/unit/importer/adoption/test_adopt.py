@@ -26,6 +26,13 @@ PLAN = drafted().plan
 NAME = PLAN.instance
 DISK_UUID = "a92d4053-845d-4adb-8bd7-4c2ae7507bc1"
 
+OTHER = "node2.example.org"
+VERBS = {
+    "INSTANCE_CREATE": "add",
+    "INSTANCE_SET_PARAMS": "modify",
+    "INSTANCE_FAILOVER": "failover",
+}
+
 
 class Node:
     """LVM and Ganeti, as far as an adoption uses them."""
@@ -48,6 +55,7 @@ class Node:
         self.ran: list[Sequence[str]] = []
         self.jobs: list[list[str]] = []
         self.template = "plain"
+        self.primary = PLAN.node
         self.fails_after_renaming = False
         self.refuses = ""
 
@@ -66,9 +74,12 @@ class Node:
             self.template = "drbd"
             for number, uuid in enumerate(sorted(self.volumes)):
                 self._rename(uuid, f"{DISK_UUID}.disk{number}_data")
+        if argv[:2] == ["gnt-instance", "failover"]:
+            self.primary = OTHER if self.primary == PLAN.node else PLAN.node
         if argv[:2] == ["gnt-job", "wait"]:
+            (summary,) = [summary for number, _, summary in self.jobs if number == argv[2]]
             self.jobs.clear()
-            self.run(["gnt-instance", "add"])
+            self.run(["gnt-instance", VERBS[summary.partition("(")[0]]])
         return Result(0, "", "")
 
     def listed(self, kind: str, fields: Sequence[str]) -> list[list[str]]:
@@ -76,7 +87,12 @@ class Node:
             return self.jobs
         if fields == ("name",):
             return [[name] for name in self.master_instances or self.instances]
-        values = {"name": NAME, "disk_template": self.template, "snodes": "node2.example.org"}
+        values = {
+            "name": NAME,
+            "disk_template": self.template,
+            "snodes": OTHER,
+            "pnode": self.primary,
+        }
         return [[values[field] for field in fields]]
 
     def _rename(self, uuid: str, name: str) -> None:
@@ -316,6 +332,43 @@ def test_disks_are_mirrored_and_the_instance_fails_over_and_starts(
     assert record.read().volumes[2].lv == f"{DISK_UUID}.disk2_data"
     run(node, record, wanted)
     assert node.verbs == ["add", "modify", "failover", "startup", "startup"]
+
+
+@pytest.mark.parametrize(
+    ("job", "verbs"),
+    [
+        ("INSTANCE_SET_PARAMS", ["wait", "modify", "failover"]),
+        ("INSTANCE_FAILOVER", ["wait", "failover"]),
+    ],
+)
+def test_what_ganeti_has_done_since_a_killed_run_is_not_done_again(
+    node: Node, record: Journal, job: str, verbs: list[str]
+) -> None:
+    """A second failover would be the way back."""
+    record.update(lambda state: state.with_step("final copy"))
+    run(node, record, Wanted())
+    if job == "INSTANCE_FAILOVER":
+        run(node, record, Wanted(convert=True))
+    node.ran.clear()
+    node.jobs = [["7", "running", f"{job}({NAME})"]]
+    run(node, record, Wanted(convert=True, fail_over=True))
+    assert node.verbs == verbs and node.primary == OTHER
+
+
+def test_an_instance_that_was_failed_over_stays_there(node: Node, record: Journal) -> None:
+    record.update(lambda state: state.with_step("final copy"))
+    run(node, record, Wanted(convert=True))
+    node.run(["gnt-instance", "failover"])
+    run(node, record, Wanted(fail_over=True))
+    assert node.primary == OTHER and record.read().done("fail over")
+
+
+def test_an_instance_that_the_master_does_not_have_is_an_error(node: Node, record: Journal) -> None:
+    record.update(lambda state: state.with_step("final copy"))
+    run(node, record, Wanted())
+    node.listed = lambda *_: []  # type: ignore[method-assign]
+    with pytest.raises(KitError, match="Ganeti has none of that name"):
+        run(node, record, Wanted(convert=True))
 
 
 def test_an_instance_that_was_removed_took_the_copies_with_it(node: Node, record: Journal) -> None:
