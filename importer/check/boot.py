@@ -39,8 +39,7 @@ def _bios(facts: Facts) -> Finding:
             return problem(
                 _LOADER,
                 f"disk 0 has none, and BIOS starts that disk; disk {elsewhere} has one",
-                "make that disk number 0: gnt-instance remove --keep-disks, then adopt them in"
-                " another order",
+                "make that disk number 0: " + _first(loaders[0], facts.instance.name),
             )
         remedy = "instance-kit shell --write, then grub-install in a chroot"
         if esp(disk) is not None:
@@ -65,6 +64,13 @@ def _bios(facts: Facts) -> Finding:
             "instance-kit shell --write, then grub-install in a chroot",
         )
     return ok(_LOADER, "disk 0 has code for BIOS")
+
+
+def _first(number: int, name: str) -> str:
+    """Commands that make a disk the first one: the instance keeps all of them."""
+    uuid = f"$(gnt-instance list --no-headers -o disk.uuid/{number} {name})"
+    modify = "gnt-instance modify --disk"
+    return f"uuid={uuid}; {modify} {number}:detach {name}; {modify} 0:attach,uuid=$uuid {name}"
 
 
 def _uefi(facts: Facts) -> Finding:
