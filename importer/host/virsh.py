@@ -152,6 +152,11 @@ class Virsh:
             raise
 
 
+def is_unknown(error: KitError) -> bool:
+    """Whether an error says that libvirt does not know the domain. Pure."""
+    return isinstance(error, CommandError) and _NO_DOMAIN in error.stderr
+
+
 def fields(text: str) -> dict[str, str]:
     """Parses lines like `Job type:   None`."""
     pairs = (line.partition(":") for line in text.splitlines())

@@ -9,14 +9,15 @@ from importer.adoption import adopted, nvram, volumes
 from importer.adoption.adopt import settled, tag
 from importer.copying.jobs import cleanup
 from importer.ganeti import Ganeti
-from importer.host.connection import connected
+from importer.host.connection import KvmHost, connected
+from importer.host.virsh import is_unknown
 from importer.import_state import ImportState
 from importer.journal import Journal
 from importer.plan.model import ImportPlan
 from importer.plan.word import noted_word
 from kit import DONE
 from node.devices import lvm
-from node.errors import KitError
+from node.errors import CommandError, KitError
 from node.log import log
 from node.program import say
 from node.text import printable
@@ -109,7 +110,7 @@ def _clean_source(plan: ImportPlan, record: Journal) -> None:
     """
     state = record.read()
     with connected(plan.host) as host:
-        settled = not goes_back(state) or cleanup.run_again(host, plan, record)
+        settled = not goes_back(state) or _runs_again(host, plan, record)
         left = cleanup.clean(host, plan, state.source_directory, stays_watched=not settled)
     if not settled:
         log.warning(
@@ -118,6 +119,21 @@ def _clean_source(plan: ImportPlan, record: Journal) -> None:
         )
     for command in left:
         say(printable(f"to do on {plan.host}: {command}"))
+
+
+def _runs_again(host: KvmHost, plan: ImportPlan, record: Journal) -> bool:
+    """See `cleanup.run_again`."""
+    try:
+        return cleanup.run_again(host, plan, record)
+    except CommandError as error:
+        if not is_unknown(error):
+            raise
+        raise KitError(
+            f"import {plan.instance}: {plan.domain} cannot run again: libvirt on {plan.host} does"
+            " not know it any more",
+            hint=f"define it there; or, if it is gone: instance-kit import abort {plan.instance}"
+            " --without-source",
+        ) from error
 
 
 def _require_gone(kept: Sequence[tuple[str, str]], *, exists: bool) -> None:

@@ -12,7 +12,7 @@ from importer.copying.jobs.virsh_jobs import JobVirsh
 from importer.copying.jobs.watch_script import owner_of
 from importer.copying.session import is_ours
 from importer.host.connection import KvmHost
-from importer.host.virsh import Virsh
+from importer.host.virsh import Virsh, is_unknown
 from importer.journal import Journal
 from importer.plan.model import ImportPlan
 from node.errors import CommandError
@@ -26,6 +26,8 @@ def clean(
 ) -> list[str]:
     """Removes the job, the checkpoints with their bitmaps, and the scratch files of an import.
 
+    The disks may be others than those of the plan by now: that may be why the import is aborted.
+
     Args:
         host: the KVM host.
         plan: of the import.
@@ -34,7 +36,8 @@ def clean(
             ends by itself.
 
     Returns:
-        What could not be removed, as commands for a shell there, when the domain is off.
+        What could not be removed, as commands for a shell there, when the domain is off. Of a
+        domain that libvirt has forgotten, the images are not known any more.
 
     Raises:
         KitError: libvirt or the host does not do it.
@@ -44,7 +47,14 @@ def clean(
         return []
     if not stays_watched:  # a script that watches for a run that was killed would act alone
         host.run(["rm", "-f", "--", owner_of(token)], what="end of the watching")
-    facts = look(host, plan)
+    try:
+        facts = look(host, plan, strict=False)
+    except CommandError as error:
+        if not is_unknown(error):
+            raise
+        log.warning("%s on %s: libvirt does not know it any more", plan.domain, plan.host)
+        job.remove(host, directory)
+        return []
     if facts.job is not None and token in facts.job.socket:
         job.end(host, plan.uuid, Place(directory, token, facts.job.socket))
     if not facts.is_on:
@@ -52,7 +62,8 @@ def clean(
         _remove_bitmaps(host, plan, facts, token)
     delete_checkpoints(host, plan, facts, token)
     job.remove(host, directory)
-    return [shlex.join(_removal(*each)) for each in _bitmaps(plan, look(host, plan), token)]
+    left = _bitmaps(plan, look(host, plan, strict=False), token)
+    return [shlex.join(_removal(*each)) for each in left]
 
 
 def end_servers(host: KvmHost, plan: ImportPlan) -> None:

@@ -23,20 +23,20 @@ ON = ("running", "paused", "in shutdown", "idle", "blocked")
 # libvirt adds the state while the domain is on.
 _AGENT = re.compile(r"<target [^>]*name='org\.qemu\.guest_agent\.0'[^>]*state='connected'")
 
-# Of the commands that describe the images, each as one word.
+# Of the commands that describe the images, each as one word. $strict: "" if some may fail.
 _IMAGES = """\
 for image in "$@"; do
   echo "$mark image"
-  eval "$image"
+  eval "$image" || [ -z "$strict" ]
 done
 """
 
-# $1: the domain. $2: a line before each part. $3: a checkpoint, or nothing. Then the commands that
-# describe the images, each as one word.
+# $1: the domain. $2: a line before each part. $3: a checkpoint, or nothing. $4: see _IMAGES.
+# Then the commands that describe the images, each as one word.
 _LOOK = rf"""
 virsh() {{ command {shlex.join(VIRSH)} "$@"; }}
-domain=$1 mark=$2 checkpoint=$3
-shift 3
+domain=$1 mark=$2 checkpoint=$3 strict=$4
+shift 4
 part() {{ echo "$mark $1"; }}
 part state
 virsh domstate --reason "$domain"
@@ -142,7 +142,10 @@ def shut_down(host: KvmHost, plan: ImportPlan, before: SourceFacts, checkpoint: 
     copied = _copied(plan)
     mark = f"--{secrets.token_hex(8)}"
     told = host.script(
-        f"mark=$1; shift\n{_IMAGES}", mark, *_descriptions(copied), what=f"images of {plan.domain}"
+        f"mark=$1 strict=yes; shift\n{_IMAGES}",
+        mark,
+        *_descriptions(copied),
+        what=f"images of {plan.domain}",
     ).stdout
     parts = [part.partition("\n")[2] for part in told.split(mark)[1:]]
     state = DomainState("shut off", "")
@@ -160,10 +163,14 @@ def _descriptions(copied: Sequence[DiskPlan]) -> list[str]:
 
 
 def _images(
-    plan: ImportPlan, copied: Sequence[DiskPlan], described: Sequence[str]
+    plan: ImportPlan, copied: Sequence[DiskPlan], described: Sequence[str], *, strict: bool = True
 ) -> dict[str, ImageInfo]:
     try:
-        return {disk.target: parse_info(text) for disk, text in zip(copied, described, strict=True)}
+        return {
+            disk.target: parse_info(text)
+            for disk, text in zip(copied, described, strict=True)
+            if strict or text.strip()
+        }
     except ValueError as error:
         raise KitError(
             f"images of {plan.domain}: the output of qemu-img is not as expected: {error}",
@@ -171,30 +178,34 @@ def _images(
         ) from error
 
 
-def look(host: KvmHost, plan: ImportPlan, checkpoint: str = "") -> SourceFacts:
+def look(
+    host: KvmHost, plan: ImportPlan, checkpoint: str = "", *, strict: bool = True
+) -> SourceFacts:
     """Looks at a domain.
 
     Args:
         host: the KVM host.
         plan: of the import.
         checkpoint: whose bitmaps are of interest; "" for none.
+        strict: whether its disks have to be those of the plan; else images that are gone are left
+            out.
 
     Raises:
         HostLost: the connection is lost.
-        KitError: the domain or its disks are not those of the plan any more.
+        KitError: there is no such domain, or `strict` is set and its disks are others.
     """
     copied = _copied(plan)
     mark = f"--{secrets.token_hex(8)}"
     told = host.script(
         _LOOK,
-        *(plan.uuid, mark, checkpoint),
+        *(plan.uuid, mark, checkpoint, "yes" if strict else ""),
         *_descriptions(copied),
         what=f"state of {plan.domain}",
     ).stdout
     parts = told.split(mark)[1:]
     (xml,) = (text for name, _, text in (each.partition("\n") for each in parts) if name == " xml")
-    facts = parse(plan, copied, parts, checkpoint, volumes_of(Virsh(host), xml))
-    for disk in copied:
+    facts = parse(plan, copied, parts, checkpoint, volumes_of(Virsh(host), xml), strict=strict)
+    for disk in copied if strict else ():
         if facts.images[disk.target].size != disk.size:
             raise KitError(
                 f"disk {disk.target} of {plan.domain}: {facts.images[disk.target].size} bytes, but"
@@ -210,6 +221,8 @@ def parse(
     parts: Sequence[str],
     checkpoint: str,
     volumes: Volumes,
+    *,
+    strict: bool = True,
 ) -> SourceFacts:
     """Parses the output of the script.
 
@@ -219,6 +232,7 @@ def parse(
         parts: of the output, each with its name in the first line.
         checkpoint: that was asked for.
         volumes: of storage pools that the disks name.
+        strict: see `look`.
 
     Raises:
         KitError: it is not as expected, or the disks are not those of the plan.
@@ -232,7 +246,7 @@ def parse(
             described.append(text)
     state, versions = parse_state(told["state"]), parse_versions(told["versions"])
     sources = disk_sources(told["xml"], volumes)
-    for disk in plan.disks:
+    for disk in plan.disks if strict else ():
         if (there := sources.get(disk.target)) != disk.path:
             raise KitError(
                 f"disk {disk.target} of {plan.domain}: {disk.path} in the plan,"
@@ -240,7 +254,7 @@ def parse(
                 hint="its disks have changed since the plan was made: make a new plan; a snapshot"
                 " with a file of its own has to be merged first (virsh blockcommit --pivot)",
             )
-    images = _images(plan, copied, described)
+    images = _images(plan, copied, described, strict=strict)
     planned = {disk.target for disk in plan.disks}
     job = running_job(told["backup"]) if told["backup"].strip() else None
     facts = SourceFacts(

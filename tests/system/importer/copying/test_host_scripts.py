@@ -179,8 +179,20 @@ def test_a_libvirt_that_is_older_than_checkpoints_is_asked_for_the_rest(
 ) -> None:
     if is_old:
         libvirt.sets("old")
-    look = libvirt.script(facts._LOOK, UUID, "mark", "")
+    look = libvirt.script(facts._LOOK, UUID, "mark", "", "yes")
     assert look.stdout is not None
     printed = look.stdout.read()
     assert look.wait(20) == 0
     assert "mark checkpoints\n" in printed and "mark dominfo\n" in printed
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_image_that_is_gone_is_no_obstacle_if_it_need_not_be_there(
+    libvirt: Libvirt, strict: bool
+) -> None:
+    words = (UUID, "mark", "", "yes" if strict else "", "echo first", "exit 1 | false", "echo last")
+    look = libvirt.script(facts._LOOK, *words)
+    assert look.stdout is not None
+    printed = look.stdout.read()
+    assert (look.wait(20) == 0) is not strict
+    assert ("mark image\nfirst\nmark image\nmark image\nlast\n" in printed) is not strict

@@ -18,7 +18,7 @@ from importer.plan.rules import Draft
 from kit.import_ import abort
 from node.devices import lvm
 from node.devices.lvm import LogicalVolume
-from node.errors import KitError
+from node.errors import CommandError, KitError
 from tests.unit.importer.plan.planned import drafted
 
 PLAN = drafted().plan
@@ -123,6 +123,21 @@ def test_a_guest_that_may_still_shut_down_stays_watched(
 def test_a_host_that_is_gone_is_left_alone(world: World) -> None:
     run(without_source=True)
     assert world.done == [f"remove volumes of {NAME}"]
+
+
+def test_a_source_that_is_gone_cannot_run_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "error: failed to get domain 'web'"
+
+    def run_again(*_: object) -> bool:
+        raise CommandError(said, exit_code=1, stdout="", stderr=said, hint="see there")
+
+    monkeypatch.setattr(abort.cleanup, "run_again", run_again)
+    with pytest.raises(KitError, match=r"libvirt on kvm1\.example\.org does not") as caught:
+        run()
+    assert caught.value.hint.endswith(f"instance-kit import abort {NAME} --without-source")
+    assert list(journal.imports(world.directory)) == [NAME]
 
 
 def test_what_cannot_be_removed_is_not_forgotten(world: World) -> None:

@@ -21,6 +21,7 @@ from tests.unit.importer.copying.source import (
     TOKEN,
     UUID,
     VDA,
+    XML,
     image,
     seen,
     told,
@@ -89,6 +90,44 @@ def test_what_cannot_be_removed_is_told_as_commands() -> None:
 
     (command,) = cleanup.clean(FakeHost(answer), PLAN, DIRECTORY)
     assert command == f"qemu-img bitmap --remove -f qcow2 '/srv/web root.qcow2' {POINT}"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"vda": image(11 * GIB, POINT)},
+        {"vda": ""},  # it is gone: qemu-img has only complained
+        {"xml": XML.replace("/srv/web root", "/srv/moved")},
+        {"xml": XML.replace("dev='vdb'", "dev='vdz'")},
+    ],
+)
+def test_what_became_of_the_disks_does_not_keep_traces(changed: dict[str, str]) -> None:
+    """The error of a copy of other disks advises to abort the import."""
+
+    def answer(argv: list[str]) -> Result:
+        if argv[0] == "sh":
+            assert argv[7] == ""  # not strict
+            return Result(0, argv[5].join(["", *told(checkpoints=POINT, **changed)]), "")
+        return Result(0, "", "")
+
+    host = FakeHost(answer)
+    cleanup.clean(host, PLAN, DIRECTORY)
+    assert delete(POINT) in host.asked
+    assert ["rm", "-rf", "--", DIRECTORY] in host.asked
+
+
+def test_of_a_domain_that_was_undefined_only_files_are_left() -> None:
+    """As after `import finish`: the source is retired, and the import is to be forgotten."""
+    host = fails(lambda argv: argv[0] == "sh", f"error: failed to get domain '{UUID}'\n")
+    assert cleanup.clean(host, PLAN, DIRECTORY) == []
+    assert host.asked[-1] == ["rm", "-rf", "--", DIRECTORY]
+
+
+def test_a_libvirt_that_does_not_answer_is_no_reason_to_forget() -> None:
+    host = fails(lambda argv: argv[0] == "sh", "error: failed to connect to the hypervisor\n")
+    with pytest.raises(CommandError):
+        cleanup.clean(host, PLAN, DIRECTORY)
+    assert ["rm", "-rf", "--", DIRECTORY] not in host.asked
 
 
 def test_a_script_that_waits_for_a_shutdown_may_go_on() -> None:

@@ -28,8 +28,8 @@ def test_all_is_asked_in_one_command() -> None:
     (argv,) = host.asked
     assert argv[:2] == ["sh", "-euc"]
     assert argv[4] == source.UUID
-    assert argv[6] == POINT
-    assert [shlex.split(word)[:2] for word in argv[7:]] == [["qemu-img", "info"]] * 2
+    assert argv[6:8] == [POINT, "yes"]
+    assert [shlex.split(word)[:2] for word in argv[8:]] == [["qemu-img", "info"]] * 2
 
 
 @pytest.mark.parametrize(
