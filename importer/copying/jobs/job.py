@@ -20,7 +20,8 @@ from node.text import size
 
 PREFIX = "ganeti-instance-kit-"
 # Its owner is QEMU's user. Each domain that is on has a directory of its own there, named
-# domain-ID-NAME, in which AppArmor lets QEMU make sockets (virt-aa-helper).
+# domain-ID-NAME, in which AppArmor lets QEMU make sockets (virt-aa-helper); the name may be cut.
+# Those of before a power failure stay, and libvirt counts from 1 again.
 QEMU_STATE = "/var/lib/libvirt/qemu"
 RESERVE = 1 << 30  # bytes that stay free where the scratch files are
 END_SECONDS = 120.0
@@ -45,8 +46,12 @@ done
 chown -h "$owner" "$dir"
 df --output=avail -B1 "$dir" | tail -n 1
 id=$({shlex.join(VIRSH)} domid "$domain" | head -n 1)
-set -- {QEMU_STATE}/domain-"$id"-*
-if [ -d "$1" ]; then dir=$1; fi
+name=$({shlex.join(VIRSH)} domname "$domain" | head -n 1)
+for own in {QEMU_STATE}/domain-"$id"-*; do # the longest one comes last
+  case $name in
+    "${{own#{QEMU_STATE}/domain-"$id"-}}"*) if [ -d "$own" ]; then dir=$own; fi ;;
+  esac
+done
 echo "$dir"
 """
 # $1: the domain. $2: the token. $3: the directory. $4: the socket. libvirt ends a job after the

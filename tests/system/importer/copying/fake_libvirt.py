@@ -2,6 +2,7 @@
 
 state       of the domain, with the reason: running (booted)
 job         is there while a backup job runs; it has the job's XML
+name        of the domain
 down        is there while libvirt does not answer
 old         is there if it is older than checkpoints
 log         what changed the domain
@@ -30,6 +31,8 @@ done
 if [ -e down ]; then exit 1; fi
 case $1 in
   list) ;;
+  domid) echo 7; echo; exit ;;
+  domname) cat name; echo; exit ;;
   checkpoint-list | help) if [ -e old ]; then exit 1; else exit 0; fi ;;
   domstate) if [[ $* == *--reason* ]]; then cat state; else sed 's/ (.*//' state; fi; exit ;;
   backup-dumpxml) cat job 2> /dev/null; exit ;;
@@ -59,6 +62,7 @@ class Libvirt:
         program.write_text(VIRSH)
         program.chmod(0o755)
         (directory / "token").write_text(TOKEN)
+        (directory / "name").write_text("web\n")
         self.state(RUNNING)
         self.processes: list[subprocess.Popen[str]] = []
 

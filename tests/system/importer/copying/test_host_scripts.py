@@ -46,6 +46,34 @@ def begin(libvirt: Libvirt, *, suspend: bool) -> "subprocess.Popen[str]":
     return libvirt.script(virsh_jobs._BEGIN, *words)
 
 
+@pytest.mark.parametrize(
+    ("name", "there", "expected"),
+    [
+        ("web", ["domain-7-db", "domain-7-web"], "domain-7-web"),
+        ("web", ["domain-7-w", "domain-7-web", "domain-7-web2", "domain-8-web"], "domain-7-web"),
+        ("web of the *] shop in the city", ["domain-7-*", "domain-7-web of the *] shop in"], None),
+        ("web", ["domain-7-db"], "ours"),
+        ("web", [], "ours"),
+    ],
+)
+def test_the_socket_is_in_the_directory_of_the_domain_that_runs(
+    libvirt: Libvirt, name: str, there: list[str], expected: str | None
+) -> None:
+    """After a power failure, directories of others with the same number are left."""
+    state = libvirt.directory / "qemu"
+    for each in there:
+        (state / each).mkdir(parents=True)
+    state.mkdir(exist_ok=True)
+    (libvirt.directory / "name").write_text(f"{name}\n")
+    script = job._PREPARE.replace(job.QEMU_STATE, str(state))
+    prepare = libvirt.script(script, UUID, str(state / "ours"), str(OWNER), "vda", "1048576")
+    assert prepare.stdout is not None
+    free, place = prepare.stdout.read().splitlines()
+    assert int(free) > 0
+    assert place == str(state / (expected or there[-1]))
+    assert (state / "ours" / "vda").exists()
+
+
 def test_a_cut_connection_makes_a_suspended_domain_run_at_once(libvirt: Libvirt) -> None:
     watch = libvirt.watch()
     tell(watch, "arm suspended", "armed")
