@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from importer.copying.jobs import job, servers
-from importer.copying.jobs.facts import SourceFacts, look
+from importer.copying.jobs.facts import MIGRATED, SourceFacts, look
 from importer.copying.jobs.job import Place, token_of
 from importer.copying.jobs.virsh_jobs import JobVirsh
 from importer.copying.jobs.watch_script import owner_of
@@ -15,7 +15,7 @@ from importer.host.connection import KvmHost
 from importer.host.virsh import Virsh, is_unknown
 from importer.journal import Journal
 from importer.plan.model import ImportPlan
-from node.errors import CommandError
+from node.errors import CommandError, KitError
 from node.log import log
 
 START_SECONDS = 60.0
@@ -135,7 +135,14 @@ def run_again(host: KvmHost, plan: ImportPlan, journal: Journal) -> bool:
     if stopped is None:
         return True
     virsh = Virsh(host)
-    state = virsh.state(plan.uuid).state
+    found = virsh.state(plan.uuid)
+    state = found.state
+    if found == MIGRATED:
+        raise KitError(
+            f"{plan.domain}: it was migrated from {plan.host} to another host, and is not started"
+            " here",
+            hint="see whether it runs there",
+        )
     if stopped == "suspended" and state == "paused":
         virsh.resume(plan.uuid)
         thaw(host, plan)

@@ -19,6 +19,7 @@ from importer.plan.model import DiskPlan, ImportPlan
 from node.errors import KitError
 
 ON = ("running", "paused", "in shutdown", "idle", "blocked")
+MIGRATED = DomainState("shut off", "migrated")
 
 # libvirt adds the state while the domain is on.
 _AGENT = re.compile(r"<target [^>]*name='org\.qemu\.guest_agent\.0'[^>]*state='connected'")
@@ -77,6 +78,7 @@ class SourceFacts:
         job: the backup job that runs, if any.
         has_other_job: whether a job of another kind runs.
         is_persistent: whether libvirt knows the domain when it is off.
+        is_saved: whether it is off, and its memory is in a file, from which it will go on.
         xml: of the domain, as it runs.
         dirty: of the checkpoint that was asked for: by target whose bitmap can be relied on, the
             bytes that changed since; None if they are not known, as the domain is off.
@@ -92,6 +94,7 @@ class SourceFacts:
     job: RunningJob | None
     has_other_job: bool
     is_persistent: bool
+    is_saved: bool
     xml: str
     dirty: Mapping[str, int | None]
 
@@ -205,6 +208,8 @@ def look(
     parts = told.split(mark)[1:]
     (xml,) = (text for name, _, text in (each.partition("\n") for each in parts) if name == " xml")
     facts = parse(plan, copied, parts, checkpoint, volumes_of(Virsh(host), xml), strict=strict)
+    if strict:
+        _require_current(facts, plan)
     for disk in copied if strict else ():
         if facts.images[disk.target].size != disk.size:
             raise KitError(
@@ -256,6 +261,7 @@ def parse(
             )
     images = _images(plan, copied, described, strict=strict)
     planned = {disk.target for disk in plan.disks}
+    info = fields(told["dominfo"])
     job = running_job(told["backup"]) if told["backup"].strip() else None
     facts = SourceFacts(
         state=state,
@@ -267,7 +273,9 @@ def parse(
         has_snapshots=bool(told["snapshots"].strip()),
         job=job,
         has_other_job=job is None and fields(told["job"]).get("Job type", "None") != "None",
-        is_persistent=fields(told["dominfo"]).get("Persistent") == "yes",
+        is_persistent=info.get("Persistent") == "yes",
+        is_saved=state.state not in ON
+        and (state.reason == "saved" or info.get("Managed save") == "yes"),
         xml=told["xml"],
         dirty={},
     )
@@ -288,6 +296,27 @@ def _with_dirty(facts: SourceFacts, sizes: str, checkpoint: str) -> SourceFacts:
             if image.bitmaps.get(checkpoint) is False
         }
     return replace(facts, dirty=dirty)
+
+
+def _require_current(facts: SourceFacts, plan: ImportPlan) -> None:
+    """Checks that what is on the disks of a domain that is off is all there is.
+
+    Raises:
+        KitError: it went on elsewhere, or will go on from a file.
+    """
+    if facts.state == MIGRATED:
+        raise KitError(
+            f"domain {plan.domain}: it was migrated to another host: its disks on {plan.host} may"
+            " be out of date, or in use there",
+            hint="make a plan with the host that has it now; or migrate it back, or start it here",
+        )
+    if facts.is_saved:
+        name = shlex.quote(plan.domain)
+        raise KitError(
+            f"domain {plan.domain}: its memory is saved in a file: its disks are as those of a"
+            " running machine",
+            hint=f"start it, then run this again: virsh start {name}",
+        )
 
 
 def require_restartable(facts: SourceFacts, plan: ImportPlan) -> None:

@@ -10,7 +10,7 @@ from importer import journal
 from importer.copying.jobs import cleanup, servers
 from importer.copying.jobs.watch_script import owner_of
 from importer.journal import ImportState
-from node.errors import CommandError
+from node.errors import CommandError, KitError
 from node.run import Result
 from tests.unit.importer.copying.source import (
     DIRECTORY,
@@ -191,3 +191,12 @@ def test_a_source_that_does_not_start_stays_noted(tmp_path: Path) -> None:
         with pytest.raises(CommandError):
             cleanup.run_again(FakeHost(answer), PLAN, record)
         assert record.read().stopped_by_us == "shut down"
+
+
+def test_a_source_that_was_migrated_is_not_started_here(tmp_path: Path) -> None:
+    host = FakeHost(lambda _: Result(0, "shut off (migrated)", ""))
+    with journal.begun(PLAN, "text", tmp_path / "imports") as record:
+        record.update(lambda before: replace(before, stopped_by_us="shut down"))
+        with pytest.raises(KitError, match="not started here"):
+            cleanup.run_again(host, PLAN, record)
+    assert not any("start" in argv for argv in host.asked)
