@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Literal
 
 from importer.copying import methods, passes
 from importer.copying.carry import Carried
 from importer.copying.jobs import job
 from importer.copying.jobs.cleanup import clean, run_again
 from importer.copying.jobs.facts import SourceFacts, look, require_restartable, shut_down
-from importer.copying.jobs.guard import explained, watched
+from importer.copying.jobs.guard import explained, require_suspended, watched
 from importer.copying.jobs.job import Place, token_of
 from importer.copying.jobs.virsh_jobs import JobVirsh
 from importer.copying.jobs.watch import Watch
@@ -60,9 +61,10 @@ class Stop:
 
 @dataclass(frozen=True)
 class Finished:
-    """A final pass, and what of ours is left on the KVM host, as commands for a shell there."""
+    """A final pass, how it leaves the domain, and commands that remove what is left of ours."""
 
     copied: Pass
+    state: Literal["suspended", "off"]
     left: Sequence[str]
 
 
@@ -118,7 +120,7 @@ def run(session: Session, stop: Stop, rehearse: Callable[[], None]) -> Finished:
     if not facts.is_on:
         done = passes.from_images(session, facts, final=True)
         session.journal.completed("final copy")
-        return _finished(session, done, None)
+        return _finished(session, done, "off", None)
     running = facts.state.state == "running"
     if running and not stop.suspend:
         require_restartable(facts, session.plan)
@@ -137,7 +139,8 @@ def run(session: Session, stop: Stop, rehearse: Callable[[], None]) -> Finished:
                 hint="copy --again when the guest writes less, or allow more: --max-downtime",
             )
         limit = methods.limit(stop.max_downtime, found)
-    log.info("%s is stopped for the last pass: %s", session.plan.domain, in_words(found, limit))
+    how = "stopped for the last pass" if running else "suspended already, and is not shut down"
+    log.info("%s is %s: %s", session.plan.domain, how, in_words(found, limit))
     if running and not stop.suspend:
         return _shut_down(session, facts, stop, limit)
     return _suspended(session, facts, stop, limit)
@@ -244,13 +247,15 @@ def _suspended(session: Session, facts: SourceFacts, stop: Stop, limit: float | 
                 if not facts.has_jobs:  # QEMU has written all to the image by now
                     pieces = stack.enter_context(passes.images(session, works, is_on=True))
                 carried, current = passes.carry(session, current, pieces, watch)
+                require_suspended(session)
             seconds = time.monotonic() - began
             watch.end()  # from here on, it stays suspended
             done = _complete(session, current, carried, seconds if was_running else None)
-    found = _finished(session, done, seconds if was_running else None)
-    if stop.destroy:
-        JobVirsh(host).destroy(uuid)
-    return found
+    found = _finished(session, done, "suspended", seconds if was_running else None)
+    if not stop.destroy:
+        return found
+    JobVirsh(host).destroy(uuid)
+    return replace(found, state="off")
 
 
 def _begin_suspended(
@@ -304,7 +309,7 @@ def _shut_down(session: Session, facts: SourceFacts, stop: Stop, limit: float | 
             seconds = time.monotonic() - began
             watch.end()  # from here on, it stays off
             done = _complete(session, current, carried, seconds)
-    return _finished(session, done, seconds)
+    return _finished(session, done, "off", seconds)
 
 
 def _await_off(session: Session, stop: Stop) -> None:
@@ -334,7 +339,9 @@ def _complete(session: Session, current: Pass, carried: Carried, downtime: float
     return done
 
 
-def _finished(session: Session, done: Pass, downtime: float | None) -> Finished:
+def _finished(
+    session: Session, done: Pass, state: Literal["suspended", "off"], downtime: float | None
+) -> Finished:
     if downtime is not None:
         log.info("%s has been down for %.1f s", session.plan.domain, downtime)
     left: list[str] = []
@@ -345,4 +352,4 @@ def _finished(session: Session, done: Pass, downtime: float | None) -> Finished:
     except KitError as error:
         log.warning("%s", error.message)
         log.warning("what the import made on %s is still there", session.plan.host)
-    return Finished(done, left)
+    return Finished(done, state, left)

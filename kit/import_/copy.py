@@ -135,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
             except HostLost:
                 settle(plan, record)
                 raise
-            lines = _finished(plan, finished, stop)
+            lines = _finished(plan, finished)
         else:
 
             def one_pass(host: KvmHost) -> Pass:
@@ -231,12 +231,11 @@ def _passed(plan: ImportPlan, done: Pass) -> str:
     return f"{plan.domain}: pass {done.number}: {size(done.bytes)} in {done.seconds:.0f} s"
 
 
-def _finished(plan: ImportPlan, finished: Finished, stop: Stop) -> list[str]:
+def _finished(plan: ImportPlan, finished: Finished) -> list[str]:
     done = finished.copied
     down = "" if done.downtime is None else f"; {plan.domain} was down for {done.downtime:.1f} s"
     lines = [f"{plan.domain}: the last pass is complete: {size(done.bytes)}{down}"]
-    stays = "suspended" if stop.suspend and not stop.destroy else "off"
-    lines.append(f"{plan.domain} stays {stays} on {plan.host}")
+    lines.append(f"{plan.domain} stays {finished.state} on {plan.host}")
     if finished.left:
         lines.append(f"left on {plan.host}, when {plan.domain} is off:")
         lines += [f"  {command}" for command in finished.left]

@@ -90,6 +90,21 @@ def _off(session: Session) -> str | None:
     return "it has shut down, as an earlier final pass told it to; it runs again"
 
 
+def require_suspended(session: Session) -> None:
+    """Checks that a domain has not run while its last changes were copied.
+
+    Raises:
+        KitError: it is not suspended any more.
+    """
+    state = Virsh(session.host).state(session.plan.uuid).state
+    if state != "paused":
+        raise KitError(
+            f"copy of {session.plan.domain}: it is {state}, though it was suspended for its last"
+            " pass: what it has written since is not copied",
+            hint="find out what has resumed it, such as a cluster manager; then run this again",
+        )
+
+
 @contextmanager
 def ending(session: Session, place: Place, watch: Watch) -> Iterator[None]:
     """Ends the job after the block, unless the connection is lost: then it can be gone on with.

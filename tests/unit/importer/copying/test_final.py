@@ -13,6 +13,7 @@ import pytest
 from converter import Silent
 from importer import journal
 from importer.copying import final
+from importer.copying.carry import Carried
 from importer.copying.final import Finished, Stop
 from importer.copying.jobs.job import Place
 from importer.copying.rate import Rate
@@ -100,7 +101,7 @@ def limits(monkeypatch: pytest.MonkeyPatch, _looked: None) -> list[float | None]
 
     def begin(_session: Session, _facts: object, _stop: Stop, limit: float | None) -> Finished:
         began.append(limit)
-        return Finished(FIRST, [])
+        return Finished(FIRST, "off", [])
 
     monkeypatch.setattr(final, "_suspended", begin)
     monkeypatch.setattr(final, "_shut_down", begin)
@@ -236,6 +237,75 @@ def test_after_the_limit_it_runs_again(
     assert state.stopped_by_us is None
     assert not state.done("final copy")
     assert not state.passes[-1].complete
+
+
+@pytest.fixture
+def suspending(
+    session: Session, monkeypatch: pytest.MonkeyPatch, _looked: None
+) -> tuple[Source, Watching]:
+    """A last pass that suspends, and copies nothing."""
+    host, watch = session.host, Watching()
+    assert isinstance(host, Source)
+
+    def begin(*_: object) -> float:
+        host.state = "paused"
+        return 0.0
+
+    monkeypatch.setattr(final.job, "prepare", lambda *_: Place(DIRECTORY, TOKEN, SOCKET))
+    monkeypatch.setattr(final, "watched", lambda *_, **__: nullcontext(watch))
+    monkeypatch.setattr(final, "_begin_suspended", begin)
+    monkeypatch.setattr(final, "clean", lambda *_: [])
+    monkeypatch.setattr(final.passes, "exported", lambda *_: nullcontext([]))
+    monkeypatch.setattr(final.passes, "carry", lambda _, current, *__: (Carried(), current))
+    return host, watch
+
+
+@pytest.mark.parametrize(("destroy", "expected"), [(False, "suspended"), (True, "off")])
+def test_a_last_pass_tells_how_it_leaves_the_domain(
+    session: Session, suspending: tuple[Source, Watching], destroy: bool, expected: str
+) -> None:
+    finished = final.run(session, Stop(suspend=True, destroy=destroy))
+    assert finished.state == expected
+    assert suspending[1].ended and session.journal.read().done("final copy")
+
+
+@pytest.mark.usefixtures("suspending")
+def test_a_domain_that_was_suspended_before_stays_so(
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It cannot shut down, though that is asked for."""
+    assert isinstance(session.host, Source)
+    session.host.state = "paused"
+    caplog.set_level("INFO")
+    monkeypatch.setattr(final, "look", lambda *_: seen(POINT, state="paused (user)", **DIRTY))
+    assert final.run(session, Stop()).state == "suspended"
+    assert "web is suspended already, and is not shut down" in caplog.text
+
+
+@pytest.mark.parametrize("before", ["running (booted)", "paused (user)"])
+def test_a_domain_that_somebody_resumed_has_no_last_pass(
+    session: Session,
+    suspending: tuple[Source, Watching],
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+) -> None:
+    """What it has written since is in no copy: adopt must not take it for complete."""
+    host, watch = suspending
+
+    def carry(_: Session, current: Pass, *__: object) -> tuple[Carried, Pass]:
+        host.state = "running"
+        return Carried(), current
+
+    monkeypatch.setattr(final, "look", lambda *_: seen(POINT, state=before, **DIRTY))
+    monkeypatch.setattr(final.passes, "carry", carry)
+    with pytest.raises(KitError, match="it is running, though it was suspended"):
+        final.run(session, Stop(suspend=True))
+    state = session.journal.read()
+    assert not state.done("final copy") and not state.passes[-1].complete
+    assert state.stopped_by_us is None
+    assert watch.ended
 
 
 def test_the_journal_has_no_pass_that_was_not_begun(

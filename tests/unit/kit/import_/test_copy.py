@@ -101,7 +101,7 @@ def copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     def run_last(session: Session, _: object, rehearse: Callable[[], None]) -> Finished:
         rehearse()
         session.journal.completed("final copy")
-        return Finished(replace(FIRST, final=True, downtime=2.0), ["rm x"])
+        return Finished(replace(FIRST, final=True, downtime=2.0), "off", ["rm x"])
 
     monkeypatch.chdir(tmp_path)
     Path("my web.toml").write_text(render(DRAFTED))
