@@ -15,8 +15,9 @@ LATE = 3  # exit code: it is not off in time
 # $1: the domain. $2: bytes of the job's XML; the rest of stdin is the checkpoint's. $3: whether to
 # suspend. $4: seconds for freezing file systems, or 0. $5: the file with the number of the script
 # that watches. It prints whether they were frozen. With a failure, the domain runs as before, also
-# if the connection is lost meanwhile. Frozen file systems of a domain that stays suspended are
-# thawed when it is resumed.
+# if the connection is lost meanwhile, or if nobody hears what it prints: who has ended it may have
+# seen the domain run, before it was suspended here. Frozen file systems of a domain that stays
+# suspended are thawed when it is resumed.
 _BEGIN = f"""
 virsh() {{ command {shlex.join(VIRSH)} "$@"; }}
 umask 077
@@ -28,6 +29,7 @@ head -c "$2" > "$dir/job"
 cat > "$dir/checkpoint"
 domain=$1 suspend=$3 watch=$5 frozen=no
 thaw() {{ timeout {THAW_SECONDS:.0f} {shlex.join(VIRSH)} domfsthaw "$domain" > /dev/null || :; }}
+end_job() {{ virsh domjobabort "$domain" > /dev/null || :; ${{before:-:}}; }}
 resume() {{ virsh resume "$domain" > /dev/null || :; if [ "$frozen" = yes ]; then thaw; fi; }}
 if [ "$4" != 0 ]; then
   undo=thaw
@@ -44,13 +46,13 @@ if [ "$suspend" = yes ]; then
   undo=resume
 fi
 virsh backup-begin "$domain" --reuse-external --backupxml "$@" > /dev/null
+before=$undo undo=end_job
 if ! [ -e "$watch" ] || grep -qx alone "$watch"; then
-  virsh domjobabort "$domain" > /dev/null || :
   echo 'nobody watches the job: the connection was cut' >&2
   exit 1
 fi
-if [ "$suspend" = yes ]; then undo=; fi
 echo "$frozen"
+undo=
 """
 # $1: the domain. $2: seconds.
 _SHUT_DOWN = f"""

@@ -154,6 +154,20 @@ def test_a_watched_job_begins(libvirt: Libvirt, suspend: bool) -> None:
     tell(watch, "end", "ended")
 
 
+@pytest.mark.parametrize("suspend", [False, True])
+def test_a_job_whose_begin_nobody_hears_is_ended(libvirt: Libvirt, suspend: bool) -> None:
+    """A signal ended the copy, which then saw the domain run, and did not resume it later."""
+    watch = libvirt.watch()
+    tell(watch, "arm suspended", "armed")
+    libvirt.sets("slow")
+    late = begin(libvirt, suspend=suspend)
+    assert late.stdout is not None
+    late.stdout.close()
+    assert ended(late) == 1
+    assert libvirt.is_running and not libvirt.has_job
+    tell(watch, "end", "ended")
+
+
 def test_a_job_that_does_not_begin_leaves_the_domain_running(libvirt: Libvirt) -> None:
     libvirt.sets("broken")
     assert ended(begin(libvirt, suspend=True)) != 0
