@@ -5,7 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
 
-from converter import BaseIncomplete, CopyOptions, PartedProgress, ResumeMismatch
+from converter import (
+    BaseIncomplete,
+    CopyFailed,
+    CopyOptions,
+    PartedProgress,
+    ResumeMismatch,
+    VerificationFailed,
+)
 from importer.copying.comparison.update import update
 from importer.copying.opening import Opener, Piece
 from importer.copying.rate import Rate
@@ -13,6 +20,7 @@ from importer.copying.several import DiskCopy, copy_all
 from importer.errors import CopiesFailed, CopiesStopped
 from importer.host.connection import KvmHost
 from node.errors import KitError
+from node.log import log
 
 # Programs may read the volumes: lvm(8), udev.
 OPTIONS = CopyOptions(verify=True, readers_allowed=True)
@@ -76,33 +84,45 @@ class Carrier:
 
     def _copy(self, pieces: Sequence[Piece], done: Callable[[Sequence[str]], None]) -> Carried:
         began = time.monotonic()
-        again = {piece.target for piece in pieces}
+        left = {piece.target for piece in pieces}
         wire: dict[str, int] = {}
         compared = Carried()
-        try:
-            wire |= self._copies(pieces, again, resume=self.resume)
-        except CopiesFailed as failed:
-            complete = again - failed.failures.keys()
-            done(sorted(complete))
-            # The guest has changed the first bytes of a disk since: its copy begins anew.
-            anew = _failed_by(failed, ResumeMismatch)
-            # A comparison was interrupted: what the volume holds is known only by another one.
-            unknown = _failed_by(failed, BaseIncomplete)
-            if not anew | unknown:
+        resume = self.resume
+        while left:
+            try:
+                wire |= self._copies(pieces, left, resume=resume)
+                break
+            except CopiesFailed as failed:
+                complete = left - failed.failures.keys()
+                done(sorted(complete))
+                # The guest has changed the first bytes of a disk since: its copy begins anew.
+                anew = _failed_by(failed, ResumeMismatch)
+                unknown = self._unknown(failed)
+                if not anew | unknown:
+                    raise
+                wire |= self._copies(pieces, anew, resume=False)
+                for piece in pieces:
+                    if piece.target in unknown:
+                        compared += self._compare(piece)
+                        done([piece.target])
+                left -= complete | anew | unknown
+                resume = True
+            except CopiesStopped as stopped:
+                done(sorted(name for name, state in stopped.left.items() if state.complete))
                 raise
-            wire |= self._copies(pieces, anew, resume=False)
-            wire |= self._copies(pieces, again - complete - anew - unknown, resume=True)
-            for piece in pieces:
-                if piece.target in unknown:
-                    compared += self._compare(piece)
-                    done([piece.target])
-        except CopiesStopped as stopped:
-            done(sorted(name for name, left in stopped.left.items() if left.complete))
-            raise
         done(sorted(wire))
         copied = sum(wire.values())
         seconds = time.monotonic() - began - compared.compare_seconds
         return compared + Carried(copied, copied, seconds)
+
+    def _unknown(self, failed: CopiesFailed) -> set[str]:
+        """The disks of which only a comparison tells what their volumes hold."""
+        # The first part is of an earlier run, and the domain may have run in between.
+        older = _failed_by(failed, VerificationFailed) if self.resume else set()
+        for target in sorted(older):
+            log.warning("disk %s: not what an earlier run has copied: it is compared", target)
+        # A comparison was interrupted.
+        return older | _failed_by(failed, BaseIncomplete)
 
     def _copies(
         self, pieces: Sequence[Piece], targets: set[str], *, resume: bool
@@ -141,4 +161,8 @@ class Carrier:
 
 def _failed_by(failed: CopiesFailed, kind: type[KitError]) -> set[str]:
     """The disks whose copies failed by an error of a kind."""
-    return {name for name, error in failed.failures.items() if isinstance(error, kind)}
+    causes = {
+        name: error.cause if isinstance(error, CopyFailed) else error
+        for name, error in failed.failures.items()
+    }
+    return {name for name, cause in causes.items() if isinstance(cause, kind)}

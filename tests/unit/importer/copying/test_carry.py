@@ -11,6 +11,7 @@ import pytest
 import converter
 from converter import (
     BaseIncomplete,
+    CopyFailed,
     CopyPlan,
     CopyResult,
     Kind,
@@ -18,6 +19,7 @@ from converter import (
     Silent,
     SourceLost,
     TargetState,
+    VerificationFailed,
 )
 from importer.copying import carry, opening
 from importer.copying.carry import Carried, Carrier
@@ -268,6 +270,50 @@ def test_a_disk_whose_comparison_was_interrupted_is_compared_again(
     total, done = carried(monkeypatch, copies, CHANGES, ALL_B)
     assert (compared, done) == (["vda"], ["vdb", "vda"])
     assert (total.wire, total.compared) == (5, 3)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_disk_that_an_earlier_run_copied_otherwise_is_compared(
+    monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    """The target's disk is not faulty. In a copy from the start, it is."""
+    wrong = VerificationFailed(Path("/dev/xenvg/a"), "in the GiB from byte 0 on")
+    error = CopyFailed(wrong, TargetState(complete=False, resumable_at=None))
+    copies = Copies(CopiesFailed(error, {"vda": error}, {}))
+    compared: list[str] = []
+
+    def compare(_: Carrier, piece: Piece) -> Carried:
+        compared.append(piece.target)
+        return Carried(5, compared=3, compare_seconds=0.0)
+
+    monkeypatch.setattr(Carrier, "_compare", compare)
+    if not resume:
+        with pytest.raises(CopiesFailed):
+            carried(monkeypatch, copies, ALL, ALL_B, resume=False)
+        assert compared == []
+        return
+    _, done = carried(monkeypatch, copies, ALL, ALL_B)
+    assert (compared, done) == (["vda"], ["vdb", "vda"])
+
+
+def test_disks_that_cannot_go_on_may_tell_so_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first one stops the others before they have come so far."""
+
+    def failing(name: str, *stopped: str) -> CopiesFailed:
+        error = CopyFailed(VerificationFailed(Path(f"/dev/{name}"), "there"), TargetState())
+        other = KitError("stopped", hint="")
+        return CopiesFailed(error, {name: error, **dict.fromkeys(stopped, other)}, {})
+
+    copies = Copies(failing("vda", "vdb"), failing("vdb"))
+    compared: list[str] = []
+    monkeypatch.setattr(
+        Carrier, "_compare", lambda _, piece: compared.append(piece.target) or Carried()
+    )
+    _, done = carried(monkeypatch, copies, ALL, ALL_B)
+    assert (compared, done) == (["vda", "vdb"], ["vda", "vdb"])
+    assert copies.options[1] == {"vdb": (False, True)}
 
 
 def test_what_is_complete_is_noted_when_another_disk_fails(
