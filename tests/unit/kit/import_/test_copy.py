@@ -1,6 +1,7 @@
 """The options of `import copy` for the last pass; what it says at the end."""
 
 import argparse
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from importer import journal
+from importer import import_state, journal
 from importer.copying.final import Finished
 from importer.copying.session import Session
 from importer.import_state import ImportState, Pass
@@ -187,3 +188,26 @@ def test_after_a_trial_the_last_pass_needs_no_adoption(
     assert capsys.readouterr().out.splitlines()[-1] == (
         "next: instance-kit import renumber web.example.org"
     )
+
+
+@pytest.mark.parametrize("clock", [1.0, -3600.0])
+def test_what_the_instance_has_written_is_not_overwritten(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, clock: float
+) -> None:
+    """Even if the clock was set back between the last copy and the start."""
+    run()
+    run("--final")
+    now = time.time()
+    monkeypatch.setattr(import_state.time, "time", lambda: now + clock)
+    with journal.opened(DRAFTED.plan.instance, copied) as record:
+        record.completed("start")
+    for which in ("--again", "--final"):
+        with pytest.raises(KitError, match="its instance was started after the last copy"):
+            run(which)
+
+
+def test_a_trial_that_was_started_is_copied_again(copied: Path) -> None:
+    run()
+    with journal.opened(DRAFTED.plan.instance, copied) as record:
+        record.completed("start")
+    assert run("--again") == 0
