@@ -125,8 +125,7 @@ class KvmHost:
         ours = serving(self.command(argv), what=f"{what} on {self.name}", grace=GRACE_SECONDS)
         with ours as service, self.noticing_loss():
             try:
-                while service.line(CONNECT_SECONDS) != MARK:
-                    pass
+                _await_begin(service)
             except KitError as error:
                 if service.complained(ssh_client.TOO_MANY):
                     raise self._too_many(what) from error
@@ -255,8 +254,17 @@ def connected(host: str) -> Iterator[KvmHost]:
     command = ssh_client.master(location)
     with serving(command, what=f"ssh {host}", env=environment, grace=GRACE_SECONDS) as master:
         try:
-            while master.line(CONNECT_SECONDS) != MARK:
-                pass
+            _await_begin(master)
         except KitError as error:
             raise ssh_client.not_connected(host, list(master.complaints)) from error
         yield KvmHost(host, location, master)
+
+
+def _await_begin(service: Service) -> None:
+    """Waits until a program has begun. What startup files print may end without a newline.
+
+    Raises:
+        KitError: it has ended, or does not begin.
+    """
+    while not service.line(CONNECT_SECONDS).endswith(MARK):
+        pass

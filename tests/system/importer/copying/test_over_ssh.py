@@ -1,5 +1,7 @@
 """The agent on another host, over a real sshd."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +12,7 @@ from converter.errors import SourceLost
 from converter.options import CopyOptions
 from importer.copying.comparison.agent_disk import AgentDisk
 from importer.copying.comparison.update import update
-from tests.system.converter.sshd import Sshd, sshd
+from tests.system.converter.sshd import HOST, Sshd, sshd
 from tests.system.converter.support import wait_until
 from tests.system.importer.copying.agents import (
     MIB,
@@ -72,3 +74,37 @@ def test_a_cut_line_leaves_nothing_there_and_another_run_goes_on(far: Sshd, tmp_
         with remote(far, disk) as there:
             update(there, device, CopyOptions())
         assert file.read_bytes() == disk.read_bytes()
+
+
+_CONNECT = """
+import sys
+from importer.host.connection import connected
+with connected(sys.argv[1]) as host:
+    assert host.run(["echo", "ran"]).stdout == "ran\\n"
+    with host.service(["cat"]) as cat:
+        cat.send("served")
+        print(cat.line(10))
+"""
+
+
+@pytest.mark.parametrize("noise", ["echo Welcome", r"printf '\033]0;kvm1\007'"])
+def test_startup_files_may_print_something(far: Sshd, noise: str) -> None:
+    """A title for the terminal has no newline at its end."""
+    startup, users = far.home / ".bashrc", far.home / "passwd"
+    before = users.read_text()
+    users.write_text(before.replace(f"{far.home}:/bin/sh", f"{far.home}:/bin/bash"))
+    startup.write_text(f"{noise}\ntouch ~/was-read\n")
+    try:
+        ended = subprocess.run(
+            far.python(_CONNECT, HOST),
+            env={**os.environ, "HOME": str(far.home)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        startup.unlink()
+        users.write_text(before)
+    assert (far.home / "was-read").exists()
+    assert (ended.stdout, ended.returncode) == ("served\n", 0), ended.stderr
