@@ -66,7 +66,7 @@ def planned(source: Source, fd: int, origin: Origin) -> Plan:
             log.warning("%s", warning)
         used: dict[int, int] = {}
         swap, free = list[tuple[int, int]](), list[tuple[int, int]]()
-        for area in report.swap:
+        for area in _awake(report.swap):
             if pages := _swap_pages(disk.read, area):
                 swap.append(pages)
                 used[area.start] = least.SWAP
@@ -159,14 +159,21 @@ def areas(report: DiskReport, used: Mapping[int, int]) -> Iterator[Area]:
             )
 
 
-def _swap_pages(read: Read, area: SwapArea) -> tuple[int, int] | None:
-    """All pages of a swap area but the first, as its header has them; start and length.
+def _awake(areas: tuple[SwapArea, ...]) -> tuple[SwapArea, ...]:
+    """The swap areas whose pages nobody needs.
 
-    A system that is hibernated in it would lose its memory: then it is kept.
+    A system that is hibernated in one of them reads pages from all of them when it wakes up. So
+    then there are none.
     """
-    if area.hibernated:
-        log.info("swap at byte %d: a system is hibernated in it: kept", area.start)
-        return None
+    for area in areas:
+        if area.hibernated:
+            log.info("swap at byte %d: a system is hibernated in it: all swap is kept", area.start)
+            return ()
+    return areas
+
+
+def _swap_pages(read: Read, area: SwapArea) -> tuple[int, int] | None:
+    """All pages of a swap area but the first, as its header has them; start and length."""
     header = swap_header.parsed(read(area.start, area.page_size))
     if header is None:
         return None

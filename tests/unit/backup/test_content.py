@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup import KIT_VERSION, kinds
-from backup.disks.content import ZERO_FRAMES, _limited, frames
+from backup.disks.content import ZERO_FRAMES, _limited, frames, planned
 from backup.disks.raw_size import HEAD, stated_size
 from backup.kinds import Kind
+from backup.options import Origin
 from backup.streams import stream
 from backup.streams.stream import (
     FRAME_SIZE,
@@ -148,6 +149,34 @@ def mbr(*slots: tuple[int, int, int]) -> bytes:
     """Type, first sector and count of each entry."""
     entries = b"".join(struct.pack("<4xB3xII", *slot) for slot in slots)
     return bytes(gpt.MBR_ENTRIES) + entries.ljust(64, b"\0") + b"\x55\xaa"
+
+
+def swap(pages: int, magic: bytes = b"SWAPSPACE2") -> bytes:
+    """An area of pages of 4 KiB that are in use."""
+    header = bytearray(4096)
+    struct.pack_into("<III", header, 1024, 1, pages - 1, 0)
+    header[4086:] = magic.ljust(10, b"\0")
+    return bytes(header) + b"page" * (1024 * (pages - 1))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "left_out"),
+    [
+        (b"SWAPSPACE2", b"SWAPSPACE2", 2 * 127 * 4096),
+        (b"S1SUSPEND", b"SWAPSPACE2", 0),
+        (b"SWAPSPACE2", b"S1SUSPEND", 0),
+    ],
+)
+def test_a_hibernated_system_keeps_its_pages_in_all_swap(
+    first: bytes, second: bytes, left_out: int
+) -> None:
+    table = mbr((0x82, 2048, 1024), (0x82, 4096, 1024)).ljust(MIB, b"\0")
+    content = table + swap(128, first).ljust(MIB, b"\0") + swap(128, second).ljust(MIB, b"\0")
+    source = MemorySource(content, [Extent(0, len(content), Bytes.DATA)])
+    plan = planned(source, -1, Origin())
+    assert plan.header.left_out["swap"] == left_out
+    zeros = sum(each.length for each in plan.content.extents() if each.kind is Bytes.ZERO)
+    assert zeros == left_out
 
 
 def ext4(blocks: int) -> bytes:
