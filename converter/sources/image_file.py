@@ -13,7 +13,7 @@ from converter.identity import Identity, identity_of
 from node.devices import qemu_locks
 from node.devices.holders import loop_over
 from node.devices.settling import InUseError, settled
-from node.devices.stack import backing_id
+from node.devices.stack import backing_id, sectors_changed
 from node.devices.writers import writer
 from node.errors import KitError
 
@@ -30,6 +30,7 @@ class LocalFile:
         self.is_block = stat.S_ISBLK(status.st_mode)
         self._check_unused()
         self.size = os.lseek(fd, 0, os.SEEK_END)
+        self._sectors = self._sectors_changed()
         self.pages = buffers.PageCache(fd, self.size)
         self.head = self.pread(0, min(HEAD, self.size))
         self._mtime_ns = 0 if self.is_block else status.st_mtime_ns
@@ -91,12 +92,25 @@ class LocalFile:
                 )
             done += count
 
+    def _sectors_changed(self) -> tuple[int, int] | None:
+        """Of a block device, what `node.devices.stack.sectors_changed` says.
+
+        Pages that a program wrote earlier reach the device now: they must not count as a change.
+        """
+        if not self.is_block:
+            return None
+        with suppress(OSError):  # of a device whose writes fail: reads tell of it
+            os.fsync(self.fd)
+        return sectors_changed(os.fstat(self.fd).st_rdev)
+
     def check_unchanged(self) -> None:
         """Raises KitError if it was or may have been written to after it was opened."""
         status = os.fstat(self.fd)
         same_time = self.is_block or status.st_mtime_ns == self._mtime_ns
         same_head = self.pread(0, len(self.head)) == self.head
-        if not (same_time and same_head and os.lseek(self.fd, 0, os.SEEK_END) == self.size):
+        same_sectors = self._sectors_changed() == self._sectors
+        same_size = os.lseek(self.fd, 0, os.SEEK_END) == self.size
+        if not (same_time and same_sectors and same_head and same_size):
             raise SourceChanged(
                 f"source {self.name}: it changed while it was copied",
                 hint="stop what writes to it, and copy again",

@@ -21,6 +21,19 @@ def sysfs(number: int) -> Path:
     return SYS / f"dev/block/{os.major(number)}:{os.minor(number)}"
 
 
+def sectors_changed(number: int) -> tuple[int, int] | None:
+    """How many sectors of a device were written and discarded since it exists, by all programs.
+
+    What is still in the page cache does not count. None: the kernel does not count for it.
+    """
+    try:
+        fields = [int(field) for field in (sysfs(number) / "stat").read_text().split()]
+    except (OSError, ValueError):
+        return None
+    # The kernel's Documentation/block/stat.rst; discards are counted since Linux 4.18.
+    return (fields[6], fields[13]) if len(fields) > 13 else None
+
+
 def stacked_on(number: int) -> list[str]:
     """The names of the devices built on this one: device mapper, md, bcache, DRBD."""
     holders = sysfs(number) / "holders"

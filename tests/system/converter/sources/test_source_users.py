@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -181,5 +181,27 @@ def test_a_file_that_is_replaced_meanwhile(disk: Path) -> None:
         disk.write_bytes(b"another")
         with pytest.raises(KitError, match="it was replaced by another while"):
             source.check_unchanged()
+    finally:
+        os.close(fd)
+
+
+def written(device: Path, place: int) -> None:
+    """By a program that is gone afterwards, and whose bytes may be in the page cache still."""
+    with device.open("r+b", buffering=0) as file:
+        file.seek(place)
+        file.write(b"changed")
+
+
+def test_a_device_that_is_written_to_meanwhile(device: Path) -> None:
+    """In its middle: its beginning is the same."""
+    fd = os.open(device, os.O_RDONLY)
+    try:
+        written(device, 16 * MIB)
+        source = image_file.LocalFile(fd, str(device))
+        with closing(source.pages):
+            source.check_unchanged()
+            written(device, 32 * MIB)
+            with pytest.raises(KitError, match="it changed while it was copied"):
+                source.check_unchanged()
     finally:
         os.close(fd)
