@@ -4,6 +4,7 @@ import errno
 import fcntl
 import glob
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,25 @@ from pathlib import Path
 from node.files import open_regular, require_regular, sync_directory
 from node.log import log
 from node.syscalls import rename_new
+
+_LONGEST = 200  # bytes of a name that go into the names of its parts; names have 255 at most
+_PART = re.compile(r"[a-z0-9_]{8}\.part")  # behind the prefix; the letters are those of tempfile
+
+
+def part_prefix(name: str) -> str:
+    """How the names of the parts of a file or directory begin: `.<name>.`, cut if it is long."""
+    return f".{os.fsdecode(os.fsencode(name)[:_LONGEST])}."
+
+
+def parts_of(path: Path) -> Iterator[Path]:
+    """The parts beside a file or directory; of a long name, those of others that begin alike, too.
+
+    Nothing else: whoever asks removes them.
+    """
+    prefix = part_prefix(path.name)
+    for part in path.parent.glob(f"{glob.escape(prefix)}*"):
+        if _PART.fullmatch(part.name.removeprefix(prefix)):
+            yield part
 
 
 def same_file(path: Path, status: os.stat_result) -> bool:
@@ -26,12 +46,12 @@ def same_file(path: Path, status: os.stat_result) -> bool:
 def part_of(path: Path) -> Iterator[tuple[Path, int]]:
     """Makes a temporary file `.<name>.<random>.part` beside a file; yields path and descriptor.
 
-    It has mode 0600 and is locked while its maker lives. At the end of the block it is removed,
-    unless it was renamed.
+    Of a long name only the beginning is used. The file has mode 0600 and is locked while its maker
+    lives. At the end of the block it is removed, unless it was renamed.
     """
     while True:
         descriptor, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=".part", dir=path.parent
+            prefix=part_prefix(path.name), suffix=".part", dir=path.parent
         )
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,7 +69,7 @@ def part_of(path: Path) -> Iterator[tuple[Path, int]]:
 
 def remove_parts_of(path: Path) -> None:
     """Removes the temporary files of a file (`part_of`) whose makers are dead."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+    for part in parts_of(path):
         unlink_if_free(part)
 
 

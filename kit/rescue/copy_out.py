@@ -5,7 +5,6 @@ directory is read-only.
 """
 
 import fcntl
-import glob
 import os
 import shutil
 import stat
@@ -22,6 +21,7 @@ from kit.rescue.tree import Tree, told
 from node import mount_fds, syscalls
 from node.errors import CommandError, KitError
 from node.isolation.apart import Channel, Message, apart
+from node.lockfile import part_prefix, parts_of
 from node.log import log
 from node.run import run
 
@@ -226,9 +226,10 @@ def _restore(about: Message, place: Path) -> None:
 @contextmanager
 def _part_beside(final: Path) -> Iterator[Part]:
     """Makes the directory for the copy; it is removed at the end, as are those of killed copies."""
-    for left in final.parent.glob(f".{glob.escape(final.name)}.*.part"):
+    for left in parts_of(final):
         _remove_if_free(left)
-    path = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
+    prefix = part_prefix(final.name)
+    path = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=final.parent))
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     parent = os.open(final.parent, flags)
     try:

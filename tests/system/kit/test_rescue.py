@@ -313,7 +313,7 @@ def test_copies_keep_all_and_stay_in_the_guest(disk: Path, tmp_path: Path) -> No
 
 
 def test_a_file_out(disk: Path, tmp_path: Path) -> None:
-    left = tmp_path / ".data.xyz.part"
+    left = tmp_path / ".data.abc_wxyz.part"
     left.mkdir()
     (tmp_path / "data").write_text("replaced")
     done("cp", f"{disk}:/out/data", tmp_path)  # by the link in the guest

@@ -27,6 +27,23 @@ def test_a_renamed_part_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "\u20ac" * 85, "\udcff" * 255])
+def test_a_long_name_has_parts(name: str, tmp_path: Path) -> None:
+    with part_of(tmp_path / name) as (part, _):
+        left = part.with_name(f"{part.name[:-13]}abcdefgh.part")
+        left.touch()
+        remove_parts_of(tmp_path / name)
+        assert list(tmp_path.iterdir()) == [part]
+
+
+def test_only_parts_are_removed(tmp_path: Path) -> None:
+    part, foreign = tmp_path / ".cache.a_0bcdef.part", tmp_path / ".cache.old.part"
+    part.touch()
+    foreign.touch()
+    remove_parts_of(tmp_path / "cache")
+    assert list(tmp_path.iterdir()) == [foreign]
+
+
 def test_a_lock_goes_with_its_holder(tmp_path: Path) -> None:
     with locked(tmp_path / "lock", "nobody"):
         assert (tmp_path / "lock").exists()
@@ -74,8 +91,8 @@ def test_a_file_gets_its_name_on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_parts_of_dead_makers_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "a[b]"
-    other = tmp_path / ".ab.x.part"
-    for left in (other, tmp_path / ".a[b].x.part"):
+    other = tmp_path / ".ab.x2345678.part"
+    for left in (other, tmp_path / ".a[b].x2345678.part"):
         left.write_bytes(b"x")
     with part_of(path) as (part, _):
         remove_parts_of(path)
