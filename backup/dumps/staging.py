@@ -114,8 +114,8 @@ class Staging:
             self._fd = -1
         is_link = stat.S_ISLNK(inode.mode)
         if is_link:
-            if not self._target:
-                raise StreamError(f"inode {self._number} in it is a symlink to nothing")
+            if not self._target or b"\0" in self._target:
+                raise StreamError(f"inode {self._number} in it is a symlink to no possible name")
             self._path.symlink_to(os.fsdecode(self._target))
         os.chown(self._path, inode.uid, inode.gid, follow_symlinks=False)
         if not is_link:

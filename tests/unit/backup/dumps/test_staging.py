@@ -45,3 +45,13 @@ def test_an_inode_that_comes_twice_is_refused(mode: int, tmp_path: Path) -> None
         inode = records.inode((bytes(32) + inode_body(mode, 1)).ljust(records.RECORD, b"\0"))
         with pytest.raises(StreamError, match="inode 12 comes twice"):
             made.begin(12, inode._replace(flags=0))
+
+
+@pytest.mark.parametrize("target", [b"", b"a\0b"])
+def test_a_symlink_that_cannot_be_is_damage(target: bytes, tmp_path: Path) -> None:
+    inode = records.inode((bytes(32) + inode_body(0o120777, 3)).ljust(records.RECORD, b"\0"))
+    with closing(Staging(tmp_path)) as made:
+        made.begin(12, inode._replace(flags=0))
+        made.data(0, memoryview(target))
+        with pytest.raises(StreamError, match="inode 12 in it is a symlink to no possible name"):
+            made.end()
