@@ -194,12 +194,12 @@ def launched(
     """
     guestfs = _library()
     before = dict(os.environ)
-    _set_environment(_environment(before, use_kvm=use_kvm))
+    _set_environment(_environment(before, use_kvm=use_kvm, sandboxed=sandboxed))
     handle = guestfs.GuestFS(python_return_dict=True)
     try:
         if sandboxed:
             handle.config("-sandbox", _SANDBOX)
-            handle.set_tmpdir("/tmp")  # whatever TMPDIR is: these two can be written to
+            handle.set_tmpdir("/tmp")  # these two can be written to
             handle.set_cachedir("/var/tmp")
         for number, (disk, kind) in enumerate(disks):
             label = {} if number else {"label": FIRST}
@@ -213,23 +213,26 @@ def launched(
         raise KitError(
             f"appliance for the guest's file systems: {str(error).splitlines()[0]}",
             hint="run libguestfs-test-tool to find the cause; libguestfs needs a Debian kernel"
-            " package on the node",
+            " package on the node, and room in /var/tmp",
         ) from error
     finally:
         handle.close()
         _set_environment(before)
 
 
-def _environment(given: Mapping[str, str], *, use_kvm: bool) -> dict[str, str]:
+def _environment(
+    given: Mapping[str, str], *, use_kvm: bool, sandboxed: bool = False
+) -> dict[str, str]:
     """The environment of libguestfs's programs: that of all programs, and settings of its own.
 
     It makes its appliance with tar and cp, and Ganeti does not clean the environment of imports.
+    TMPDIR is kept if it is there: that of libpam-tmpdir is below /tmp, and callers mount another
+    /tmp. In a sandbox only /tmp and /var/tmp can be written to.
     """
-    kept = {
-        name: value
-        for name, value in given.items()
-        if name.startswith("LIBGUESTFS_") or name == "TMPDIR"
-    }
+    kept = {name: value for name, value in given.items() if name.startswith("LIBGUESTFS_")}
+    place = given.get("TMPDIR", "")
+    if not sandboxed and os.access(place, os.W_OK):
+        kept["TMPDIR"] = place
     if not use_kvm:
         kept["LIBGUESTFS_BACKEND_SETTINGS"] = "force_tcg"
     return {"LIBGUESTFS_BACKEND": "direct"} | kept | ENVIRONMENT

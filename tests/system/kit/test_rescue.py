@@ -350,6 +350,15 @@ def test_a_shell_s_exit_code_and_what_it_sees(disk: Path) -> None:
     assert kit("shell", disk, "--write").returncode == 2
 
 
+def test_a_tmpdir_of_the_node(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As libpam-tmpdir sets it: libguestfs cannot write there."""
+    place = tmp_path / "user"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    done("cp", f"{disk}:/etc/hostname", tmp_path)
+    assert (tmp_path / "hostname").read_text() == "guest\n"
+
+
 def test_what_cp_takes(disk: Path, tmp_path: Path) -> None:
     assert "both are in guests" in refused("cp", "a:/b", "c:/d")
     assert "neither is in a guest" in refused("cp", "a", "c")
