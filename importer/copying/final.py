@@ -31,7 +31,6 @@ from importer.plan.model import ImportPlan
 from node.cleanup import time_limit
 from node.errors import KitError
 from node.log import log
-from node.text import size
 
 SHUTDOWN_SECONDS = 180
 OFF = DomainState("shut off", "")
@@ -140,7 +139,7 @@ def run(session: Session, stop: Stop, rehearse: Callable[[], None]) -> Finished:
             )
         limit = methods.limit(stop.max_downtime, found)
     how = "stopped for the last pass" if running else "suspended already, and is not shut down"
-    log.info("%s is %s: %s", session.plan.domain, how, in_words(found, limit))
+    log.info("%s is %s: %s", session.plan.domain, how, methods.in_words(found, limit))
     if running and not stop.suspend:
         return _shut_down(session, facts, stop, limit)
     return _suspended(session, facts, stop, limit)
@@ -148,16 +147,6 @@ def run(session: Session, stop: Stop, rehearse: Callable[[], None]) -> Finished:
 
 def _is_copied(session: Session) -> bool:
     return last_complete(session.journal.read().passes) is not None
-
-
-def in_words(found: Estimate, limit: float | None = None) -> str:
-    """An estimate for people, with the seconds after which the pass is given up."""
-    what = f"{size(found.changed)} to copy"
-    if found.compared:
-        what += f", {size(found.compared)} to compare"
-    if found.seconds is not None:
-        what += f", about {ceil(found.seconds)} s"
-    return what if limit is None else f"{what}, at most {ceil(limit)} s"
 
 
 def too_long(found: Estimate, stop: Stop) -> str | None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from importer.plan.model import DiskPlan
+from node.text import size
 
 Reading = Literal["job", "image"]
 Work = Literal["all", "changes", "compare"]
@@ -150,6 +152,16 @@ def estimate(
         if amount and seconds is not None:
             seconds = seconds + amount / rate if rate else None
     return Estimate(changed + whole, compared, seconds)
+
+
+def in_words(found: Estimate, limit: float | None = None) -> str:
+    """An estimate for people, with the seconds after which the pass is given up."""
+    what = f"{size(found.changed)} to copy"
+    if found.compared:
+        what += f", {size(found.compared)} to compare"
+    if found.seconds is not None:
+        what += f", about {ceil(found.seconds)} s"
+    return what if limit is None else f"{what}, at most {ceil(limit)} s"
 
 
 def limit(given: int | None, found: Estimate) -> float | None:

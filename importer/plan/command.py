@@ -40,8 +40,8 @@ def add(plan: ImportPlan) -> list[str]:
 
 
 def rehearse(plan: ImportPlan) -> list[str]:
-    """As `add`, but Ganeti makes its checks only; those of a start, too: there is enough memory."""
-    words = [word for word in add(plan) if word != "--no-start"]
+    """The same, but Ganeti only makes its checks."""
+    words = add(plan)
     return [*words[:2], "--dry-run", *words[2:]]  # options come before the name
 
 

@@ -222,7 +222,7 @@ def _foreseen(options: argparse.Namespace, plan: ImportPlan, host: KvmHost) -> l
             lines.append(f"disk {disk.target}: swap, made anew")
     stops = options.final and facts.state.state == "running"
     limit = methods.limit(options.max_downtime, estimate) if stops else None
-    lines.append(f"if it came now: {final.in_words(estimate, limit)}")
+    lines.append(f"if it came now: {methods.in_words(estimate, limit)}")
     if stops and (why := final.too_long(estimate, _stop(options))) is not None:
         lines.append(f"{plan.domain} would not be stopped: {why}")
     return lines

@@ -264,7 +264,7 @@ def suspending(
 def test_a_last_pass_tells_how_it_leaves_the_domain(
     session: Session, suspending: tuple[Source, Watching], destroy: bool, expected: str
 ) -> None:
-    finished = final.run(session, Stop(suspend=True, destroy=destroy))
+    finished = final.run(session, Stop(suspend=True, destroy=destroy), ready)
     assert finished.state == expected
     assert suspending[1].ended and session.journal.read().done("final copy")
 
@@ -280,7 +280,7 @@ def test_a_domain_that_was_suspended_before_stays_so(
     session.host.state = "paused"
     caplog.set_level("INFO")
     monkeypatch.setattr(final, "look", lambda *_: seen(POINT, state="paused (user)", **DIRTY))
-    assert final.run(session, Stop()).state == "suspended"
+    assert final.run(session, Stop(), ready).state == "suspended"
     assert "web is suspended already, and is not shut down" in caplog.text
 
 
@@ -301,7 +301,7 @@ def test_a_domain_that_somebody_resumed_has_no_last_pass(
     monkeypatch.setattr(final, "look", lambda *_: seen(POINT, state=before, **DIRTY))
     monkeypatch.setattr(final.passes, "carry", carry)
     with pytest.raises(KitError, match="it is running, though it was suspended"):
-        final.run(session, Stop(suspend=True))
+        final.run(session, Stop(suspend=True), ready)
     state = session.journal.read()
     assert not state.done("final copy") and not state.passes[-1].complete
     assert state.stopped_by_us is None
@@ -333,5 +333,5 @@ def test_what_is_left_on_the_host_is_noted(
         return left
 
     monkeypatch.setattr(final, "clean", clean)
-    assert final._finished(session, FIRST, 1.0).left == (left or [])
+    assert final._finished(session, FIRST, "off", 1.0).left == (left or [])
     assert session.journal.read().source_directory == expected

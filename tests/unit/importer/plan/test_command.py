@@ -35,7 +35,8 @@ def test_the_instance_adopts_the_volumes_in_the_order_of_the_plan() -> None:
 def test_a_rehearsal_is_the_same_command_without_its_effects() -> None:
     add, rehearse = command.add(PLAN), command.rehearse(PLAN)
     assert rehearse[:3] == ["gnt-instance", "add", "--dry-run"] and rehearse[-1] == add[-1]
-    assert set(add) - set(rehearse) == {"--no-start"}  # so that the memory is checked
+    # Where it is started is not known yet: it may fail over to another node before.
+    assert not set(add) - set(rehearse)
 
 
 def test_an_instance_without_nics_and_parameters() -> None:
