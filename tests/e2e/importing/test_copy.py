@@ -102,6 +102,7 @@ def assert_nothing_is_left(writer: Writer) -> None:
     assert writer.kvm.run(["sh", "-c", left]).stdout == ""
 
 
+@pytest.mark.trixie
 def test_passes_and_the_last_one_while_it_is_suspended(writer: Writer) -> None:
     foreseen = copy(writer, "--dry-run")
     assert "disk vda: all of it is copied" in foreseen
@@ -129,6 +130,7 @@ def test_passes_and_the_last_one_while_it_is_suspended(writer: Writer) -> None:
     assert isinstance(found[-1]["downtime"], float)
 
 
+@pytest.mark.trixie
 def test_the_last_pass_after_a_shutdown(writer: Writer) -> None:
     said = copy(writer, "--final")
     assert "all of it is copied" in said
