@@ -60,7 +60,10 @@ def copy(target: Target, source: Path, destination: str, partition: str | None) 
 def _packer(source: Path, archive: str) -> list[str]:
     attributes = ("--acls", "--xattrs", "--xattrs-include=*")
     where = (f"--directory={source.parent}", f"./{source.name}")
-    return ["tar", "--create", f"--file={archive}", "--numeric-owner", *attributes, *where]
+    return [
+        *("tar", "--create", "--sparse", f"--file={archive}", "--numeric-owner"),
+        *(*attributes, *where),
+    ]
 
 
 def _receiver(disks: list[Held], name: str, destination: str, partition: str | None) -> tree.Work:

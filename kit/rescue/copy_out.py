@@ -184,8 +184,13 @@ def _receive(about: Message, place: Path, channel: Channel) -> None:
 def _receive_file(about: Message, place: Path, pipe: int, channel: Channel) -> None:
     with place.open("xb", buffering=0) as file:
         while piece := os.read(pipe, _BUFFER):
-            file.write(piece)
+            # A sparse file, such as /var/log/lastlog, stays sparse.
+            if piece.count(0) == len(piece):
+                file.seek(len(piece), os.SEEK_CUR)
+            else:
+                file.write(piece)
         size = file.tell()
+        file.truncate(size)  # it may end with a hole
     if size != about["size"]:
         channel.receive()  # the other process knows why
         raise KitError(

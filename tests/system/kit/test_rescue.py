@@ -291,6 +291,9 @@ def test_copies_keep_all_and_stay_in_the_guest(disk: Path, tmp_path: Path) -> No
     file.write_text("content\n")
     os.chown(file, 1234, 5678)
     file.chmod(0o4750)
+    with (source / "sparse").open("wb") as sparse:
+        sparse.write(b"begin")
+        sparse.truncate(128 << 20)
     os.setxattr(file, "user.key", b"value\0")
     output("setcap", "cap_net_raw+ep", file)
     (source / b"\xff".decode("utf-8", "surrogateescape")).touch()
@@ -307,6 +310,8 @@ def test_copies_keep_all_and_stay_in_the_guest(disk: Path, tmp_path: Path) -> No
     copied = tmp_path / "copied"
     done("cp", f"{disk}:/out/{source.name}", copied)
     assert manifest(copied) == manifest(source)
+    done("cp", f"{disk}:/out/{source.name}/sparse", tmp_path)
+    assert (tmp_path / "sparse").stat().st_blocks * 512 < 1 << 20
     (tmp_path / "into/out").mkdir(parents=True)
     assert "directories are not merged" in refused("cp", f"{disk}:/out", tmp_path / "into")
     assert not list(tmp_path.glob(".*.part"))
