@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-_BOUND = re.compile(r"(?:- )?(min|max)/\d+:")
+# In either order, which may differ from run to run: the keys are those of a dict.
+_BOUND = re.compile(r"(?:- )?(min|max)/(\d+):")
 _FIGURE = re.compile(r"([a-z-]+): (\d+)")
 
 
@@ -42,14 +43,12 @@ class ClusterInfo:
 def cluster_info(printed: str) -> ClusterInfo:
     """Parses the output of `gnt-cluster info`; what is missing there is empty."""
     values: dict[str, str] = {}
-    bounds: list[tuple[dict[str, int], dict[str, int]]] = []
+    bounds: dict[int, tuple[dict[str, int], dict[str, int]]] = {}
     figures: dict[str, int] | None = None
     for line in printed.splitlines():
         text = line.strip()
         if found := _BOUND.fullmatch(text):
-            if found[1] == "min":
-                bounds.append(({}, {}))
-            figures = bounds[-1][found[1] == "max"] if bounds else None
+            figures = bounds.setdefault(int(found[2]), ({}, {}))[found[1] == "max"]
         elif figures is not None and (figure := _FIGURE.fullmatch(text)):
             figures[figure[1]] = int(figure[2])
         else:
@@ -61,7 +60,7 @@ def cluster_info(printed: str) -> ClusterInfo:
     return ClusterInfo(
         group if group not in ("", "None", "(unset)") else None,
         _words(values.get("enabled disk templates", "")),
-        tuple(Bounds(least, most) for least, most in bounds),
+        tuple(Bounds(least, most) for _, (least, most) in sorted(bounds.items())),
     )
 
 

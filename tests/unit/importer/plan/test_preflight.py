@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from importer.domains.domain import Obstacle
 from importer.domains.inventory import HostFacts
@@ -398,6 +400,21 @@ Instance policy - limits for instances:
         "192.0.2.255",
     }
     assert reserved_addresses("-") == frozenset()
+
+
+@given(st.permutations(["min/0", "max/0", "min/1", "max/1"]))
+def test_bounds_of_a_policy_are_parsed_in_any_order(order: list[str]) -> None:
+    """Ganeti prints the keys of a dict: a run may have max/0 before min/0."""
+    figures = {"min/0": 1024, "max/0": 1048576, "min/1": 1, "max/1": 7}
+    blocks = [
+        f"    {'- ' if number % 2 == 0 else '  '}{name}:\n        disk-size: {figures[name]}\n"
+        for number, name in enumerate(order)
+    ]
+    printed = f"  bounds specs:\n{''.join(blocks)}  std:\n    disk-size: 99\n"
+    assert cluster_info(printed).bounds == (
+        Bounds({"disk-size": 1024}, {"disk-size": 1048576}),
+        Bounds({"disk-size": 1}, {"disk-size": 7}),
+    )
 
 
 def test_lists_of_qemu_are_parsed() -> None:
