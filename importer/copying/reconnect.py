@@ -51,9 +51,14 @@ def with_host(host: str, action: Callable[[KvmHost], Result]) -> Result:
 def settle(plan: ImportPlan, journal: Journal) -> None:
     """After a lost connection: makes sure that the domain runs again, if it was stopped by us.
 
-    The script that watches on the KVM host does so, too, when it notices the loss.
+    The script that watches on the KVM host does so, too, when it notices the loss. After a complete
+    last pass, the domain stays as it is: what it writes would be in no copy.
     """
-    if journal.read().stopped_by_us is None:
+    state = journal.read()
+    if state.stopped_by_us is None:
+        return
+    if state.done("final copy"):
+        log.warning("the last pass of %s is complete: it does not run again", plan.domain)
         return
     for pause in SETTLE_PAUSES:
         time.sleep(pause)

@@ -125,6 +125,8 @@ def _removal(path: str, name: str) -> list[str]:
 def run_again(host: KvmHost, plan: ImportPlan, journal: Journal) -> bool:
     """Makes the domain run again, if this import has suspended it or shut it down.
 
+    Then no last pass is complete any more: `abort` may fail after this.
+
     Returns:
         Whether it stays so; False if the guest was told to shut down and may still do that.
 
@@ -150,7 +152,7 @@ def run_again(host: KvmHost, plan: ImportPlan, journal: Journal) -> bool:
         _start(virsh, plan.uuid)
     elif stopped == "shut down":
         return False
-    journal.update(lambda before: replace(before, stopped_by_us=None))
+    journal.update(lambda before: replace(before.without_step("final copy"), stopped_by_us=None))
     return True
 
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from importer import journal
 from importer.copying import reconnect
 from importer.copying.reconnect import PAUSES, with_host
 from importer.errors import HostLost
 from importer.host.connection import KvmHost
+from tests.unit.importer.copying.source import PLAN
 from tests.unit.importer.fake_host import FakeHost, said
 
 LOST = HostLost("kvm1", "cut")
@@ -67,3 +71,24 @@ def test_at_some_time_it_is_given_up(monkeypatch: pytest.MonkeyPatch, pauses: li
     with pytest.raises(HostLost):
         with_host("kvm1", lost_for(len(PAUSES) + 1))
     assert pauses == list(PAUSES)
+
+
+@pytest.mark.parametrize(("is_copied", "expected"), [(False, None), (True, "suspended")])
+def test_a_domain_whose_last_pass_is_complete_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_copied: bool, expected: str | None
+) -> None:
+    """The connection may be lost after it, when a suspended domain is switched off."""
+    host = FakeHost(said("paused (user)"))
+
+    @contextmanager
+    def connected(_: str) -> Iterator[KvmHost]:
+        yield host
+
+    monkeypatch.setattr(reconnect, "connected", connected)
+    with journal.begun(PLAN, "text", tmp_path) as record:
+        record.update(lambda state: replace(state, stopped_by_us="suspended"))
+        if is_copied:
+            record.completed("final copy")
+        reconnect.settle(PLAN, record)
+        assert record.read().stopped_by_us == expected
+    assert any("resume" in argv for argv in host.asked) == (not is_copied)

@@ -170,6 +170,7 @@ def test_the_source_runs_again(
     host = FakeHost(answer)
 
     def known(before: ImportState) -> ImportState:
+        before = before.with_step("final copy")
         return replace(before, stopped_by_us=stopped)  # type: ignore[arg-type]
 
     with journal.begun(PLAN, "text", tmp_path / "imports") as record:
@@ -177,6 +178,8 @@ def test_the_source_runs_again(
         settled = cleanup.run_again(host, PLAN, record)
         assert settled is not may_go_off
         assert record.read().stopped_by_us == (stopped if may_go_off else None)
+        is_final = stopped is None or may_go_off  # else it runs, and needs another last pass
+        assert record.read().done("final copy") == is_final
     assert [argv[4] for argv in host.asked if "domstate" not in argv] == expected
 
 
