@@ -9,6 +9,7 @@ from importer.adoption import mirroring, nvram, volumes
 from importer.adoption.adopted import (
     are_renamed,
     as_found,
+    begin_again,
     disk_number,
     exists,
     is_owned,
@@ -22,7 +23,7 @@ from importer.host.connection import KvmHost
 from importer.host.virsh import Virsh
 from importer.journal import ImportState, Journal
 from importer.plan import command
-from importer.plan.model import ImportPlan
+from importer.plan.model import DiskPlan, ImportPlan
 from importer.plan.word import UNKNOWN
 from node.devices import lvm
 from node.devices.lvm import LogicalVolume
@@ -90,9 +91,16 @@ def problems(
         yield "--failover: the disks are not mirrored by DRBD", "--drbd"
     copy = f"instance-kit import copy {wanted.plan}"
     again = f"--trial, to try {name} while the source runs; or: {copy} --final"
-    missing = [disk.target for disk in plan.disks if disk.target not in found]
+    missing = [disk for disk in plan.disks if disk.target not in found]
     if missing:
-        yield f"no volume for disk {', '.join(missing)}", copy
+        remedy = copy
+        if not state.done("volumes"):
+            pass
+        elif state.done("add") or any(map(_is_copied, missing)):
+            remedy = begin_again(state)
+        elif state.done("copy"):
+            remedy = f"{copy} --again"  # which makes swap areas anew
+        yield f"no volume for disk {', '.join(disk.target for disk in missing)}", remedy
     elif not state.done("copy") and not state.done("final copy"):
         yield "no copy is complete", copy
     elif wanted.trial:
@@ -103,6 +111,10 @@ def problems(
         yield "the source has changed since the last copy", again
     if not state.done("add"):
         yield from _open_volumes(found)
+
+
+def _is_copied(disk: DiskPlan) -> bool:
+    return disk.swap_uuid is None
 
 
 def _open_volumes(found: dict[str, LogicalVolume]) -> Iterator[tuple[str, str]]:

@@ -111,3 +111,9 @@ def refreshed(state: ImportState) -> ImportState:
 def exists(instance: str) -> bool:
     """Whether Ganeti has an instance of this name: its list is on every node."""
     return instance in cluster.ssconf("instance_list")
+
+
+def begin_again(state: ImportState) -> str:
+    """How to begin an import anew whose copies are gone, as a hint. Pure."""
+    then = f", then gnt-instance remove {state.instance}" if state.done("add") else ""
+    return f"begin again: instance-kit import abort {state.instance}{then}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from importer.adoption import adopted, volumes
 from importer.journal import Journal, Volume
-from importer.plan.model import ImportPlan
+from importer.plan.model import DiskPlan, ImportPlan
 from node.devices import lvm
 from node.errors import KitError
 from node.log import log
@@ -24,11 +24,14 @@ def made(journal: Journal, plan: ImportPlan) -> Mapping[str, Path]:
     copied = [disk.target for disk in plan.disks if disk.swap_uuid is None]
     if not journal.read().done("volumes"):
         _make(journal, plan)
-    found = adopted.located(journal.read().volumes, lvm.volumes())
-    if missing := [target for target in copied if target not in found]:
+    state = journal.read()
+    found = adopted.located(state.volumes, lvm.volumes())
+    gone = [disk for disk in plan.disks if disk.target not in found]
+    if gone and (state.done("add") or any(disk.target in copied for disk in gone)):
+        targets = ", ".join(disk.target for disk in gone)
         raise KitError(
-            f"import {plan.instance}: the volumes of {', '.join(missing)} are gone",
-            hint=f"begin again: instance-kit import abort {plan.instance}",
+            f"import {plan.instance}: the volumes of {targets} are gone",
+            hint=adopted.begin_again(state),
         )
     other = adopted.owner(found.values())
     if other not in (None, plan.instance):
@@ -37,6 +40,8 @@ def made(journal: Journal, plan: ImportPlan) -> Mapping[str, Path]:
             " overwrite them",
             hint=f"was it renamed? then the import is complete: gnt-instance info {other}",
         )
+    for disk in gone:
+        _make_swap_again(journal, plan, disk)
     return {target: found[target].path for target in copied}
 
 
@@ -51,3 +56,20 @@ def _make(journal: Journal, plan: ImportPlan) -> None:
         if disk.swap_uuid is not None:
             volumes.make_swap(disk, there[disk.target])
     journal.completed("volumes")
+
+
+def _make_swap_again(journal: Journal, plan: ImportPlan, disk: DiskPlan) -> None:
+    """Makes a swap area whose volume was removed; it is noted when it is complete."""
+    volume = volumes.create([disk], plan.instance)[disk.target]
+    log.info("volume %s/%s for disk %s, made again", disk.vg, disk.lv, disk.target)
+    volumes.make_swap(disk, volume)
+    made = Volume(disk.target, volume.vg, volume.name, volume.uuid)
+    order = [each.target for each in plan.disks]
+    journal.update(
+        lambda state: replace(
+            state,
+            volumes=tuple(
+                sorted((*state.volumes, made), key=lambda each: order.index(each.target))
+            ),
+        )
+    )

@@ -11,7 +11,7 @@ from importer.adoption import adopt, adopted
 from importer.adoption.adopt import Wanted, problems
 from importer.adoption.adopted import are_renamed, as_found, disk_number, located, without_bitmaps
 from importer.errors import MasterLost
-from importer.import_state import ImportState, Pass, Volume
+from importer.import_state import ImportState, Pass, Step, Volume
 from importer.journal import Journal
 from importer.plan.file import render
 from importer.plan.model import Variables
@@ -437,6 +437,29 @@ def test_remedies_are_commands_to_paste(node: Node) -> None:
     assert [remedy for each in told for _, remedy in each] == [copy, copy]
     ((_, remedy),) = problems(PLAN, state, found, "shut off", wanted)
     assert remedy.endswith(f"; or: {copy} --final")
+
+
+ABORT = f"begin again: instance-kit import abort {NAME}"
+
+
+@pytest.mark.parametrize(
+    ("gone", "steps", "expected"),
+    [
+        ("vdb", ("volumes", "copy"), "instance-kit import copy PLAN --again"),
+        ("vdb", ("volumes",), "instance-kit import copy PLAN"),
+        ("vdb", ("volumes", "copy", "add"), f"{ABORT}, then gnt-instance remove {NAME}"),
+        ("vda", ("volumes", "copy"), ABORT),
+    ],
+)
+def test_the_remedy_for_a_missing_volume_helps(
+    node: Node, gone: str, steps: tuple[Step, ...], expected: str
+) -> None:
+    """A copy makes a swap area anew, and none of the others: vdb is swap here."""
+    state = state_of(node, steps=dict.fromkeys(steps, 1.0))
+    found = located(state.volumes, list(node.volumes.values()))
+    del found[gone]
+    told = dict(problems(PLAN, state, found, "shut off", Wanted(trial=True)))
+    assert told == {f"no volume for disk {gone}": expected}
 
 
 def test_the_way_out_of_a_trial_is_a_command_to_paste(
