@@ -52,21 +52,9 @@ def run(session: Session) -> Pass:
     """
     facts = look(session.host, session.plan, session.point())
     session.note_source(facts)
-    if facts.state.state == "running":
-        session.journal.update(_is_not_final)
     if facts.is_on and facts.has_jobs:
         return _from_job(session, facts)
     return from_images(session, facts)
-
-
-def _is_not_final(state: ImportState) -> ImportState:
-    """The source runs, whatever an earlier final pass did: another one has to come.
-
-    A guest that did not shut down in time for that one may still do so (`guard.explained`).
-    """
-    may_go_off = state.stopped_by_us == "shut down" and not state.done("final copy")
-    stopped = state.stopped_by_us if may_go_off else None
-    return replace(state.without_step("final copy"), stopped_by_us=stopped)
 
 
 def _from_job(session: Session, facts: SourceFacts) -> Pass:

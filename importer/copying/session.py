@@ -1,6 +1,7 @@
 """What all passes of an import share, and what its journal tells of earlier ones."""
 
 import secrets
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from importer.host.connection import KvmHost
 from importer.import_state import UNDONE_BY_A_PASS
 from importer.journal import ImportState, Journal, Pass
 from importer.plan.model import ImportPlan
+from node.errors import KitError
 from node.log import log
 
 
@@ -57,15 +59,22 @@ class Session:
         return point_of(self.journal.read().passes)
 
     def note_source(self, facts: SourceFacts) -> None:
-        """Writes the state of the domain before the first step to the journal.
+        """Writes to the journal what the state of the domain means for the passes.
 
         It warns of disks that are not in the plan.
+
+        Raises:
+            KitError: a pass would only do harm, see `require_behind`.
         """
         for target in facts.unplanned:
             log.warning("%s: disk %s is not in the plan: not copied", self.plan.domain, target)
         known = next((each for each in get_args(State) if each == facts.state.state), None)
         if known is not None and self.journal.read().source_before is None:
             self.journal.update(lambda before: replace(before, source_before=known))
+        if is_changing(facts):
+            self.journal.update(_is_not_final)
+        else:
+            require_behind(self.journal.read(), facts)
 
     def note(self, current: Pass) -> None:
         """Writes a pass to the journal: a new one, or the last one as it is now."""
@@ -76,6 +85,40 @@ class Session:
             return replace(after, passes=(*earlier, current))
 
         self.journal.update(noted)
+
+
+def is_changing(facts: SourceFacts) -> bool:
+    """Whether the domain may write to its disks now. Pure."""
+    return facts.is_on and facts.state.state != "paused"
+
+
+def require_behind(state: ImportState, facts: SourceFacts) -> None:
+    """Checks that the volumes of an instance may be behind the source. Pure.
+
+    Since the last pass, Ganeti may have run the instance without our knowledge.
+
+    Raises:
+        KitError: the last pass is complete, and the domain does not run.
+    """
+    if is_changing(facts) or not (state.done("final copy") and state.done("add")):
+        return
+    verb = "resume" if facts.is_on else "start"
+    raise KitError(
+        f"import {state.instance}: its last pass is complete, and {state.domain} does not run:"
+        " another copy could only overwrite what the instance has written",
+        hint=f"to go back to the source: instance-kit import abort {state.instance}; to copy it"
+        f" again, let it run first, on {state.host}: virsh {verb} {shlex.quote(state.domain)}",
+    )
+
+
+def _is_not_final(state: ImportState) -> ImportState:
+    """The source runs, whatever an earlier final pass did: another one has to come.
+
+    A guest that did not shut down in time for that one may still do so (`guard.explained`).
+    """
+    may_go_off = state.stopped_by_us == "shut down" and not state.done("final copy")
+    stopped = state.stopped_by_us if may_go_off else None
+    return replace(state.without_step("final copy"), stopped_by_us=stopped)
 
 
 def new_token() -> str:

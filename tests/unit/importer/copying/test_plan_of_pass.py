@@ -191,7 +191,7 @@ def test_a_guest_that_did_not_shut_down_in_time_may_still_do_so(
     state = ImportState("web", "kvm1", "web", source.UUID, "", 1.0, stopped_by_us="shut down")
     if is_done:  # it was off, and somebody has started it
         state = state.with_step("final copy")
-    found = passes._is_not_final(state)
+    found = session._is_not_final(state)
     assert found.stopped_by_us == expected
     assert not found.done("final copy")
 
