@@ -31,6 +31,7 @@ class GanetiNetwork:
         reserved: addresses that Ganeti gives to no instance: those of the gateway and of machines
             outside of the cluster.
         bridges: by node group, if it is connected to that by a bridge.
+        gateways: of both subnets, if they have one.
     """
 
     subnet: str
@@ -39,6 +40,7 @@ class GanetiNetwork:
     groups: frozenset[str]
     reserved: frozenset[str] = frozenset()
     bridges: Mapping[str, str] = field(default_factory=dict)
+    gateways: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class ClusterFacts:
         nodes: by name.
         networks: by name.
         oses: installed on all nodes, with their variants.
+        machines: what has which address, in words: the nodes and the master.
     """
 
     info: ClusterInfo
@@ -60,6 +63,7 @@ class ClusterFacts:
     nodes: Mapping[str, NodeState]
     networks: Mapping[str, GanetiNetwork]
     oses: frozenset[str]
+    machines: Mapping[str, str] = field(default_factory=dict)
 
     def bridges(self, node: str) -> Mapping[str, str]:
         """The bridges that a node needs for networks, by network."""
@@ -189,6 +193,8 @@ def _address(
         yield problem(about, f"{ip} is not in {listed}", "another ip, or pool")
     elif ip in cluster.addresses:
         yield problem(about, f"{ip}: an instance has it", "another ip, or pool")
+    elif (why := _whose(ip, name, network, cluster)) is not None:
+        yield problem(about, f"{ip} is {why}", "another ip, or pool")
     elif ip in network.reserved:
         yield problem(
             about,
@@ -197,3 +203,19 @@ def _address(
         )
     else:
         yield ok(about, f"{ip} is free")
+
+
+def _whose(ip: str, name: str, network: GanetiNetwork, cluster: ClusterFacts) -> str | None:
+    """What has an address that must not become free; None if that is unknown.
+
+    When a network is made, Ganeti reserves the addresses of its own machines in it. Addresses that
+    it has not reserved may be those of another network with the same subnet.
+    """
+    address = ip_address(ip)
+    if address in map(ip_address, network.gateways):
+        return f"the gateway of network {name}"
+    if network.subnet:
+        subnet = ip_network(network.subnet)
+        if address in (subnet.network_address, subnet.broadcast_address):
+            return f"the first or last address of network {name}"
+    return cluster.machines.get(ip) if ip in network.reserved else None

@@ -31,7 +31,7 @@ _NO_VALUE = ("?", "-", "")  # in lists of Ganeti: the node does not answer, or t
 
 _NETWORK = (
     *("name", "network", "network6", "free_count", "group_list"),
-    "external_reservations",
+    *("external_reservations", "gateway", "gateway6"),
 )
 
 
@@ -72,13 +72,18 @@ def cluster_facts(ganeti: Ganeti) -> ClusterFacts:
     """
     info = cluster_info(ganeti.run(["gnt-cluster", "info"]).stdout)
     instances = ganeti.listed("instance", ("name", "nic.ips"))
-    fields = ("name", "group", "mfree", "offline", "drained", "vm_capable")
+    fields = ("name", "group", "mfree", "offline", "drained", "vm_capable", "pip", "sip")
+    listed = ganeti.listed("node", fields)
     nodes = {
         name: NodeState(
             int(free) if free.isdecimal() else None, group, (offline, drained, capable) == _USABLE
         )
-        for name, group, free, offline, drained, capable in ganeti.listed("node", fields)
+        for name, group, free, offline, drained, capable, *_ in listed
     }
+    machines = {
+        ip: f"the address of node {name}" for name, *_, pip, sip in listed for ip in (pip, sip)
+    }
+    machines |= {ip: "the address of the master" for ip in cluster.ssconf("master_ip") if ip}
     networks = {
         name: GanetiNetwork(
             _value(subnet),
@@ -87,8 +92,11 @@ def cluster_facts(ganeti: Ganeti) -> ClusterFacts:
             node_groups(of),
             reserved_addresses(reserved),
             node_bridges(of),
+            frozenset(each for each in gateways if each not in _NO_VALUE),
         )
-        for name, subnet, subnet6, free, of, reserved in ganeti.listed("network", _NETWORK)
+        for name, subnet, subnet6, free, of, reserved, *gateways in ganeti.listed(
+            "network", _NETWORK
+        )
     }
     oses = ganeti.run(["gnt-os", "list", "--no-headers"]).stdout.split()
     return ClusterFacts(
@@ -98,6 +106,7 @@ def cluster_facts(ganeti: Ganeti) -> ClusterFacts:
         nodes,
         networks,
         frozenset(oses),
+        machines,
     )
 
 

@@ -54,13 +54,21 @@ CLUSTER = ClusterFacts(
             "",
             251,
             frozenset({"default"}),
-            frozenset({"198.51.100.9"}),
+            frozenset({f"198.51.100.{each}" for each in (0, 1, 8, 9, 255)}),
             {"default": "br0", "other": "br7"},
+            frozenset({"198.51.100.1"}),
         ),
         "full": GanetiNetwork("192.0.2.0/30", "", 0, frozenset({"default"})),
-        "far": GanetiNetwork("192.0.2.0/24", "2001:db8::/64", 9, frozenset({"other"})),
+        "far": GanetiNetwork(
+            *("192.0.2.0/24", "2001:db8::/64", 9, frozenset({"other"})),
+            gateways=frozenset({"2001:db8::1"}),
+        ),
     },
     oses=frozenset({"debootstrap+default"}),
+    machines={
+        "198.51.100.8": "the address of node node1.example.org",
+        "198.51.100.7": "the address of a node in another network with that subnet",
+    },
 )
 FACTS = Facts(
     node="node1.example.org",
@@ -323,12 +331,37 @@ NODE = "node1.example.org"
             {"plan": nic(ip="198.51.100.9")},
             "NIC 0: 198.51.100.9 is reserved in network gnt-fsn for what is no instance",
         ),
+        (
+            PROBLEM,
+            {"plan": nic(ip="198.51.100.1")},
+            "198.51.100.1 is the gateway of network gnt-fsn",
+        ),
+        (
+            PROBLEM,
+            {"plan": nic(network="far", ip="2001:db8:0::1")},
+            "is the gateway of network far",
+        ),
+        (PROBLEM, {"plan": nic(ip="198.51.100.0")}, "is the first or last address of network"),
+        (PROBLEM, {"plan": nic(ip="198.51.100.255")}, "is the first or last address of network"),
+        (PROBLEM, {"plan": nic(ip="198.51.100.8")}, "is the address of node node1.example.org"),
+        (OK, {"plan": nic(ip="198.51.100.7")}, "NIC 0: 198.51.100.7 is free"),
         (OK, {"plan": nic(ip="198.51.100.3")}, "NIC 0: 198.51.100.3 is free"),
         (OK, {"plan": nic(network="far", ip="2001:db8::7")}, "NIC 0: 2001:db8::7 is free"),
     ],
 )
 def test_each_finding(level: str, changed: dict[str, object], text: str) -> None:
     assert text in said(level, **changed)
+
+
+@pytest.mark.parametrize(
+    ("last", "is_freed"), [(0, False), (1, False), (8, False), (9, True), (255, False)]
+)
+def test_only_an_unknown_reservation_may_be_removed(last: int, is_freed: bool) -> None:
+    """Ganeti would give the gateway's address to an instance."""
+    found = findings(nic(ip=f"198.51.100.{last}"), INVENTORY, cluster())
+    (remedy,) = [each.remedy for each in found if each.about == "NIC 0" and each.level == PROBLEM]
+    assert remedy.startswith("another ip, or pool")
+    assert ("--remove-reserved-ips" in remedy) == is_freed
 
 
 def test_what_this_import_made_is_no_problem() -> None:
