@@ -51,22 +51,26 @@ def run(options: argparse.Namespace) -> int:
     """
     with journal.opened(options.instance) as record:
         state = adopted.refreshed(record.read())
-        if options.dry_run:
-            say("\n".join(map(printable, intentions(state, without=options.without_source))))
-            return DONE
         plan = journal.recorded_plan(state)
         cluster = ganeti.of_this_node()
         found = adopted.located(state.volumes, lvm.volumes()).values()
         name = adopted.owner(found) or plan.instance
         is_renamed = name != plan.instance
-        if state.add_began and not is_renamed:
+        if state.add_began and not is_renamed and not options.dry_run:
             settled(plan, state, cluster)
         exists = is_renamed or adopted.exists(name)
+        swaps = exists and goes_back(state) and not options.without_source
+        if options.dry_run:
+            if swaps:
+                _require_stopped(name, state, cluster)
+            say("\n".join(map(printable, intentions(state, without=options.without_source))))
+            return DONE
         if exists and not is_renamed:
             tag(plan, record)
+        if swaps:
+            _require_stopped(name, state, cluster)
+            log.warning("the source runs again: do not start the instance %s", name)
         if not options.without_source:
-            if goes_back(state) and exists:
-                _require_stopped(name, state, cluster)
             _clean_source(plan, record)
         removal = volumes.remove(plan.instance)
         for volume in removal.removed:
@@ -99,7 +103,6 @@ def _require_stopped(name: str, state: ImportState, cluster: Ganeti) -> None:
             " keep the instance: instance-kit import finish"
             f" {noted_word(state.plan_file, state.instance)}",
         )
-    log.warning("the source runs again: do not start the instance %s", name)
 
 
 def _clean_source(plan: ImportPlan, record: Journal) -> None:

@@ -14,10 +14,10 @@ from importer.copying.jobs.facts import look
 from importer.copying.jobs.job import QEMU_STATE, RESERVE
 from importer.copying.rate import Rate
 from importer.copying.reconnect import settle, with_host
-from importer.copying.session import Session, point_of
+from importer.copying.session import Session, point_of, require_behind
 from importer.errors import HostLost
 from importer.host.connection import KvmHost, connected
-from importer.journal import Journal, Pass
+from importer.journal import ImportState, Journal, Pass
 from importer.plan.load import load
 from importer.plan.model import ImportPlan
 from importer.plan.word import word
@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
     with journal.begun(plan, text) as record:
         record.note_plan_file(Path(options.plan))
         record.update(lambda state: without_bitmaps(refreshed(state)))
-        _require_order(options, record)
+        _require_order(options, record.read())
         volumes = targets.made(record, plan)
         shown = chosen(options.progress, quiet=False)
 
@@ -179,14 +179,13 @@ def _check(options: argparse.Namespace) -> None:
         raise KitError(f"--scratch {options.scratch}: not absolute", hint="see --help")
 
 
-def _require_order(options: argparse.Namespace, record: Journal) -> None:
+def _require_order(options: argparse.Namespace, state: ImportState) -> None:
     """Checks that there is a first copy before others.
 
     Raises:
         KitError: it is not complete; or it is, and `--again` or `--final` is missing; or the
             instance is in use already.
     """
-    state = record.read()
     # Each pass forgets an earlier start (`Session.note`). Times would not do: clocks are set.
     if state.done("start") and state.done("final copy"):
         raise KitError(
@@ -208,10 +207,18 @@ def _require_order(options: argparse.Namespace, record: Journal) -> None:
 
 
 def _foreseen(options: argparse.Namespace, plan: ImportPlan, host: KvmHost) -> list[str]:
-    """What the pass would do now."""
-    known = plan.instance in journal.imports()
-    done = journal.read(plan.instance).passes if known else ()
+    """What the pass would do now.
+
+    Raises:
+        KitError: it would be refused.
+    """
+    state = ImportState(plan.instance, plan.host, plan.domain, plan.uuid, "", 0.0)
+    if plan.instance in journal.imports():
+        state = refreshed(journal.read(plan.instance))
+    _require_order(options, state)
+    done = state.passes
     facts = look(host, plan, point_of(done))
+    require_behind(state, facts)
     works, estimate = final.expected(
         plan, done, facts, options.rate, suspend=options.suspend or not options.final
     )

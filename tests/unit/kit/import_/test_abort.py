@@ -164,7 +164,9 @@ def test_volumes_that_ganeti_has_are_tagged_as_its_own(world: World) -> None:
 
 
 @pytest.mark.parametrize("status", ["running", "ERROR_up", "ERROR_down", "unknown"])
-def test_source_and_instance_do_not_run_both(world: World, status: str) -> None:
+def test_source_and_instance_do_not_run_both(
+    world: World, status: str, caplog: pytest.LogCaptureFixture
+) -> None:
     world.instances, world.status = [NAME], status
     with pytest.raises(KitError, match=f"was suspended for the instance, which is {status}"):
         run()
@@ -172,6 +174,7 @@ def test_source_and_instance_do_not_run_both(world: World, status: str) -> None:
     world.status = "ADMIN_down"
     run()
     assert "let the source run" in world.done
+    assert f"the source runs again: do not start the instance {NAME}" in caplog.messages
 
 
 def test_to_keep_the_instance_is_a_command_to_paste(world: World, tmp_path: Path) -> None:
@@ -208,6 +211,16 @@ def test_a_dry_run_only_says_it(world: World, capsys: pytest.CaptureFixture[str]
         "remove vg_ganeti/web.example.org-root",
         "forget the import of web.example.org",
     ]
+
+
+def test_a_dry_run_refuses_what_abort_would(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.instances, world.status = [NAME], "running"
+    with pytest.raises(KitError, match="for the instance, which is running: only one of them"):
+        run(dry_run=True)
+    run(dry_run=True, without_source=True)
+    world.status = "ADMIN_down"
+    run(dry_run=True)
+    assert world.done == [] and caplog.messages == []
 
 
 def test_adopted_volumes_are_kept() -> None:

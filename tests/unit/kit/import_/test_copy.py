@@ -38,6 +38,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     monkeypatch.setattr(copy, "look", lambda *_: seen(POINT, **told))
     monkeypatch.setattr(copy.journal, "imports", lambda: [PLAN.instance])
     monkeypatch.setattr(copy.journal, "read", lambda _: STATE)
+    monkeypatch.setattr(copy, "refreshed", lambda state: state)
     return FakeHost(said())
 
 
@@ -211,3 +212,37 @@ def test_a_trial_that_was_started_is_copied_again(copied: Path) -> None:
     with journal.opened(DRAFTED.plan.instance, copied) as record:
         record.completed("start")
     assert run("--again") == 0
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize(
+    ("words", "state", "domain", "why"),
+    [
+        ((), STATE, "running (booted)", "its first copy is complete"),
+        (("--again",), None, "running (booted)", "its first copy is not complete"),
+        (
+            ("--final",),
+            STATE.with_step("final copy").with_step("start"),
+            "running (booted)",
+            "its instance was started after the last copy",
+        ),
+        (
+            ("--final",),
+            STATE.with_step("final copy").with_step("add"),
+            "shut off (shutdown)",
+            "its last pass is complete, and web does not run",
+        ),
+    ],
+)
+def test_a_dry_run_refuses_what_the_copy_would(
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    state: ImportState | None,
+    domain: str,
+    why: str,
+) -> None:
+    monkeypatch.setattr(copy.journal, "imports", lambda: [PLAN.instance] if state else [])
+    monkeypatch.setattr(copy.journal, "read", lambda _: state)
+    monkeypatch.setattr(copy, "look", lambda *_: seen(POINT, state=domain))
+    with pytest.raises(KitError, match=why):
+        copy._foreseen(options(*words, "--dry-run"), PLAN, FakeHost(said()))
