@@ -17,6 +17,7 @@ from node.errors import KitError
 
 # What gnt-instance(8) says of an instance in the field `status` while it runs somewhere.
 RUNNING = ("running", "ERROR_up", "ERROR_wrongnode")
+_BY_PATH = "a disk can be given by its path instead, with a slash in it"
 
 
 class DisksInactive(KitError):  # noqa: N818 - as in `except DisksInactive`
@@ -58,13 +59,17 @@ class Disks:
     running: str | None
 
 
-def stopped_instance(given: str) -> Disks:
+def stopped_instance(given: str, *, or_path: bool = True) -> Disks:
     """Finds the disks of an instance on this node that does not run.
+
+    Args:
+        given: as for `instance_disks`.
+        or_path: likewise.
 
     Raises:
         KitError: it runs; and as `instance_disks`.
     """
-    disks = instance_disks(given)
+    disks = instance_disks(given, or_path=or_path)
     if disks.running is not None:
         name = disks.instance
         raise KitError(
@@ -74,17 +79,18 @@ def stopped_instance(given: str) -> Disks:
     return disks
 
 
-def instance_disks(given: str) -> Disks:
+def instance_disks(given: str, *, or_path: bool = True) -> Disks:
     """Finds the disks of an instance on this node.
 
     Args:
         given: its name, or the first part of it if only one instance has that.
+        or_path: whether the command takes the path of a disk, too; for hints.
 
     Raises:
         KitError: there is no such instance, its disks are not active here, or it is not certain
             that they are its disks, or are used on this node only.
     """
-    name = _full_name(given)
+    name = _full_name(given, or_path=or_path)
     links = _links(name)
     fields = ("pnode", "status", "disk.count", *(f"disk.name/{index}" for index in links))
     told = cluster.listed(name, *fields)
@@ -104,25 +110,25 @@ def instance_disks(given: str) -> Disks:
     )
     if told is None:
         for disk in disks:
-            _require_local(name, disk)
+            _require_local(name, disk, or_path=or_path)
     running = f"Ganeti says: {status}" if status in RUNNING else None
     if running is None and (process := ganeti.kvm_process(name)):
         running = f"its QEMU is process {process}"
     return Disks(name, disks, running)
 
 
-def _full_name(given: str) -> str:
+def _full_name(given: str, *, or_path: bool) -> str:
     if not cluster.is_instance_name(given):
         raise KitError(f"instance {given!r}: not a name of an instance", hint="gnt-instance list")
     if not any(cluster.ssconf("master_node")):
         raise KitError(
             f"instance {given}: this node is in no Ganeti cluster",
-            hint="a disk can be given by its path instead, with a slash in it",
+            hint=_BY_PATH if or_path else "run this on a node of the cluster",
         )
     if (name := cluster.full_name(given)) is None:
         raise KitError(
             f"instance {given}: Ganeti has none of that name",
-            hint="gnt-instance list; a disk can be given by its path instead, with a slash in it",
+            hint=f"gnt-instance list; {_BY_PATH}" if or_path else "gnt-instance list",
         )
     return name
 
@@ -191,7 +197,7 @@ def _is_drbd(number: int) -> bool:
     return sysfs(number).resolve().name.startswith("drbd")
 
 
-def _require_local(name: str, disk: InstanceDisk) -> None:
+def _require_local(name: str, disk: InstanceDisk, *, or_path: bool) -> None:
     """Refuses a disk that another node may use, where only the master knows which one does.
 
     Raises:
@@ -209,6 +215,6 @@ def _require_local(name: str, disk: InstanceDisk) -> None:
         raise KitError(
             f"disk {disk.index} of {name}: {disk.path} may be on storage that nodes share, and this"
             " node cannot tell whether another one uses it",
-            hint=f"on the master: gnt-instance list -o name,pnode,status {name}; if it is stopped,"
-            " the path can be given instead of the name",
+            hint=f"on the master: gnt-instance list -o name,pnode,status {name}"
+            + ("; if it is stopped, the path can be given instead of the name" if or_path else ""),
         )

@@ -34,7 +34,7 @@ def stopped(given: str) -> Iterator[Stopped]:
     """
     cluster = ganeti.of_this_node()
     try:
-        active = stopped_instance(given)
+        active = stopped_instance(given, or_path=False)
     except DisksInactive as error:
         name = error.instance
     else:
@@ -43,7 +43,7 @@ def stopped(given: str) -> Iterator[Stopped]:
     log.info("disks of %s: activate them", name)
     cluster.run(["gnt-instance", "activate-disks", name])
     with undone(lambda: _deactivate(name, cluster)):
-        yield _found(stopped_instance(name), cluster)
+        yield _found(stopped_instance(name, or_path=False), cluster)
 
 
 def _deactivate(name: str, cluster: ganeti.Ganeti) -> None:

@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from importer import ganeti as importer_ganeti
 from kit import instance_disks
+from kit.import_.stopped import stopped
 from kit.instance_disks import Disks, InstanceDisk
 from kit.instance_disks import instance_disks as find
 from node import cluster, ganeti, processes
@@ -141,6 +143,25 @@ def test_unknown_names(node: Node) -> None:
     assert "none of that name" in refused("a")[0]
     node.ssconf("master_node", "")
     assert "in no Ganeti cluster" in refused()[0]
+
+
+def test_verbs_that_take_no_path_do_not_advise_it(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`import check` and `import renumber` need all disks of the instance."""
+    monkeypatch.setattr(importer_ganeti, "of_this_node", lambda: None)
+
+    def hint(given: str) -> str:
+        with pytest.raises(KitError) as error, stopped(given):
+            pass
+        return error.value.hint
+
+    assert hint("we") == "gnt-instance list"
+    node.disk(0)
+    monkeypatch.setattr("stat.S_ISBLK", lambda _mode: True)
+    assert hint(WEB) == f"on the master: gnt-instance list -o name,pnode,status {WEB}"
+    node.ssconf("master_node", "")
+    assert hint(WEB) == "run this on a node of the cluster"
 
 
 def test_a_link_that_stayed(node: Node) -> None:

@@ -188,7 +188,7 @@ def test_a_running_instance_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [Disks(WEB, (), "Ganeti says: running"), Disks(WEB, (), None)]
-    monkeypatch.setattr(instance_disks, "instance_disks", lambda _given: found.pop(0))
+    monkeypatch.setattr(instance_disks, "instance_disks", lambda _given, **_: found.pop(0))
     error, hint = failing(capsys, "mount", "web")
     assert error == f"error: instance {WEB}: it is running (Ganeti says: running)"
     assert hint == f"hint: gnt-instance shutdown {WEB}; gnt-instance activate-disks {WEB}"
