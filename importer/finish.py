@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
-from importer.import_state import ImportState, NicAddresses, Step
+from importer import retiring
+from importer.import_state import UNDONE_BY_A_PASS, ImportState, NicAddresses, Step
 from importer.plan.model import ImportPlan
 from importer.renumber import tokens
+from importer.retiring import Source, block
 
 LOW_TTL, USUAL_TTL = 300, 3600  # seconds
 # What a move consists of; mirroring and failing over are choices.
@@ -24,13 +26,13 @@ class _Section(NamedTuple):
     lines: Sequence[str]
 
 
-def text(plan: ImportPlan, state: ImportState, checkpoints: Sequence[str], file: str) -> str:
+def text(plan: ImportPlan, state: ImportState, source: Source, file: str) -> str:
     """The whole text, in Markdown.
 
     Args:
         plan: of the import.
         state: its journal.
-        checkpoints: names of libvirt's that are still on the source.
+        source: is used only if the import is complete (`complete`).
         file: of the plan, as a word of a command (`importer.plan.word`).
     """
     sections = (
@@ -39,7 +41,9 @@ def text(plan: ImportPlan, state: ImportState, checkpoints: Sequence[str], file:
         _Section("Reverse DNS", list(_reverse(plan, state.addresses))),
         _Section("Announcement", list(_announcement(plan, state))),
         _Section("Old addresses in other places", list(_greps(plan, state.addresses))),
-        _Section("The source", list(_source(plan, state, checkpoints))),
+        _Section(
+            "The source", list(retiring.lines(plan, state, source, file, complete=complete(state)))
+        ),
     )
     parts = [f"# What remains of the move of {plan.domain} to {plan.instance}"]
     for section in sections:
@@ -64,6 +68,10 @@ def _open_steps(plan: ImportPlan, state: ImportState, file: str) -> Iterator[str
         "check": f"instance-kit import check {plan.instance}",
         "start": f"instance-kit import adopt {file} --start",
     }
+    if not state.done("final copy"):
+        if state.done("start"):  # a trial
+            yield f"- end of the trial: `gnt-instance shutdown {plan.instance}`"
+        state = state.without_step(*UNDONE_BY_A_PASS)
     for step in STEPS:
         if not state.done(step) and not (step in _BEFORE_START and state.done("start")):
             yield f"- {step}: `{verbs[step]}`"
@@ -97,7 +105,7 @@ def _dns(plan: ImportPlan, addresses: Sequence[NicAddresses]) -> Iterator[str]:
             f"NIC {numbers}: no address is in the guest's files. Compare what it had with what it"
             " gets, such as by DHCP:"
         )
-        yield from _block(
+        yield from block(
             [f"dig {owner} A; dig {owner} AAAA", f"gnt-instance console {plan.instance}"]
         )
     if not _has_moved(addresses):
@@ -117,9 +125,9 @@ def _replaced(owner: str, first: NicAddresses) -> Iterator[str]:
     """The records of the first NIC, which has the instance's name."""
     yield f"Before the switch, lower the TTL of the old records to {LOW_TTL} seconds:"
     old = _records(owner, LOW_TTL, [ip_address(each) for each in first.old])
-    yield from _block(old or [f"dig {owner} A; dig {owner} AAAA    # they came by DHCP"])
+    yield from block(old or [f"dig {owner} A; dig {owner} AAAA    # they came by DHCP"])
     yield "At the switch, replace them:"
-    yield from _block(_records(owner, LOW_TTL, [ip_address(each) for each in first.new]))
+    yield from block(_records(owner, LOW_TTL, [ip_address(each) for each in first.new]))
 
 
 def _records(owner: str, ttl: int, addresses: Sequence[_Address]) -> list[str]:
@@ -131,15 +139,18 @@ def _reverse(plan: ImportPlan, addresses: Sequence[NicAddresses]) -> Iterator[st
     fresh = [each for each in won if not any(str(each) in nic.old for nic in addresses)]
     if fresh:
         yield "New, at the provider of each network:"
-        yield from _block(
+        yield from block(
             [f"{each.reverse_pointer}. {LOW_TTL} IN PTR {plan.instance}." for each in fresh]
         )
     if lost:
         yield "To be removed when the source is retired:"
-        yield from _block([f"{each.reverse_pointer}. IN PTR" for each in lost])
+        yield from block([f"{each.reverse_pointer}. IN PTR" for each in lost])
 
 
 def _announcement(plan: ImportPlan, state: ImportState) -> Iterator[str]:
+    if not complete(state):
+        yield from block(_notice(plan, state))
+        return
     lost, _ = _lost_and_won(state.addresses)
     final = next((each for each in reversed(state.passes) if each.final), None)
     lines = [
@@ -151,10 +162,8 @@ def _announcement(plan: ImportPlan, state: ImportState) -> Iterator[str]:
         lines.append(f"It was down for {_duration(final.downtime)} while its disks were copied.")
     if lost:
         lines += ["", "Its addresses have changed:", ""]
-        for nic in state.addresses:
-            lines += [f"  old: {each}" for each in nic.old if ip_address(each) in lost]
-            lines += [f"  new: {each}" for each in nic.new if each not in nic.old]
         lines += [
+            *_changed(state.addresses),
             "",
             "Please replace them in firewalls, access lists and configuration files. Names in DNS",
             "lead to the new ones already. The SSH host keys are the same: if ssh complains about",
@@ -169,7 +178,32 @@ def _announcement(plan: ImportPlan, state: ImportState) -> Iterator[str]:
         lines += ["", "Its SSH host keys are the same as before."]
     elif state.addresses:
         lines += ["", "Its addresses and SSH host keys are the same as before."]
-    yield from _block(lines)
+    yield from block(lines)
+
+
+def _notice(plan: ImportPlan, state: ImportState) -> list[str]:
+    """The announcement before the move."""
+    changed = list(_changed(state.addresses))
+    lines = [
+        f"Subject: {plan.instance} will move"
+        + (", and its addresses will change" if changed else ""),
+        "",
+        f"{plan.instance} will move to our Ganeti cluster on DATE at TIME. It will be down for a",
+        "while then.",
+    ]
+    if changed:
+        lines += ["", "Its addresses will change:", "", *changed, ""]
+        lines += ["Please add the new ones to firewalls, access lists and configuration files, and"]
+        lines += ["remove the old ones after the move. The SSH host keys stay the same."]
+    return lines
+
+
+def _changed(addresses: Sequence[NicAddresses]) -> Iterator[str]:
+    """The addresses that are lost or new, for people."""
+    lost, _ = _lost_and_won(addresses)
+    for nic in addresses:
+        yield from (f"  old: {each}" for each in nic.old if ip_address(each) in lost)
+        yield from (f"  new: {each}" for each in nic.new if each not in nic.old)
 
 
 def _greps(plan: ImportPlan, addresses: Sequence[NicAddresses]) -> Iterator[str]:
@@ -178,9 +212,9 @@ def _greps(plan: ImportPlan, addresses: Sequence[NicAddresses]) -> Iterator[str]
         return
     words = " ".join(f"-e {shlex.quote(word)}" for each in lost for word in _spellings(each))
     yield "In the repositories of DNS zones, configuration management and monitoring:"
-    yield from _block([f"git grep -nwiF {words}"])
+    yield from block([f"git grep -nwiF {words}"])
     yield "On machines that talk to it, and in the guest itself:"
-    yield from _block(
+    yield from block(
         [
             f"grep -rnwiF {words} /etc",
             f"ssh root@{plan.instance} {shlex.quote(f'grep -rnwIiF {words} /etc /srv')}",
@@ -191,49 +225,6 @@ def _greps(plan: ImportPlan, addresses: Sequence[NicAddresses]) -> Iterator[str]
 def _spellings(address: _Address) -> tuple[str, ...]:
     whole = [":".join(tokens.groups_of(address))] if isinstance(address, IPv6Address) else []
     return tuple(dict.fromkeys((str(address), *whole)))
-
-
-def _source(plan: ImportPlan, state: ImportState, checkpoints: Sequence[str]) -> Iterator[str]:
-    name = shlex.quote(plan.domain)
-    host = shlex.quote(plan.host)
-
-    def virsh(words: str) -> str:
-        return f"ssh {host} {shlex.quote(f'virsh -c qemu:///system {words}')}"
-
-    yield f"The domain {plan.domain} is still on {plan.host}, and nothing of it is deleted."
-    if state.stopped_by_us == "suspended":
-        yield "It is suspended. End it: it must never run beside the instance."
-        yield from _block([virsh(f"destroy {name}")])
-    yield "It must not start with its host:"
-    yield from _block([virsh(f"autostart --disable {name}"), virsh(f"domstate {name}")])
-    if checkpoints:
-        yield (
-            "Checkpoints of the copy are left, as libvirt deletes none of a domain that is off."
-            " To keep the domain, start it paused, delete them, and end it:"
-        )
-        yield from _block(
-            [
-                virsh(f"start --paused {name}"),
-                *(virsh(f"checkpoint-delete {name} {shlex.quote(each)}") for each in checkpoints),
-                virsh(f"destroy {name}"),
-            ]
-        )
-    if state.source_directory and complete(state):  # before that, abort would undo all of it
-        yield "Something of the copy is left there. To remove it, and to forget the import:"
-        yield from _block([f"instance-kit import abort {plan.instance}"])
-    yield "When a backup of the instance has been made and tried, retire the source:"
-    steps = [virsh(f"checkpoint-delete --metadata {name} {shlex.quote(c)}") for c in checkpoints]
-    steps.append(virsh(f"undefine --nvram {name}" if plan.variables else f"undefine {name}"))
-    yield from _block(steps)
-    yield "Its disks stay until somebody removes them:"
-    yield from _block([f"{plan.host}:{disk.path}" for disk in plan.disks])
-
-
-def _block(lines: Sequence[str]) -> Iterator[str]:
-    """Lines of a literal block, between empty lines."""
-    yield ""
-    yield from (f"    {line}".rstrip() for line in lines)
-    yield ""
 
 
 def _duration(seconds: float) -> str:

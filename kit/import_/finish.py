@@ -6,9 +6,11 @@ from pathlib import Path
 from importer import finish, journal
 from importer.host.connection import connected
 from importer.host.virsh import Virsh
+from importer.import_state import ImportState
 from importer.plan.load import load
 from importer.plan.model import ImportPlan
 from importer.plan.word import word
+from importer.retiring import Source
 from kit import DONE
 from kit.import_ import records
 from node.errors import KitError
@@ -33,23 +35,23 @@ def run(options: argparse.Namespace) -> int:
     """
     plan, _ = load(Path(options.plan))
     state = journal.read(plan.instance)
-    left = _checkpoints(plan, [each.checkpoint for each in state.passes])
-    text = finish.text(plan, state, left, word(options.plan))
+    source = _source(plan, state) if finish.complete(state) else Source()
+    text = finish.text(plan, state, source, word(options.plan))
     say("\n".join(printable(line) for line in text.splitlines()))
     if finish.complete(state):
         records.completed(plan.instance, "finish")
     return DONE
 
 
-def _checkpoints(plan: ImportPlan, ours: list[str]) -> list[str]:
-    """Those of our checkpoints that are left; all of them if the host does not answer."""
-    made = [name for name in dict.fromkeys(ours) if name]
-    if not made:
-        return []
+def _source(plan: ImportPlan, state: ImportState) -> Source:
+    """The source as it is now; unknown if the host does not answer."""
+    ours = dict.fromkeys(each.checkpoint for each in state.passes if each.checkpoint)
     try:
         with connected(plan.host) as host:
-            left = Virsh(host).checkpoints(plan.uuid)
+            virsh = Virsh(host)
+            found = virsh.state(plan.uuid).state
+            left = virsh.checkpoints(plan.uuid) if ours else []
     except KitError as error:
-        log.warning("checkpoints on %s: %s", plan.host, error.message)
-        return made
-    return [name for name in made if name in left]
+        log.warning("%s on %s: %s", plan.domain, plan.host, error.message)
+        return Source()
+    return Source(found, [name for name in ours if name in left])

@@ -12,6 +12,7 @@ import pytest
 from importer import finish
 from importer.import_state import ImportState, NicAddresses, Pass
 from importer.plan.model import DiskPlan, ImportPlan, NicPlan, Variables
+from importer.retiring import Source
 
 GOLDEN = Path(__file__).parents[2] / "data/golden/importer"
 GIB = 1 << 30
@@ -53,18 +54,29 @@ FROM_DHCP = replace(MOVED, addresses=(NicAddresses(0, (), ("198.51.100.2",)),))
 # As `renumber` notes a NIC that uses DHCP; the other one has moved.
 BY_DHCP = replace(MOVED, addresses=(NicAddresses(0, (), ()),))
 BOTH = replace(MOVED, addresses=(*BY_DHCP.addresses, MOVED.addresses[1]))
+TRIAL = replace(
+    MOVED.without_step("final copy"), passes=MOVED.passes[:1], stopped_by_us=None
+).with_step("add")
+STOPPED = MOVED.without_step("start")
 SUSPENDED = replace(
     MOVED, stopped_by_us="suspended", source_directory="/var/lib/libvirt/qemu/kit-import.x"
 )
 
+OFF = Source("shut off")
 STATES = {
-    "begun": (PLAN, BEGUN, ()),
-    "moved": (PLAN, MOVED, ()),
-    "same-addresses": (PLAN, SAME, ()),
-    "from-dhcp": (PLAN, FROM_DHCP, ()),
-    "by-dhcp": (PLAN, BY_DHCP, ()),
-    "dhcp-and-moved": (PLAN, BOTH, ()),
-    "leftovers": (replace(PLAN, variables=Variables("/a", "/b")), SUSPENDED, ("kit-1", "kit-2")),
+    "begun": (PLAN, BEGUN, Source()),
+    "trial": (PLAN, TRIAL, Source()),
+    "stopped": (PLAN, STOPPED, Source()),
+    "moved": (PLAN, MOVED, OFF),
+    "same-addresses": (PLAN, SAME, OFF),
+    "from-dhcp": (PLAN, FROM_DHCP, OFF),
+    "by-dhcp": (PLAN, BY_DHCP, OFF),
+    "dhcp-and-moved": (PLAN, BOTH, OFF),
+    "leftovers": (
+        replace(PLAN, variables=Variables("/a", "/b")),
+        SUSPENDED,
+        Source("paused", ("kit-1", "kit-2")),
+    ),
 }
 
 
@@ -84,6 +96,27 @@ def test_no_command_deletes_a_disk(name: str) -> None:
         assert word not in text
 
 
+@pytest.mark.parametrize(
+    ("state", "source"),
+    [
+        *((state, Source("running", ("kit-1",))) for state in (BEGUN, TRIAL, STOPPED, MOVED)),
+        *((state, Source("in shutdown")) for state in (TRIAL, STOPPED, SUSPENDED)),
+        *((state, Source()) for state in (TRIAL, STOPPED, SUSPENDED)),
+        *((state, Source("paused", ("kit-1",))) for state in (TRIAL, STOPPED)),
+    ],
+)
+def test_no_command_ends_a_domain_that_may_be_in_use(state: ImportState, source: Source) -> None:
+    """Before the switch, or when somebody has gone back to it, or when nobody knows."""
+    text = finish.text(PLAN, state, source, "web.toml")
+    assert "virsh" not in text.partition("## The source")[2]
+
+
+def test_nothing_has_moved_before_the_start() -> None:
+    for state in (BEGUN, TRIAL, STOPPED):
+        text = finish.text(PLAN, state, Source(), "web.toml")
+        assert "has moved" not in text and "Subject: web.example.org will move" in text
+
+
 def test_complete() -> None:
     assert finish.complete(MOVED)
     assert not finish.complete(MOVED.without_step("start"))
@@ -94,8 +127,8 @@ def test_a_guest_that_was_prepared_by_hand_is_complete() -> None:
     """Such as an encrypted one, which cannot be renumbered or checked."""
     state = MOVED.without_step("renumber", "check")
     assert finish.complete(state)
-    assert "Not done yet" not in finish.text(PLAN, state, (), "web.toml")
+    assert "Not done yet" not in finish.text(PLAN, state, OFF, "web.toml")
     stopped = state.without_step("start")
-    text = finish.text(PLAN, stopped, (), "'my web.toml'")
+    text = finish.text(PLAN, stopped, OFF, "'my web.toml'")
     assert "- start: `instance-kit import adopt 'my web.toml' --start`" in text
     assert "- renumber: `instance-kit import renumber web.example.org`" in text
