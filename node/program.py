@@ -127,9 +127,14 @@ def say(text: str) -> None:
         ) from error
 
 
+def can_ask() -> bool:
+    """Whether a user can answer questions: there is a terminal, on both stdin and stderr."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def confirmed(question: str) -> bool:
     """Asks the user on the terminal; False without one, on both stdin and stderr."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         return False
     print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -4,7 +4,8 @@ import argparse
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from importer import journal
@@ -18,7 +19,7 @@ from kit import DONE
 from node.devices import lvm
 from node.errors import KitError
 from node.log import log
-from node.program import complain, confirmed, say
+from node.program import can_ask, complain, confirmed, say
 from node.terminal import run_on_terminal
 from node.text import printable
 
@@ -118,10 +119,59 @@ def _prepare(instance: str, state: ImportState | None, choices: Choices) -> int:
 
 
 def _switch(instance: str, choices: Choices) -> int:
+    if not can_ask() and (code := _require_decisions(instance, choices)) != DONE:
+        return code
     while (state := _state(instance)) and (command := steps.switch(state, choices)):
         if (code := _do(instance, "switch", command, choices)) != DONE:
             return code
     return _do(instance, "switch", steps.finish(choices), choices)
+
+
+def _require_decisions(instance: str, choices: Choices) -> int:
+    """Refuses a switch that would stop at a question which nobody can answer: the machine is down.
+
+    Returns:
+        DONE; or the exit code of a preview that failed.
+
+    Raises:
+        KitError: somebody has to decide.
+    """
+    left = steps.left(_state(instance), "switch", choices)
+    open_ = [each for each in left if each.decision and each.decision not in choices.yes]
+    if not open_:
+        return DONE
+    if left[0] in open_ and left[0].preview and (code := _run(left[0].preview)) != DONE:
+        return code
+    decided = [each for each in DECISIONS if each in {one.decision for one in open_}]
+    raise KitError(
+        f"import {instance}: without a terminal, nobody can be asked before: {', '.join(decided)};"
+        " nothing was changed",
+        hint=f"run it on a terminal, or decide now: {_again('switch', choices, decided)}",
+    )
+
+
+def _again(stage: str, choices: Choices, decided: Collection[str | None]) -> str:
+    """The command that goes on, with what is decided by then."""
+    words = ["run", choices.plan, stage, *choices.copy, *choices.final]
+    for each in DECISIONS:
+        if each in choices.yes or each in decided:
+            words += ["--yes", each]
+    return _line(Command(tuple(words)))
+
+
+def _source_down(instance: str) -> tuple[str, str]:
+    """If the switch has stopped the source for an instance that does not run: that, and a remedy.
+
+    Both begin with a semicolon, or are empty.
+    """
+    with suppress(KitError):  # another error is being told
+        state = _state(instance)
+        if state and state.done("final copy") and state.stopped_by_us and not state.done("start"):
+            return (
+                f"; {state.domain} on {state.host} is down, and the instance does not run yet",
+                f"; or let {state.domain} run again: instance-kit import abort {instance}",
+            )
+    return "", ""
 
 
 def _do(instance: str, stage: str, command: Command, choices: Choices) -> int:
@@ -130,23 +180,23 @@ def _do(instance: str, stage: str, command: Command, choices: Choices) -> int:
     Raises:
         KitError: nobody has agreed to it.
     """
-    decided = [each for each in DECISIONS if each in choices.yes or each == command.decision]
-    words = ["run", choices.plan, stage, *choices.copy, *choices.final]
-    words += [word for each in decided for word in ("--yes", each)]
-    again = _line(Command(tuple(words)))
+    again = _again(stage, choices, [command.decision])
     if command.decision is not None and command.decision not in choices.yes:
         if command.preview and (code := _run(command.preview)) != DONE:
             return code
         if command.question and not confirmed(command.question):
+            down, back = _source_down(instance)
             raise KitError(
-                f"import {instance}: stopped before: {_line(command)}", hint=f"to go on: {again}"
+                f"import {instance}: stopped before: {_line(command)}{down}",
+                hint=f"to go on: {again}{back}",
             )
     code = _run(command.words)
     if code != DONE:
         hint = f"then go on with: {again}"
         if command.instead:  # a guest that the kit cannot read, or a finding that does not matter
             hint += f"; or start it as it is: {_line(Command(command.instead))}"
-        complain(f"import {instance}: stopped at: {_line(command)}", hint)
+        down, back = _source_down(instance)
+        complain(f"import {instance}: stopped at: {_line(command)}{down}", hint + back)
     return code
 
 

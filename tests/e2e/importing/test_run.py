@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from importer.run import DECISIONS
 from tests.e2e.host import ENVIRONMENT
 
 from .lab import Lab
@@ -25,7 +26,8 @@ def copied(lab: Lab) -> Iterator[Writer]:
 
 @pytest.mark.parametrize(("signal", "code"), [("TERM", 128 + 15), ("KILL", -9)])
 def test_a_machine_runs_on_when_its_switch_is_ended(copied: Writer, signal: str, code: int) -> None:
-    kit = f"instance-kit import run {copied.plan} switch --suspend --rate 4M --yes final"
+    kit = f"instance-kit import run {copied.plan} switch --suspend --rate 4M "
+    kit += " ".join(f"--yes {step}" for step in DECISIONS)
     with subprocess.Popen(
         copied.node.argv(["sh", "-c", f"echo $$ > {PID}; exec {kit}"]),
         stdin=subprocess.DEVNULL,

@@ -43,6 +43,7 @@ class Verbs:
         made = DONE_BY[words[0]]
         if "--final" in words:
             made = ("final copy",)
+            self.state = replace(self.state, stopped_by_us="shut down")
         if "--start" in words:
             made = ("start",)
         for step in made:
@@ -61,6 +62,7 @@ def verbs(monkeypatch: pytest.MonkeyPatch) -> Verbs:
     monkeypatch.setattr(run_plan, "run_on_terminal", made)
     monkeypatch.setattr(run_plan, "load", lambda _: (PLAN, ""))
     monkeypatch.setattr(run_plan, "_state", lambda _: made.state)
+    monkeypatch.setattr(run_plan, "can_ask", lambda: True)
     monkeypatch.setattr(run_plan, "confirmed", lambda _: False)
     return made
 
@@ -134,6 +136,58 @@ def test_the_switch_runs_to_its_end(verbs: Verbs) -> None:
     ]
 
 
+def test_without_a_terminal_all_decisions_are_named_before_the_machine_stops(
+    verbs: Verbs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_plan, "can_ask", lambda: False)
+    run("prepare")
+    verbs.ran.clear()
+    with pytest.raises(KitError, match="nobody can be asked before: final, check, start") as caught:
+        run("switch", "--suspend", "--yes", "renumber")
+    yes = [word for step in steps.DECISIONS for word in ("--yes", step)]
+    assert caught.value.hint.endswith(
+        f"instance-kit import run web.toml switch --suspend {' '.join(yes)}"
+    )
+    with pytest.raises(KitError, match="nobody can be asked before: start;"):
+        run("switch", *yes[:-2])
+    # The estimate is shown nevertheless.
+    assert verbs.ran[0] == "copy web.toml --final --suspend --dry-run"
+    assert all(each.endswith("--dry-run") for each in verbs.ran)
+    verbs.failing = "adopt"
+    assert run("switch", *yes) == 1
+    verbs.ran.clear()
+    with pytest.raises(KitError, match="nobody can be asked before: start;"):
+        run("switch", *yes[:-2])
+    assert verbs.ran == []
+
+
+@pytest.mark.parametrize("question", ["check", "start"])
+def test_a_no_after_the_last_pass_tells_that_the_machine_is_down(
+    verbs: Verbs, capsys: pytest.CaptureFixture[str], question: str
+) -> None:
+    run("prepare")
+    verbs.failing = "check" if question == "check" else ""
+    yes = ("--yes", "final", "--yes", "renumber")
+    if question == "check":  # it asks itself, and fails
+        assert run("switch", *yes) == 1
+        error, hint = capsys.readouterr().err.splitlines()[-2:]
+    else:
+        with pytest.raises(KitError) as caught:
+            run("switch", *yes, "--yes", "check")
+        error, hint = caught.value.message, caught.value.hint
+    assert "; web on kvm1 is down, and the instance does not run yet" in error
+    assert f"instance-kit import run web.toml switch {' '.join(yes)} --yes check" in hint
+    assert hint.endswith("; or let web run again: instance-kit import abort web.example.org")
+
+
+def test_a_no_before_the_last_pass_does_not(verbs: Verbs) -> None:
+    run("prepare")
+    with pytest.raises(KitError) as caught:
+        run("switch")
+    assert verbs.ran[-1].endswith("--dry-run")
+    assert "down" not in caught.value.message and "abort" not in caught.value.hint
+
+
 def test_a_rerun_goes_on_where_it_stopped(verbs: Verbs) -> None:
     run("prepare")
     verbs.failing = "check"
@@ -156,7 +210,7 @@ def test_a_guest_that_cannot_be_changed_can_be_started_as_it_is(
     assert run("switch", "--yes", "final") == 1
     hint = capsys.readouterr().err.splitlines()[-1]
     assert hint.startswith("hint: then go on with: instance-kit import run web.toml switch ")
-    assert hint.endswith("; or start it as it is: instance-kit import adopt web.toml --start")
+    assert "; or start it as it is: instance-kit import adopt web.toml --start; or let" in hint
     verbs(["kit", "import", "adopt", "web.toml", "--start"], Path())
     verbs.ran.clear()
     assert run("switch") == 0
