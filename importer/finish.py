@@ -60,6 +60,16 @@ def complete(state: ImportState) -> bool:
     return all(state.done(step) for step in STEPS if step not in _BEFORE_START)
 
 
+def downtime(state: ImportState) -> float | None:
+    """Seconds from the stop of the source until the instance was started; None if not known."""
+    if not complete(state) or not state.passes:
+        return None
+    last, copied, started = state.passes[-1], state.steps["final copy"], state.steps["start"]
+    if not last.final or last.downtime is None or started < copied:  # a clock was set
+        return None
+    return started - copied + last.downtime
+
+
 def _open_steps(plan: ImportPlan, state: ImportState, file: str) -> Iterator[str]:
     verbs = {
         "final copy": f"instance-kit import copy {file} --final",
@@ -152,14 +162,13 @@ def _announcement(plan: ImportPlan, state: ImportState) -> Iterator[str]:
         yield from block(_notice(plan, state))
         return
     lost, _ = _lost_and_won(state.addresses)
-    final = next((each for each in reversed(state.passes) if each.final), None)
     lines = [
         f"Subject: {plan.instance} has moved" + (", and has new addresses" if lost else ""),
         "",
         f"{plan.instance} runs on our Ganeti cluster now.",
     ]
-    if final and final.downtime is not None:
-        lines.append(f"It was down for {_duration(final.downtime)} while its disks were copied.")
+    if (down := downtime(state)) is not None:
+        lines.append(f"It was down for about {_duration(down)}.")
     if lost:
         lines += ["", "Its addresses have changed:", ""]
         lines += [
@@ -228,6 +237,7 @@ def _spellings(address: _Address) -> tuple[str, ...]:
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{max(1, round(seconds))} seconds" if round(seconds) != 1 else "1 second"
-    return f"{round(seconds / 60)} minutes"
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{round(seconds / length)} {unit}"
+    return f"{max(2, round(seconds))} seconds"

@@ -34,7 +34,7 @@ PLAN = ImportPlan(
 BEGUN = ImportState(PLAN.instance, PLAN.host, PLAN.domain, PLAN.uuid, "", 0.0)
 MOVED = replace(
     BEGUN,
-    steps=dict.fromkeys(finish.STEPS, 1.0),
+    steps={**dict.fromkeys(finish.STEPS, 1000.0), "start": 1250.0},
     passes=(
         Pass(1, False, "kit-1", 1.0, complete=True),
         Pass(2, True, "kit-2", 2.0, complete=True, downtime=41.5),
@@ -115,6 +115,30 @@ def test_nothing_has_moved_before_the_start() -> None:
     for state in (BEGUN, TRIAL, STOPPED):
         text = finish.text(PLAN, state, Source(), "web.toml")
         assert "has moved" not in text and "Subject: web.example.org will move" in text
+
+
+@pytest.mark.parametrize(
+    ("started", "downtime", "said"),
+    [
+        (1250.0, 41.5, "5 minutes"),
+        (1001.0, 0.4, "2 seconds"),
+        (1002.0, 117.0, "119 seconds"),
+        (1002.0, 118.0, "2 minutes"),
+        (1000.0 + 3 * 86400, 1.0, "72 hours"),
+        (1250.0, None, None),  # the source was off, since when is not known
+        (999.0, 41.5, None),  # the clock was set
+    ],
+)
+def test_the_announcement_has_the_time_from_the_stop_to_the_start(
+    started: float, downtime: float | None, said: str | None
+) -> None:
+    """Not that of the copy alone: the guest is renumbered, checked and started after it."""
+    last = replace(MOVED.passes[-1], downtime=downtime)
+    state = replace(MOVED, passes=(MOVED.passes[0], last))
+    state = replace(state, steps={**state.steps, "start": started})
+    text = finish.text(PLAN, state, OFF, "web.toml")
+    assert ("It was down" in text) == (said is not None)
+    assert said is None or f"It was down for about {said}." in text
 
 
 def test_complete() -> None:
