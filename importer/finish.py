@@ -35,12 +35,14 @@ def text(plan: ImportPlan, state: ImportState, source: Source, file: str) -> str
         source: is used only if the import is complete (`complete`).
         file: of the plan, as a word of a command (`importer.plan.word`).
     """
+    way_back = list(retiring.way_back(plan, source)) if complete(state) else []
     sections = (
         _Section("Not done yet", list(_open_steps(plan, state, file))),
         _Section("DNS", list(_dns(plan, state.addresses))),
         _Section("Reverse DNS", list(_reverse(plan, state.addresses))),
         _Section("Announcement", list(_announcement(plan, state))),
         _Section("Old addresses in other places", list(_greps(plan, state.addresses))),
+        _Section("The way back", way_back),
         _Section(
             "The source", list(retiring.lines(plan, state, source, file, complete=complete(state)))
         ),

@@ -8,6 +8,7 @@ from importer.import_state import ImportState
 from importer.plan.model import ImportPlan
 
 VIRSH = "virsh -c qemu:///system"
+STOPPED = ("paused", "shut off")  # virsh's words
 
 
 class Source(NamedTuple):
@@ -48,7 +49,7 @@ def lines(
         yield f"{domain}: its state is not known. How to retire it, as soon as that host answers:"
         yield from block([f"instance-kit import finish {file}"])
         return
-    if source.state not in ("paused", "shut off"):
+    if source.state not in STOPPED:
         yield (
             f"{domain} is {source.state}. It must never run beside the instance: end the one of"
             " them that is not to stay."
@@ -90,6 +91,36 @@ def _retirement(plan: ImportPlan, state: ImportState, source: Source) -> Iterato
     yield from block(steps)
     yield "Its disks stay until somebody removes them:"
     yield from block([f"{plan.host}:{disk.path}" for disk in plan.disks])
+
+
+def way_back(plan: ImportPlan, source: Source) -> Iterator[str]:
+    """How to go back by hand from a complete import: `abort` does not do that any more.
+
+    Args:
+        plan: of the import.
+        source: the domain now; nothing is said if its state is not known, or if it runs.
+    """
+    if source.state not in STOPPED:
+        return
+    name = shlex.quote(plan.domain)
+    yield (
+        f"To go back to {plan.domain}, which `import abort` does not do any more, first stop the"
+        " instance: only one of them may run. What was written since the switch is on the disks of"
+        " the instance only:"
+    )
+    yield from block([f"gnt-instance shutdown {plan.instance}"])
+    if source.state == "paused":
+        yield (
+            "While the domain is suspended, let it go on, and thaw its file systems. Its agent has"
+            " frozen them, if it has one: what writes to them would hang."
+        )
+        yield from block([_virsh(plan, f"resume {name}"), _virsh(plan, f"domfsthaw {name}")])
+        yield "When the domain is off, start it:"
+    else:
+        yield "Then start the domain:"
+    yield from block([_virsh(plan, f"start {name}")])
+    yield "If it has been told not to start with its host, and is to do so again:"
+    yield from block([_virsh(plan, f"autostart {name}")])
 
 
 def _virsh(plan: ImportPlan, words: str) -> str:

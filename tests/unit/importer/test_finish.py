@@ -108,7 +108,21 @@ def test_no_command_deletes_a_disk(name: str) -> None:
 def test_no_command_ends_a_domain_that_may_be_in_use(state: ImportState, source: Source) -> None:
     """Before the switch, or when somebody has gone back to it, or when nobody knows."""
     text = finish.text(PLAN, state, source, "web.toml")
-    assert "virsh" not in text.partition("## The source")[2]
+    assert "virsh" not in text
+
+
+def test_the_way_back_by_hand() -> None:
+    """`run switch` has run `finish` already, and `abort` does not go back after it."""
+    text = finish.text(PLAN, MOVED, OFF, "web.toml")
+    shutdown, start = (text.index(each) for each in ("gnt-instance shutdown web", "system start "))
+    assert shutdown < start
+    assert "resume" not in text
+    text = finish.text(PLAN, SUSPENDED, Source("paused"), "web.toml")
+    words = ("gnt-instance shutdown web", "system resume ", "system domfsthaw ", "system start ")
+    found = [text.index(each) for each in (*words, "system destroy ")]
+    assert found == sorted(found)
+    for state in (BEGUN, TRIAL, STOPPED):
+        assert "by hand" not in finish.text(PLAN, state, OFF, "web.toml")
 
 
 def test_nothing_has_moved_before_the_start() -> None:
