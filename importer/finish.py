@@ -106,7 +106,19 @@ def _without(addresses: Sequence[NicAddresses]) -> list[NicAddresses]:
     return [nic for nic in addresses if not nic.old and not nic.new]
 
 
+def _is_renamed(plan: ImportPlan) -> bool:
+    """Whether the instance may have another name than the guest had: only the domain's is known."""
+    full = plan.instance.lower()
+    return plan.domain.lower() not in (full, full.partition(".")[0])
+
+
 def _dns(plan: ImportPlan, addresses: Sequence[NicAddresses]) -> Iterator[str]:
+    yield from _zone(plan, addresses)
+    if _is_renamed(plan):
+        yield "The guest's own host name stays as it was: the import does not change it."
+
+
+def _zone(plan: ImportPlan, addresses: Sequence[NicAddresses]) -> Iterator[str]:
     if not addresses:
         yield "The journal has no addresses: `import renumber` was not run, or changed nothing."
         return
@@ -117,16 +129,15 @@ def _dns(plan: ImportPlan, addresses: Sequence[NicAddresses]) -> Iterator[str]:
             f"NIC {numbers}: no address is in the guest's files. Compare what it had with what it"
             " gets, such as by DHCP:"
         )
-        yield from block(
-            [f"dig {owner} A; dig {owner} AAAA", f"gnt-instance console {plan.instance}"]
-        )
+        dig = [] if _is_renamed(plan) else [f"dig {owner} A; dig {owner} AAAA"]
+        yield from block([*dig, f"gnt-instance console {plan.instance}"])
     if not _has_moved(addresses):
         if not without:
             yield "All addresses stay as they are."
         return
     first, *others = addresses
     if first not in without:
-        yield from _replaced(owner, first)
+        yield from _named(owner, first) if _is_renamed(plan) else _replaced(owner, first)
     for nic in others:
         if nic.new:
             yield f"NIC {nic.nic} has {', '.join(nic.new)} now; which name is that?"
@@ -139,6 +150,17 @@ def _replaced(owner: str, first: NicAddresses) -> Iterator[str]:
     old = _records(owner, LOW_TTL, [ip_address(each) for each in first.old])
     yield from block(old or [f"dig {owner} A; dig {owner} AAAA    # they came by DHCP"])
     yield "At the switch, replace them:"
+    yield from block(_records(owner, LOW_TTL, [ip_address(each) for each in first.new]))
+
+
+def _named(owner: str, first: NicAddresses) -> Iterator[str]:
+    """As `_replaced`, if the names of the old records are not known."""
+    if first.old:
+        yield f"Before the switch, lower the TTL of all records with these to {LOW_TTL} seconds:"
+        yield from block(first.old)
+    else:
+        yield f"Before the switch, lower the TTL of the machine's records to {LOW_TTL} seconds."
+    yield "At the switch, replace them. The records of the instance's name:"
     yield from block(_records(owner, LOW_TTL, [ip_address(each) for each in first.new]))
 
 

@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parents[2] / "data/golden/importer"
 GIB = 1 << 30
 PLAN = ImportPlan(
     host="root@kvm1.example.org",
-    domain="web 1",
+    domain="web",
     uuid="6f2a5f4e-6f26-4c1a-bd53-3a7a3a0e9a10",
     instance="web.example.org",
     node="node1.example.org",
@@ -31,6 +31,7 @@ PLAN = ImportPlan(
     ),
     nics=(NicPlan("52:54:00:6b:3c:58", "generate", "gnt-fsn", None, "pool"),),
 )
+RENAMED = replace(PLAN, domain="old.example.org")
 BEGUN = ImportState(PLAN.instance, PLAN.host, PLAN.domain, PLAN.uuid, "", 0.0)
 MOVED = replace(
     BEGUN,
@@ -72,8 +73,10 @@ STATES = {
     "from-dhcp": (PLAN, FROM_DHCP, OFF),
     "by-dhcp": (PLAN, BY_DHCP, OFF),
     "dhcp-and-moved": (PLAN, BOTH, OFF),
+    "renamed": (RENAMED, MOVED, OFF),
+    "renamed-from-dhcp": (RENAMED, FROM_DHCP, OFF),
     "leftovers": (
-        replace(PLAN, variables=Variables("/a", "/b")),
+        replace(PLAN, domain="web 1", variables=Variables("/a", "/b")),
         SUSPENDED,
         Source("paused", ("kit-1", "kit-2")),
     ),
@@ -109,6 +112,24 @@ def test_no_command_ends_a_domain_that_may_be_in_use(state: ImportState, source:
     """Before the switch, or when somebody has gone back to it, or when nobody knows."""
     text = finish.text(PLAN, state, source, "web.toml")
     assert "virsh" not in text
+
+
+@pytest.mark.parametrize("domain", ["old.example.org", "web 1", "web1"])
+def test_no_old_record_is_made_up(domain: str) -> None:
+    """The instance may have a name that there was not before."""
+    plan = replace(PLAN, domain=domain)
+    for state in (MOVED, TRIAL, FROM_DHCP, BY_DHCP, BOTH):
+        text = finish.text(plan, state, OFF, "web.toml")
+        assert "web.example.org. 300 IN A 192.0.2.10" not in text
+        assert "dig web.example.org." not in text
+        assert "The guest's own host name stays as it was" in text
+
+
+@pytest.mark.parametrize("domain", ["web", "Web", "web.example.org"])
+def test_a_guest_that_keeps_its_name_has_old_records(domain: str) -> None:
+    text = finish.text(replace(PLAN, domain=domain), MOVED, OFF, "web.toml")
+    assert "    web.example.org. 300 IN A 192.0.2.10" in text
+    assert "own host name" not in text
 
 
 def test_the_way_back_by_hand() -> None:
