@@ -11,7 +11,7 @@ from importer.instance import described
 from kit.instance_disks import Disks, DisksInactive, stopped_instance
 from node.cleanup import undone
 from node.errors import KitError
-from node.log import log
+from node.log import step
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def stopped(given: str) -> Iterator[Stopped]:
     else:
         yield _found(active, cluster)
         return
-    log.info("disks of %s: activate them", name)
-    cluster.run(["gnt-instance", "activate-disks", name])
+    with step(f"activate the disks of {name}"):
+        cluster.run(["gnt-instance", "activate-disks", name])
     with undone(lambda: _deactivate(name, cluster)):
         yield _found(stopped_instance(name, or_path=False), cluster)
 
