@@ -19,7 +19,8 @@ class Cluster:
     def run(self, argv: Sequence[str]) -> None:
         self.ran.append(argv)
 
-    def disks(self, _given: str) -> Disks:
+    def disks(self, _given: str, *, or_path: bool) -> Disks:
+        assert not or_path
         if not self.ran:
             raise DisksInactive(NAME, "not active", "")
         return Disks(NAME, (), None)
