@@ -93,12 +93,10 @@ def problems(
     again = f"--trial, to try {name} while the source runs; or: {copy} --final"
     missing = [disk for disk in plan.disks if disk.target not in found]
     if missing:
-        remedy = copy
-        if not state.done("volumes"):
-            pass
-        elif state.done("add") or any(map(_is_copied, missing)):
+        remedy, were_made = copy, state.done("volumes")
+        if were_made and (state.done("add") or any(map(_is_copied, missing))):
             remedy = begin_again(state)
-        elif state.done("copy"):
+        elif were_made and state.done("copy"):
             remedy = f"{copy} --again"  # which makes swap areas anew
         yield f"no volume for disk {', '.join(disk.target for disk in missing)}", remedy
     elif not state.done("copy") and not state.done("final copy"):
