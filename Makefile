@@ -30,8 +30,7 @@ DEB_PACKAGES := dpkg-dev debhelper dh-python lintian
 DEB := build/deb
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
-# One more than there are processors: tests wait for guests, timers and disks.
-PARALLEL := -n $(shell echo $$(($$(nproc) + 1)))
+PARALLEL := -n $(shell nproc)
 # Arguments of pytest for `make test`: paths and options.
 T ?= tests/unit
 
