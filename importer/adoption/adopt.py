@@ -23,7 +23,7 @@ from importer.host.connection import KvmHost
 from importer.host.virsh import Virsh
 from importer.journal import ImportState, Journal
 from importer.plan import command
-from importer.plan.model import DiskPlan, ImportPlan
+from importer.plan.model import ImportPlan
 from importer.plan.word import UNKNOWN
 from node.devices import lvm
 from node.devices.lvm import LogicalVolume
@@ -94,7 +94,7 @@ def problems(
     missing = [disk for disk in plan.disks if disk.target not in found]
     if missing:
         remedy, were_made = copy, state.done("volumes")
-        if were_made and (state.done("add") or any(map(_is_copied, missing))):
+        if were_made and (state.done("add") or any(disk.is_copied for disk in missing)):
             remedy = begin_again(state)
         elif were_made and state.done("copy"):
             remedy = f"{copy} --again"  # which makes swap areas anew
@@ -109,10 +109,6 @@ def problems(
         yield "the source has changed since the last copy", again
     if not state.done("add"):
         yield from _open_volumes(found)
-
-
-def _is_copied(disk: DiskPlan) -> bool:
-    return disk.swap_uuid is None
 
 
 def _open_volumes(found: dict[str, LogicalVolume]) -> Iterator[tuple[str, str]]:

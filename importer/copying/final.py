@@ -84,7 +84,7 @@ def expected(
         rate: at which disks are read, or None for no limit.
         suspend: whether the domain is suspended, not shut down.
     """
-    targets = (disk.target for disk in plan.disks if disk.swap_uuid is None)
+    targets = (disk.target for disk in plan.disks if disk.is_copied)
     copied = frozenset(targets) if last_complete(passes_done) else frozenset()
     then = facts if suspend else replace(facts, state=OFF)
     works = methods.work(plan.disks, then.situation(copied, point_of(passes_done)))

@@ -103,7 +103,7 @@ def work_of(disk: DiskPlan, now: Situation) -> DiskWork:
 
 def work(disks: Sequence[DiskPlan], now: Situation) -> tuple[DiskWork, ...]:
     """What a pass does: see `work_of`; swap areas are made anew, never copied."""
-    return tuple(work_of(disk, now) for disk in disks if disk.swap_uuid is None)
+    return tuple(work_of(disk, now) for disk in disks if disk.is_copied)
 
 
 @dataclass(frozen=True)

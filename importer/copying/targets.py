@@ -21,13 +21,12 @@ def made(journal: Journal, plan: ImportPlan) -> Mapping[str, Path]:
     Raises:
         KitError: they cannot be made, are gone, or are those of an instance of another name.
     """
-    copied = [disk.target for disk in plan.disks if disk.swap_uuid is None]
     if not journal.read().done("volumes"):
         _make(journal, plan)
     state = journal.read()
     found = adopted.located(state.volumes, lvm.volumes())
     gone = [disk for disk in plan.disks if disk.target not in found]
-    if gone and (state.done("add") or any(disk.target in copied for disk in gone)):
+    if gone and (state.done("add") or any(disk.is_copied for disk in gone)):
         targets = ", ".join(disk.target for disk in gone)
         raise KitError(
             f"import {plan.instance}: the volumes of {targets} are gone",
@@ -42,7 +41,7 @@ def made(journal: Journal, plan: ImportPlan) -> Mapping[str, Path]:
         )
     for disk in gone:
         _make_swap_again(journal, plan, disk)
-    return {target: found[target].path for target in copied}
+    return {disk.target: found[disk.target].path for disk in plan.disks if disk.is_copied}
 
 
 def _make(journal: Journal, plan: ImportPlan) -> None:
@@ -53,7 +52,7 @@ def _make(journal: Journal, plan: ImportPlan) -> None:
     journal.update(lambda state: replace(state, volumes=noted))
     for disk in plan.disks:
         log.info("volume %s/%s for disk %s", disk.vg, disk.lv, disk.target)
-        if disk.swap_uuid is not None:
+        if not disk.is_copied:
             volumes.make_swap(disk, there[disk.target])
     journal.completed("volumes")
 

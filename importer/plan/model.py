@@ -29,6 +29,11 @@ class DiskPlan:
     swap_uuid: str | None = None
     swap_label: str | None = None
 
+    @property
+    def is_copied(self) -> bool:
+        """Whether its bytes are copied: swap is made anew."""
+        return self.swap_uuid is None
+
 
 @dataclass(frozen=True)
 class NicPlan:

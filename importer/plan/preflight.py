@@ -118,7 +118,7 @@ def _methods(plan: ImportPlan, inventory: Inventory) -> Iterator[Finding]:
 
 def _copied(plan: ImportPlan) -> frozenset[str]:
     """The targets of the disks that are copied: swap areas are made anew, unless it says else."""
-    return frozenset(disk.target for disk in plan.disks if disk.swap_uuid is None)
+    return frozenset(disk.target for disk in plan.disks if disk.is_copied)
 
 
 def _scratch(plan: ImportPlan, inventory: Inventory, host: HostFacts) -> Iterator[Finding]:

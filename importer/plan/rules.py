@@ -145,7 +145,7 @@ def draft(
         variables=variables,
     )
     for number, disk in enumerate(plan.disks):
-        if disk.volume_size != disk.size and disk.swap_uuid is None:
+        if disk.volume_size != disk.size and disk.is_copied:
             added = disk.volume_size - disk.size
             notes[f"disks[{number}]"] = (f"{added} bytes more than the source: whole extents",)
     if network.keep_macs:

@@ -225,7 +225,7 @@ def _foreseen(options: argparse.Namespace, plan: ImportPlan, host: KvmHost) -> l
     lines = [f"{plan.domain} on {plan.host}: {facts.state.state}"]
     lines += [f"disk {each.disk.target}: {methods.WORDS[each.work]}" for each in works]
     for disk in plan.disks:
-        if disk.swap_uuid is not None:
+        if not disk.is_copied:
             lines.append(f"disk {disk.target}: swap, made anew")
     stops = options.final and facts.state.state == "running"
     limit = methods.limit(options.max_downtime, estimate) if stops else None

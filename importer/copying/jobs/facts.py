@@ -157,7 +157,7 @@ def shut_down(host: KvmHost, plan: ImportPlan, before: SourceFacts, checkpoint: 
 
 
 def _copied(plan: ImportPlan) -> list[DiskPlan]:
-    return [disk for disk in plan.disks if disk.swap_uuid is None]
+    return [disk for disk in plan.disks if disk.is_copied]
 
 
 def _descriptions(copied: Sequence[DiskPlan]) -> list[str]:

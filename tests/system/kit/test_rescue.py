@@ -293,7 +293,7 @@ def test_copies_keep_all_and_stay_in_the_guest(disk: Path, tmp_path: Path) -> No
     file.chmod(0o4750)
     with (source / "sparse").open("wb") as sparse:
         sparse.write(b"begin")
-        sparse.truncate(128 << 20)
+        sparse.truncate(128 << 20)  # more than the guest's file system has
     os.setxattr(file, "user.key", b"value\0")
     output("setcap", "cap_net_raw+ep", file)
     (source / b"\xff".decode("utf-8", "surrogateescape")).touch()

@@ -254,19 +254,25 @@ def test_a_copy_that_cannot_go_on_begins_anew(monkeypatch: pytest.MonkeyPatch) -
     assert done == ["vda", "vdb"]
 
 
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The disks that are compared, which takes no time."""
+    found: list[str] = []
+
+    def compare(_: Carrier, piece: Piece) -> Carried:
+        found.append(piece.target)
+        return Carried(5, compared=3, compare_seconds=0.0)
+
+    monkeypatch.setattr(Carrier, "_compare", compare)
+    return found
+
+
 def test_a_disk_whose_comparison_was_interrupted_is_compared_again(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, compared: list[str]
 ) -> None:
     """Changes since a checkpoint do not tell what the interrupted one has left."""
     unknown = BaseIncomplete(Path("/dev/xenvg/a"))
     copies = Copies(CopiesFailed(unknown, {"vda": unknown}, {}))
-    compared: list[str] = []
-
-    def compare(_: Carrier, piece: Piece) -> Carried:
-        compared.append(piece.target)
-        return Carried(5, compared=3, compare_seconds=0.0)
-
-    monkeypatch.setattr(Carrier, "_compare", compare)
     total, done = carried(monkeypatch, copies, CHANGES, ALL_B)
     assert (compared, done) == (["vda"], ["vdb", "vda"])
     assert (total.wire, total.compared) == (5, 3)
@@ -274,19 +280,12 @@ def test_a_disk_whose_comparison_was_interrupted_is_compared_again(
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_disk_that_an_earlier_run_copied_otherwise_is_compared(
-    monkeypatch: pytest.MonkeyPatch, resume: bool
+    monkeypatch: pytest.MonkeyPatch, compared: list[str], resume: bool
 ) -> None:
     """The target's disk is not faulty. In a copy from the start, it is."""
     wrong = VerificationFailed(Path("/dev/xenvg/a"), "in the GiB from byte 0 on")
     error = CopyFailed(wrong, TargetState(complete=False, resumable_at=None))
     copies = Copies(CopiesFailed(error, {"vda": error}, {}))
-    compared: list[str] = []
-
-    def compare(_: Carrier, piece: Piece) -> Carried:
-        compared.append(piece.target)
-        return Carried(5, compared=3, compare_seconds=0.0)
-
-    monkeypatch.setattr(Carrier, "_compare", compare)
     if not resume:
         with pytest.raises(CopiesFailed):
             carried(monkeypatch, copies, ALL, ALL_B, resume=False)
